@@ -1,0 +1,241 @@
+"""The records that pass between steps: frozen, NumPy inside, no paths and no images files.
+
+Array axes are (x, y, z) voxels and t for volumes. Times are s from the start of the series, lengths mm in the
+right-anterior-superior (RAS+) world frame of the NIfTI affine, concentrations mmol/L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: ``Units`` of a series that is gadolinium concentration already.
+CONCENTRATION_UNITS = "mmol/L"
+#: ``Units`` of a series that is proportional to concentration with an unknown factor.
+RELATIVE_UNITS = "1"
+#: ``Units`` of an uncalibrated magnitude series.
+SIGNAL_UNITS = "arbitrary"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One perfusion series with its timing and metadata.
+
+    Parameters
+    ----------
+    data : (x, y, z, t) float array
+    times : (t,) float array
+        Start of each volume, s, strictly increasing, not necessarily evenly spaced.
+    affine : (4, 4) float array
+        Voxel index to world mm.
+    metadata : mapping
+        BIDS metadata of the series (``bids_spec/``), official names and units.
+    """
+
+    data: NDArray[np.floating]
+    times: NDArray[np.float64]
+    affine: NDArray[np.float64]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def units(self) -> str:
+        """``Units`` of the metadata; arbitrary signal where there is none."""
+        return str(self.metadata.get("Units", SIGNAL_UNITS))
+
+    @property
+    def n_proton_density(self) -> int:
+        """Number of leading volumes that are proton-density weighted."""
+        return int(self.metadata.get("ProtonDensityVolumeCount", 0))
+
+    @property
+    def voxel_size(self) -> NDArray[np.float64]:
+        """Edge lengths of a voxel, mm, shape (3,)."""
+        return np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0))
+
+    @property
+    def proton_density(self) -> NDArray[np.floating] | None:
+        """Mean of the proton-density volumes, (x, y, z), or None where there are none."""
+        n = self.n_proton_density
+        return self.data[..., :n].mean(axis=-1) if n else None
+
+    def dynamic(self) -> Series:
+        """Return the series without its proton-density volumes."""
+        n = self.n_proton_density
+        if not n:
+            return self
+        metadata: dict[str, Any] = {**self.metadata, "ProtonDensityVolumeCount": 0}
+        flip = metadata.get("FlipAngle")
+        if isinstance(flip, list | tuple) and len(flip) == len(self.times):
+            metadata["FlipAngle"] = list(flip[n:])
+        return Series(self.data[..., n:], self.times[n:], self.affine, metadata)
+
+    def with_data(self, data: NDArray[np.floating]) -> Series:
+        """Return the same series with other voxel values."""
+        return replace(self, data=data)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Displacement that motion correction found.
+
+    Parameters
+    ----------
+    displacement : (x, y, z, t, 3) float32 array
+        World mm (RAS+): the corrected voxel at p is read from the uncorrected volume at p + displacement.
+    corrected : (z, t) bool array
+        False where a frame could not be corrected and keeps the identity.
+    cost : (z, t) float array or None
+        Final registration cost, lower is better; None where the method has none.
+    """
+
+    displacement: NDArray[np.float32]
+    corrected: NDArray[np.bool_]
+    cost: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class BloodPools:
+    """Left- and right-ventricular blood, on the grid of the series they were found in.
+
+    ``found`` is False with a ``reason`` where no left ventricle can be trusted; the masks are then empty. ``aif``
+    marks the voxels inside ``lv`` that the input function is averaged over.
+    """
+
+    lv: NDArray[np.bool_]
+    rv: NDArray[np.bool_]
+    aif: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+    found: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class InputFunction:
+    """Arterial input function.
+
+    Parameters
+    ----------
+    times : (t,) float array
+        s, on the clock of the tissue series.
+    concentration : (t,) float array
+        In ``units``; of whole blood, or of plasma where ``plasma`` is True.
+    """
+
+    times: NDArray[np.float64]
+    concentration: NDArray[np.float64]
+    signal: NDArray[np.float64] | None = None
+    units: str = CONCENTRATION_UNITS
+    plasma: bool = False
+
+    def in_plasma(self, haematocrit: float) -> NDArray[np.float64]:
+        """Plasma concentration; the tracer stays outside the red cells: Cp = Cb / (1 - Hct)."""
+        return self.concentration if self.plasma else self.concentration / (1.0 - haematocrit)
+
+    def in_blood(self, haematocrit: float) -> NDArray[np.float64]:
+        """Whole-blood concentration, Cb = Cp (1 - Hct)."""
+        return self.concentration * (1.0 - haematocrit) if self.plasma else self.concentration
+
+
+@dataclass(frozen=True)
+class ConcentrationSeries:
+    """Concentration of the dynamic volumes (proton-density volumes left out).
+
+    ``invalid`` is True where the signal lies outside what the signal equation can give (saturation, noise above the
+    equilibrium signal): ``data`` is NaN there.
+    """
+
+    data: NDArray[np.floating]
+    units: str
+    invalid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A named point of one slice, world mm."""
+
+    name: Literal["RVInsertionAnterior", "RVInsertionInferior"]
+    slice: int
+    position: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Myocardium:
+    """Left-ventricular myocardium, (x, y, z) bool, with landmarks; ``warnings`` are for the reader of the report."""
+
+    mask: NDArray[np.bool_]
+    landmarks: tuple[Landmark, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TissueConstants:
+    """What turns plasma flow per volume into blood flow per mass: explicit, never guessed inside a model.
+
+    ``haematocrit`` is the volume fraction of red cells, ``density`` of myocardium in g/mL.
+    """
+
+    haematocrit: float = 0.42
+    density: float = 1.05
+
+
+@dataclass(frozen=True)
+class TissueCurves:
+    """Concentration curves of the voxels to estimate.
+
+    ``concentration`` (n, t) in ``units`` at ``times`` (t,) s; ``voxels`` (n, 3) are their integer indices on the grid
+    of ``affine``.
+    """
+
+    concentration: NDArray[np.float64]
+    times: NDArray[np.float64]
+    voxels: NDArray[np.intp]
+    affine: NDArray[np.float64]
+    units: str = CONCENTRATION_UNITS
+
+
+@dataclass(frozen=True)
+class ParameterMap:
+    """Values (n,) of one OSIPI CAPLEX quantity; ``statistic`` is None for a point estimate.
+
+    NaN marks a voxel that could not be estimated.
+    """
+
+    quantity: str
+    units: str
+    values: NDArray[np.float64]
+    statistic: Literal["mean", "std", "q05", "q95"] | None = None
+
+
+@dataclass(frozen=True)
+class KineticMaps:
+    """What a kinetics plugin found for ``TissueCurves``, voxel by voxel in the same order.
+
+    ``qc`` (n,) holds a code for each voxel, 0 for a full estimate; ``qc_legend`` says what every code means.
+    ``fitted`` (n, t) is the model curve, for the report.
+    """
+
+    model: str
+    maps: tuple[ParameterMap, ...]
+    qc: NDArray[np.uint8]
+    qc_legend: Mapping[int, str]
+    fitted: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the host gives every call: the seed of all its random draws and the threads it may use."""
+
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Peak memory (GiB) and threads that a call needs; the scheduler relies on it."""
+
+    memory_gb: float
+    threads: int = 1

@@ -1,0 +1,145 @@
+"""What a participant's run left behind, as a report section sees it, and the elements a section is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.records import BloodPools, InputFunction, Motion, Myocardium, Series
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """How one step of one scan ended.
+
+    ``state`` is ``done``, ``handed-in`` (a derivative dataset had it), ``not-found`` (the plugin says what it looked
+    for is not there), ``skipped`` (for want of an earlier result) or ``failed``.
+    """
+
+    step: str
+    plugin: str
+    state: Literal["done", "handed-in", "not-found", "skipped", "failed"]
+    version: str = ""
+    reason: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class VoxelMap:
+    """One quantity over the grid, (x, y, z), NaN where it was not estimated. ``statistic`` None: a point estimate."""
+
+    plugin: str
+    model: str
+    quantity: str
+    units: str
+    data: NDArray[np.floating]
+    statistic: str | None = None
+
+
+@dataclass(frozen=True)
+class QualityMap:
+    """Code of each voxel, (x, y, z) uint8, 0 a full estimate; ``legend`` says what each code means."""
+
+    plugin: str
+    data: NDArray[np.uint8]
+    legend: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """Means of one AHA segment; ``layer`` is ``transmural``, ``endo`` or ``epi``.
+
+    ``values`` maps a quantity's name to its mean over the segment's estimated voxels (NaN where there are none).
+    """
+
+    segment: int
+    name: str
+    layer: str
+    n_voxels: int
+    n_estimated: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """Segments of one kinetics plugin; ``units`` by quantity."""
+
+    plugin: str
+    model: str
+    rows: tuple[SegmentRow, ...]
+    units: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """One tissue series (or a lone input-function series) and all that was made of it; None: not made.
+
+    ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``.
+    """
+
+    label: str
+    entities: Mapping[str, str]
+    series: Series | None = None
+    corrected: Series | None = None
+    motion: Motion | None = None
+    aif_corrected: Series | None = None
+    pools: BloodPools | None = None
+    aif: InputFunction | None = None
+    aif_features: Mapping[str, float] = field(default_factory=dict)
+    myocardium: Myocardium | None = None
+    maps: tuple[VoxelMap, ...] = ()
+    qc: tuple[QualityMap, ...] = ()
+    segments: tuple[SegmentTable, ...] = ()
+    segment_labels: NDArray[np.integer] | None = None
+    steps: tuple[StepOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParticipantResult:
+    """Everything about one participant's run."""
+
+    participant: str
+    scans: tuple[ScanResult, ...]
+    citations: tuple[str, ...] = ()
+    boilerplate: str = ""
+    configuration: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that is embedded in the page. ``alt`` says in words what it shows."""
+
+    data: bytes
+    mime: Literal["image/png", "image/gif", "image/webp"]
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; numbers come formatted."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text; the host escapes it. ``kind`` ``warning`` stands out."""
+
+    text: str
+    kind: Literal["text", "warning"] = "text"
+
+
+Element = Picture | Table | Paragraph
