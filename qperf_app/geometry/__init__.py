@@ -1,0 +1,21 @@
+"""Geometry of series and masks in world coordinates."""
+
+from qperf_app.geometry.grids import resample, voxel_to_world, world_to_voxel
+from qperf_app.geometry.levels import Level, slice_levels
+from qperf_app.geometry.segments import SEGMENT_NAMES, Segmentation, label_layers, label_segments
+from qperf_app.geometry.warp import voxel_displacement, warp, world_displacement
+
+__all__ = [
+    "SEGMENT_NAMES",
+    "Level",
+    "Segmentation",
+    "label_layers",
+    "label_segments",
+    "resample",
+    "slice_levels",
+    "voxel_displacement",
+    "voxel_to_world",
+    "warp",
+    "world_displacement",
+    "world_to_voxel",
+]

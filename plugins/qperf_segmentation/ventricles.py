@@ -1,0 +1,211 @@
+"""Which enhancing voxels are right- and which left-ventricular blood: place, two clusters by arrival, plausibility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_segmentation.enhancement import Enhancement
+
+Mask = NDArray[np.bool_]
+
+#: Candidates are voxels above these shares of the strongest bolus passage around a place; the best pair decides.
+LEVELS = (0.2, 0.35, 0.5)
+#: Lengths of the interval, s, in which both ventricles enhance.
+PASSAGES = (8.0, 15.0)
+
+
+@dataclass(frozen=True)
+class VentricleRules:
+    """What a pair of ventricles may look like: lengths mm, areas mm^2, times s."""
+
+    snr: float = 3.0
+    min_delay: float = 1.5
+    max_delay: float = 15.0
+    min_area: float = 60.0
+    max_area: float = 8000.0
+    min_voxels: int = 4
+    heart_radius: float = 70.0
+    max_distance: float = 90.0
+
+
+@dataclass(frozen=True)
+class VentriclePair:
+    """Cores of the two ventricles in one slice, (x, y) bool, their arrival times (s) and how strong they are."""
+
+    slice: int
+    rv: Mask
+    lv: Mask
+    rv_arrival: float
+    lv_arrival: float
+    score: float
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """The features of one slice, (x, y)."""
+
+    index: int
+    bolus: NDArray[np.float64]
+    arrival: NDArray[np.float64]
+    enhancing: Mask
+    voxel: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+
+def find_pair(found: Enhancement, voxel: NDArray[np.float64], rules: VentricleRules) -> VentriclePair | None:
+    """Find the most plausible pair of ventricles over all slices, or None.
+
+    Parameters
+    ----------
+    found : Enhancement
+    voxel : (3,) float array
+        Edge lengths of a voxel, mm.
+    rules : VentricleRules
+
+    Notes
+    -----
+    Moving fat can enhance more than blood and hearts lie anywhere, so several places, candidate levels and intervals
+    are tried. Each gives two clusters by arrival time; their connected regions make pairs, and the pair with the
+    strongest bolus passage through both, the left one compact, wins.
+    """
+    best: VentriclePair | None = None
+    for part in _slices(found, voxel, rules):
+        for near in _places(part, rules):
+            for level in LEVELS:
+                for passage in PASSAGES:
+                    for pair in _pairs(part, near, level, passage, rules):
+                        if best is None or pair.score > best.score:
+                            best = pair
+    return best
+
+
+def find_in_slice(
+    found: Enhancement, k: int, reference: VentriclePair, voxel: NDArray[np.float64], rules: VentricleRules
+) -> tuple[Mask, Mask]:
+    """Find (lv, rv) of another slice by the arrival times and the place of the reference pair; empty if not there."""
+    part = next(one for one in _slices(found, voxel, rules) if one.index == k)
+    centre = _centre(reference.lv)
+    x, y = np.indices(part.bolus.shape)
+    distance = np.hypot((x - centre[0]) * voxel[0], (y - centre[1]) * voxel[1])
+    strongest = part.bolus[part.enhancing & (distance < 30.0)].max(initial=0.0)
+    cut = (reference.rv_arrival + reference.lv_arrival) / 2
+    half = (reference.lv_arrival - reference.rv_arrival) / 2 + 0.5
+    enhancing = part.enhancing & (part.bolus > LEVELS[0] * strongest)
+    late = enhancing & (part.arrival > cut) & (part.arrival < reference.lv_arrival + half)
+    early = enhancing & (part.arrival <= cut) & (part.arrival > reference.rv_arrival - half)
+    return (
+        _strongest_within(late, part, distance, 25.0, rules),
+        _strongest_within(early, part, distance, rules.max_distance, rules),
+    )
+
+
+def two_means(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float | None:
+    """Cut between the two clusters of weighted k-means on a line, exact; None where all values are equal.
+
+    On a line the best two clusters are the cut with the largest variance between them, so no random start is needed.
+    """
+    order = np.argsort(values, kind="stable")
+    v, w = values[order], weights[order]
+    if v.size < 2 or v[0] == v[-1]:
+        return None
+    below, moment = np.cumsum(w)[:-1], np.cumsum(w * v)[:-1]
+    above = w.sum() - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (moment / below - ((w * v).sum() - moment) / above) ** 2
+    between[(v[1:] == v[:-1]) | ~np.isfinite(between)] = -1.0
+    cut = int(between.argmax())
+    return float(v[cut] + v[cut + 1]) / 2
+
+
+def compactness(mask: Mask, voxel: NDArray[np.float64]) -> float:
+    """Share of a region inside the disc of its own area about its centre: 1 for a disc, small for a thin curve."""
+    points = np.argwhere(mask) * voxel[:2]
+    distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    area = len(points) * voxel[0] * voxel[1]
+    return float(np.mean(distance <= np.sqrt(area / np.pi) + 0.5 * voxel[:2].mean()))
+
+
+def _slices(found: Enhancement, voxel: NDArray[np.float64], rules: VentricleRules) -> Iterator[_Slice]:
+    bolus = found.bolus
+    for k in range(bolus.shape[2]):
+        enhancing = (found.snr[..., k] >= rules.snr) & (bolus[..., k] > 0)
+        yield _Slice(k, bolus[..., k], found.arrival[..., k], enhancing, voxel, found.times)
+
+
+def _places(part: _Slice, rules: VentricleRules, count: int = 6) -> Iterator[Mask]:
+    """Discs about the strongest maxima of the blurred squared bolus passage, where the heart may be."""
+    from scipy import ndimage
+
+    if not part.enhancing.any():
+        return
+    bolus = np.where(part.enhancing, part.bolus, 0.0)
+    limited = np.minimum(bolus, np.percentile(bolus[part.enhancing], 98)) ** 2
+    blurred = ndimage.gaussian_filter(limited, 15.0 / part.voxel[:2], mode="constant")
+    reach = np.maximum(1, np.round(20.0 / part.voxel[:2]).astype(int)) * 2 + 1
+    peaks = np.argwhere((blurred == ndimage.maximum_filter(blurred, size=tuple(reach))) & (blurred > 0))
+    order = np.argsort(-blurred[tuple(peaks.T)], kind="stable")[:count]
+    x, y = np.indices(bolus.shape)
+    for cx, cy in peaks[order]:
+        yield np.hypot((x - cx) * part.voxel[0], (y - cy) * part.voxel[1]) < rules.heart_radius
+
+
+def _pairs(part: _Slice, near: Mask, level: float, passage: float, rules: VentricleRules) -> Iterator[VentriclePair]:
+    """Plausible pairs among the regions of the two clusters by arrival."""
+    enhancing = near & part.enhancing
+    enhancing &= part.bolus > level * np.percentile(part.bolus[enhancing], 99)
+    start = _busiest(part, enhancing, passage)
+    enhancing &= (part.arrival >= start) & (part.arrival < start + passage)
+    cut = two_means(part.arrival[enhancing], part.bolus[enhancing])
+    if cut is None:
+        return
+    late = _regions(enhancing & (part.arrival > cut), part.voxel, rules)
+    for rv in _regions(enhancing & (part.arrival <= cut), part.voxel, rules):
+        for lv in late:
+            pair = _judge(part, rv, lv, rules)
+            if pair is not None:
+                yield pair
+
+
+def _busiest(part: _Slice, enhancing: Mask, length: float) -> float:
+    """Start of the interval of this length in which most of the bolus passage lies."""
+    arrival, weight = part.arrival[enhancing], part.bolus[enhancing]
+    inside = [weight[(arrival >= start) & (arrival < start + length)].sum() for start in part.times]
+    return float(part.times[int(np.argmax(inside))])
+
+
+def _regions(mask: Mask, voxel: NDArray[np.float64], rules: VentricleRules) -> list[Mask]:
+    """Connected regions of a plausible size, at most the largest four."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(mask)
+    voxels = np.bincount(labels.ravel(), minlength=n + 1)[1:]
+    area = voxels * voxel[0] * voxel[1]
+    fits = (area >= rules.min_area) & (area <= rules.max_area) & (voxels >= rules.min_voxels)
+    return [labels == i + 1 for i in np.argsort(-area, kind="stable")[:4] if fits[i]]
+
+
+def _strongest_within(
+    mask: Mask, part: _Slice, distance: NDArray[np.float64], reach: float, rules: VentricleRules
+) -> Mask:
+    """The region with the strongest bolus passage that comes as near as ``reach``; empty where there is none."""
+    inside = [region for region in _regions(mask, part.voxel, rules) if distance[region].min() < reach]
+    return max(inside, key=lambda region: part.bolus[region].sum(), default=np.zeros_like(mask))
+
+
+def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> VentriclePair | None:
+    """Score a pair by the bolus through both and the roundness of the left one; None where it is not plausible."""
+    rv_arrival, lv_arrival = (float(np.median(part.arrival[mask])) for mask in (rv, lv))
+    distance = float(np.linalg.norm((_centre(lv) - _centre(rv)) * part.voxel[:2]))
+    if not rules.min_delay <= lv_arrival - rv_arrival <= rules.max_delay or distance > rules.max_distance:
+        return None
+    strength = np.sqrt(part.bolus[rv].sum() * part.bolus[lv].sum()) * part.voxel[0] * part.voxel[1]
+    score = float(strength) * compactness(lv, part.voxel)
+    return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, score)
+
+
+def _centre(mask: Mask) -> NDArray[np.float64]:
+    return np.argwhere(mask).mean(axis=0)

@@ -1,0 +1,59 @@
+"""What a derivative dataset says of itself at its root, and how files get there whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from qperf_app import __version__
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_json
+
+#: Version of BIDS that the names and metadata follow.
+BIDS_VERSION = "1.10.0"
+CODE_URL = "https://github.com/qperf-app/qperf-app"
+
+
+def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
+    """Write ``dataset_description.json``, ``.bidsignore`` and ``README.md`` of OUT_DIR.
+
+    Links are relative to OUT_DIR: a path of the machine may name a person. Links of earlier runs stay.
+    """
+    path = out_dir / "dataset_description.json"
+    links = {"raw": _relative(bids_dir, out_dir), **{name: _relative(p, out_dir) for name, p in datasets.items()}}
+    try:
+        earlier = read_json(path).get("DatasetLinks", {}) if path.is_file() else {}
+    except DatasetError:
+        earlier = {}
+    description = {
+        "Name": "qperf-app: quantitative first-pass myocardial perfusion",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "License": "n/a",
+        "GeneratedBy": [{"Name": "qperf-app", "Version": __version__, "CodeURL": CODE_URL}],
+        "SourceDatasets": [{"URL": links["raw"]}],
+        "DatasetLinks": {**earlier, **links},
+    }
+    replace_text(path, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+    replace_text(out_dir / ".bidsignore", "sub-*.html\ngroup*.html\n")
+    replace_text(out_dir / "README.md", README)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path, start)).as_posix()
+
+
+README = """# Quantitative myocardial perfusion
+
+Made by qperf-app. Open `sub-<label>.html` for a participant's report; `sub-<label>/sub-<label>_status.json` says how
+the run ended; maps and masks lie in `sub-<label>/[ses-<label>/]perf/`. Methods and references: `logs/CITATION.md`.
+"""

@@ -1,0 +1,35 @@
+"""Find files of derivative datasets that replace what the app would compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from qperf_app.bids.names import derivative_name, folder_of, parse_entities
+
+
+def find_handed_in(datasets: Mapping[str, Path], series_prefix: str, role: str) -> Path | None:
+    """File of a role for a series in the first dataset that has it."""
+    name = derivative_name(series_prefix, role)
+    for dataset in datasets.values():
+        for candidate in (name, name.removesuffix(".gz")):
+            path = dataset / folder_of(name) / candidate
+            if path.is_file():
+                return path
+    return None
+
+
+def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin: str) -> dict[str, str]:
+    """Parameter maps of a kinetics plugin for a series, by role ``map:<model>:<quantity>:<statistic>``."""
+    for dataset in datasets.values():
+        directory = dataset / folder_of(series_prefix)
+        found = sorted(directory.glob(f"{series_prefix}_model-*_param-*_desc-{plugin}_dcemap.nii*"))
+        if found:
+            return {map_role(path): str(path) for path in found}
+    return {}
+
+
+def map_role(path: Path) -> str:
+    """Role of a parameter map, told from its name."""
+    entities = parse_entities(path.name)
+    return f"map:{entities['model']}:{entities['param']}:{entities.get('stat', '')}"

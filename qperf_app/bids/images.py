@@ -1,0 +1,106 @@
+"""Read and write NIfTI images and their JSON sidecars. Everything that touches a NIfTI file is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids.errors import DatasetError
+
+
+def sidecar_path(image: Path) -> Path:
+    """Path of the JSON (or of another suffix's) sidecar beside an image or table."""
+    name = image.name
+    for ending in (".nii.gz", ".nii", ".tsv"):
+        if name.endswith(ending):
+            return image.with_name(name[: -len(ending)] + ".json")
+    return image.with_suffix(".json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, when it can't be read or is not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: must hold a JSON object")
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, keys in the order given."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+
+
+def read_shape(path: Path) -> tuple[int, ...]:
+    """Shape of an image from its header alone.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, when it is not a NIfTI image.
+    """
+    return tuple(int(n) for n in _load(path).shape)
+
+
+def read_image(path: Path, dtype: Any = np.float32) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the scaled voxel values and the affine of an image.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, when it is not NIfTI or ends too early.
+    """
+    image = _load(path)
+    try:
+        data = np.asarray(image.dataobj)
+    # A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map.
+    except Exception as error:
+        raise DatasetError(f"{path}: image data can't be read, is the file truncated? ({error})") from None
+    return data.astype(dtype), np.asarray(image.affine, dtype=np.float64)
+
+
+def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], sidecar: Mapping[str, Any]) -> None:
+    """Write an image with its sidecar; the same values give the same bytes."""
+    import nibabel as nib
+
+    stored = data.astype(np.uint8) if data.dtype == bool else data
+    if stored.dtype == np.float64:
+        stored = stored.astype(np.float32)
+    image = nib.Nifti1Image(stored, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    times = sidecar.get("VolumeTiming")
+    if times is not None and len(times) > 1:
+        # A regular spacing is all the header can hold; the sidecar's VolumeTiming has the truth.
+        image.header["pixdim"][4] = float(np.median(np.diff(times)))
+    nib.save(image, path)
+    write_json(sidecar_path(path), sidecar)
+
+
+def _load(path: Path) -> Any:
+    import nibabel as nib
+
+    try:
+        return nib.load(path)
+    except Exception as error:
+        raise DatasetError(f"{path}: not readable as a NIfTI image ({' '.join(str(error).split())})") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"not a JSON value: {value!r}")

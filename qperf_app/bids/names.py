@@ -1,0 +1,82 @@
+"""File names of the contract: one place that knows how a series and what is made of it are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+#: Entities of a series' name, in BIDS order.
+SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "run")
+#: Acquisition label of an input-function series.
+AIF_LABEL = "aif"
+
+
+def parse_entities(name: str) -> dict[str, str]:
+    """Entities of a BIDS file name, ``sub-01_task-rest_dce.nii.gz`` -> ``{"sub": "01", "task": "rest"}``."""
+    return {key: value for key, value in (part.split("-", 1) for part in name.split(".")[0].split("_") if "-" in part)}
+
+
+def prefix(entities: Mapping[str, str]) -> str:
+    """``sub-01_ses-A_task-rest``, the start of the name of all that is made of one series."""
+    return "_".join(f"{key}-{entities[key]}" for key in SERIES_ENTITIES if key in entities)
+
+
+def label(entities: Mapping[str, str]) -> str:
+    """The prefix without the participant, ``ses-A_task-rest``; ``series`` where nothing else tells it."""
+    return prefix({k: v for k, v in entities.items() if k != "sub"}) or "series"
+
+
+def folder(entities: Mapping[str, str]) -> str:
+    """Folder of a series below its dataset, ``sub-01/ses-A/perf``."""
+    session = f"/ses-{entities['ses']}" if "ses" in entities else ""
+    return f"sub-{entities['sub']}{session}/perf"
+
+
+def folder_of(name: str) -> str:
+    """Folder below its dataset of a file of this name."""
+    return folder(parse_entities(name))
+
+
+#: What stands behind the prefix of a derivative, by its role between the steps.
+ROLES: Mapping[str, str] = {
+    "preproc": "desc-preproc_dce.nii.gz",
+    "xfm": "desc-moco_xfm.nii.gz",
+    "lv": "label-LV_mask.nii.gz",
+    "rv": "label-RV_mask.nii.gz",
+    "aif-voxels": "label-AIF_mask.nii.gz",
+    "aif": "desc-aif_timeseries.tsv",
+    "conc": "desc-conc_dce.nii.gz",
+    "myocardium": "label-myocardium_mask.nii.gz",
+    "landmarks": "desc-landmarks_points.tsv",
+    "dseg": "seg-AHA17_dseg.nii.gz",
+}
+
+
+def derivative_name(series_prefix: str, role: str) -> str:
+    """Name of the derivative of a role, ``sub-01_task-rest_desc-preproc_dce.nii.gz``."""
+    return f"{series_prefix}_{ROLES[role]}"
+
+
+def map_name(series_prefix: str, model: str, quantity: str, statistic: str | None, plugin: str) -> str:
+    """Name of a parameter map."""
+    stat = f"_stat-{statistic}" if statistic else ""
+    return f"{series_prefix}_model-{model}_param-{quantity}{stat}_desc-{plugin}_dcemap.nii.gz"
+
+
+def qc_name(series_prefix: str, plugin: str) -> str:
+    """Name of a kinetics plugin's quality map."""
+    return f"{series_prefix}_desc-{plugin}_qc.nii.gz"
+
+
+#: Segmentation label by wall layer.
+LAYERS: Mapping[str, str] = {"transmural": "AHA17", "endo": "AHA17endo", "epi": "AHA17epi"}
+
+
+def segments_name(series_prefix: str, plugin: str, layer: str = "transmural") -> str:
+    """Name of a kinetics plugin's table of AHA segments, for one of :data:`LAYERS`."""
+    return f"{series_prefix}_seg-{LAYERS[layer]}_desc-{plugin}_segments.tsv"
+
+
+def identifier(text: str) -> str:
+    """``text`` with only letters, digits and underscores, for a workflow node."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text)

@@ -1,0 +1,228 @@
+"""The records of :mod:`qperf_app.plugins` as files of the contract, both ways.
+
+What a step writes and what a user hands in are read by the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
+from qperf_app.bids.names import derivative_name, map_name, qc_name
+from qperf_app.bids.sidecars import carried, describe, describe_image
+from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
+from qperf_app.plugins import (
+    BloodPools,
+    ConcentrationSeries,
+    InputFunction,
+    KineticMaps,
+    Motion,
+    Myocardium,
+    Series,
+    TissueConstants,
+)
+
+__all__ = ["read_landmarks"]
+
+#: Code of a quality map for voxels that were never to be estimated.
+OUTSIDE = 255
+
+Paths = Mapping[str, Path] | Mapping[str, str]
+
+
+def read_series(path: Path, metadata: Mapping[str, Any] | None = None) -> Series:
+    """Read a series; its sidecar is the metadata where none is given.
+
+    Raises
+    ------
+    DatasetError
+        When the image can't be read, is not four-dimensional, or does not agree with ``VolumeTiming``.
+    """
+    content = dict(metadata if metadata is not None else read_json(sidecar_path(path)))
+    data, affine = read_image(path)
+    times = np.asarray(content.get("VolumeTiming", ()), dtype=np.float64)
+    if data.ndim != 4 or len(times) != data.shape[-1]:
+        raise DatasetError(f"{path}: shape {data.shape} does not fit the {len(times)} times of VolumeTiming")
+    return Series(data, times, affine, content)
+
+
+def write_corrected(out: Path, prefix: str, series: Series, sources: Sequence[str]) -> Path:
+    """Write a motion-corrected series."""
+    path = out / derivative_name(prefix, "preproc")
+    fields = {**carried(series.metadata), "VolumeTiming": series.times.tolist()}
+    write_image(
+        path, series.data.astype(np.float32), series.affine,
+        describe_image("Motion-corrected series", series.units, sources, **fields),
+    )  # fmt: skip
+    return path
+
+
+def read_motion(path: Path) -> Motion:
+    """Read a displacement field; frames are taken as corrected where the sidecar does not say otherwise."""
+    displacement, _ = read_image(path)
+    if displacement.ndim != 5 or displacement.shape[-1] != 3:
+        raise DatasetError(f"{path}: shape {displacement.shape}, expected (x, y, z, t, 3)")
+    sidecar = read_json(sidecar_path(path)) if sidecar_path(path).is_file() else {}
+    shape = displacement.shape[2:4]
+    corrected = np.asarray(sidecar.get("CorrectedFrames", np.ones(shape, dtype=bool)), dtype=bool)
+    cost = sidecar.get("RegistrationCost")
+    costs = None if cost is None else np.array([[np.nan if c is None else c for c in row] for row in cost], dtype=float)
+    return Motion(displacement, corrected.reshape(shape), costs)
+
+
+def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources: Sequence[str]) -> Path:
+    """Write a displacement field, mm in the RAS+ world frame."""
+    path = out / derivative_name(prefix, "xfm")
+    fields: dict[str, Any] = {"CorrectedFrames": motion.corrected.tolist()}
+    if motion.cost is not None:
+        fields["RegistrationCost"] = [[None if np.isnan(c) else round(float(c), 6) for c in row] for row in motion.cost]
+    description = "Displacement of each frame, world RAS+: the corrected voxel at p is read from p + displacement"
+    write_image(
+        path, motion.displacement.astype(np.float32), series.affine,
+        describe_image(description, "mm", sources, **fields),
+    )  # fmt: skip
+    return path
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask, (x, y, z)."""
+    data, _ = read_image(path)
+    return np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
+
+
+def read_pools(paths: Paths) -> BloodPools:
+    """Read blood pools. Without input-function voxels the whole left ventricle stands for them."""
+    _, affine = read_image(Path(paths["lv"]))
+    lv = read_mask(Path(paths["lv"]))
+    rv = read_mask(Path(paths["rv"])) if "rv" in paths else np.zeros_like(lv)
+    aif = read_mask(Path(paths["aif-voxels"])) if "aif-voxels" in paths else lv
+    return BloodPools(lv, rv, aif, affine)
+
+
+def write_pools(out: Path, prefix: str, pools: BloodPools, sources: Sequence[str]) -> dict[str, Path]:
+    """Write the blood pools and the voxels of the input function."""
+    descriptions = {
+        "lv": ("Left-ventricular blood pool", pools.lv),
+        "rv": ("Right-ventricular blood pool", pools.rv),
+        "aif-voxels": ("Voxels that the arterial input function is averaged over", pools.aif),
+    }
+    files = {}
+    for role, (description, mask) in descriptions.items():
+        if role == "rv" and not mask.any():
+            continue
+        files[role] = out / derivative_name(prefix, role)
+        write_image(files[role], mask, pools.affine, describe_image(description, "1", sources, Type="ROI"))
+    return files
+
+
+def read_aif(path: Path) -> InputFunction:
+    """Read an input function without the frames that have no concentration."""
+    aif = read_input_function(path)
+    keep = np.isfinite(aif.concentration)
+    signal = None if aif.signal is None else aif.signal[keep]
+    return InputFunction(aif.times[keep], aif.concentration[keep], signal, aif.units, aif.plasma)
+
+
+def write_aif(
+    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str]
+) -> tuple[Path, dict[str, float]]:
+    """Write an input function with its features; returns these as well."""
+    from qperf_app.physics.input_function import find_features
+
+    keep = np.isfinite(aif.concentration)
+    found = find_features(aif.times[keep], aif.concentration[keep])
+    features = {
+        "foot": found.foot,
+        "peak": found.peak,
+        "valley": found.valley,
+        "duration": found.first_pass_duration,
+        "area": found.area,
+        "peak_value": found.peak_value,
+    }
+    fields = {key: None if np.isnan(value) else round(float(value), 6) for key, value in features.items()}
+    path = out / derivative_name(prefix, "aif")
+    sidecar = describe("Arterial input function", aif.units, sources, Haematocrit=0 if aif.plasma else haematocrit)
+    write_input_function(path, aif, {**sidecar, **fields})
+    return path, features
+
+
+def write_concentration(
+    out: Path, prefix: str, series: Series, converted: ConcentrationSeries, sources: Sequence[str]
+) -> Path:
+    """Write the concentration of the dynamic volumes."""
+    path = out / derivative_name(prefix, "conc")
+    fields = {"VolumeTiming": series.dynamic().times.tolist()}
+    if "Haematocrit" in series.metadata:
+        fields["Haematocrit"] = series.metadata["Haematocrit"]
+    description = "Gadolinium concentration" if converted.units == "mmol/L" else "Relative gadolinium concentration"
+    write_image(
+        path, converted.data.astype(np.float32), series.affine,
+        describe_image(description, converted.units, sources, **fields),
+    )  # fmt: skip
+    return path
+
+
+def copy_concentration(out: Path, prefix: str, path: Path, sources: Sequence[str]) -> Path:
+    """Bring a concentration series that was handed in among the outputs."""
+    series = read_series(path)
+    converted = ConcentrationSeries(series.data, series.units, np.isnan(series.data))
+    return write_concentration(out, prefix, series, converted, sources)
+
+
+def write_myocardium(
+    out: Path, prefix: str, myocardium: Myocardium, affine: NDArray[np.float64], sources: Sequence[str]
+) -> dict[str, Path]:
+    """Write the mask and, where there are some, the landmarks."""
+    files = {"myocardium": out / derivative_name(prefix, "myocardium")}
+    description = "Left-ventricular myocardium"
+    write_image(files["myocardium"], myocardium.mask, affine, describe_image(description, "1", sources, Type="ROI"))
+    if myocardium.landmarks:
+        files["landmarks"] = out / derivative_name(prefix, "landmarks")
+        sidecar = describe("Insertion points of the right ventricle", "mm", sources)
+        write_landmarks(files["landmarks"], myocardium.landmarks, sidecar)
+    return files
+
+
+def write_maps(
+    out: Path,
+    prefix: str,
+    plugin: str,
+    result: KineticMaps,
+    voxels: NDArray[np.intp],
+    shape: Sequence[int],
+    affine: NDArray[np.float64],
+    constants: TissueConstants,
+    sources: Sequence[str],
+) -> dict[str, Path]:
+    """Write a kinetics plugin's maps, NaN outside the voxels, and its quality map."""
+    index = tuple(np.asarray(voxels).T)
+    files = {}
+    for parameter in result.maps:
+        volume = np.full(tuple(shape), np.nan, dtype=np.float32)
+        volume[index] = parameter.values
+        name = map_name(prefix, result.model, parameter.quantity, parameter.statistic, plugin)
+        fields: dict[str, Any] = {"Haematocrit": constants.haematocrit}
+        if parameter.quantity == "MBF":
+            fields["TissueDensity"] = constants.density
+        role = f"map:{result.model}:{parameter.quantity}:{parameter.statistic or ''}"
+        files[role] = out / name
+        sidecar = describe_image(f"{parameter.quantity} of the {result.model} model", parameter.units, sources)
+        write_image(files[role], volume, affine, {**sidecar, **fields})
+    codes = np.full(tuple(shape), OUTSIDE, dtype=np.uint8)
+    codes[index] = result.qc
+    levels = {
+        "0": "full estimate",
+        **{str(k): v for k, v in result.qc_legend.items()},
+        str(OUTSIDE): "outside the myocardium",
+    }
+    files["qc"] = out / qc_name(prefix, plugin)
+    write_image(
+        files["qc"], codes, affine, describe_image("Why a voxel has no full estimate", "1", sources, Levels=levels)
+    )
+    return files

@@ -1,0 +1,66 @@
+"""AHA segment tables: one file for each layer of the wall, one row per segment, a column per quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qperf_app.bids.images import read_json, sidecar_path
+from qperf_app.bids.names import LAYERS, segments_name
+from qperf_app.bids.sidecars import describe
+from qperf_app.bids.tables import read_numbers, read_table, write_table
+from qperf_app.plugins import SegmentRow, SegmentTable
+
+_FIXED = ("index", "name", "n_voxels", "n_estimated")
+_LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the wall", "epi": "the outer half"}
+
+
+def write_segments(out: Path, prefix: str, table: SegmentTable, sources: Sequence[str]) -> dict[str, Path]:
+    """Write a table, each layer to its own file; returns the files by layer."""
+    files = {}
+    quantities = list(table.units)
+    for layer in LAYERS:
+        rows = [row for row in table.rows if row.layer == layer]
+        if not rows:
+            continue
+        files[layer] = out / segments_name(prefix, table.plugin, layer)
+        described = {
+            **describe(f"Means over AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
+            "index": {"Description": "AHA segment, 1 to 17"},
+            "name": {"Description": "Name of the segment"},
+            "n_voxels": {"Description": "Voxels of the segment"},
+            "n_estimated": {"Description": "Voxels with an estimate of flow"},
+            **{
+                q: {"Description": f"Mean {q} over the voxels that have an estimate", "Units": table.units[q]}
+                for q in quantities
+            },
+        }
+        cells = [
+            (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))
+            for row in rows
+        ]
+        write_table(files[layer], (*_FIXED, *quantities), cells, described)
+    return files
+
+
+def read_segments(plugin: str, model: str, files: Mapping[str, Path]) -> SegmentTable:
+    """Read what :func:`write_segments` wrote."""
+    rows: list[SegmentRow] = []
+    units: dict[str, str] = {}
+    for layer in LAYERS:
+        if layer not in files:
+            continue
+        path = files[layer]
+        lines = read_table(path)
+        columns = [c for c in (lines[0] if lines else {}) if c not in _FIXED]
+        numbers = {column: read_numbers(path, lines, column) for column in columns}
+        sidecar = read_json(sidecar_path(path))
+        units |= {column: str(sidecar.get(column, {}).get("Units", "")) for column in columns}
+        rows += [
+            SegmentRow(
+                int(line["index"]), line["name"], layer, int(line["n_voxels"]), int(line["n_estimated"]),
+                {column: float(values[k]) for column, values in numbers.items()},
+            )
+            for k, line in enumerate(lines)
+        ]  # fmt: skip
+    return SegmentTable(plugin, model, tuple(rows), units)

@@ -1,0 +1,42 @@
+"""Metadata of derivatives: what every sidecar says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qperf_app.bids.names import folder_of
+
+#: Fields of the raw series that stay true after motion correction.
+CARRIED_FIELDS = (
+    "MagneticFieldStrength",
+    "RepetitionTimeExcitation",
+    "EchoTime",
+    "FlipAngle",
+    "SaturationDelayTime",
+    "ExcitationsToKSpaceCenter",
+    "ProtonDensityVolumeCount",
+    "Haematocrit",
+    "ContrastBolusIngredient",
+    "TaskName",
+)
+
+
+def describe(description: str, units: str, sources: Sequence[str], **fields: Any) -> dict[str, Any]:
+    """Sidecar of a table or mask."""
+    return {"Description": description, "Units": units, "Sources": list(sources), **fields}
+
+
+def describe_image(description: str, units: str, sources: Sequence[str], **fields: Any) -> dict[str, Any]:
+    """Sidecar of an image. The schema requires ``SkullStripped`` of every derivative MR image, hearts too."""
+    return {**describe(description, units, sources, **fields), "SkullStripped": False}
+
+
+def carried(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw series' fields that a corrected series keeps; nothing that could identify a person is among them."""
+    return {key: metadata[key] for key in CARRIED_FIELDS if key in metadata}
+
+
+def own_uri(name: str) -> str:
+    """BIDS URI of a file of this name in the derivative dataset itself."""
+    return f"bids::{folder_of(name)}/{name}"

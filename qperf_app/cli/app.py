@@ -1,0 +1,69 @@
+"""``qperf-app BIDS_DIR OUT_DIR participant|group``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.parser import build_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the app.
+
+    Returns
+    -------
+    int
+        Exit code of the contract.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(arguments)
+    _set_environment(args)
+    from qperf_app.bids.errors import DatasetError, SelectionError
+    from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError
+    from qperf_app.workflow.configuration import ConfigurationError
+
+    try:
+        if args.level == "group":
+            from qperf_app.cli.group import run_group as run
+        else:
+            from qperf_app.cli.participant import run_participants as run
+        return run(args, arguments)
+    except (UsageError, ConfigurationError, UnknownPluginError, PluginOptionError) as error:
+        return _refuse(error, USAGE)
+    except DatasetError as error:
+        return _refuse(error, UNUSABLE_DATASET)
+    except SelectionError as error:
+        return _refuse(error, NOTHING_SELECTED)
+    except KeyboardInterrupt:
+        return _refuse("stopped; run the same command again to go on from here", 130)
+    except Exception as error:
+        traceback.print_exc()
+        return _refuse(f"internal error: {type(error).__name__}: {error}", INTERNAL)
+
+
+def _refuse(reason: object, code: int) -> int:
+    # A lookup error's text would come in quotes.
+    text = reason.args[0] if isinstance(reason, LookupError) and reason.args else reason
+    print(f"qperf-app: {text}", file=sys.stderr)
+    return code
+
+
+def _set_environment(args: object) -> None:
+    """Keep threads and caches where they belong, before a library that looks at them is imported."""
+    threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = threads
+    caches = args.work_dir.absolute() / "caches"  # type: ignore[attr-defined]
+    # In a container HOME may be read-only: everything that libraries keep goes to the work folder.
+    for name in ("MPLCONFIGDIR", "NIPYPE_CONFIG_DIR", "XDG_CACHE_HOME"):
+        os.environ.setdefault(name, str(caches))
+    for name in ("NO_ET", "NIPYPE_NO_ET"):
+        os.environ[name] = "1"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

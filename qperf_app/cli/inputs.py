@@ -1,0 +1,162 @@
+"""From the command line's arguments to folders, configuration and plans."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_shape
+from qperf_app.bids.index import SeriesFile, find_series, sidecar
+from qperf_app.cli.errors import UsageError
+from qperf_app.plugins.manager import PluginRegistry
+from qperf_app.workflow.configuration import (
+    KINETICS,
+    SINGLE_STEPS,
+    Configuration,
+    configure,
+    read_configuration,
+    resolve,
+)
+from qperf_app.workflow.plan import ParticipantPlan, Planner, SeriesInput
+
+
+def check_folders(args: argparse.Namespace) -> None:
+    """Refuse folders that can't be read, written or kept apart.
+
+    Raises
+    ------
+    UsageError
+    """
+    bids_dir = args.bids_dir.resolve()
+    if not bids_dir.is_dir():
+        raise UsageError(f"BIDS_DIR {args.bids_dir} is not a folder")
+    for what, folder in (("OUT_DIR", args.out_dir.resolve()), ("--work-dir", args.work_dir.resolve())):
+        if folder == bids_dir or (bids_dir in folder.parents and (bids_dir / "derivatives") not in folder.parents):
+            raise UsageError(
+                f"{what} {folder} lies inside the raw dataset; choose a folder outside, or below derivatives/"
+            )
+    if args.out_dir.resolve() in bids_dir.parents:
+        raise UsageError(f"OUT_DIR {args.out_dir} contains the raw dataset")
+
+
+def make_folder(what: str, folder: Path) -> None:
+    """Make a folder that can be written to.
+
+    Raises
+    ------
+    UsageError
+    """
+    probe = folder / ".qperf-write-test"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"{what} {folder} can't be written to: {error.strerror}") from None
+
+
+def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
+    """Parse ``-d NAME=PATH``; a path without a name takes its folder's.
+
+    Raises
+    ------
+    UsageError
+    """
+    datasets: dict[str, Path] = {}
+    for entry in entries or ():
+        name, _, text = entry.rpartition("=")
+        path = Path(text)
+        name = name or path.resolve().name
+        if not path.is_dir():
+            raise UsageError(f"--derivatives {entry}: {text} is not a folder")
+        if name in datasets:
+            raise UsageError(f"--derivatives {entry}: the name {name!r} is there twice")
+        datasets[name] = path.resolve()
+    return datasets
+
+
+def make_configuration(args: argparse.Namespace, content: Mapping[str, Any], registry: PluginRegistry) -> Configuration:
+    """Merge file and flags and check them against the installed plugins."""
+    flags: dict[str, Sequence[str] | None] = {
+        step: [value] if (value := getattr(args, step.replace("-", "_"))) else None for step in SINGLE_STEPS
+    }
+    flags[KINETICS] = args.kinetics
+    return resolve(configure(content, flags, args.random_seed, args.disable_plugin), registry)
+
+
+def disabled(args: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Content of the configuration file, and the plugins that it or the flag leaves out."""
+    content = read_configuration(args.config_file)
+    listed = content.get("disable") or ()
+    return content, (*(str(name) for name in listed if isinstance(listed, list)), *args.disable_plugin)
+
+
+def read_filters(path: Path | None) -> dict[str, Any]:
+    """Read ``--bids-filter-file``.
+
+    Raises
+    ------
+    UsageError
+    """
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UsageError(f"--bids-filter-file {path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"--bids-filter-file {path}: must hold a JSON object")
+    return content
+
+
+def read_series(args: argparse.Namespace) -> list[SeriesInput]:
+    """Find the selected series and read their metadata and headers.
+
+    Raises
+    ------
+    SelectionError
+        When the filters select nothing.
+    DatasetError
+        Naming every file that can't be read.
+    """
+    found = find_series(
+        args.bids_dir.resolve(),
+        participants=args.participant_label,
+        sessions=args.session_label,
+        tasks=args.task_id,
+        filters=read_filters(args.bids_filter_file),
+    )
+    series: list[SeriesInput] = []
+    problems: list[str] = []
+    for file in found:
+        try:
+            series.append(_read(file, args.bids_dir.resolve()))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError("\n  ".join([f"{len(problems)} files can't be read:", *problems]))
+    return series
+
+
+def _read(file: SeriesFile, bids_dir: Path) -> SeriesInput:
+    source = f"bids:raw:{file.path.relative_to(bids_dir).as_posix()}"
+    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir), read_shape(file.path), source)
+
+
+def make_plans(
+    series: Sequence[SeriesInput],
+    configuration: Configuration,
+    registry: PluginRegistry,
+    datasets: Mapping[str, Path],
+    omp_nthreads: int,
+) -> list[ParticipantPlan]:
+    """Plan every participant, in order of label."""
+    by_participant: dict[str, list[SeriesInput]] = {}
+    for entry in series:
+        by_participant.setdefault(entry.entities["sub"], []).append(entry)
+    planner = Planner(configuration, registry, datasets, omp_nthreads)
+    return [planner.plan(label, by_participant[label]) for label in sorted(by_participant)]

@@ -1,0 +1,108 @@
+"""Command line of ``qperf-app``. Imports nothing heavy: ``--help`` must answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from qperf_app import __version__
+
+#: Steps that a flag selects the plugin of, with the default that the help names.
+STEP_HELP = {
+    "motion-correction": "motion correction (default: chained)",
+    "blood-pool": "finding the ventricles' blood (default: kmeans)",
+    "concentration": "signal to concentration (default: by the series' metadata: identity, sr-flash or linear)",
+    "myocardium": "outlining the myocardium (default: classical)",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``qperf-app``."""
+    parser = argparse.ArgumentParser(
+        prog="qperf-app",
+        description="Quantitative first-pass myocardial perfusion MRI: from a BIDS dataset to flow maps and a report.",
+        epilog="Exit codes: 0 done; 1 a participant failed; 2 usage; 16 not a usable dataset; 18 nothing selected; "
+        "70 internal error.",
+    )
+    parser.add_argument("bids_dir", type=Path, help="raw dataset, laid out as bids_spec/ says")
+    parser.add_argument("out_dir", type=Path, help="derivative dataset to write")
+    parser.add_argument("level", choices=("participant", "group"), help="participants' maps, or tables of a group")
+    parser.add_argument("--version", action="version", version=f"qperf-app {__version__}")
+    _add_selection(parser.add_argument_group("which data"))
+    _add_steps(parser.add_argument_group("which method (qperf plugins lists them)"))
+    _add_execution(parser.add_argument_group("how to run"))
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--participant-label", "--participant_label", nargs="+", metavar="LABEL", action="extend",
+                       help="participants to process, with or without 'sub-' (default: all)")  # fmt: skip
+    group.add_argument("--session-label", "--session_label", nargs="+", metavar="LABEL", action="extend",
+                       help="sessions to process, with or without 'ses-'")  # fmt: skip
+    group.add_argument("-t", "--task-id", "--task_id", nargs="+", metavar="TASK", action="extend",
+                       help="tasks to process (rest, stress)")  # fmt: skip
+    group.add_argument("--bids-filter-file", type=Path, metavar="FILE",
+                       help='JSON of entities to select, such as {"dce": {"run": "1"}, "aif": {…}}')  # fmt: skip
+    group.add_argument("-d", "--derivatives", nargs="+", metavar="NAME=PATH", action="extend", default=None,
+                       help="derivative datasets whose files replace what the app would compute")  # fmt: skip
+    group.add_argument("--skip-bids-validation", "--skip_bids_validation", action="store_true",
+                       help="do not run the BIDS validator first")  # fmt: skip
+
+
+def _add_steps(group: argparse._ArgumentGroup) -> None:
+    for step, text in STEP_HELP.items():
+        group.add_argument(f"--{step}", metavar="NAME", help=f"plugin for {text}")
+    group.add_argument("--kinetics", nargs="+", metavar="NAME", help="plugins for kinetics (default: nlls fermi)")
+    group.add_argument("--config-file", type=Path, metavar="FILE",
+                       help="YAML that names the plugin and its options for each step; flags win")  # fmt: skip
+    group.add_argument("--disable-plugin", nargs="+", metavar="NAME", action="extend", default=[],
+                       help="plugins, or distributions of plugins, to leave out")  # fmt: skip
+    group.add_argument("--random-seed", type=_count, metavar="N", help="seed of every random draw (default: 0)")
+
+
+def _add_execution(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=_positive, metavar="N",
+                       default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                       help="processes at a time (default: %(default)s, the processors allotted)")  # fmt: skip
+    group.add_argument("--omp-nthreads", type=_positive, default=1, metavar="N",
+                       help="most threads of one process (default: %(default)s)")  # fmt: skip
+    group.add_argument("--mem", "--mem-mb", "--mem_mb", type=_gigabytes, metavar="MB", dest="memory_gb",
+                       help="most memory in use, MB (or with a unit: 8G); default: most of the machine's")  # fmt: skip
+    group.add_argument("--use-plugin", type=Path, metavar="FILE",
+                       help="YAML of a Nipype execution plugin: plugin and plugin_args")  # fmt: skip
+    group.add_argument("-w", "--work-dir", type=Path, default=Path("work"), metavar="DIR",
+                       help="folder for intermediate files, re-used by later runs (default: ./work)")  # fmt: skip
+    group.add_argument("--clean-workdir", action="store_true", help="delete the participants' part of it first")
+    group.add_argument("--stop-on-first-crash", action="store_true", help="start nothing new after a failure")
+    group.add_argument("--reports-only", action="store_true", help="only write the reports again")
+    group.add_argument("--boilerplate-only", "--boilerplate_only", action="store_true",
+                       help="only write logs/CITATION.md")  # fmt: skip
+    group.add_argument("--dry-run", action="store_true", help="say what would run, and check that it can")
+    group.add_argument("-v", "--verbose", action="count", default=0, help="say more: -v steps, -vv options as well")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
+    return value
+
+
+def _gigabytes(text: str) -> float:
+    units = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "M")
+    try:
+        value = float(number) * units[unit]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory")
+    return value

@@ -1,0 +1,151 @@
+"""Motion of heart and abdomen: breathing with drift and coughs, and the beat's size after irregular intervals.
+
+The heart follows the diaphragm along the patient's axis, its lower parts more than its upper ones (Wang et al., Magn
+Reson Med 1995;33:713; McLeish et al., IEEE Trans Med Imaging 2002;21:1142), so that it is squeezed a little; its
+axis being oblique, most of that shift lies in the short-axis plane and the rest goes through it. The chest wall stays,
+the organs slide along it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.phantom.shapes import Array, smoothstep
+from qperf_app.phantom.triggering import Triggers
+
+# How far from the heart's axis its change of size reaches, mm.
+_BEAT_REACH = 45.0
+#: Peak-to-peak depth of a breath (mm of the diaphragm), drift over the scan (mm), expected coughs, for each mode.
+_MODES: dict[str, tuple[tuple[float, float], tuple[float, float], float]] = {
+    "mild": ((1.0, 3.0), (1.0, 4.0), 0.05),
+    "free": ((8.0, 20.0), (1.0, 6.0), 0.3),
+    "extreme": ((18.0, 34.0), (4.0, 12.0), 1.5),
+}
+
+
+@dataclass(frozen=True)
+class MotionTrace:
+    """State of every volume, relative to the reference frame in which nothing is displaced.
+
+    Parameters
+    ----------
+    breath : (t,) array
+        Shift of the diaphragm towards the feet, mm; 0 in the median.
+    beat : (t,) array
+        Relative change of the heart's size across its axis.
+    direction : (3,) array
+        World shift for each mm of breath.
+    """
+
+    breath: NDArray[np.float64]
+    beat: NDArray[np.float64]
+    direction: NDArray[np.float64]
+
+
+def sample_motion(mode: str, triggers: Triggers, rng: np.random.Generator) -> MotionTrace:
+    """Draw the breathing of one scan and sample it at the volumes; ``none`` moves nothing."""
+    times = triggers.times
+    direction = np.array([rng.normal(0.0, 0.04), rng.uniform(0.1, 0.3), -1.0])
+    if mode == "none":
+        return MotionTrace(np.zeros(len(times)), np.zeros(len(times)), direction)
+    depths, drifts, coughs = _MODES[mode]
+    breath = _breaths(times, float(rng.uniform(*depths)), rng)
+    breath += _drift(times, float(rng.uniform(*drifts)), rng)
+    for start in rng.uniform(times[0], times[-1], rng.poisson(coughs)):
+        breath += _cough(times, float(start), rng)
+    beat = np.clip(0.2 * (triggers.preceding - 1.0), -0.06, 0.06) + rng.normal(0.0, 0.004, len(times))
+    return MotionTrace(breath - np.median(breath), beat - np.median(beat), direction)
+
+
+def _breaths(times: NDArray[np.float64], depth: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Breaths of uneven depth and length that rest at the end of expiration (Lujan et al., Med Phys 1999;26:715)."""
+    mean_period = float(rng.uniform(3.2, 5.5))
+    n = int(times[-1] / (0.5 * mean_period)) + 4
+    periods = mean_period * np.clip(rng.normal(1.0, 0.12, n), 0.5, 1.5)
+    starts = np.concatenate([[0.0], np.cumsum(periods)]) - rng.uniform(0.0, mean_period)
+    depths = depth * np.clip(rng.normal(1.0, 0.2, n), 0.3, 1.6)
+    which = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, n - 1)
+    return depths[which] * np.sin(np.pi * (times - starts[which]) / periods[which]) ** 4
+
+
+def _drift(times: NDArray[np.float64], size: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Slow change: a slope and one long wave."""
+    x = times / times[-1]
+    return size * (rng.uniform(-1.0, 1.0) * x + 0.4 * np.sin(2.0 * np.pi * (rng.uniform(0.3, 0.9) * x + rng.random())))
+
+
+def _cough(times: NDArray[np.float64], start: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A deep breath in, then a burst out."""
+    size = rng.uniform(8.0, 18.0)
+    inward = np.exp(-(((times - start) / 0.6) ** 2))
+    outward = np.exp(-(((times - start - 1.2) / 0.5) ** 2))
+    return size * (inward - 0.6 * outward)
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """Where the tissue seen at a point of space has its place in the reference frame.
+
+    Parameters
+    ----------
+    trace : MotionTrace
+    dome : float
+        Height z of the diaphragm at rest, world mm.
+    centre, axes : (3,), (3, 3) arrays
+        Middle of the left ventricle and the heart's axes (rows x, y, w) in world mm.
+    """
+
+    trace: MotionTrace
+    dome: float
+    centre: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    def breathing_shift(self, z: Array, frame: int) -> Array:
+        """Shift along the breathing direction of what is seen at height z, mm."""
+        following = 0.3 + 0.7 * smoothstep(-z, -self.dome - 120.0, -self.dome + 10.0)
+        return np.float32(self.trace.breath[frame]) * following
+
+    def organs(self, x: Array, y: Array, z: Array, frame: int) -> tuple[Array, Array, Array]:
+        """Reference place, world mm, of the organ tissue seen at a point; breathing only."""
+        shift = self.breathing_shift(z, frame)
+        dx, dy, dz = (np.float32(d) for d in self.trace.direction)
+        return x - dx * shift, y - dy * shift, z - dz * shift
+
+    def heart(self, x: Array, y: Array, z: Array, frame: int | None) -> tuple[Array, Array, Array]:
+        """Reference place in heart coordinates of what is seen at a world point; None is the reference frame."""
+        if frame is not None:
+            x, y, z = self.organs(x, y, z, frame)
+        offset = [c - np.float32(o) for c, o in zip((x, y, z), self.centre, strict=True)]
+        hx, hy, hw = (sum(np.float32(a) * o for a, o in zip(row, offset, strict=True)) for row in self.axes)
+        if frame is not None and self.trace.beat[frame] != 0.0:
+            near = np.exp((hx * hx + hy * hy) * np.float32(-1.0 / _BEAT_REACH**2))
+            scale = 1.0 / (1.0 + np.float32(self.trace.beat[frame]) * near)
+            hx, hy = hx * scale, hy * scale
+        return hx, hy, hw
+
+    def eulerian(self, points: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
+        """World displacement (..., 3) of the heart tissue seen at points (..., 3): seen minus reference place."""
+        hx, hy, hw = self.heart(points[..., 0], points[..., 1], points[..., 2], frame)
+        reference = np.stack([hx, hy, hw], axis=-1) @ self.axes.astype(np.float32) + self.centre.astype(np.float32)
+        return points - reference
+
+    def in_plane_displacement(
+        self, points: NDArray[np.float32], normal: NDArray[np.float64], iterations: int = 5
+    ) -> NDArray[np.float32]:
+        """Displacement (..., t, 3), world mm, from each reference point to where its tissue is seen in its own slice.
+
+        The tissue at p is seen where q - u(q) = p within the plane; the fixed point q = p + u(q) contracts because
+        the shift changes slowly in space. What goes through the plane can't be read from a slice and is left out.
+        """
+        normal = normal.astype(np.float32)
+        result = np.zeros((*points.shape[:-1], len(self.trace.breath), 3), np.float32)
+        for frame in range(result.shape[-2]):
+            shift = np.zeros_like(points)
+            for _ in range(iterations):
+                shift = self.eulerian(points + shift, frame)
+                shift -= (shift @ normal)[..., None] * normal
+            result[..., frame, :] = shift
+        return result

@@ -1,0 +1,226 @@
+"""Find the plugins that are installed, check each against its step's interface, and keep what breaks apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from qperf_app.plugins import hookspecs
+from qperf_app.plugins.interface import API_VERSION
+from qperf_app.plugins.steps import STEPS, Step
+
+#: The distribution whose plugins are listed first, so that nobody takes a built-in's name.
+OWN_DISTRIBUTION = "qperf-app"
+
+
+class UnknownPluginError(LookupError):
+    """A plugin was asked for that is not there."""
+
+
+class PluginOptionError(ValueError):
+    """Options given to a plugin do not fit it."""
+
+
+@dataclass(frozen=True)
+class InstalledPlugin:
+    """A plugin that may be used, and the distribution it came from."""
+
+    step: str
+    name: str
+    cls: type
+    distribution: str
+    entry_point: str
+
+    @property
+    def version(self) -> str:
+        """The version that the class gives."""
+        return str(self.cls.version)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A distribution's entry point, or one class of it, that can't be used, and why."""
+
+    distribution: str
+    entry_point: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"plugin distribution {self.distribution!r} (entry point {self.entry_point!r}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class PluginRegistry:
+    """All installed plugins, by step and name."""
+
+    plugins: Mapping[tuple[str, str], InstalledPlugin]
+    broken: tuple[BrokenPlugin, ...] = ()
+
+    def names(self, step: str) -> list[str]:
+        """Names of the plugins for a step, the built-in ones first."""
+        return [name for s, name in self.plugins if s == step]
+
+    def get(self, step: str, name: str) -> InstalledPlugin:
+        """Return one plugin.
+
+        Raises
+        ------
+        UnknownPluginError
+            When there is none of that name; the message lists those there are, and what broke on loading.
+        """
+        try:
+            return self.plugins[step, name]
+        except KeyError:
+            known = ", ".join(self.names(step)) or "none"
+            broken = "".join(f"; {b}" for b in self.broken)
+            raise UnknownPluginError(f"--{step}: no plugin named {name!r} (installed: {known}){broken}") from None
+
+    def of_step(self, step: str) -> list[InstalledPlugin]:
+        """All plugins for a step."""
+        return [p for (s, _), p in self.plugins.items() if s == step]
+
+
+def load_plugins(disabled: Collection[str] = ()) -> PluginRegistry:
+    """Load every entry point of the group ``qperf_app``.
+
+    Parameters
+    ----------
+    disabled
+        Names of distributions, entry points (not even imported) or single plugins to leave out.
+    """
+    return register(_own_first(entry_points(group=hookspecs.PROJECT)), disabled)
+
+
+def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> PluginRegistry:
+    """Load the given entry points into a registry; whatever is wrong with one never stops the others."""
+    plugins: dict[tuple[str, str], InstalledPlugin] = {}
+    broken: list[BrokenPlugin] = []
+    for entry_point in found:
+        distribution = entry_point.dist.name if entry_point.dist else entry_point.value
+        if {distribution, entry_point.name} & set(disabled):
+            continue
+        try:
+            classes = list(_classes(entry_point))
+        # A third party's module may raise anything at all when it is imported, SystemExit included.
+        except (Exception, SystemExit) as error:
+            broken.append(BrokenPlugin(distribution, entry_point.name, _one_line(error)))
+            continue
+        for step, cls in classes:
+            reason = find_fault(step, cls)
+            key = (step.name, str(getattr(cls, "name", "")))
+            if reason is None and key in plugins:
+                owner = plugins[key].distribution
+                reason = f"{step.name} plugin {key[1]!r} is already there, from distribution {owner!r}"
+            if reason is not None:
+                broken.append(BrokenPlugin(distribution, entry_point.name, reason))
+            elif key[1] not in disabled:
+                plugins[key] = InstalledPlugin(step.name, key[1], cls, distribution, entry_point.name)
+    return PluginRegistry(plugins, tuple(broken))
+
+
+def find_fault(step: Step, cls: Any) -> str | None:
+    """Say what keeps a class from being a plugin of a step; None when nothing does."""
+    if not isinstance(cls, type):
+        return f"hook {step.hook} must return a class, got {type(cls).__name__}"
+    where = f"{step.name} plugin {cls.__qualname__}"
+    for attribute in ("name", "version", "summary") + _extra_attributes(step):
+        if not isinstance(getattr(cls, attribute, None), str):
+            return f"{where} lacks the text attribute {attribute!r}"
+    # A kinetics plugin's name and model become BIDS labels, letters and digits only.
+    pattern = "[A-Za-z0-9]+" if step.name == "kinetics" else "[A-Za-z0-9]+(-[A-Za-z0-9]+)*"
+    for label in [cls.name, *([cls.model] if step.name == "kinetics" else [])]:  # type: ignore[attr-defined]
+        if not re.fullmatch(pattern, label):
+            return f"{where}: {label!r} does not match {pattern}"
+    api = getattr(cls, "api_version", None)
+    if api != API_VERSION:
+        return f"{where} was written for plugin API version {api}, this is version {API_VERSION}"
+    options = getattr(cls, "Options", None)
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+        return f"{where}: Options must be a dataclass"
+    return _signature_fault(step, cls, where) or _construction_fault(cls, where)
+
+
+def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> Any:
+    """Make a plugin with its options, their types checked.
+
+    Raises
+    ------
+    PluginOptionError
+        For an option that the plugin does not have, or a value that does not fit its type.
+    """
+    return plugin.cls(resolve_options(plugin, options or {}))
+
+
+def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
+    """Return the plugin's ``Options`` filled from ``options``, defaults for the rest."""
+    from pydantic import TypeAdapter, ValidationError
+
+    where = f"{plugin.step} plugin {plugin.name!r}"
+    cls: Any = plugin.cls
+    known = [f.name for f in dataclasses.fields(cls.Options)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise PluginOptionError(f"{where} has no option {unknown[0]!r} (it has: {', '.join(known) or 'none'})")
+    try:
+        return TypeAdapter(cls.Options).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "options"
+        raise PluginOptionError(f"{where}, option {name!r}: {first['msg']}, got {first['input']!r}") from None
+
+
+def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
+    def key(entry_point: EntryPoint) -> tuple[bool, str, str]:
+        distribution = entry_point.dist.name if entry_point.dist else ""
+        return distribution != OWN_DISTRIBUTION, distribution, entry_point.name
+
+    return sorted(found, key=key)
+
+
+def _classes(entry_point: EntryPoint) -> Iterable[tuple[Step, Any]]:
+    # A manager for each entry point: pluggy leaves a plugin half-registered when one of its hooks is refused.
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry_point.load(), name=entry_point.name)
+    manager.check_pending()
+    for step in STEPS.values():
+        for returned in getattr(manager.hook, step.hook)():
+            for cls in returned if isinstance(returned, tuple | list) else (returned,):
+                yield step, cls
+
+
+def _extra_attributes(step: Step) -> tuple[str, ...]:
+    return {"kinetics": ("model",), "report-section": ("title",)}.get(step.name, ())
+
+
+def _signature_fault(step: Step, cls: type, where: str) -> str | None:
+    method = getattr(cls, step.method, None)
+    if not callable(method):
+        return f"{where} has no method {step.method!r}"
+    expected = inspect.signature(getattr(step.interface, step.method))
+    try:
+        inspect.signature(method).bind(*[None] * len(expected.parameters))
+    except TypeError:
+        wanted = ", ".join(list(expected.parameters)[1:])
+        return f"{where}: method {step.method!r} must take ({wanted}), it takes {inspect.signature(method)}"
+    return None
+
+
+def _construction_fault(cls: Any, where: str) -> str | None:
+    try:
+        plugin = cls(cls.Options())
+        missing = [m for m in ("problems", "resources") if not callable(getattr(plugin, m, None))]
+    except Exception as error:
+        return f"{where} can't be made with its default options: {_one_line(error)}"
+    return f"{where} has no method {missing[0]!r}" if missing else None
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

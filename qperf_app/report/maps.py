@@ -1,0 +1,131 @@
+"""Maps over the anatomy: one colour scale for all that are compared, zoomed to the heart, slices side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.results import Picture, QualityMap, ScanResult, Table
+from qperf_app.report.display import View
+from qperf_app.report.elements import Key, PictureGrid, PictureRow
+from qperf_app.report.outlines import add_edges, add_length_bar
+from qperf_app.report.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, encode, grey, rgb, window
+from qperf_app.report.scales import ColourScale
+
+#: Colours of the quality codes in order, 0 (a full estimate) first.
+QUALITY_COLOURS = (GREEN, ORANGE, VERMILION, PURPLE, SKY, YELLOW, BLUE)
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """The anatomy that maps of one scan lie on: a grey image (x, y, z), how it is viewed, and its slices' names."""
+
+    image: NDArray
+    view: View
+    slices: tuple[str, ...]
+    shown: tuple[int, ...]
+
+    def tile(self, z: int, colours: NDArray[np.uint8], drawn: NDArray[np.bool_], alt: str, edges: bool) -> Picture:
+        """Lay colours (x, y, 3) over the slice where ``drawn`` (x, y); edges letters and the length bar on request."""
+        from PIL import Image
+
+        grey_image = self.view.render(self.image[:, :, z])
+        # Dimmed, so that the colours lead.
+        canvas = (rgb(grey(grey_image, window(grey_image))) * 0.8).astype(np.uint8)
+        over = self.view.render(drawn.astype(np.float32), smooth=False) > 0.5
+        painted = np.stack([self.view.render(colours[..., k], smooth=False) for k in range(3)], axis=-1)
+        canvas[over] = painted[over].astype(np.uint8)
+        picture = Image.fromarray(canvas)
+        if edges:
+            add_edges(picture, self.view)
+            add_length_bar(picture, self.view)
+        return encode(picture, alt, quality=90)
+
+
+def map_grid(
+    rows: Sequence[tuple[str, NDArray, Backdrop]], scale: ColourScale, caption: str, edges: bool = True
+) -> PictureGrid:
+    """Show maps (x, y, z) row by row on one colour scale.
+
+    ``rows`` holds heading, map and backdrop. Slices without a map stay away; the columns are those of the row with
+    the most slices.
+    """
+    columns = max((backdrop.shown for _, _, backdrop in rows), key=len)
+    names = max((tuple(b.slices[z] for z in b.shown) for _, _, b in rows), key=len)
+    shown = []
+    for heading, values, backdrop in rows:
+        tiles = []
+        for z in columns:
+            if z not in backdrop.shown:
+                tiles.append(None)
+                continue
+            alt = f"Map of {scale.title}, {heading}, {backdrop.slices[z]}: {_in_words(values[:, :, z])}"
+            drawn = np.isfinite(values[:, :, z])
+            tiles.append(backdrop.tile(z, scale.paint(values[:, :, z]), drawn, alt, edges))
+        shown.append(PictureRow(heading, tuple(tiles)))
+    return PictureGrid(names, tuple(shown), caption, scale.bar())
+
+
+def _in_words(values: NDArray) -> str:
+    finite = values[np.isfinite(values)]
+    return f"median {np.median(finite):.2f} of {finite.size} voxels." if finite.size else "no voxel was estimated."
+
+
+def quality_grid(heading: str, quality: QualityMap, region: NDArray, backdrop: Backdrop) -> PictureGrid:
+    """Show the quality code of every voxel of the region."""
+    palette = np.array(
+        [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in QUALITY_COLOURS], np.uint8
+    )
+    order = _codes(quality)
+    position = np.searchsorted(order, quality.data)
+    colours = palette[position % len(palette)]
+    tiles = tuple(
+        backdrop.tile(
+            z, colours[:, :, z], region[:, :, z], f"Quality codes, {heading}, {backdrop.slices[z]}.", edges=False
+        )
+        for z in backdrop.shown
+    )
+    return PictureGrid(tuple(backdrop.slices[z] for z in backdrop.shown), (PictureRow(heading, tiles),))
+
+
+def quality_key(qualities: Sequence[QualityMap]) -> Key:
+    """Legend of the colours of the codes."""
+    legend = {0: "full estimate"}
+    for quality in qualities:
+        legend.update({int(code): words for code, words in quality.legend.items()})
+    codes = sorted({code for quality in qualities for code in _codes(quality)})
+    colours = {code: QUALITY_COLOURS[k % len(QUALITY_COLOURS)] for q in qualities for k, code in enumerate(_codes(q))}
+    return Key(tuple((colours[code], "fill", f"{code}: {legend.get(code, 'not in the legend')}") for code in codes))
+
+
+def _codes(quality: QualityMap) -> list[int]:
+    """All codes of a map and of its legend, in order."""
+    return sorted({0, *(int(code) for code in quality.legend), *(int(code) for code in np.unique(quality.data))})
+
+
+def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray]]) -> Table:
+    """Count the codes of each scan over its region; a column for each scan."""
+    seen = {int(code) for quality, region in labelled.values() for code in np.unique(quality.data[region])}
+    codes = sorted(seen.union(*({0, *(int(c) for c in quality.legend)} for quality, _ in labelled.values())))
+    legend = {0: "full estimate"}
+    for quality, _ in labelled.values():
+        legend.update({int(code): words for code, words in quality.legend.items()})
+    rows = []
+    for code in codes:
+        counts = []
+        for quality, region in labelled.values():
+            inside = quality.data[region]
+            n = int((inside == code).sum())
+            counts.append(f"{n} ({100 * n / max(1, inside.size):.0f} %)")
+        rows.append((str(code), legend.get(code, "a code without a meaning in the legend"), *counts))
+    return Table(("Code", "Meaning", *labelled), tuple(rows), "Voxels by quality code")
+
+
+def region_of(scan: ScanResult) -> NDArray[np.bool_]:
+    """Voxels that were to be estimated: the myocardium, or wherever there is a value where no mask is known."""
+    if scan.myocardium is not None and scan.myocardium.mask.any():
+        return scan.myocardium.mask.astype(bool)
+    return np.any([np.isfinite(m.data) for m in scan.maps], axis=0)

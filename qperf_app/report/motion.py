@@ -1,0 +1,150 @@
+"""The series before and after motion correction: moving picture, profile over time, and the size of the motion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.records import Motion, Series
+from qperf_app.report.display import View
+from qperf_app.report.elements import Movie, PictureGrid, PictureRow
+from qperf_app.report.pictures import encode, encode_animation, grey, rgb, window, write
+
+#: ms between the frames of a moving picture.
+FRAME_MILLISECONDS = 130
+#: Most frames of a moving picture, and most pixels of one frame; more than that is thinned out or shown smaller.
+MOST_FRAMES, MOST_PIXELS = 120, 420_000
+
+
+def moving_picture(
+    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], still_at: int
+) -> Movie:
+    """Show the versions of a series beside each other, a row for each slice, all with the same grey levels.
+
+    Parameters
+    ----------
+    versions : sequence of Series
+        On one grid with the same times; proton-density volumes left out.
+    headings : sequence of str
+        What each version is.
+    view : View
+    slices : sequence of str
+        Name of each slice.
+    still_at : int
+        Volume of the still.
+    """
+    every = -(-len(versions[0].times) // MOST_FRAMES)
+    shown = range(0, len(versions[0].times), every)
+    levels = [_levels(versions, view, z) for z in range(len(slices))]
+    frames = [_frame(versions, view, slices, levels, t) for t in shown]
+    what = f"{' and '.join(headings)}, {len(slices)} slice{'s' if len(slices) > 1 else ''}, {len(frames)} volumes"
+    return Movie(
+        encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
+        encode(_frame(versions, view, slices, levels, still_at), f"One volume of the first pass: {what}.", quality=75),
+        tuple(float(versions[0].times[t]) for t in shown),
+        tuple(headings),
+    )
+
+
+def movie_edge(n_slices: int, n_versions: int) -> int:
+    """Pixels along the edge of one panel, so that a frame stays within the limit."""
+    return int(min(300, np.sqrt(MOST_PIXELS / (n_slices * n_versions))))
+
+
+def _levels(versions: Sequence[Series], view: View, z: int) -> tuple[float, float]:
+    """Grey levels of a slice, the same for all volumes and versions, from what the view shows of it."""
+    top, left, bottom, right = (round(edge) for edge in view.box)
+    shown = [view.layout.image(version.data[:, :, z])[top:bottom, left:right] for version in versions]
+    return window(np.concatenate([np.ravel(values) for values in shown]))
+
+
+def _frame(
+    versions: Sequence[Series], view: View, slices: Sequence[str], levels: Sequence[tuple[float, float]], t: int
+) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    height, width, gap = *view.size, 4
+    sheet = Image.new("RGB", (len(versions) * (width + gap) - gap, len(slices) * (height + gap) - gap), "white")
+    for z, name in enumerate(slices):
+        for column, version in enumerate(versions):
+            panel = Image.fromarray(rgb(grey(view.render(version.data[:, :, z, t]), levels[z])))
+            if column == 0:
+                write(panel, (6, 4), name, 13)
+                write(panel, (6, height - 6), f"{versions[0].times[t]:.1f} s", 13, "ls")
+            sheet.paste(panel, (column * (width + gap), z * (height + gap)))
+    return np.asarray(sheet)
+
+
+def profiles_over_time(
+    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], centre: NDArray
+) -> PictureGrid:
+    """Draw the vertical line through the heart's centre, volume by volume from left to right (M-mode).
+
+    ``centre`` holds voxel coordinates (x, y), shape (z, 2).
+    """
+    rows = []
+    for z, name in enumerate(slices):
+        column = int(np.clip(view.points(centre[z][None])[0, 0], 0, view.size[1] - 1))
+        lines = [_profile(version.data[:, :, z], view, column) for version in versions]
+        levels = window(np.concatenate([line.ravel() for line in lines]))
+        pictures = tuple(
+            encode(
+                grey(_stretch(line), levels), f"Profile over time through the heart, {name}, {heading}.", quality=80
+            )
+            for line, heading in zip(lines, headings, strict=True)
+        )
+        rows.append(PictureRow(name, pictures))
+    up, down = view.layout.up, view.layout.down
+    caption = (
+        "Profile over time: the vertical line through the middle of the heart, one column for each volume. Still anatomy "
+        f"makes straight bands; steps and waves are motion that is left. Top {up}, bottom {down}."
+    )
+    return PictureGrid(tuple(headings), tuple(rows), caption)
+
+
+def _profile(slice_series: NDArray, view: View, column: int) -> NDArray[np.float32]:
+    """Values along a picture column over time, (rows, t)."""
+    return np.stack([view.render(slice_series[:, :, t])[:, column] for t in range(slice_series.shape[-1])], axis=1)
+
+
+def _stretch(line: NDArray) -> NDArray:
+    """Widen each volume so that the profile is about one and a half times as wide as high; no smoothing over time."""
+    times = max(1, round(1.5 * line.shape[0] / line.shape[1]))
+    return np.repeat(line, times, axis=1)
+
+
+def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
+    """Say how far the heart was moved: the median and the largest shift over slices and volumes."""
+    if motion is None:
+        return "No motion correction was made."
+    if not np.any(motion.displacement):
+        return "The displacement of every volume is zero: the series is as it was acquired."
+    shifts = _shifts(motion, region)
+    left = int((~np.asarray(motion.corrected)).sum())
+    words = (
+        f"Shift of the heart from volume to volume: median {np.median(shifts):.1f} mm, "
+        f"95th percentile {np.percentile(shifts, 95):.1f} mm, largest {shifts.max():.1f} mm."
+    )
+    if left:
+        words += f" {left} of {motion.corrected.size} slice images could not be corrected and are left as they were."
+    return words
+
+
+def _shifts(motion: Motion, region: NDArray | None) -> NDArray[np.float64]:
+    """Length of the mean displacement over the region, mm, from its median over time, one for each slice and volume."""
+    shifts = []
+    for z in range(motion.displacement.shape[2]):
+        field = motion.displacement[:, :, z]
+        inside = region[:, :, z] if region is not None and region[:, :, z].any() else np.ones(field.shape[:2], bool)
+        mean = field[inside].astype(np.float64).mean(axis=0)
+        shifts.append(np.linalg.norm(mean - np.median(mean, axis=0), axis=1))
+    return np.concatenate(shifts)
+
+
+def still_volume(series: Series, region: NDArray | None) -> int:
+    """Volume at which the region (or, without one, the whole image) is brightest."""
+    inside = series.data[region] if region is not None and region.any() else series.data.reshape(-1, len(series.times))
+    curve = np.nan_to_num(np.nanmean(inside, axis=0)) if np.isfinite(inside).any() else np.zeros(len(series.times))
+    return int(np.argmax(curve))

@@ -1,0 +1,123 @@
+"""From arrays to encoded pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.results import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+#: Colours that stay apart for every form of colour vision (Okabe and Ito, Color Universal Design, 2008).
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+#: Ink of text and axes, of what recedes, and the grey of what was not estimated.
+INK, MUTED, MISSING = "#1d2733", "#5b6875", "#c9ced4"
+
+
+def window(values: NDArray, low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
+    """Grey levels of black and white: percentiles of the finite values, never equal."""
+    finite = np.asarray(values)[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    black, white = np.percentile(finite, (low, high))
+    return float(black), float(white if white > black else black + 1.0)
+
+
+def grey(values: NDArray, levels: tuple[float, float]) -> NDArray[np.uint8]:
+    """Turn values into grey levels, 0 at ``levels[0]`` and 255 at ``levels[1]``."""
+    scaled = (np.nan_to_num(values) - levels[0]) / (levels[1] - levels[0])
+    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def rgb(grey_levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat grey levels (...,) into (..., 3)."""
+    return np.repeat(grey_levels[..., None], 3, axis=-1)
+
+
+def encode(image: NDArray[np.uint8] | Image, alt: str, caption: str = "", quality: int = 88) -> Picture:
+    """Encode one picture as WebP."""
+    from PIL import Image as PillowImage
+
+    buffer = io.BytesIO()
+    picture = PillowImage.fromarray(image) if isinstance(image, np.ndarray) else image
+    picture.save(buffer, "WEBP", quality=quality, method=4)
+    return Picture(buffer.getvalue(), "image/webp", alt, caption)
+
+
+def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt: str, quality: int = 60) -> Picture:
+    """Encode frames as an endless animated WebP."""
+    from PIL import Image as PillowImage
+
+    pictures = [PillowImage.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=milliseconds,
+        loop=0,
+        quality=quality,
+        method=2,
+    )
+    return Picture(buffer.getvalue(), "image/webp", alt)
+
+
+def draw_line(image: Image, points: NDArray, colour: str, width: float, style: str = "solid") -> None:
+    """Draw a line (n, 2) with a dark rim, so that it shows on bright and on dark tissue."""
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(image)
+    pieces = [points] if style == "solid" else _dashes(points, 5.0 * width if style == "dashed" else 1.6 * width)
+    for ink, extra in (("#000000", 1.6), (colour, 0.0)):
+        for piece in pieces:
+            pen.line([tuple(p) for p in piece], fill=ink, width=round(width + extra), joint="curve")
+
+
+def _dashes(points: NDArray, length: float) -> list[NDArray]:
+    """Cut a line into strokes of a length with gaps of the same length."""
+    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    strokes = []
+    for start in np.arange(0.0, along[-1], 2 * length):
+        at = np.linspace(start, min(start + length, along[-1]), 6)
+        strokes.append(np.stack([np.interp(at, along, points[:, k]) for k in (0, 1)], axis=1))
+    return strokes
+
+
+def write(image: Image, at: tuple[float, float], text: str, size: float, anchor: str = "la", ink: str = "#fff") -> None:
+    """Write text with a dark rim; ``anchor`` as Pillow has it."""
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(image).text(
+        at, text, fill=ink, font=font, anchor=anchor, stroke_width=max(1, round(size / 9)), stroke_fill="#000"
+    )
+
+
+def figure_canvas(width: float, height: float) -> Figure:
+    """Return an empty figure, inches, that no global state knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def encode_figure(figure: Figure, alt: str, caption: str = "") -> Picture:
+    """Encode a figure; its flat colours take little space without loss."""
+    from PIL import Image as PillowImage
+
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
+    buffer = io.BytesIO()
+    PillowImage.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=40, method=2)
+    return Picture(buffer.getvalue(), "image/webp", alt, caption)

@@ -1,0 +1,181 @@
+"""The section of one scan: the series, its motion, its contours and its curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.records import Series
+from qperf_app.plugins.results import Paragraph, ScanResult
+from qperf_app.report.curves import features_table, input_function_picture, slice_curves
+from qperf_app.report.display import on_grid, view_of
+from qperf_app.report.elements import Columns, Gallery, HostElement, Section, Subheading
+from qperf_app.report.motion import motion_in_words, movie_edge, moving_picture, profiles_over_time, still_volume
+from qperf_app.report.outlines import contour_grid, orientation_in_words
+
+_LEVELS = ((range(1, 7), "basal"), (range(7, 13), "mid"), (range(13, 17), "apical"), (range(17, 18), "apex"))
+_ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A scan's dynamic series before and after correction, and what was segmented, all on the grid of the series.
+
+    ``before`` is None where there was no correction. ``heart`` (x, y, z) is everything segmented, or None.
+    """
+
+    before: Series | None
+    after: Series
+    masks: dict[str, NDArray[np.bool_]]
+    slices: tuple[str, ...]
+
+    @property
+    def heart(self) -> NDArray[np.bool_] | None:
+        """Union of the masks; None where nothing was segmented."""
+        union = np.any([mask for name, mask in self.masks.items() if name != "aif"] or [[False]], axis=0)
+        return union if union.any() else None
+
+
+def anatomy_of(scan: ScanResult) -> Anatomy | None:
+    """Return what there is to see of a scan; None where no series was left behind."""
+    series = scan.corrected or scan.series or scan.aif_corrected
+    if series is None or not series.data.size:
+        return None
+    after = series.dynamic()
+    moved = scan.motion is not None and bool(np.any(scan.motion.displacement))
+    before = scan.series.dynamic() if scan.corrected is not None and scan.series is not None and moved else None
+    return Anatomy(before, after, _masks(scan, after), _slice_names(scan, after.data.shape[2]))
+
+
+def _masks(scan: ScanResult, series: Series) -> dict[str, NDArray[np.bool_]]:
+    """Bring every mask to the grid of the series; empty ones stay away."""
+    masks = {}
+    if scan.myocardium is not None and scan.myocardium.mask.shape == series.data.shape[:3]:
+        masks["myocardium"] = scan.myocardium.mask.astype(bool)
+    if scan.pools is not None and scan.pools.found:
+        for name in ("lv", "rv", "aif"):
+            masks[name] = on_grid(getattr(scan.pools, name), scan.pools.affine, series.affine, series.data.shape[:3])
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _slice_names(scan: ScanResult, n: int) -> tuple[str, ...]:
+    names = []
+    for z in range(n):
+        labels = scan.segment_labels
+        found = set(np.unique(labels[:, :, z]).tolist()) if labels is not None and labels.shape[2] == n else set()
+        level = next((words for numbers, words in _LEVELS if found & set(numbers)), "")
+        names.append(f"Slice {z + 1}{', ' if level else ''}{level}")
+    return tuple(names)
+
+
+def scan_title(scan: ScanResult) -> str:
+    """Title such as ``Stress, session A, run 1``."""
+    task = scan.entities.get("task", "")
+    others = [f"{words} {scan.entities[key]}" for key, words in _ENTITY_WORDS.items() if scan.entities.get(key)]
+    return ", ".join([task.capitalize() or "Scan", *others])
+
+
+def scan_section(scan: ScanResult, number: int) -> Section:
+    """Build the section of a scan; what is missing is said, not left out in silence."""
+    elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}")]
+    anatomy = anatomy_of(scan)
+    if scan.pools is not None and not scan.pools.found:
+        reason = f": {scan.pools.reason}" if scan.pools.reason else ""
+        elements.append(Paragraph(f"The left ventricle was not found{reason}. No input function, no flow.", "warning"))
+    if anatomy is None:
+        elements.append(Paragraph("No image series of this scan is at hand.", "warning"))
+    else:
+        elements += _motion_elements(scan, anatomy)
+        elements += _contour_elements(scan, anatomy)
+    elements += _curve_elements(scan, anatomy)
+    return Section(scan_title(scan), f"scan-{number}", tuple(elements))
+
+
+def acquisition_in_words(scan: ScanResult) -> str:
+    """Describe the series by what its grid, its times and a few technical fields say."""
+    series = scan.series or scan.corrected or scan.aif_corrected
+    if series is None:
+        return ""
+    x, y, z, t = series.data.shape
+    voxel = " × ".join(f"{edge:.3g}" for edge in series.voxel_size)
+    words = f"{z} slice{'s' if z > 1 else ''} of {x} × {y}, voxels {voxel} mm, {t} volumes"
+    if t > 1:
+        words += f" over {series.times[-1] - series.times[0]:.0f} s"
+    if series.n_proton_density:
+        words += f" ({series.n_proton_density} proton-density weighted)"
+    strength = series.metadata.get("MagneticFieldStrength")
+    return words + (f", {float(strength):g} T." if strength else ".")
+
+
+def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
+    heart, after = anatomy.heart, anatomy.after
+    corrected = anatomy.before is not None
+    versions = [anatomy.before, after] if anatomy.before is not None else [after]
+    headings = ["Before correction", "After correction"] if corrected else ["Not motion corrected"]
+    edge = movie_edge(len(anatomy.slices), len(versions))
+    view = view_of(after.affine, after.data.shape, heart, 30.0, edge)
+    still_at = still_volume(after, anatomy.masks.get("lv"))
+    movie = moving_picture(versions, headings, view, anatomy.slices, still_at)
+    profiles = profiles_over_time(versions, headings, view, anatomy.slices, _centres(anatomy))
+    words = f"{motion_in_words(scan.motion, heart)} {orientation_in_words(view)} Grey levels are fixed over time."
+    title = "Series before and after motion correction" if corrected else "Series"
+    return [Subheading(title), Paragraph(words), Columns((movie,), (profiles,))]
+
+
+def _centres(anatomy: Anatomy) -> NDArray[np.float64]:
+    """Middle of the heart in every slice, voxel coordinates (z, 2); of the image where the heart is not known."""
+    mask = next((anatomy.masks[name] for name in ("myocardium", "lv") if name in anatomy.masks), None)
+    x, y, z = anatomy.after.data.shape[:3]
+    whole = mask.any(axis=2) if mask is not None else np.ones((x, y), bool)
+    return np.array(
+        [np.argwhere(mask[:, :, k] if mask is not None and mask[:, :, k].any() else whole).mean(axis=0) for k in range(z)]
+    )
+
+
+def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
+    elements: list[HostElement] = []
+    if anatomy.masks:
+        landmarks = scan.myocardium.landmarks if scan.myocardium is not None else ()
+        region = anatomy.masks.get("myocardium", anatomy.masks.get("lv"))
+        elements += _contours_on(anatomy.after, anatomy.masks, landmarks, anatomy.slices, region, "Contours")
+        if "myocardium" in anatomy.masks and not landmarks:
+            elements.append(Paragraph("No RV insertion points: no segments and no bull's-eye.", "warning"))
+    own_series = scan.aif_corrected
+    if own_series is not None and scan.series is not None and scan.pools is not None and scan.pools.found:
+        series = own_series.dynamic()
+        pools = {name: getattr(scan.pools, name).astype(bool) for name in ("lv", "rv", "aif")}
+        if pools["lv"].shape == series.data.shape[:3]:
+            names = tuple(f"Input-function slice {z + 1}" for z in range(series.data.shape[2]))
+            elements += _contours_on(series, pools, (), names, pools["lv"], "Blood pools on the input-function series")
+    return elements
+
+
+def _contours_on(series: Series, masks, landmarks, slices, region, title: str) -> list[HostElement]:
+    at = still_volume(series, region)
+    heart = np.any([mask for name, mask in masks.items() if name != "aif"], axis=0)
+    view = view_of(series.affine, series.data.shape, heart, 22.0, 420)
+    what = "myocardium" if region is masks.get("myocardium") else "LV blood"
+    when = f"volume {at + 1} of {len(series.times)} at {series.times[at]:.1f} s, where the {what} is brightest"
+    grid, key = contour_grid(series.data[..., at], masks, landmarks, series.affine, view, slices, when)
+    return [Subheading(title), key, grid]
+
+
+def _curve_elements(scan: ScanResult, anatomy: Anatomy | None) -> list[HostElement]:
+    elements: list[HostElement] = [Subheading("Arterial input function")]
+    if scan.aif is None:
+        elements.append(Paragraph("There is no input function.", "warning"))
+    else:
+        elements.append(
+            Columns(
+                (input_function_picture(scan.aif, scan.aif_features),),
+                (features_table(scan.aif_features, scan.aif.units),)
+                if scan.aif_features
+                else (Paragraph("The features of its first pass were not determined."),),
+            )
+        )
+    pictures = slice_curves(anatomy.after, anatomy.masks, anatomy.slices) if anatomy is not None else ()
+    if pictures:
+        elements += [Subheading("Blood and myocardium"), Gallery(pictures, "Mean signal of each region, all slices on one axis.")]
+    return elements

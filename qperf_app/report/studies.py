@@ -1,0 +1,139 @@
+"""Which scans belong together, and the numbers that are read across them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qperf_app.plugins.records import RELATIVE_UNITS
+from qperf_app.plugins.results import ScanResult, SegmentRow, SegmentTable, VoxelMap
+from qperf_app.report.scales import ABSOLUTE_FLOW
+
+#: Segment flow under stress below which the reader's eye is drawn to it, mL/min/g: regional cut-off for obstructive
+#: disease of Kotecha et al., JACC Cardiovasc Imaging 2019;12:1958. Cut-offs depend on sequence and model.
+LOW_STRESS_MBF = 1.94
+#: Perfusion reserve that counts as reduced by custom.
+LOW_RESERVE = 2.0
+#: Coronary territories of the segments (Cerqueira et al., Circulation 2002;105:539).
+TERRITORIES = {
+    "LAD": (1, 2, 7, 8, 13, 14, 17),
+    "RCA": (3, 4, 9, 10, 15),
+    "LCx": (5, 6, 11, 12, 16),
+}
+#: Quantities that may head the report, the first that there is.
+PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A rest and a stress scan that are compared, or one scan alone. ``note`` says how they were matched if in doubt."""
+
+    label: str
+    scans: tuple[ScanResult, ...]
+    rest: ScanResult | None = None
+    stress: ScanResult | None = None
+    note: str = ""
+
+
+def studies_of(scans: Sequence[ScanResult]) -> tuple[Study, ...]:
+    """Pair rest and stress of the same session and acquisition, run by run; what is left over stands alone.
+
+    Only scans with maps take part.
+    """
+    groups: dict[tuple[str, ...], list[ScanResult]] = {}
+    for scan in scans:
+        if scan.maps:
+            groups.setdefault(tuple(scan.entities.get(key, "") for key in ("ses", "acq", "ce")), []).append(scan)
+    studies: list[Study] = []
+    for scans_of_group in groups.values():
+        pairs, alone = _pair(scans_of_group)
+        for rest, stress in pairs:
+            same = rest.entities.get("run") == stress.entities.get("run")
+            note = "" if same else f"{rest.label} was compared with {stress.label}: their runs differ."
+            studies.append(Study(_common_label(rest, stress, same), (rest, stress), rest, stress, note))
+        for scan in alone:
+            task = scan.entities.get("task")
+            studies.append(
+                Study(
+                    scan.label, (scan,), scan if task == "rest" else None, scan if task == "stress" else None
+                )
+            )
+    return tuple(studies)
+
+
+def _pair(scans: Sequence[ScanResult]) -> tuple[list[tuple[ScanResult, ScanResult]], list[ScanResult]]:
+    """Match rest with stress: equal runs first, then what is left in order."""
+    rests = [scan for scan in scans if scan.entities.get("task") == "rest"]
+    stresses = [scan for scan in scans if scan.entities.get("task") == "stress"]
+    pairs: list[tuple[ScanResult, ScanResult]] = []
+    for same_run in (True, False):
+        for rest in list(rests):
+            for stress in list(stresses):
+                if not same_run or rest.entities.get("run") == stress.entities.get("run"):
+                    pairs.append((rest, stress))
+                    rests.remove(rest)
+                    stresses.remove(stress)
+                    break
+    paired = {id(scan) for pair in pairs for scan in pair}
+    return pairs, [scan for scan in scans if id(scan) not in paired]
+
+
+def _common_label(rest: ScanResult, stress: ScanResult, same_run: bool) -> str:
+    keys = ("ses", "acq", "ce", "run") if same_run else ("ses", "acq", "ce")
+    return " ".join(f"{key}-{rest.entities[key]}" for key in keys if rest.entities.get(key))
+
+
+def methods_of(study: Study) -> tuple[tuple[str, str], ...]:
+    """Return (plugin, model) of the study's maps in order of first appearance."""
+    return tuple(dict.fromkeys((m.plugin, m.model) for scan in study.scans for m in scan.maps))
+
+
+def maps_of(scan: ScanResult, method: tuple[str, str]) -> dict[tuple[str, str | None], VoxelMap]:
+    """Maps of one method by (quantity, statistic); a posterior mean also stands for the point estimate."""
+    found: dict[tuple[str, str | None], VoxelMap] = {}
+    for voxel_map in scan.maps:
+        if (voxel_map.plugin, voxel_map.model) == method:
+            statistic = None if voxel_map.statistic == "mean" else voxel_map.statistic
+            found.setdefault((voxel_map.quantity, statistic), voxel_map)
+    return found
+
+
+def primary_quantity(study: Study, method: tuple[str, str]) -> str:
+    """Return the quantity that heads the pictures of a method."""
+    quantities = [quantity for scan in study.scans for quantity, statistic in maps_of(scan, method) if not statistic]
+    return next((quantity for quantity in PRIMARY if quantity in quantities), quantities[0] if quantities else "")
+
+
+def segments_of(scan: ScanResult | None, method: tuple[str, str]) -> SegmentTable | None:
+    """Return the segment table of one method."""
+    tables = scan.segments if scan else ()
+    return next((table for table in tables if (table.plugin, table.model) == method), None)
+
+
+def rows_by_segment(table: SegmentTable | None, layer: str = "transmural") -> dict[int, SegmentRow]:
+    """Rows of one layer by segment number."""
+    return {row.segment: row for row in table.rows if row.layer == layer} if table else {}
+
+
+def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmural") -> dict[int, float]:
+    """Value of a quantity by segment; NaN where there is none."""
+    return {number: float(row.values.get(quantity, np.nan)) for number, row in rows_by_segment(table, layer).items()}
+
+
+def reserve_of(rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, layer: str = "transmural") -> dict:
+    """Stress over rest by segment; NaN where either is missing or rest is not positive."""
+    resting, stressed = values_of(rest, quantity, layer), values_of(stress, quantity, layer)
+    return {
+        number: stressed[number] / resting[number] if resting[number] > 0 else float("nan")
+        for number in sorted(resting.keys() & stressed.keys())
+    }
+
+
+def is_relative(scan: ScanResult, voxel_map: VoxelMap | None = None) -> bool:
+    """Tell whether flow of a scan is not absolute: relative concentration, or a flow map in other units."""
+    if scan.aif is not None and scan.aif.units == RELATIVE_UNITS:
+        return True
+    flow = voxel_map or next((m for m in scan.maps if m.quantity == "MBF" and m.statistic != "std"), None)
+    return flow is not None and flow.quantity == "MBF" and flow.units != ABSOLUTE_FLOW

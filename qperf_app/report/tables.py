@@ -1,0 +1,93 @@
+"""Tables of segments and of perfusion reserve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from qperf_app.plugins.results import SegmentTable, Table
+from qperf_app.report.scales import unit_suffix
+from qperf_app.report.studies import TERRITORIES, reserve_of, rows_by_segment, values_of
+
+LAYERS = ("transmural", "endo", "epi")
+MISSING = "–"
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """Format a number; a dash where there is none."""
+    return f"{value:.{decimals}f}" if np.isfinite(value) else MISSING
+
+
+def ratio(over: float, under: float) -> float:
+    """Quotient, NaN where it means nothing."""
+    return over / under if np.isfinite(over) and np.isfinite(under) and under > 0 else float("nan")
+
+
+def segment_table(table: SegmentTable, quantity: str) -> Table:
+    """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated."""
+    layers = {layer: values_of(table, quantity, layer) for layer in LAYERS}
+    rows = []
+    for segment, row in sorted(rows_by_segment(table).items()):
+        whole, endo, epi = (layers[layer].get(segment, np.nan) for layer in LAYERS)
+        share = f"{row.n_estimated} of {row.n_voxels}"
+        rows.append((f"{segment} {row.name}", number(whole), number(endo), number(epi), number(ratio(endo, epi)), share))
+    return Table(
+        ("Segment", quantity, "Endo", "Epi", "Endo/epi", "Voxels"),
+        tuple(rows),
+        f"{quantity}{unit_suffix(table.units.get(quantity, ''))} by segment and layer",
+    )
+
+
+def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
+    """Show the other quantities over the whole wall; None where there are none."""
+    rows_found = rows_by_segment(table)
+    quantities = [q for q in dict.fromkeys(q for row in rows_found.values() for q in row.values) if q != primary]
+    if not quantities:
+        return None
+    rows = tuple(
+        (f"{segment} {row.name}", *(number(float(row.values.get(q, np.nan)), 3) for q in quantities))
+        for segment, row in sorted(rows_found.items())
+    )
+    headings = tuple(f"{q}{unit_suffix(table.units.get(q, ''))}" for q in quantities)
+    return Table(("Segment", *headings), rows, "Other quantities by segment")
+
+
+def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Table:
+    """Rest, stress and their ratio by segment and layer, then by coronary territory and over all."""
+    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
+    reserves = [reserve_of(rest, stress, quantity, layer) for layer in LAYERS]
+    rest_values, stress_values = values_of(rest, quantity), values_of(stress, quantity)
+    rows = [
+        (
+            f"{segment} {resting[segment].name}",
+            number(rest_values[segment]),
+            number(stress_values[segment]),
+            *(number(reserve.get(segment, np.nan)) for reserve in reserves),
+        )
+        for segment in sorted(resting.keys() & stressed.keys())
+    ]
+    groups = {f"{name} territory": numbers for name, numbers in TERRITORIES.items()}
+    for name, numbers in {**groups, "All segments": tuple(range(1, 18))}.items():
+        means = [
+            [mean_of_segments(table, quantity, numbers, layer) for table in (rest, stress)] for layer in LAYERS
+        ]
+        reserve = [number(ratio(stress_mean, rest_mean)) for rest_mean, stress_mean in means]
+        rows.append((name, number(means[0][0]), number(means[0][1]), *reserve))
+    units = unit_suffix(rest.units.get(quantity, ""))
+    return Table(
+        ("Segment", f"Rest {quantity}", f"Stress {quantity}", "Reserve", "Reserve endo", "Reserve epi"),
+        tuple(rows),
+        f"Perfusion reserve, stress over rest {quantity}{units}. Territories after the usual assignment of segments.",
+    )
+
+
+def mean_of_segments(table: SegmentTable, quantity: str, numbers: Iterable[int], layer: str = "transmural") -> float:
+    """Mean over segments, each weighted by its estimated voxels; NaN where none has a value."""
+    rows = rows_by_segment(table, layer)
+    pairs = [
+        (float(rows[k].values.get(quantity, np.nan)), rows[k].n_estimated)
+        for k in numbers
+        if k in rows and np.isfinite(rows[k].values.get(quantity, np.nan)) and rows[k].n_estimated > 0
+    ]
+    return float(np.average([p[0] for p in pairs], weights=[p[1] for p in pairs])) if pairs else float("nan")

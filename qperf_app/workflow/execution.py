@@ -1,0 +1,44 @@
+"""How a graph is run: by which Nipype execution plugin, with what resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qperf_app.workflow.configuration import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A Nipype execution plugin with its arguments (None: by ``nprocs``), and where it works."""
+
+    work_dir: Path
+    nprocs: int = 1
+    memory_gb: float | None = None
+    plugin: str | None = None
+    plugin_args: Mapping[str, Any] = field(default_factory=dict)
+    stop_on_first_crash: bool = False
+
+
+def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read the file of ``--use-plugin``: a mapping with ``plugin`` and, if need be, ``plugin_args``.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the file and the key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"--use-plugin {path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
+        raise ConfigurationError(f"--use-plugin {path}: key 'plugin' must name a Nipype execution plugin")
+    arguments = content.get("plugin_args") or {}
+    if not isinstance(arguments, dict):
+        raise ConfigurationError(f"--use-plugin {path}: key 'plugin_args' must be a mapping")
+    return content["plugin"], arguments

@@ -1,0 +1,64 @@
+"""The one Nipype interface that runs any step."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+# Nipype asks a server for its newest version when it is imported, unless told otherwise: no telemetry, no network.
+os.environ.setdefault("NO_ET", "1")
+os.environ.setdefault("NIPYPE_NO_ET", "1")
+
+from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, TraitedSpec, traits
+
+from qperf_app.bids.images import write_json
+from qperf_app.workflow.tasks import FAILURE_FILE, Task, load_outcome, save_outcome
+
+#: Names under which a step may read from others; each is an input of the interface.
+UPSTREAM_NAMES = ("series", "pools", "aif", "concentration", "myocardium", "segments", "kinetics")
+
+
+class _Inputs(BaseInterfaceInputSpec):
+    task = traits.Dict(mandatory=True, desc="Task.identity()")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="threads the step may use")
+    series = File(exists=True, desc="outcome of the step that is read under this name")
+    pools = File(exists=True)
+    aif = File(exists=True)
+    concentration = File(exists=True)
+    myocardium = File(exists=True)
+    segments = File(exists=True)
+    kinetics = File(exists=True)
+
+
+class _Outputs(TraitedSpec):
+    outcome = File(exists=True, desc="outcome.json")
+
+
+class StepInterface(BaseInterface):
+    """Run the step that a :class:`~qperf_app.workflow.tasks.Task` describes, in the node's own folder.
+
+    A step that raises leaves ``failure.json`` and raises again, so that Nipype runs nothing that depends on it and
+    tries the step anew next time.
+    """
+
+    input_spec = _Inputs
+    output_spec = _Outputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from qperf_app.workflow.steps import run_step
+
+        out = Path(runtime.cwd)
+        task = Task.from_identity(self.inputs.task, self.inputs.threads)
+        upstream = {name: load_outcome(Path(getattr(self.inputs, name))) for name in task.upstream}
+        try:
+            save_outcome(run_step(task, upstream, out), out)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            write_json(out / FAILURE_FILE, {"reason": reason, "traceback": traceback.format_exc()})
+            raise
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        return {"outcome": str(Path.cwd() / "outcome.json")}

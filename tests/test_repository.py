@@ -1,0 +1,239 @@
+"""What the repository promises of itself stays true: import rules, lock files, packaging, documentation."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import qperf_app
+from qperf_app.physics import models
+from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
+from qperf_app.plugins.checks import check_maps
+from qperf_app.plugins.manager import find_fault, load_plugins
+from qperf_app.plugins.steps import STEPS
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("qperf_app", "plugins", "bids_spec")
+LARGEST_FILE = 10 * 2**20
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config
+
+
+def lines(text: str) -> list[str]:
+    """Entries of a multi-line value of setup.cfg, comments left out."""
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def repository_files() -> list[Path]:
+    """Files that are committed or would be."""
+    git = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(git, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git working tree: which files belong to the repository is not known")
+    return [path for path in (ROOT / name for name in listed.stdout.split("\0") if name) if path.is_file()]
+
+
+# Imports
+
+
+def test_imports_run_one_way() -> None:
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([lint_imports, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_package_is_under_the_import_rules() -> None:
+    families = {name for name in lines(setup_cfg()["options"]["packages"]) if "." not in name} - {"qperf_bids_spec"}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        rules = tomllib.load(file)["tool"]["importlinter"]
+    contracts = {contract["id"]: contract for contract in rules["contracts"]}
+    assert set(rules["root_packages"]) == families
+    families.remove("qperf_app")
+    assert set(contracts["host"]["forbidden_modules"]) == families
+    assert set(contracts["plugins"]["source_modules"]) == families
+    assert set(contracts["families"]["modules"]) == families
+
+
+# Dependencies and packaging
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Versions that a lock file pins, by package."""
+    pins: dict[str, list[str]] = {}
+    for entry in re.split(r"\n(?=\S)", (ROOT / name).read_text()):
+        pinned = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", entry)
+        if not pinned:
+            assert entry.startswith("#") or not entry.strip(), f"{name}: not a pinned package: {entry[:80]!r}"
+            continue
+        assert "--hash=sha256:" in entry, f"{name}: {pinned[0]} has no hash"
+        pins.setdefault(canonicalize_name(pinned[1]), []).append(pinned[2])
+    return pins
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+def test_lock_gives_what_setup_cfg_asks_for(lock: str) -> None:
+    config, pins = setup_cfg(), locked(lock)
+    wanted = lines(config["options"]["install_requires"])
+    if lock == "requirements-dev.txt":
+        wanted += lines(config["options.extras_require"]["dev"])
+    for requirement in map(Requirement, wanted):
+        versions = pins.get(canonicalize_name(requirement.name))
+        assert versions, f"{lock} lacks {requirement.name}: run `make lock`"
+        assert all(requirement.specifier.contains(v) for v in versions), f"{lock} pins {versions}, not {requirement}"
+
+
+def test_development_lock_is_a_superset() -> None:
+    runtime, development = locked("requirements.txt"), locked("requirements-dev.txt")
+    assert {name: development.get(name) for name in runtime} == runtime
+
+
+def test_the_wheel_holds_every_source_file(tmp_path: Path) -> None:
+    for name in (*SOURCES, "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, tmp_path)
+    expected = {path.relative_to(tmp_path) for name in SOURCES for path in (tmp_path / name).rglob("*")}
+    expected = {path for path in expected if (tmp_path / path).is_file()}
+    pip = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", "wheel", "."]
+    subprocess.run(pip, cwd=tmp_path, check=True)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    packed = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
+    missing = {path for path in expected if installed_as(path) not in packed}
+    assert not missing, f"setup.cfg leaves out of the wheel: {sorted(map(str, missing))}"
+
+
+def installed_as(path: Path) -> Path:
+    """Where a source file lies in site-packages."""
+    first, *rest = path.parts
+    return Path(*rest) if first == "plugins" else Path({"bids_spec": "qperf_bids_spec"}.get(first, first), *rest)
+
+
+def test_versions_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == qperf_app.__version__
+    assert qperf_app.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+# Files
+
+
+def test_no_file_is_large() -> None:
+    large = {str(path.relative_to(ROOT)) for path in repository_files() if path.stat().st_size > LARGEST_FILE}
+    assert not large
+
+
+def test_no_path_of_one_machine() -> None:
+    machine_path = re.compile(r"(?<![\w.~-])/(?:home|Users|root|work|mnt)/[\w.]")
+    found = []
+    for path in repository_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}: {line.strip()}" for line in text.splitlines() if machine_path.search(line)
+        ]
+    assert not found
+
+
+def test_ci_scripts_are_executable() -> None:
+    assert all(os.access(path, os.X_OK) for path in (ROOT / ".ci").iterdir())
+
+
+# Documentation
+
+
+def hooks() -> list[str]:
+    return [name for name, function in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("qperf_")]
+
+
+def test_every_hook_has_its_section_in_the_plugin_guide() -> None:
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    assert hooks() and sorted(hooks()) == sorted(step.hook for step in STEPS.values())
+    for step in STEPS.values():
+        assert f"\n### `{step.hook}`\n" in guide
+        assert f"`{step.interface.__name__}`" in guide
+        assert f"`{step.method}(" in guide
+
+
+def code_blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / document).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_plugin_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = next(block for block in code_blocks("plugins.md", "python") if "@hookimpl" in block)
+    (tmp_path / "qperf_maxslope.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    cls = importlib.import_module("qperf_maxslope").qperf_kinetics()
+    assert find_fault(STEPS["kinetics"], cls) is None
+
+    times = np.arange(0.0, 40.0, 0.8)
+    arterial = 6.0 * (times / 6.0) ** 3 * np.exp(3.0 * (1.0 - times / 6.0))
+    flows = np.array([0.5, 1.0, 2.0])
+    constants = TissueConstants(haematocrit=0.4)
+    # Plasma that stays: the whole rise is inflow, which is what the method supposes.
+    tissue = models.patlak(times, arterial / 0.6, Ktrans=flows * 0.6, vp=np.zeros(3))
+    tissue = np.vstack([tissue, np.full_like(times, np.nan)])
+    curves = TissueCurves(tissue, times, np.zeros((4, 3), dtype=int), np.eye(4))
+    result = cls().fit(curves, InputFunction(times, arterial), constants, RunContext())
+
+    assert isinstance(check_maps(result, curves), KineticMaps)
+    blood_flow, perfusion = (parameter.values for parameter in result.maps)
+    np.testing.assert_allclose(blood_flow[:3], flows, rtol=0.03)
+    np.testing.assert_allclose(perfusion, blood_flow / constants.density)
+    assert np.isnan(blood_flow[3]) and list(result.qc) == [0, 0, 0, 1]
+
+
+def test_the_entry_point_of_the_guide_names_the_group() -> None:
+    project = next(tomllib.loads(block) for block in code_blocks("plugins.md", "toml") if "[project]" in block)
+    assert list(project["project"]["entry-points"]) == [hookspecs.PROJECT]
+
+
+def test_readme_names_every_built_in_plugin() -> None:
+    readme = (ROOT / "README.md").read_text()
+    registry = load_plugins()
+    own = {plugin.name for plugin in registry.plugins.values() if plugin.distribution == "qperf-app"}
+    assert own and not registry.broken
+    assert not {name for name in own if f"`{name}`" not in readme}
+
+
+def relative_links() -> Iterator[tuple[Path, str]]:
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bids_spec").glob("*.md")):
+        if "_build" in path.parts:
+            continue
+        prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", prose):
+            if "://" not in target and not target.startswith("mailto:"):
+                yield path, target
+
+
+def test_links_between_documents_resolve() -> None:
+    dead = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path, target in relative_links()
+        if not (path.parent / target).exists()
+    ]
+    assert not dead
