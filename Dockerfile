@@ -33,19 +33,16 @@ LABEL org.opencontainers.image.title="qperf-app" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
 
 COPY --from=build /opt/qperf-app /opt/qperf-app
-# Caches go to /tmp because HOME may be anything; packages from a user's HOME never shadow the image's own; Nipype is
-# kept from asking the network for its newest version.
+# HOME may be anything at run time: qperf-app keeps its caches in the work directory, other tools keep theirs in /tmp.
+# Packages in a user's HOME never shadow the image's own. Nothing asks the network for its newest version.
 ENV PATH="/opt/qperf-app/bin:${PATH}" \
+    HOME=/tmp \
+    LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONNOUSERSITE=1 \
     PYTHONUNBUFFERED=1 \
-    LANG=C.UTF-8 \
     MPLBACKEND=Agg \
-    MPLCONFIGDIR=/tmp/qperf-cache/matplotlib \
-    XDG_CACHE_HOME=/tmp/qperf-cache \
-    DENO_DIR=/tmp/qperf-cache/deno \
     DENO_NO_UPDATE_CHECK=1 \
-    NIPYPE_CONFIG_DIR=/tmp/qperf-cache/nipype \
     NIPYPE_NO_ET=1 \
     NO_ET=1 \
     TF_CPP_MIN_LOG_LEVEL=2

@@ -39,7 +39,7 @@ demo: environment  ## phantom dataset, qperf-app on it, path of the report
 	  $(BIN)/qperf phantom $(DEMO)/data --participants 1 --seed 1; \
 	fi
 	@echo "--> Running qperf-app: raw series to flow maps and a report, into $(DEMO)/out"
-	@$(BIN)/qperf-app $(DEMO)/data $(DEMO)/out participant --nprocs $(NPROCS)
+	@$(BIN)/qperf-app $(DEMO)/data $(DEMO)/out participant --work-dir $(DEMO)/work --nprocs $(NPROCS)
 	@echo "--> Done. Open the report in a browser:"
 	@ls -1 "$(CURDIR)"/$(DEMO)/out/sub-*.html
 

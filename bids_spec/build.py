@@ -14,7 +14,6 @@ from importlib import resources
 from typing import Any
 
 import yaml
-
 from qperf_bids_spec import EXTENSION, SCHEMA
 
 #: Version of the official schema that the extension was written for.

@@ -16,10 +16,15 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-
 from qperf_bids_spec import DERIVATIVE_BIDSIGNORE, EXAMPLES
 
 BIDS_VERSION = "1.11.2"
+CREDIT = {"License": "CC0", "Authors": ["A. Author", "B. Author"]}
+README = """# Example
+
+Small first-pass series in the layout of the specification. The voxel values are made up; what this dataset is an
+example of are the names of its files and their metadata.
+"""
 AFFINE = np.diag([2.0, 2.0, 10.0, 1.0])
 TIMES = [0.0, 0.8, 1.62, 2.41, 3.25, 4.02, 4.86, 5.63]
 #: Blood concentration of a first pass, mmol/L, at the volumes after the two proton-density ones.
@@ -53,7 +58,9 @@ def write_image(path: Path, data: NDArray[Any], metadata: Mapping[str, Any]) -> 
     nib.save(image, path)
 
 
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]], metadata: Mapping[str, Any]) -> None:
+def write_table(
+    path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]], metadata: Mapping[str, Any]
+) -> None:
     """Write a table and its JSON file."""
     write_json(path.with_suffix(".json"), metadata)
     lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in rows)]
@@ -79,12 +86,8 @@ def first_pass(shape: tuple[int, int, int], gain: float) -> NDArray[np.int16]:
 def make_raw(root: Path) -> None:
     """A dual-sequence rest and stress study, a single-bolus session, and a series that is concentration already."""
     description = {"Name": "First-pass perfusion, example", "BIDSVersion": BIDS_VERSION, "DatasetType": "raw"}
-    write_json(root / "dataset_description.json", {**description, "License": "CC0", "Authors": ["A. Author", "B. Author"]})
-    (root / "README.md").write_text(
-        "# Example\n\nSmall synthetic first-pass series in the layout of the specification. The voxel values are made up; the\n"
-        "names and the metadata are what this dataset is an example of.\n",
-        encoding="utf-8",
-    )
+    write_json(root / "dataset_description.json", {**description, **CREDIT})
+    (root / "README.md").write_text(README, encoding="utf-8")
     participants = [("sub-01", 63, "F"), ("sub-02", 58, "M"), ("sub-03", 71, "F")]
     write_table(
         root / "participants.tsv",
@@ -180,13 +183,13 @@ def make_derivatives(root: Path) -> None:
         "Name": "First-pass perfusion, example outputs",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": "CC0",
-        "Authors": ["A. Author", "B. Author"],
+        **CREDIT,
         "GeneratedBy": [{"Name": "qperf-app", "Version": "0.1.0"}],
         "SourceDatasets": [{"URL": "../raw"}],
         "DatasetLinks": {"raw": "../raw"},
     }
     write_json(root / "dataset_description.json", description)
+    (root / "README.md").write_text(README, encoding="utf-8")
     (root / ".bidsignore").write_text(DERIVATIVE_BIDSIGNORE, encoding="utf-8")
     prefix, aif_prefix = stem("01", REST), stem("01", REST_AIF)
     make_images(root, prefix, f"bids:raw:{prefix}_dce.nii.gz")
@@ -204,7 +207,19 @@ def make_derivatives(root: Path) -> None:
     (root / "sub-01.html").write_text("<!doctype html><title>sub-01</title>\n", encoding="utf-8")
     (root / "group.html").write_text("<!doctype html><title>Group</title>\n", encoding="utf-8")
     row = ("sub-01", "n/a", "rest", "task-rest", "fermi", "transmural", 7, "mid anterior", 4, 4, 0.97)
-    header = "participant_id session_id task scan plugin layer index name n_voxels n_estimated MBF".split()
+    header = [
+        "participant_id",
+        "session_id",
+        "task",
+        "scan",
+        "plugin",
+        "layer",
+        "index",
+        "name",
+        "n_voxels",
+        "n_estimated",
+        "MBF",
+    ]
     described = {name: {"Description": name} for name in header[1:]}
     write_table(root / "group_segments.tsv", header, [row], described)
     agreement = ("quantity", "bias"), [("MBF", 0.02)]

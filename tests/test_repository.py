@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import qperf_app
+from qperf_app import plugins
+from qperf_app.cli.parser import build_parser
 from qperf_app.physics import models
 from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
 from qperf_app.plugins.checks import check_maps
@@ -218,6 +220,23 @@ def test_readme_names_every_built_in_plugin() -> None:
     own = {plugin.name for plugin in registry.plugins.values() if plugin.distribution == "qperf-app"}
     assert own and not registry.broken
     assert not {name for name in own if f"`{name}`" not in readme}
+
+
+def test_every_flag_is_in_the_operators_guide() -> None:
+    guide = (ROOT / "docs" / "operators.md").read_text()
+    flags = {
+        next(o for o in action.option_strings if o.startswith("--"))
+        for action in build_parser()._actions
+        if action.option_strings
+    } - {"--help"}
+    assert len(flags) > 20
+    assert not {flag for flag in flags if f"`{flag}" not in guide}
+
+
+def test_the_reference_has_every_public_name_of_the_plugin_interface() -> None:
+    reference = (ROOT / "docs" / "api" / "plugins.md").read_text()
+    documented = set(re.findall(r"^.. (?:autoclass|autodata|py:data):: (\w+)$", reference, flags=re.MULTILINE))
+    assert documented == set(plugins.__all__)
 
 
 def relative_links() -> Iterator[tuple[Path, str]]:

@@ -11,9 +11,6 @@ from qperf_app.plugins import BloodPoolPlugin, BloodPools, RunContext, Series
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, find_in_slice, find_pair
 
-#: The left ventricle must gain at least this share of its pre-contrast signal: motion of an edge rarely does.
-MIN_RELATIVE_GAIN = 0.4
-
 
 @dataclass(frozen=True)
 class KMeansOptions:
@@ -73,10 +70,7 @@ class KMeansBloodPool(BloodPoolPlugin):
         )
         pair = find_pair(found, series.voxel_size, rules)
         if pair is None:
-            return nothing(series, "no right ventricle followed by a left one among the enhancing voxels")
-        gain = relative_gain(series, found, pair)
-        if gain < MIN_RELATIVE_GAIN:
-            return nothing(series, f"the best candidate gains only {100 * gain:.0f} % of its pre-contrast signal")
+            return nothing(series, "no two regions enhance and wash out as a right and then a left ventricle do")
         return grow(series, found, pair, rules, options, context.seed)
 
 
@@ -84,15 +78,6 @@ def nothing(series: Series, reason: str) -> BloodPools:
     """Return the answer "not found"."""
     empty = np.zeros(series.data.shape[:3], dtype=bool)
     return BloodPools(empty, empty.copy(), empty.copy(), series.affine, found=False, reason=reason)
-
-
-def relative_gain(series: Series, found: Enhancement, pair: VentriclePair) -> float:
-    """Peak enhancement of the left core over the magnitude of its signal before contrast."""
-    core = np.nan_to_num(series.dynamic().data[:, :, pair.slice][pair.lv]).mean(axis=0)
-    gain = found.curves[:, :, pair.slice][pair.lv].mean(axis=0).max()
-    before = series.dynamic().times < pair.lv_arrival - 3.0
-    level = abs(float(np.median(core[before]))) if before.any() else abs(float(core[0]))
-    return float(gain / level) if level > 0 else np.inf
 
 
 def grow(

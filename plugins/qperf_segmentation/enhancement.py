@@ -20,7 +20,9 @@ class Enhancement:
     Parameters
     ----------
     times : (t,) float array
-        Even time grid that ``curves`` are on, s.
+        Even time grid that ``signal`` and ``curves`` are on, s.
+    signal : (x, y, z, t) float array
+        The series, not smoothed.
     curves : (x, y, z, t) float array
         Signal above the pre-contrast level, smoothed in plane and in time, in the units of the series.
     upslope : (x, y, z) float array
@@ -35,6 +37,7 @@ class Enhancement:
     """
 
     times: NDArray[np.float64]
+    signal: NDArray[np.float64]
     curves: NDArray[np.float64]
     upslope: NDArray[np.float64]
     arrival: NDArray[np.float64]
@@ -92,6 +95,7 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
     curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma / step)))[..., None]
     return Enhancement(
         times=even,
+        signal=data,
         curves=curves,
         upslope=slope.max(axis=-1),
         arrival=even[steepest],
@@ -118,7 +122,7 @@ def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
     difference = np.diff(data, n=2, axis=-1)
     noise = np.median(np.abs(difference), axis=-1) * 1.4826 / np.sqrt(6.0)
     typical = np.median(noise[noise > 0]) if np.any(noise > 0) else 0.0
-    floor = max(0.5 * typical, 1e-4 * float(np.ptp(data)), np.finfo(float).tiny)
+    floor = max(0.5 * typical, 1e-4 * float(np.ptp(data)), 1e-6 * float(np.abs(data).max()), np.finfo(float).tiny)
     return np.maximum(noise, floor)
 
 

@@ -20,7 +20,12 @@ PASSAGES = (8.0, 15.0)
 
 @dataclass(frozen=True)
 class VentricleRules:
-    """What a pair of ventricles may look like: lengths mm, areas mm^2, times s."""
+    """What a pair of ventricles may look like: lengths mm, areas mm^2, times s.
+
+    ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
+    over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it. Over 21 real
+    series the least values were 17, 1.8 and 0.34; moving edges and smooth noise mostly stay below the limits.
+    """
 
     snr: float = 3.0
     min_delay: float = 1.5
@@ -28,6 +33,9 @@ class VentricleRules:
     min_area: float = 60.0
     max_area: float = 8000.0
     min_voxels: int = 4
+    min_contrast: float = 10.0
+    min_gain: float = 0.7
+    min_washout: float = 0.15
     heart_radius: float = 70.0
     max_distance: float = 90.0
 
@@ -54,6 +62,9 @@ class _Slice:
     enhancing: Mask
     voxel: NDArray[np.float64]
     times: NDArray[np.float64]
+    signal: NDArray[np.float64]
+    curves: NDArray[np.float64]
+    washout: NDArray[np.float64]
 
 
 def find_pair(found: Enhancement, voxel: NDArray[np.float64], rules: VentricleRules) -> VentriclePair | None:
@@ -133,7 +144,17 @@ def _slices(found: Enhancement, voxel: NDArray[np.float64], rules: VentricleRule
     bolus = found.bolus
     for k in range(bolus.shape[2]):
         enhancing = (found.snr[..., k] >= rules.snr) & (bolus[..., k] > 0)
-        yield _Slice(k, bolus[..., k], found.arrival[..., k], enhancing, voxel, found.times)
+        yield _Slice(
+            index=k,
+            bolus=bolus[..., k],
+            arrival=found.arrival[..., k],
+            enhancing=enhancing,
+            voxel=voxel,
+            times=found.times,
+            signal=found.signal[:, :, k],
+            curves=found.curves[:, :, k],
+            washout=found.washout[..., k],
+        )
 
 
 def _places(part: _Slice, rules: VentricleRules, count: int = 6) -> Iterator[Mask]:
@@ -162,8 +183,11 @@ def _pairs(part: _Slice, near: Mask, level: float, passage: float, rules: Ventri
     cut = two_means(part.arrival[enhancing], part.bolus[enhancing])
     if cut is None:
         return
-    late = _regions(enhancing & (part.arrival > cut), part.voxel, rules)
-    for rv in _regions(enhancing & (part.arrival <= cut), part.voxel, rules):
+    late, early = (
+        [region for region in _regions(mask, part.voxel, rules) if _passes_like_blood(part, region, rules)]
+        for mask in (enhancing & (part.arrival > cut), enhancing & (part.arrival <= cut))
+    )
+    for rv in early:
         for lv in late:
             pair = _judge(part, rv, lv, rules)
             if pair is not None:
@@ -186,6 +210,20 @@ def _regions(mask: Mask, voxel: NDArray[np.float64], rules: VentricleRules) -> l
     area = voxels * voxel[0] * voxel[1]
     fits = (area >= rules.min_area) & (area <= rules.max_area) & (voxels >= rules.min_voxels)
     return [labels == i + 1 for i in np.argsort(-area, kind="stable")[:4] if fits[i]]
+
+
+def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> bool:
+    """Whether the mean curve of a region stands out of its scatter, gains enough signal and loses some again."""
+    signal = part.signal[region].mean(axis=0)
+    peak = float(part.curves[region].mean(axis=0).max())
+    scatter = float(np.median(np.abs(np.diff(signal, n=2)))) * 1.4826 / np.sqrt(6.0)
+    before = part.times < np.median(part.arrival[region]) - 3.0
+    level = abs(float(np.median(signal[before]))) if before.any() else abs(float(signal[0]))
+    return (
+        peak >= rules.min_contrast * scatter
+        and peak >= rules.min_gain * level
+        and float(np.median(part.washout[region])) >= rules.min_washout
+    )
 
 
 def _strongest_within(

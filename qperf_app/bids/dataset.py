@@ -13,7 +13,6 @@ from qperf_app.bids.images import read_json
 
 #: Version of BIDS that the names and metadata follow.
 BIDS_VERSION = "1.10.0"
-CODE_URL = "https://github.com/qperf-app/qperf-app"
 
 
 def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
@@ -32,7 +31,7 @@ def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "License": "n/a",
-        "GeneratedBy": [{"Name": "qperf-app", "Version": __version__, "CodeURL": CODE_URL}],
+        "GeneratedBy": [{"Name": "qperf-app", "Version": __version__}],
         "SourceDatasets": [{"URL": links["raw"]}],
         "DatasetLinks": {**earlier, **links},
     }

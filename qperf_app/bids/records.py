@@ -216,11 +216,8 @@ def write_maps(
         write_image(files[role], volume, affine, {**sidecar, **fields})
     codes = np.full(tuple(shape), OUTSIDE, dtype=np.uint8)
     codes[index] = result.qc
-    levels = {
-        "0": "full estimate",
-        **{str(k): v for k, v in result.qc_legend.items()},
-        str(OUTSIDE): "outside the myocardium",
-    }
+    legend = {0: "full estimate", **result.qc_legend, OUTSIDE: "outside the myocardium"}
+    levels = {str(code): meaning for code, meaning in legend.items()}
     files["qc"] = out / qc_name(prefix, plugin)
     write_image(
         files["qc"], codes, affine, describe_image("Why a voxel has no full estimate", "1", sources, Levels=levels)

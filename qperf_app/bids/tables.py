@@ -76,8 +76,9 @@ def write_input_function(path: Path, aif: InputFunction, sidecar: Mapping[str, A
             "Description": f"Gadolinium concentration of {'plasma' if aif.plasma else 'whole blood'}",
             "Units": aif.units,
         },
-        **({"signal": {"Description": "Mean signal over the input function's voxels", "Units": "arbitrary"}} if has_signal else {}),
-    }  # fmt: skip
+    }
+    if has_signal:
+        described["signal"] = {"Description": "Mean signal over the input function's voxels", "Units": "arbitrary"}
     write_table(path, columns, zip(*values, strict=True), described)  # type: ignore[arg-type]
 
 

@@ -36,9 +36,7 @@ def check_folders(args: argparse.Namespace) -> None:
         raise UsageError(f"BIDS_DIR {args.bids_dir} is not a folder")
     for what, folder in (("OUT_DIR", args.out_dir.resolve()), ("--work-dir", args.work_dir.resolve())):
         if folder == bids_dir or (bids_dir in folder.parents and (bids_dir / "derivatives") not in folder.parents):
-            raise UsageError(
-                f"{what} {folder} lies inside the raw dataset; choose a folder outside, or below derivatives/"
-            )
+            raise UsageError(f"{what} {folder} lies inside the raw dataset; only below its derivatives/ may it")
     if args.out_dir.resolve() in bids_dir.parents:
         raise UsageError(f"OUT_DIR {args.out_dir} contains the raw dataset")
 

@@ -62,7 +62,6 @@ def _execute(
     execution = _execution(args)
     # Nipype takes a second to import: not before everything that can be wrong has been looked at.
     from qperf_app.workflow import graph
-    from qperf_app.workflow.publish import finish
 
     started = time.monotonic()
     out_dir = args.out_dir.resolve()
@@ -76,14 +75,10 @@ def _execute(
         _mark_running(out_dir, plan.participant)
     progress = StepProgress(plans, args.verbose)
     try:
-        graph.run(graph.build(plans, requests, execution.work_dir), execution, progress.notify)
+        graph.run(graph.build(plans, requests, execution), execution, progress.notify)
     finally:
         progress.close()
-    statuses = {}
-    for plan in plans:
-        status = _status(out_dir, plan.participant)
-        # The participant's own last node did not run, since a step before it failed: finish what there is.
-        statuses[plan.participant] = finish(requests[plan.participant]) if status["state"] == "running" else status
+    statuses = {plan.participant: _finished(out_dir, requests[plan.participant]) for plan in plans}
     registry = load_plugins(configuration.disable)
     _write_citations(out_dir, plans, registry)
     return _conclude(args, statuses, time.monotonic() - started)
@@ -114,11 +109,8 @@ def _request(args: argparse.Namespace, argv: Sequence[str], plan: ParticipantPla
             "entities": dict(scan.entities),
             "nodes": dict(scan.nodes),
             "warnings": list(scan.warnings),
-            **{
-                name: series
-                and {"path": series.path.relative_to(bids_dir).as_posix(), "metadata": dict(series.metadata)}
-                for name, series in (("tissue", scan.tissue), ("aif", scan.aif))
-            },
+            "tissue": scan.tissue and scan.tissue.path.relative_to(bids_dir).as_posix(),
+            "aif": scan.aif and scan.aif.path.relative_to(bids_dir).as_posix(),
         }
         for scan in plan.scans
     ]
@@ -150,10 +142,21 @@ def _mark_running(out_dir: Path, participant: str) -> None:
     write_status(out_dir, participant, {**earlier, **running})
 
 
-def _status(out_dir: Path, participant: str) -> dict[str, Any]:
-    from qperf_app.workflow.publish import status_path
+def _finished(out_dir: Path, request: Any) -> dict[str, Any]:
+    """Status of a participant. Where its own last node did not run, since one before it failed, do its work here."""
+    from qperf_app.workflow.publish import finish, status_path, write_status
 
-    return read_json(status_path(out_dir, participant))
+    status = read_json(status_path(out_dir, request.participant))
+    if status["state"] != "running":
+        return status
+    try:
+        return finish(request)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        failed = [{"step": "outputs", "reason": reason}]
+        status |= {"state": "failed", "complete": False, "steps_failed": failed, "steps_without_result": []}
+        write_status(out_dir, request.participant, status)
+        return status
 
 
 def _announcement(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> str:
@@ -195,9 +198,7 @@ def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> Non
     errors = [issue for issue in validate(args.bids_dir) if issue.severity == "error"]
     ours = [issue for issue in errors if "/" not in issue.location or issue.location.split(".")[0] in selected]
     if len(errors) > len(ours):
-        say(
-            f"warning: {len(errors) - len(ours)} BIDS errors in files that are not used here (qperf validate lists them)"
-        )
+        say(f"warning: {len(errors) - len(ours)} BIDS errors in files not used here (qperf validate lists them)")
     if ours:
         raise DatasetError("\n  ".join([f"{args.bids_dir} is not a valid BIDS dataset:", *map(str, ours)]))
 

@@ -44,9 +44,12 @@ class StepProgress:
             self._started[key] = time.monotonic()
             self._bar.set_postfix_str(name, refresh=True)
             return
+        if key not in self._started:
+            # Nipype also reports the end of a node that it left out, since one before it failed.
+            return
         self._done += 1
         self._bar.update(1)
-        seconds = time.monotonic() - self._started.get(key, time.monotonic())
+        seconds = time.monotonic() - self._started[key]
         if status == "exception":
             say(f"[{self._done}/{len(self._names)}] {name}: FAILED after {seconds:.1f} s")
         elif self._verbose or self._bar.disable:

@@ -64,17 +64,27 @@ class Grid:
 
     def world(self, part: tuple[slice, slice] = np.s_[:, :]) -> NDArray[np.float32]:
         """World mm of the voxel centres (of an in-plane part), (x, y, z, 3)."""
-        ranges = [np.arange(n) for n in self.shape]
-        i, j, k = np.meshgrid(ranges[0][part[0]], ranges[1][part[1]], ranges[2], indexing="ij")
-        return (np.stack([i, j, k], axis=-1) @ self.affine[:3, :3].T + self.affine[:3, 3]).astype(np.float32)
+        i, j, k = np.meshgrid(
+            np.arange(self.shape[0])[part[0]],
+            np.arange(self.shape[1])[part[1]],
+            np.arange(self.shape[2]),
+            indexing="ij",
+        )
+        return self.at(i, j, k)
+
+    def at(self, i: NDArray, j: NDArray, k: NDArray) -> NDArray[np.float32]:
+        """World mm (..., 3) of voxel indices."""
+        # Written out: a matrix product's rounding may depend on the number of threads.
+        rows = self.affine[:3]
+        return np.stack([a * i + b * j + c * k + d for a, b, c, d in rows], axis=-1).astype(np.float32)
 
 
 def plan_grids(config: PhantomConfig, participant: Participant, rng: np.random.Generator) -> dict[str, Grid]:
     """Slices as an operator would plan them: basal, mid and apical, nearly square to the axis, the heart not quite in
     the middle. Returns the grid of ``tissue`` and, for a dual-sequence acquisition, of ``aif``."""
     heart = participant.heart
-    turn = np.deg2rad(truncated(rng, 12.0, 30.0))
-    tilt = np.deg2rad([truncated(rng, 2.5, 6.0), truncated(rng, 2.5, 6.0)])
+    turn = np.deg2rad(_about_zero(rng, 12.0, 30.0))
+    tilt = np.deg2rad([_about_zero(rng, 2.5, 6.0), _about_zero(rng, 2.5, 6.0)])
     rotation = _rotation(2, turn) @ _rotation(0, tilt[0]) @ _rotation(1, tilt[1])
     rows = rotation @ participant.axes
     ventricle = heart.length - heart.base
@@ -93,7 +103,7 @@ def plan_grids(config: PhantomConfig, participant: Participant, rng: np.random.G
     return grids
 
 
-def truncated(rng: np.random.Generator, spread: float, limit: float) -> float:
+def _about_zero(rng: np.random.Generator, spread: float, limit: float) -> float:
     """A normal draw about 0, clipped at +- limit."""
     return float(np.clip(rng.normal(0.0, spread), -limit, limit))
 

@@ -100,7 +100,9 @@ def _passage(bolus: Bolus) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     own = np.arange(0.0, 400.0, 0.1)
     # A well-mixed chamber is what disperses: the one-compartment model with a volume of 1.
     time_constant = bolus.dispersion * bolus.width
-    first = one_compartment(own, _gamma_variate(own, bolus.width - time_constant, bolus.shape), 60.0 / time_constant, 1.0)
+    first = one_compartment(
+        own, _gamma_variate(own, bolus.width - time_constant, bolus.shape), 60.0 / time_constant, 1.0
+    )
     first /= first.max()
     behind = own - own[np.argmax(first)]
     again = _gamma_variate(behind - 0.4 * bolus.recirculation_delay, 0.6 * bolus.recirculation_delay, 2.0)

@@ -46,6 +46,8 @@ class HeartShape:
         Radius of the papillary muscles.
     papillary_angles : tuple of two floats
         Anterolateral and posteromedial, rad.
+    roughness : tuple of three floats
+        Trabeculation of the left and of the right ventricle's inside (mm), and its phase (rad).
     scar : tuple of three floats
         Thinned wall of an old infarct: angle (rad), level w, and lost part of the thickness (0: none).
     """
@@ -63,6 +65,7 @@ class HeartShape:
     fat: float = 5.0
     papillary_radius: float = 4.5
     papillary_angles: tuple[float, float] = (0.8, -0.9)
+    roughness: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scar: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
@@ -110,12 +113,14 @@ def sample_heart(pathology: str, scar: tuple[float, float, float], rng: np.rando
         lobes=float(rng.uniform(0.0, 0.025)),
         phase=tuple(float(a) for a in rng.uniform(-np.pi, np.pi, 2)),  # type: ignore[arg-type]
         apex_tilt=tuple(float(a) for a in rng.normal(0.0, 3.0, 2)),  # type: ignore[arg-type]
-        rv_size=truncated_normal(rng, 1.0, 0.08),
+        # A dilated left ventricle leaves the right one as it was.
+        rv_size=truncated_normal(rng, 1.0, 0.08) * (33.0 / (radius * (1.0 + relative_wall))) ** 0.7,
         rv_reach=float(rng.uniform(0.85, 0.98)),
         rv_wall=float(rng.uniform(3.0, 4.5)),
-        fat=float(rng.uniform(2.0, 9.0)),
+        fat=float(rng.uniform(3.0, 13.0)),
         papillary_radius=float(rng.uniform(0.12, 0.19) * radius),
         papillary_angles=(float(rng.normal(0.8, 0.12)), float(rng.normal(-1.0, 0.12))),
+        roughness=(float(rng.uniform(0.2, 1.0)), float(rng.uniform(1.0, 4.0)), float(rng.uniform(-np.pi, np.pi))),
         scar=scar,
     )
 
@@ -138,10 +143,10 @@ def centred(shape: HeartShape, x: Array, y: Array, w: Array) -> Centred:
     y = y - along * shape.apex_tilt[1]
     radius = np.sqrt(x * x + y * y) + np.float32(1e-3)
     cosine, sine = x / radius, y / radius
-    second = (2.0 * cosine * cosine - 1.0) * np.cos(shape.phase[0]) + 2.0 * sine * cosine * np.sin(shape.phase[0])
-    third = (4.0 * cosine**3 - 3.0 * cosine) * np.cos(shape.phase[1]) + (3.0 * sine - 4.0 * sine**3) * np.sin(
-        shape.phase[1]
-    )
+    cosine2, sine2 = 2.0 * cosine * cosine - 1.0, 2.0 * sine * cosine
+    cosine3, sine3 = cosine2 * cosine - sine2 * sine, sine2 * cosine + cosine2 * sine
+    second = cosine2 * np.cos(shape.phase[0]) + sine2 * np.sin(shape.phase[0])
+    third = cosine3 * np.cos(shape.phase[1]) + sine3 * np.sin(shape.phase[1])
     return Centred(x, y, w, radius, 1.0 + shape.ovality * second + shape.lobes * third)
 
 
@@ -151,17 +156,21 @@ def outer_wall(shape: HeartShape, at: Centred) -> Array:
     return ellipsoid((at.x / at.stretch, at.y / at.stretch, at.w), axes)
 
 
+def _waves(at: Centred, length: float, phase: float) -> Array:
+    """Uneven surface of amplitude 1 with bumps of about ``length`` mm."""
+    k = np.float32(2.0 * np.pi / length)
+    return np.sin(k * at.x + phase) * np.cos(k * 0.9 * at.y - phase) * np.cos(k * 0.4 * at.w + 2.0 * phase)
+
+
 def cavity(shape: HeartShape, at: Centred) -> Array:
     """Distance to the left ventricle's inner surface; an old infarct bulges it outwards."""
-    distance = ellipsoid(
-        (at.x / at.stretch, at.y / at.stretch, at.w), (shape.radius, shape.radius, shape.length)
-    )
+    distance = ellipsoid((at.x / at.stretch, at.y / at.stretch, at.w), (shape.radius, shape.radius, shape.length))
     angle, level, lost = shape.scar
     if lost > 0.0:
         cosine = (at.x * np.cos(angle) + at.y * np.sin(angle)) / at.radius
         bulge = np.exp(4.0 * (cosine - 1.0) - ((at.w - level) / (0.5 * shape.length)) ** 2)
         distance = distance - (lost * shape.wall) * bulge
-    return distance
+    return distance + shape.roughness[0] * _waves(at, 16.0, shape.roughness[2])
 
 
 def right_ventricle(shape: HeartShape, at: Centred) -> Array:
@@ -170,7 +179,8 @@ def right_ventricle(shape: HeartShape, at: Centred) -> Array:
     # Towards the apex the right ventricle draws closer to the left one.
     centre = -0.9 * outer * (1.0 - 0.3 * np.clip(at.w * (1.0 / shape.length), 0.0, 1.0))
     axes = (1.3 * outer * shape.rv_size, 0.95 * outer * shape.rv_size, shape.rv_reach * shape.length)
-    return ellipsoid((at.x - centre, at.y, at.w + 0.08 * shape.length), axes)
+    distance = ellipsoid((at.x - centre, at.y, at.w + 0.08 * shape.length), axes)
+    return distance + shape.roughness[1] * _waves(at, 45.0, shape.roughness[2])
 
 
 def papillary_muscles(shape: HeartShape, at: Centred) -> Array:
@@ -188,8 +198,12 @@ def trabeculae(shape: HeartShape, at: Centred) -> Array:
     """Distance to the moderator band and a trabecula of the right ventricle."""
     outer, length = shape.outer_radius, shape.length
     coordinates = (at.x, at.y, at.w)
-    band = capsule(coordinates, (-0.8 * outer, -0.1 * outer, 0.2 * length), (-1.7 * outer, 0.25 * outer, 0.4 * length), 2.5)
-    ridge = capsule(coordinates, (-1.3 * outer, -0.75 * outer, -0.1 * length), (-1.2 * outer, -0.5 * outer, 0.5 * length), 2.5)
+    band = capsule(
+        coordinates, (-0.8 * outer, -0.1 * outer, 0.2 * length), (-1.7 * outer, 0.25 * outer, 0.4 * length), 2.5
+    )
+    ridge = capsule(
+        coordinates, (-1.3 * outer, -0.75 * outer, -0.1 * length), (-1.2 * outer, -0.5 * outer, 0.5 * length), 2.5
+    )
     return np.minimum(band, ridge)
 
 

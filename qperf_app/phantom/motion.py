@@ -127,25 +127,30 @@ class Deformation:
         return hx, hy, hw
 
     def eulerian(self, points: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
-        """World displacement (..., 3) of the heart tissue seen at points (..., 3): seen minus reference place."""
-        hx, hy, hw = self.heart(points[..., 0], points[..., 1], points[..., 2], frame)
-        reference = np.stack([hx, hy, hw], axis=-1) @ self.axes.astype(np.float32) + self.centre.astype(np.float32)
-        return points - reference
+        """World displacement (3, ...) of the heart tissue seen at points (3, ...): seen minus reference place."""
+        seen = [c - np.float32(o) for c, o in zip(points, self.centre, strict=True)]
+        places = self.heart(*points, frame)
+        return np.stack([
+            c - (np.float32(a[0]) * places[0] + np.float32(a[1]) * places[1] + np.float32(a[2]) * places[2])
+            for c, a in zip(seen, self.axes.T, strict=True)
+        ])  # fmt: skip
 
     def in_plane_displacement(
         self, points: NDArray[np.float32], normal: NDArray[np.float64], iterations: int = 5
     ) -> NDArray[np.float32]:
-        """Displacement (..., t, 3), world mm, from each reference point to where its tissue is seen in its own slice.
+        """Displacement (3, ..., t), world mm, at points (3, ...): from each reference point to where its tissue is seen in its own slice.
 
         The tissue at p is seen where q - u(q) = p within the plane; the fixed point q = p + u(q) contracts because
         the shift changes slowly in space. What goes through the plane can't be read from a slice and is left out.
         """
-        normal = normal.astype(np.float32)
-        result = np.zeros((*points.shape[:-1], len(self.trace.breath), 3), np.float32)
-        for frame in range(result.shape[-2]):
+        across = [np.float32(n) for n in normal]
+        result = np.zeros((*points.shape, len(self.trace.breath)), np.float32)
+        for frame in range(result.shape[-1]):
             shift = np.zeros_like(points)
             for _ in range(iterations):
                 shift = self.eulerian(points + shift, frame)
-                shift -= (shift @ normal)[..., None] * normal
-            result[..., frame, :] = shift
+                through = sum(n * s for n, s in zip(across, shift, strict=True))
+                for n, s in zip(across, shift, strict=True):
+                    s -= n * through
+            result[..., frame] = shift
         return result

@@ -32,7 +32,7 @@ class Participant:
     defects : tuple of Defect
     haematocrit : float
     coil_exponent : float
-        How much of the receive coils' sensitivity the scanner left in the image: 1 all, 0 none.
+        Power of the receive coils' sensitivity that is left in the image: 0 none, more than 1 steeper than the model.
     texture : (n, n, n) float32 array
         Periodic random field of unit variance.
     personal_seed : int
@@ -61,7 +61,7 @@ def sample_participant(config: PhantomConfig, rng: np.random.Generator) -> Parti
     heart = sample_heart(pathology, _thinned_wall(defects, defect_rng), heart_rng)
     axes = _sample_axes(place_rng)
     centre = np.array([place_rng.uniform(-55.0, -32.0), place_rng.uniform(2.0, 18.0), place_rng.uniform(-15.0, 15.0)])
-    surface = _surface(heart) @ axes + centre
+    surface = np.einsum("ni,ij->nj", _surface(heart), axes) + centre
     return Participant(
         pathology=pathology,
         heart=heart,
@@ -70,7 +70,7 @@ def sample_participant(config: PhantomConfig, rng: np.random.Generator) -> Parti
         torso=sample_torso(surface, centre, place_rng),
         defects=defects,
         haematocrit=round(truncated_normal(rng, 0.42, 0.035, 0.32, 0.50), 3),
-        coil_exponent=float(rng.uniform(0.35, 1.0)),
+        coil_exponent=float(rng.uniform(0.5, 1.3)),
         texture=_texture(texture_rng),
         personal_seed=int(rng.integers(2**63)),
     )

@@ -78,7 +78,15 @@ class Kinetics:
 
 
 #: Units of the parameters.
-UNITS = {"MBF": "mL/min/g", "Fb": "mL/min/mL", "Fp": "mL/min/mL", "PS": "mL/min/mL", "vp": "mL/mL", "ve": "mL/mL", "Ta": "s"}
+UNITS = {
+    "MBF": "mL/min/g",
+    "Fb": "mL/min/mL",
+    "Fp": "mL/min/mL",
+    "PS": "mL/min/mL",
+    "vp": "mL/mL",
+    "ve": "mL/mL",
+    "Ta": "s",
+}
 
 
 def sample_defects(pathology: str, rng: np.random.Generator) -> tuple[Defect, ...]:

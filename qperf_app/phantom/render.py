@@ -18,8 +18,8 @@ from qperf_app.phantom.acquisition import Grid
 from qperf_app.phantom.heart import HeartShape
 from qperf_app.phantom.motion import Deformation
 from qperf_app.phantom.participant import TEXTURE_VOXEL, Participant
-from qperf_app.phantom.perfusion import cell_index
-from qperf_app.phantom.shapes import Array, coverage
+from qperf_app.phantom.perfusion import CELLS, cell_index
+from qperf_app.phantom.shapes import Array, coverage, smoothstep
 from qperf_app.phantom.tissue import TISSUES
 
 # Places through the thickness of a slice at which the heart is looked at, in units of the thickness.
@@ -37,6 +37,19 @@ class Values:
     muscle: NDArray[np.float32]
 
 
+# Spacing, mm, at which the displacement is worked out.
+_FIELD_SPACING = 6.0
+
+
+def _between(nodes: Array, axis: int, size: int, step: int) -> Array:
+    """Values at ``size`` places along an axis, linear between nodes ``step`` places apart."""
+    lower, part = np.divmod(np.arange(size), step)
+    upper = np.minimum(lower + 1, nodes.shape[axis] - 1)
+    weight = (part / np.float32(step)).astype(np.float32).reshape(-1, *[1] * (nodes.ndim - axis - 1))
+    low, high = nodes.take(lower, axis), nodes.take(upper, axis)
+    return low + weight * (high - low)
+
+
 def _paint(image: Array, part: Array, value: Array) -> None:
     """Mix a value into an image (..., [t]) by the part (...) of each voxel that it covers, in place."""
     if image.ndim > part.ndim:
@@ -45,7 +58,7 @@ def _paint(image: Array, part: Array, value: Array) -> None:
 
 
 @dataclass(frozen=True)
-class _HeartView:
+class HeartView:
     """Coverage of the heart's structures at some points, in painting order, and the cells of the wall among them."""
 
     layers: list[tuple[str, Array]]
@@ -54,7 +67,7 @@ class _HeartView:
     labels: tuple[Array, Array, Array]
 
 
-def view_heart(shape: HeartShape, hx: Array, hy: Array, hw: Array, fat: Array, width: float) -> _HeartView:
+def view_heart(shape: HeartShape, hx: Array, hy: Array, hw: Array, fat: Array, width: float) -> HeartView:
     """What of each voxel at heart coordinates (mm) the structures cover; ``fat`` scales the fat's thickness."""
     at = anatomy.centred(shape, hx, hy, hw)
     outer, inner = anatomy.outer_wall(shape, at), anatomy.cavity(shape, at)
@@ -87,7 +100,7 @@ def view_heart(shape: HeartShape, hx: Array, hy: Array, hw: Array, fat: Array, w
     cells = cell_index(at.x.flat[wall], at.y.flat[wall], depth, level)
     left = covered_inner - papillary
     labels = (covered_outer - covered_inner, left, (covered_right - trabeculae) * (1.0 - covered_outer))
-    return _HeartView(layers, wall, cells, labels)
+    return HeartView(layers, wall, cells, labels)
 
 
 @dataclass
@@ -161,7 +174,11 @@ class Renderer:
         grain = noise if texture else np.zeros_like(noise)
         below = chest.diaphragm(torso, x, y, z)
         image = np.array(np.broadcast_to(value("lung", grain), np.shape(value("lung", grain))))
-        _paint(image, chest.lung_vessels(self._texture(points, 0.7), x, 0.5 * self.participant.centre[0]), value("lung-vessel", grain))
+        _paint(
+            image,
+            chest.lung_vessels(self._texture(points, 0.7), x, 0.5 * self.participant.centre[0]),
+            value("lung-vessel", grain),
+        )
         _paint(image, self._static["mediastinum"], value("fat", grain))
         for name, distance in (
             ("fat", below),
@@ -174,14 +191,15 @@ class Renderer:
         _paint(image, self._static["aorta"], value("aorta", grain))
         return image
 
-    def _view(self, frame: int | None) -> _HeartView:
+    def view(self, frame: int | None) -> HeartView:
+        """The heart as a frame shows it; None is the reference frame."""
         hx, hy, hw = self.deformation.heart(*np.moveaxis(self._layered, -1, 0), frame)
-        angle = np.arctan2(hy, hx) if False else hy * np.float32(1.0 / 40.0)
-        fat = 0.55 - 0.45 * np.tanh(angle)
+        # Most of the fat lies below the heart and in its grooves.
+        fat = 0.55 - 0.45 * np.tanh(hy * np.float32(1.0 / 40.0))
         return view_heart(self.shape, hx, hy, hw, fat, self.grid.voxel)
 
-    def image(self, frame: int | None, values: Values, texture: bool = True) -> NDArray[np.float32]:
-        """Image (x, y, z) of a frame, or (x, y, z, t) where the values are curves; None is the reference frame."""
+    def image(self, frame: int | None, view: HeartView, values: Values, texture: bool = True) -> NDArray[np.float32]:
+        """Image (x, y, z) of a frame with its view, or (x, y, z, t) where the values are curves."""
         curves = values.cells.ndim > 1
         tail = values.cells.shape[1:]
 
@@ -193,15 +211,13 @@ class Renderer:
         flat = np.zeros((int(np.prod(self.grid.shape)), *tail), np.float32)
         flat[self._inside] = self._organs(frame, value, texture)
         image = flat.reshape(*self.grid.shape, *tail)
-        image[self._box] = self._heart(image[self._box], frame, values)
+        image[self._box] = self._heart(image[self._box], view, values)
         grain = self._static["texture"]
         for part, name in (("wall", "muscle"), ("rib", "marrow"), ("subcutaneous", "fat"), ("air", "air")):
             _paint(image, self._static[part], value(name, grain))
         return image
 
-    def _heart(self, behind: Array, frame: int | None, values: Values) -> Array:
-        view = self._view(frame)
-        shape = view.layers[0][1].shape
+    def _heart(self, behind: Array, view: HeartView, values: Values) -> Array:
         image = np.repeat(behind[:, :, :, None], len(_LAYERS), axis=3)
         for name, part in view.layers:
             if name == "wall":
@@ -211,19 +227,42 @@ class Renderer:
                 flat[view.wall] = painted
             else:
                 _paint(image, part, values.muscle if name == "myocardium" else values.tissues[name])
-        assert image.shape[:4] == shape
         return image.mean(axis=3)
 
-    def labels(self, frame: int | None) -> NDArray[np.float32]:
+    def labels(self, view: HeartView) -> NDArray[np.float32]:
         """Part of each voxel, (3, x, y, z), that is wall of the left ventricle, its blood, and the right one's."""
         result = np.zeros((3, *self.grid.shape), np.float32)
-        for channel, part in zip(result, self._view(frame).labels, strict=True):
+        for channel, part in zip(result, view.labels, strict=True):
             channel[self._box] = part.mean(axis=3)
         return result
 
-    def cells(self) -> NDArray[np.intp]:
-        """Cell (x, y, z) of the wall at each voxel's centre in the reference frame, -1 elsewhere."""
-        view = self._view(None)
+    def displacement(self) -> NDArray[np.float32]:
+        """Displacement (x, y, z, t, 3) of the heart's tissue, world mm, and 0 outside the chest."""
+        world = self.grid.world()
+        fade = 1.0 - smoothstep(chest.rib_cage(self.participant.torso, world[..., 0], world[..., 1]), 0.0, 15.0)
+        # The field is smooth: every few millimetres are enough, linear in between to some hundredths of a millimetre.
+        step = max(1, round(_FIELD_SPACING / self.grid.voxel))
+        nodes = [step * np.arange((n - 2 + step) // step + 1) for n in self.grid.shape[:2]]
+        points = self.grid.at(*np.meshgrid(*nodes, np.arange(self.grid.shape[2]), indexing="ij"))
+        field = self.deformation.in_plane_displacement(np.moveaxis(points, -1, 0), self.grid.normal)
+        for axis in (1, 2):
+            field = _between(field, axis, self.grid.shape[axis - 1], step)
+        return np.moveaxis(field, 0, -1) * fade[..., None, None]
+
+    def levels(self) -> NDArray[np.bool_]:
+        """Levels of the wall's cells, (CELLS[2],), that come into view in any frame."""
+        trace, deformation = self.deformation.trace, self.deformation
+        _, _, hw = deformation.heart(*np.moveaxis(self._layered, -1, 0), None)
+        through = np.abs(trace.breath).max() * abs(float(trace.direction @ deformation.axes[2])) + 1.0
+        bottom, top = self.shape.base, self.shape.length + 0.7 * self.shape.wall
+        edges = bottom + (top - bottom) * np.arange(CELLS[2] + 1) / CELLS[2]
+        seen = np.zeros(CELLS[2], bool)
+        for k in range(self.grid.shape[2]):
+            seen |= (edges[1:] > hw[:, :, k].min() - through) & (edges[:-1] < hw[:, :, k].max() + through)
+        return seen
+
+    def cells(self, view: HeartView) -> NDArray[np.intp]:
+        """Cell (x, y, z) of the wall at each voxel's centre, -1 elsewhere."""
         found = np.full(self._layered.shape[:-1], -1, np.intp)
         found.reshape(-1)[view.wall] = view.cells
         result = np.full(self.grid.shape, -1, np.intp)

@@ -134,5 +134,5 @@ def spleen(torso: Torso, x: Array, y: Array, z: Array, below: Array) -> Array:
 
 def lung_vessels(noise: Array, x: Array, hilum: float) -> Array:
     """Part of a lung voxel that is vessel: the crests of a random field, more of them towards the hilum."""
-    threshold = 1.75 + 0.010 * np.minimum(np.abs(x - hilum), 80.0)
+    threshold = 1.35 + 0.009 * np.minimum(np.abs(x - hilum), 80.0)
     return smoothstep(noise - threshold, 0.0, 0.9)

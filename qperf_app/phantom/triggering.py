@@ -37,8 +37,8 @@ def sample_triggers(task: str, frames: int, missed: float, rng: np.random.Genera
     Heart rates of adenosine stress and of rest: Karamitsos et al., J Am Coll Cardiol 2010;56:87 (about 90 and 65 per
     minute).
     """
-    rate = truncated_normal(rng, 90.0, 11.0, 65.0, 120.0) if task == "stress" else truncated_normal(rng, 65.0, 9.0, 45.0, 95.0)
-    mean = 60.0 / rate
+    usual = (90.0, 11.0, 65.0, 120.0) if task == "stress" else (65.0, 9.0, 45.0, 95.0)
+    mean = 60.0 / truncated_normal(rng, *usual)
     # Enough beats that, whatever is missed, ``frames`` remain.
     count = frames * 3 + 20
     shocks = rng.normal(0.0, _VARIATION * np.sqrt(1.0 - _CORRELATION**2), count)
@@ -52,4 +52,5 @@ def sample_triggers(task: str, frames: int, missed: float, rng: np.random.Genera
     beats = np.concatenate([[0.0], np.cumsum(mean * relative)])
     kept = np.concatenate([[True], rng.random(count) >= missed])
     chosen = np.flatnonzero(kept)[:frames]
-    return Triggers(beats[chosen], np.concatenate([[1.0], relative])[chosen])
+    # Whole milliseconds, as a header states them.
+    return Triggers(np.round(beats[chosen], 3), np.concatenate([[1.0], relative])[chosen])

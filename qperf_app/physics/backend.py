@@ -62,14 +62,18 @@ class NumpyOps:
         """Solve x[0] = 0, x[k+1] = decay[k] x[k] + increment[k] along the last axis: (..., n) -> (..., n + 1)."""
         shape = np.broadcast_shapes(decay.shape, increment.shape)
         # Time first: every step then reads and writes contiguous memory.
-        decay = np.ascontiguousarray(np.moveaxis(np.broadcast_to(decay, shape), -1, 0))
-        increment = np.moveaxis(np.broadcast_to(increment, shape), -1, 0)
-        result = np.empty((shape[-1] + 1, *shape[:-1]), dtype=np.result_type(decay, increment))
-        result[0] = 0.0
-        result[1:] = increment
-        for k in range(shape[-1]):
-            result[k + 1] += decay[k] * result[k]
-        return np.ascontiguousarray(np.moveaxis(result, 0, -1))
+        result = np.zeros((shape[-1] + 1, *shape[:-1]), dtype=np.result_type(decay, increment))
+        result[1:] = np.moveaxis(increment, -1, 0) if increment.ndim == len(shape) else increment.T
+        factors = np.ascontiguousarray(np.moveaxis(decay, -1, 0))
+        factors = np.broadcast_to(factors, (shape[-1], *factors.shape[1:]))
+        for k in range(1, shape[-1]):
+            result[k + 1] += factors[k] * result[k]
+        return np.moveaxis(result, 0, -1)
+
+    @staticmethod
+    def common_width(widths: NDArray) -> NDArray:
+        """Widths of intervals (n,), as (1,) where they are all the same: work per width is then done once."""
+        return widths[:1] if np.ptp(widths) <= 1e-9 * widths[0] else widths
 
     @staticmethod
     def contract(matrix: NDArray, vector: NDArray) -> NDArray:
@@ -126,6 +130,10 @@ class TensorFlowOps:
             decay = tf.concat([decay[..., :shift], decay[..., shift:] * decay[..., :-shift]], -1)
             shift *= 2
         return tf.concat([tf.zeros_like(total[..., :1]), total], axis=-1)
+
+    def common_width(self, widths: Any) -> Any:
+        """See :meth:`NumpyOps.common_width`; a compiled graph can't branch on values and keeps them all."""
+        return widths
 
     def contract(self, matrix: Any, vector: Any) -> Any:
         """See :meth:`NumpyOps.contract`."""

@@ -18,7 +18,7 @@ _RISE_FRAMES, _BLUR = 4, (5, 5)
 def baseline_frames(curve: ArrayLike) -> int:
     """Count the leading frames that hold no contrast agent yet.
 
-    From the steepest rise the curve is followed back until it is level with what precedes it, to within noise. The
+    From the first great rise the curve is followed back until it is level with what precedes it, to within noise. The
     noise is estimated from second differences, so the bolus itself doesn't count as noise.
 
     Parameters
@@ -41,18 +41,15 @@ def baseline_frames(curve: ArrayLike) -> int:
         raise ValueError(f"a curve of at least 3 frames is needed to find the baseline, not shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("the curve that the baseline is sought in has values that are not finite")
-    noise = _noise(values)
-    padded = np.pad(values, 1, mode="edge")
-    smooth = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0
-    steepest = int(np.argmax(np.diff(smooth)))
-    frames = steepest + 1
-    height = values[steepest:].max() - np.median(values[:frames])
+    noise, steady = _noise(values), _without_outliers(values)
+    steepest = _first_great_rise(steady)
+    frames, top = steepest + 1, steady[steepest:].max()
+    height = top - np.median(values[:frames])
     if height <= _DETECTABLE * noise or height <= 0:
         return len(values)
     while frames > 1:
         level = np.median(values[:frames])
-        margin = max(_NOISE_MARGIN * noise, _HEIGHT_MARGIN * (values[steepest:].max() - level))
-        if values[frames - 1] <= level + margin:
+        if values[frames - 1] <= level + max(_NOISE_MARGIN * noise, _HEIGHT_MARGIN * (top - level)):
             break
         frames -= 1
     return frames
@@ -75,18 +72,46 @@ def bolus_curve(data: NDArray[np.floating], fraction: float = 0.01) -> NDArray[n
     -------
     (t,) array
         In the unit of the data; voxels with values that aren't finite are left out.
+
+    Raises
+    ------
+    ValueError
+        Where every voxel has a value that isn't finite.
     """
     from scipy.ndimage import uniform_filter
 
     window = max(1, min(_RISE_FRAMES, data.shape[-1] // 2))
+    finite = np.isfinite(data).all(axis=-1)
+    if not finite.any():
+        raise ValueError("no voxel has a curve without gaps to find the baseline by")
     # float32 halves the memory of a large series and is exact enough to rank and average by.
-    blurred = uniform_filter(np.asarray(data, np.float32), (*_BLUR, 1, 1)).reshape(-1, data.shape[-1])
+    known = np.where(finite[..., None], data, 0.0).astype(np.float32, copy=False)
+    blurred = uniform_filter(known, (*_BLUR, 1, 1)).reshape(-1, data.shape[-1])
     before = sum(blurred[:, k : k - 2 * window + 1 or None] for k in range(window))
     after = sum(blurred[:, k : k - 2 * window + 1 or None] for k in range(window, 2 * window))
     rise = (after - before).max(axis=1)
-    rise[~np.isfinite(rise)] = -np.inf
-    count = max(1, round(fraction * np.isfinite(rise).sum()))
+    rise[~finite.reshape(-1)] = -np.inf
+    count = max(1, round(fraction * finite.sum()))
     return blurred[np.argpartition(rise, -count)[-count:]].mean(axis=0, dtype=np.float64)
+
+
+def _without_outliers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of three: takes out a frame that went wrong, and leaves a rise as it is."""
+    padded = np.pad(values, 1, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=-1)
+
+
+def _first_great_rise(values: NDArray[np.float64]) -> int:
+    """Last frame before the first great rise of four frames' mean over the four before.
+
+    Great is half of the greatest at least: a heart that lies elsewhere from some frame on may rise as much as a bolus.
+    """
+    padded = np.pad(values, _RISE_FRAMES - 1, mode="edge")
+    means = np.convolve(padded, np.full(_RISE_FRAMES, 1 / _RISE_FRAMES), "valid")
+    rise = means[_RISE_FRAMES:] - means[:-_RISE_FRAMES]
+    first = int(np.argmax(rise >= 0.5 * rise.max()))
+    falling = np.flatnonzero(np.diff(rise[first:]) <= 0)
+    return first + int(falling[0]) if len(falling) else len(rise) - 1
 
 
 def _noise(values: NDArray[np.float64]) -> float:

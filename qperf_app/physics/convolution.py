@@ -79,8 +79,9 @@ def convolution_and_input(
     xp, k, knots, c, points = common_arrays(rate, times, concentration, at)
     k = k[..., None]
     width, rise = knots[1:] - knots[:-1], c[..., 1:] - c[..., :-1]
-    decay, phi1, phi2 = phi_functions(xp, k * width)
-    at_knots = xp.linear_recurrence(decay, width * (c[..., :-1] * phi1 + rise * phi2))
+    step = xp.common_width(width)
+    decay, phi1, phi2 = phi_functions(xp, k * step)
+    at_knots = xp.linear_recurrence(decay, step * (c[..., :-1] * phi1 + rise * phi2))
 
     index = xp.interval(knots, points)
     elapsed = xp.maximum(points - xp.take(knots, index), 0.0)

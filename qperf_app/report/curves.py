@@ -22,7 +22,9 @@ FEATURES = {
     "peak_value": ("Height of the peak", "{units}"),
     "valley": ("Valley (end of the first pass)", "s"),
     "first_pass_duration": ("Duration of the first pass", "s"),
-    "area": ("Area under the first pass", "{units} s"),
+    "area": ("Area under the first pass", "{units} × s"),
+    "baseline": ("Level before the bolus", "{units}"),
+    "noise": ("Noise (standard deviation)", "{units}"),
 }
 _CURVES = {
     "rv": (SKY, "--", "RV blood"),

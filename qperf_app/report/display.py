@@ -176,17 +176,3 @@ def _square(flat: NDArray, spacing: tuple[float, float], side: float) -> tuple[f
         start = float(np.clip(start, 0, flat.shape[axis] - length))
         bounds.append((start, start + length))
     return bounds[0][0], bounds[1][0], bounds[0][1], bounds[1][1]
-
-
-def on_grid(mask: NDArray, mask_affine: NDArray, affine: NDArray, shape: Sequence[int]) -> NDArray[np.bool_]:
-    """Carry a mask to another grid by its nearest voxel in world mm; outside is False."""
-    shape3 = (int(shape[0]), int(shape[1]), int(shape[2]))
-    if mask.shape == shape3 and np.allclose(mask_affine, affine, atol=1e-3):
-        return mask.astype(bool)
-    to_mask = np.linalg.inv(np.asarray(mask_affine, float)) @ np.asarray(affine, float)
-    index = np.moveaxis(np.indices(shape3), 0, -1) @ to_mask[:3, :3].T + to_mask[:3, 3]
-    nearest = np.rint(index).astype(int)
-    inside = ((nearest >= 0) & (nearest < mask.shape)).all(axis=-1)
-    carried = np.zeros(shape3, bool)
-    carried[inside] = mask[tuple(nearest[inside].T)]
-    return carried

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry import world_to_voxel
 from qperf_app.plugins.records import Landmark
 from qperf_app.plugins.results import Picture
 from qperf_app.report.display import View
@@ -53,10 +54,9 @@ def contour_grid(
         Which volume the image is, for the caption.
     """
     plain, drawn = [], []
-    to_voxel = np.linalg.inv(np.asarray(affine, float))
     for z, name in enumerate(slices):
         backdrop = rgb(grey(view.render(image[:, :, z]), window(view.render(image[:, :, z]))))
-        marks = [(mark.name, (to_voxel @ [*mark.position, 1.0])[:2]) for mark in landmarks if mark.slice == z]
+        marks = [(mark.name, world_to_voxel(affine, mark.position)[:2]) for mark in landmarks if mark.slice == z]
         plain.append(encode(backdrop, f"{name}, {when}."))
         drawn.append(_with_contours(backdrop, {k: m[:, :, z] for k, m in masks.items()}, marks, view, name))
     rows = (PictureRow("Image", tuple(plain)), PictureRow("With contours", tuple(drawn)))

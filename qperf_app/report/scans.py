@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry import resample
 from qperf_app.plugins.records import Series
 from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.report.curves import features_table, input_function_picture, slice_curves
-from qperf_app.report.display import on_grid, view_of
+from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Gallery, HostElement, Section, Subheading
 from qperf_app.report.motion import motion_in_words, movie_edge, moving_picture, profiles_over_time, still_volume
 from qperf_app.report.outlines import contour_grid, orientation_in_words
@@ -56,7 +57,8 @@ def _masks(scan: ScanResult, series: Series) -> dict[str, NDArray[np.bool_]]:
         masks["myocardium"] = scan.myocardium.mask.astype(bool)
     if scan.pools is not None and scan.pools.found:
         for name in ("lv", "rv", "aif"):
-            masks[name] = on_grid(getattr(scan.pools, name), scan.pools.affine, series.affine, series.data.shape[:3])
+            pool = np.asarray(getattr(scan.pools, name), bool)
+            masks[name] = resample(pool, scan.pools.affine, series.affine, series.data.shape[:3], project=False)
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 

@@ -29,11 +29,13 @@ def participant_workflow(participant: str) -> str:
     return f"sub_{participant}"
 
 
-def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishRequest], work_dir: Path) -> Any:
+def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishRequest], execution: Execution) -> Any:
     """Build the graph of all participants; ``requests`` say what their last node publishes."""
     from nipype.pipeline import engine
 
-    whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(work_dir))
+    # A workflow copies Nipype's configuration when it is made.
+    _configure(execution)
+    whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(execution.work_dir))
     for plan in plans:
         workflow = engine.Workflow(participant_workflow(plan.participant))
         nodes = {task.node: _step_node(engine, task) for task in plan.tasks.values()}
@@ -51,7 +53,6 @@ def run(workflow: Any, execution: Execution, notify: Callable[[Any, str], None])
 
     ``notify`` is told of each node that starts, ends or fails (as far as the execution plugin says so).
     """
-    _configure(execution)
     plugin = execution.plugin or ("Linear" if execution.nprocs == 1 else "MultiProc")
     arguments: dict[str, Any] = {**execution.plugin_args, "status_callback": notify}
     if plugin == "MultiProc":

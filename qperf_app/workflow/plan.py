@@ -114,7 +114,7 @@ def choose_concentration(
         return chosen, ()
     fields = ", ".join(QUANTITATIVE_FIELDS)
     return chosen, (
-        f"None of {fields} is given: concentration is relative (linear in signal enhancement) and flow is not absolute.",
+        f"None of {fields} is given: concentration is relative (linear in the signal), flow is not absolute.",
     )
 
 

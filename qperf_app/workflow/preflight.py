@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,7 @@ def _timing_problems(times: Any, shape: Sequence[int]) -> list[str]:
     problems = []
     if len(shape) == 4 and len(times) != shape[3]:
         problems.append(f"VolumeTiming has {len(times)} times, the image has {shape[3]} volumes")
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(times)):
         problems.append("VolumeTiming must increase strictly")
     return problems
 

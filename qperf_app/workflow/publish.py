@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ class PublishRequest:
     """What a participant's last step needs to know. All plain values.
 
     ``tasks`` lists every node in running order: ``node``, ``step``, ``plugin``, ``version``, ``upstream``;
-    ``scans`` lists each scan's ``label``, ``entities``, ``nodes``, ``tissue``, ``aif`` (paths below BIDS_DIR, each
-    with its metadata) and ``warnings``.
+    ``scans`` lists each scan's ``label``, ``entities``, ``nodes``, ``tissue``, ``aif`` (paths below BIDS_DIR, or
+    None) and ``warnings``.
     """
 
     participant: str
@@ -70,8 +71,16 @@ def finish(request: PublishRequest) -> dict[str, Any]:
     participant_dir = out_dir / f"sub-{request.participant}"
     participant_dir.mkdir(parents=True, exist_ok=True)
     replace_text(participant_dir / f"sub-{request.participant}_config.yaml", request.configuration)
+    # The report is made from the status and what it names; only then is the participant done.
+    write_status(out_dir, request.participant, {**status, "state": "running"})
+    try:
+        write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        status = {**status, "state": "failed", "complete": False}
+        status["steps_failed"] = [*status["steps_failed"], {"step": "report", "reason": reason}]
+        _write_crash_file(request, out_dir, "report", "report", reason, traceback.format_exc())
     write_status(out_dir, request.participant, status)
-    write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
     return status
 
 
@@ -193,17 +202,18 @@ def _write_crash_files(request: PublishRequest, outcomes: Mapping[str, Outcome],
     if logs.is_dir():
         shutil.rmtree(logs)
     for node, outcome in outcomes.items():
-        if outcome.step.state != "failed":
-            continue
-        failure = Path(request.nodes_dir) / node / FAILURE_FILE
-        trace = read_json(failure)["traceback"] if failure.is_file() else outcome.step.reason
-        logs.mkdir(parents=True, exist_ok=True)
-        replace_text(
-            logs / f"crash-{node}.txt",
-            f"step:      {outcome.step.step} ({outcome.step.plugin} {outcome.step.version})\n"
-            f"reason:    {outcome.step.reason}\n"
-            f"reproduce: {request.command}\n\n{trace}\n",
-        )
+        if outcome.step.state == "failed":
+            failure = Path(request.nodes_dir) / node / FAILURE_FILE
+            trace = read_json(failure)["traceback"] if failure.is_file() else ""
+            step = f"{outcome.step.step} ({outcome.step.plugin} {outcome.step.version})"
+            _write_crash_file(request, out_dir, node, step, outcome.step.reason, trace)
+
+
+def _write_crash_file(request: PublishRequest, out_dir: Path, name: str, step: str, reason: str, trace: str) -> None:
+    logs = out_dir / "logs" / f"sub-{request.participant}"
+    logs.mkdir(parents=True, exist_ok=True)
+    text = f"step:      {step}\nreason:    {reason}\nreproduce: {request.command}\n\n{trace}\n"
+    replace_text(logs / f"crash-{name}.txt", text)
 
 
 class _Inputs(BaseInterfaceInputSpec):

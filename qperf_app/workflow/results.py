@@ -13,6 +13,7 @@ import numpy as np
 from qperf_app.bids import records
 from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.images import read_image, read_json, sidecar_path
+from qperf_app.bids.index import sidecar
 from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.plugins import (
@@ -107,9 +108,9 @@ def _load_scan(out_dir: Path, bids_dir: Path, scan: Mapping[str, Any]) -> ScanRe
     )
 
 
-def _raw(bids_dir: Path, entry: Mapping[str, Any]) -> Series | None:
-    path = bids_dir / entry["path"]
-    return records.read_series(path, entry["metadata"]) if path.is_file() else None
+def _raw(bids_dir: Path, name: str) -> Series | None:
+    path = bids_dir / name
+    return records.read_series(path, sidecar(path, bids_dir)) if path.is_file() else None
 
 
 def _series(path: Path | None) -> Series | None:

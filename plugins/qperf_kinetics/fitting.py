@@ -1,0 +1,125 @@
+"""From curves to estimates for any model: starts from a dictionary of shapes, refinement, what the data determine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_kinetics.least_squares import Fit, Prior, minimise
+
+Array = NDArray[np.float64]
+
+# Problems refined together: their intermediate arrays then stay in the processor's cache.
+_CHUNK = 64
+# Iterations that every start gets before only the best one of each curve goes on.
+_RACE = 6
+# A residual below this fraction of a curve's largest value is taken for rounding, not noise.
+_FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model to fit, in coordinates where a box and a Gaussian prior make sense (logarithms, mostly).
+
+    Parameters
+    ----------
+    evaluate : callable
+        Coordinates (m, p) to curves (m, t) and Jacobian (m, p, t).
+    lower, upper : (p,) arrays
+        Bounds of the coordinates.
+    prior : Prior
+    shapes : (s, p) array
+        Coordinates of the dictionary; each shape is scaled to a curve.
+    groups : (s,) int array
+        The best shape of each group becomes a start, so that starts differ in what the groups differ in.
+    amplitude : (p,) array
+        1 for the coordinates to which the logarithm of the scale is added, 0 elsewhere.
+    """
+
+    evaluate: Callable[[Array], tuple[Array, Array]]
+    lower: Array
+    upper: Array
+    prior: Prior
+    shapes: Array
+    groups: NDArray[np.intp]
+    amplitude: Array
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """For n curves: coordinates (n, p), fitted curves (n, t), RSS (n,), standard deviations (n, p), convergence (n,).
+
+    ``sd_data`` is the Laplace standard deviation that the data alone give each coordinate, whatever the prior;
+    ``sd`` the one with the prior.
+    """
+
+    x: Array
+    fitted: Array
+    rss: Array
+    sd: Array
+    sd_data: Array
+    converged: NDArray[np.bool_]
+
+
+def estimate(problem: Problem, data: Array, max_iterations: int) -> Estimates:
+    """Fit every curve (n, t) on its own; the estimates don't depend on what else is in the batch."""
+    shapes = np.concatenate([problem.evaluate(part)[0] for part in _chunks(problem.shapes, 256)])
+    parts = [_estimate_chunk(problem, shapes, part, max_iterations) for part in _chunks(data, _CHUNK)]
+    return Estimates(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def _chunks(values: Array, size: int) -> list[Array]:
+    return [values[i : i + size] for i in range(0, max(len(values), 1), size)]
+
+
+def _estimate_chunk(problem: Problem, shapes: Array, data: Array, max_iterations: int) -> tuple[Array, ...]:
+    starts = pick_starts(problem, shapes, data)
+    n, k, p = starts.shape
+    race = _refine(problem, np.repeat(data, k, axis=0), starts.reshape(-1, p), _RACE)
+    best = np.arange(n) * k + np.argmin(race.objective.reshape(n, k), axis=1)
+    fit = _refine(problem, data, race.x[best], max_iterations)
+    fitted, jacobian = problem.evaluate(fit.x)
+    sd, sd_data = laplace_sd(jacobian, fit.rss, problem.prior, _floor(data))
+    return fit.x, fitted, fit.rss, sd, sd_data, fit.converged
+
+
+def _floor(data: Array) -> Array:
+    return np.maximum(_FLOOR * np.abs(data).max(axis=1), 1e-300)
+
+
+def _refine(problem: Problem, data: Array, start: Array, max_iterations: int) -> Fit:
+    bounds = (problem.lower, problem.upper)
+    return minimise(problem.evaluate, data, start, bounds, problem.prior, _floor(data), max_iterations)
+
+
+def pick_starts(problem: Problem, shapes: Array, data: Array) -> Array:
+    """Return for each curve (n, t) the best scaled shape of each group, (n, groups, p)."""
+    norms = np.sqrt(np.einsum("st,st->s", shapes, shapes)) + 1e-300
+    similarity = data @ (shapes / norms[:, None]).T
+    starts = []
+    for group in np.unique(problem.groups):
+        members = np.flatnonzero(problem.groups == group)
+        chosen = members[np.argmax(similarity[:, members], axis=1)]
+        scale = similarity[np.arange(len(data)), chosen] / norms[chosen]
+        log_scale = np.log(np.maximum(scale, 1e-6))
+        starts.append(problem.shapes[chosen] + log_scale[:, None] * problem.amplitude)
+    return np.stack(starts, axis=1)
+
+
+def laplace_sd(jacobian: Array, rss: Array, prior: Prior, floor: Array) -> tuple[Array, Array]:
+    """Standard deviations (m, p) from the curvature at the solution: with the prior, and from the data alone."""
+    _, p, t = jacobian.shape
+    variance = rss / max(t - p, 1) + floor**2
+    information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
+    return _marginal_sd(information + np.diag(prior.sd**-2.0)), _marginal_sd(information)
+
+
+def _marginal_sd(information: Array) -> Array:
+    # Scaled to unit diagonal, so that one ridge serves parameters of any size; what the data don't touch gets ~1e6.
+    p = information.shape[-1]
+    scale = np.sqrt(np.maximum(np.einsum("mii->mi", information), 1e-12))
+    scaled = information / (scale[:, :, None] * scale[:, None, :]) + 1e-12 * np.eye(p)
+    return np.sqrt(np.maximum(np.einsum("mii->mi", np.linalg.inv(scaled)), 0.0)) / scale

@@ -1,0 +1,290 @@
+"""Find the series of a raw BIDS dataset and their metadata.
+
+Only the folders of the chosen participants and sessions are listed, and only JSON files that apply to a chosen series
+are opened: what else is in the dataset costs nothing and can't break anything. ``docs/data-format.md`` compares this
+with the libraries that index whole datasets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.bids.images import read_json
+from qperf_app.bids.names import AIF_LABEL, SERIES_ENTITIES, prefix
+
+SUFFIX = "dce"
+DATATYPE = "perf"
+IMAGE_EXTENSIONS = (".nii.gz", ".nii")
+#: Entities of a series as filter files name them, and as they stand in file names.
+LONG_NAMES = dict(zip(("subject", "session", "task", "acquisition", "ceagent", "run"), SERIES_ENTITIES, strict=True))
+TASKS = ("rest", "stress")
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class SeriesFile:
+    """One perfusion series.
+
+    Attributes
+    ----------
+    path : the image
+    entities : short name to label, in the order of the file name, such as ``{"sub": "01", "task": "rest"}``
+    """
+
+    path: Path
+    entities: Mapping[str, str] = field(hash=False)
+
+    @property
+    def is_aif(self) -> bool:
+        """Whether it is the low-resolution input-function series of a dual-sequence acquisition."""
+        return self.entities.get("acq") == AIF_LABEL
+
+    @property
+    def prefix(self) -> str:
+        """File name without suffix and extension; the names of all derivatives begin with it."""
+        return prefix(self.entities)
+
+
+def list_participants(bids_dir: StrPath) -> tuple[str, ...]:
+    """Labels, without ``sub-``, of the dataset's participants, sorted.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset is not a folder that can be read.
+    """
+    return tuple(sorted(_labelled_folders(Path(bids_dir), "sub")))
+
+
+def find_series(
+    bids_dir: StrPath,
+    participants: Iterable[str] | None = None,
+    sessions: Iterable[str] | None = None,
+    tasks: Iterable[str] | None = None,
+    filters: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[SeriesFile, ...]:
+    """Find the series of the chosen participants, sessions and tasks.
+
+    Parameters
+    ----------
+    bids_dir
+        Raw dataset.
+    participants, sessions, tasks
+        Labels, with or without ``sub-``, ``ses-`` and ``task-``; None for all.
+    filters
+        What a ``--bids-filter-file`` holds: entities and the values they may have, for tissue series (``dce``) and for
+        input-function series (``aif``). A value is a label, a list of labels, ``"*"`` (any) or None (absent).
+
+    Returns
+    -------
+    tuple of SeriesFile
+        In order of participant, session and file name; at least one.
+
+    Raises
+    ------
+    SelectionError
+        If a label names what isn't there, or nothing is left.
+    DatasetError
+        If the dataset can't be read, has no series at all, or a selected one twice or under a name it can't have.
+    """
+    root = Path(bids_dir)
+    chosen = _chosen_participants(root, participants)
+    wanted = {"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}
+    queries = _queries(filters or {})
+    found = [series for label in chosen for series in _series_of(root / f"sub-{label}", wanted["ses"])]
+    for entity, labels in wanted.items():
+        _refuse_unknown(entity, labels, {series.entities.get(entity) for series in found})
+    selected = tuple(
+        series
+        for series in found
+        if (wanted["task"] is None or series.entities.get("task") in wanted["task"])
+        and all(_matches(series.entities, entity, value) for entity, value in queries[series.is_aif].items())
+    )
+    if not selected:
+        if participants is None and not any(wanted.values()) and not filters:
+            pattern = f"sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz"
+            raise DatasetError(f"{root}: no perfusion series ({pattern})")
+        raise SelectionError(f"{root}: the filters select none of {len(found)} perfusion series")
+    problems = list(_name_problems(selected))
+    if problems:
+        raise DatasetError("; ".join(problems))
+    return selected
+
+
+def sidecar(path: StrPath, bids_dir: StrPath, listings: dict[Path, list[str]] | None = None) -> dict[str, Any]:
+    """Metadata of a file: its JSON file over those it inherits from, up to the root of the dataset.
+
+    Parameters
+    ----------
+    path, bids_dir
+        The file, and the dataset it lies in.
+    listings
+        Names of the JSON files of folders seen before. Hand the same mapping to several calls, and a folder that
+        their files share, such as the root with all its participants, is listed once.
+
+    Raises
+    ------
+    DatasetError
+        If a JSON file that applies can't be read, is not an object, or is one of two that apply in one folder.
+    """
+    image, root = Path(path).absolute(), Path(bids_dir).absolute()
+    parsed = parse_name(image.name)
+    if parsed is None or not image.is_relative_to(root):
+        raise DatasetError(f"{path}: not a BIDS file of {bids_dir}")
+    entities, suffix, _ = parsed
+    below = image.parent.relative_to(root).parts
+    listings = {} if listings is None else listings
+    metadata: dict[str, Any] = {}
+    for depth in range(len(below) + 1):
+        folder = root.joinpath(*below[:depth])
+        if folder not in listings:
+            listings[folder] = _json_names(folder)
+        applicable = _applicable(folder, listings[folder], entities, suffix)
+        if applicable is not None:
+            metadata.update(read_json(folder / applicable))
+    return metadata
+
+
+def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
+    """Split a file name into entities (short name to label), suffix and extension; None if it is no BIDS name."""
+    stem, dot, extension = name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    if len(entities) != len(pairs) or not suffix.isalnum():
+        return None
+    return entities, suffix, dot + extension
+
+
+def _labelled_folders(folder: Path, entity: str) -> list[str]:
+    """Labels of the subfolders that an entity names."""
+    start = f"{entity}-"
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name[len(start) :] for entry in entries if entry.name.startswith(start) and entry.is_dir()]
+    except OSError as error:
+        raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
+
+
+def _labels(labels: Iterable[str] | None, entity: str) -> frozenset[str] | None:
+    """The labels without the entity's name."""
+    return None if labels is None else frozenset(label.removeprefix(f"{entity}-") for label in labels)
+
+
+def _chosen_participants(root: Path, participants: Iterable[str] | None) -> Sequence[str]:
+    present = list_participants(root)
+    wanted = _labels(participants, "sub")
+    if wanted is None:
+        return present
+    _refuse_unknown("sub", wanted, present)
+    return [label for label in present if label in wanted]
+
+
+def _refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable[str | None]) -> None:
+    """Raise SelectionError that names every wanted label that isn't there, and some that are."""
+    there = {label for label in present if label is not None}
+    missing = sorted((wanted or frozenset()) - there)
+    if missing:
+        names = ", ".join(f"{entity}-{label}" for label in missing)
+        some = ", ".join(f"{entity}-{label}" for label in sorted(there)[:5])
+        others = f"there is {some}{', …' if len(there) > 5 else ''}" if there else f"there is no {entity}-* at all"
+        raise SelectionError(f"not in the dataset: {names} ({others})")
+
+
+def _series_of(folder: Path, sessions: frozenset[str] | None) -> Iterator[SeriesFile]:
+    """Series of one participant, of the wanted sessions only."""
+    labels = sorted(_labelled_folders(folder, "ses"))
+    homes = [folder / f"ses-{label}" for label in labels if sessions is None or label in sessions]
+    for home in (*([folder] if sessions is None else []), *homes):
+        try:
+            names = sorted(os.listdir(home / DATATYPE))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DatasetError(f"{home / DATATYPE}: can't be listed: {error.strerror}") from error
+        for name in names:
+            parsed = parse_name(name)
+            if parsed is not None and parsed[1] == SUFFIX and parsed[2] in IMAGE_EXTENSIONS:
+                yield SeriesFile(home / DATATYPE / name, parsed[0])
+
+
+def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
+    """What would let results of one series land under another's name."""
+    taken: set[Path] = set()
+    for series in selected:
+        home = series.path.parent.parent
+        folders = [home.name] if "ses" not in series.entities else [home.parent.name, home.name]
+        if folders != [f"{key}-{series.entities.get(key)}" for key in ("sub", "ses")[: len(folders)]]:
+            yield f"{series.path}: sub and ses of the name are not those of its folder"
+        if series.entities.get("task") not in TASKS:
+            yield f"{series.path}: the name must say task-{' or task-'.join(TASKS)}"
+        if tuple(series.entities) != tuple(key for key in SERIES_ENTITIES if key in series.entities):
+            yield f"{series.path}: a series' name has {', '.join(SERIES_ENTITIES)} in this order and nothing else"
+        without_extension = series.path.with_name(series.prefix)
+        if without_extension in taken:
+            yield f"{series.path}: the series is there twice, as .nii and as .nii.gz"
+        taken.add(without_extension)
+
+
+def _queries(filters: Mapping[str, Mapping[str, Any]]) -> dict[bool, dict[str, Any]]:
+    """Filters by whether a series is an input-function series, entities by their short names.
+
+    Filters of other kinds of image (``bold``, …) are passed over, so that one file can serve several apps.
+    """
+    if filters and not {"dce", "aif"} & set(filters):
+        raise SelectionError(f"the filters name {', '.join(sorted(filters))}; this app knows dce and aif")
+    short = {**LONG_NAMES, **{name: name for name in LONG_NAMES.values()}}
+    # What a filter file of another app states of its images, and ours have anyway.
+    fixed = {"datatype": DATATYPE, "suffix": SUFFIX}
+    queries: dict[bool, dict[str, Any]] = {}
+    for kind, is_aif in (("dce", False), ("aif", True)):
+        query = filters.get(kind, {})
+        unknown = sorted(name for name, value in query.items() if name not in short and fixed.get(name) != value)
+        if unknown:
+            raise SelectionError(f"filter {kind}: {', '.join(unknown)} unknown; entities are {', '.join(LONG_NAMES)}")
+        queries[is_aif] = {short[name]: value for name, value in query.items() if name in short}
+    return queries
+
+
+def _matches(entities: Mapping[str, str], entity: str, value: Any) -> bool:
+    """Whether a series' entity has a value that a filter allows."""
+    label = entities.get(entity)
+    if value is None or value == "*":
+        return (label is None) == (value is None)
+    allowed = value if isinstance(value, list | tuple) else [value]
+    return any(_matches(entities, entity, one) if one is None else _same(entity, label, str(one)) for one in allowed)
+
+
+def _same(entity: str, label: str | None, wanted: str) -> bool:
+    """Whether two labels are the same; a run's index may have leading zeros."""
+    if entity == "run" and label is not None and label.isdecimal() and wanted.isdecimal():
+        return int(label) == int(wanted)
+    return label == wanted
+
+
+def _json_names(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(".json")]
+    except OSError as error:
+        raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
+
+
+def _applicable(folder: Path, names: Iterable[str], entities: Mapping[str, str], suffix: str) -> str | None:
+    """The one JSON file of a folder whose metadata a file with these entities inherits.
+
+    Where several apply, one with all of the file's entities is its own and wins, as in BIDS.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        parsed = parse_name(name)
+        if parsed and parsed[1:] == (suffix, ".json") and parsed[0].items() <= entities.items():
+            found[name] = parsed[0]
+    own = [name for name, its in found.items() if its == dict(entities)]
+    if len(found) > 1 and not own:
+        raise DatasetError(f"{folder}: several JSON files apply to one series: {', '.join(sorted(found))}")
+    return (own or list(found))[0] if found else None

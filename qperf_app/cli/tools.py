@@ -1,0 +1,50 @@
+"""``qperf``: the tools around the app. Each sub-command's module is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from qperf_app import __version__
+
+#: Module of each sub-command, with the line that the help shows. A module has ``add_arguments`` and ``run``.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
+    "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
+    "validate": ("qperf_app.cli.validate", "check a raw or derivative dataset against bids_spec/"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``qperf``; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else ""
+    if command not in COMMANDS:
+        return _top_level(arguments)
+    module = importlib.import_module(COMMANDS[command][0])
+    parser = argparse.ArgumentParser(prog=f"qperf {command}", description=COMMANDS[command][1])
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(arguments[1:])))
+
+
+def _top_level(arguments: Sequence[str]) -> int:
+    """Answer ``--help`` and ``--version``, and refuse what is no command."""
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="qperf",
+        usage="qperf COMMAND …",
+        description=f"commands:\n{listing}",
+        epilog="qperf COMMAND --help tells more. The app itself is qperf-app.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"qperf {__version__}")
+    parser.add_argument("command", choices=COMMANDS, help=argparse.SUPPRESS)
+    parser.parse_args(arguments)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Write a scan and its truth under the contract's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qperf_app.bids.images import write_image
+from qperf_app.bids.names import AIF_LABEL, derivative_name, folder, map_name, prefix
+from qperf_app.bids.sidecars import describe, describe_image, own_uri
+from qperf_app.bids.tables import write_input_function, write_landmarks
+from qperf_app.phantom.perfusion import DENSITY, UNITS
+from qperf_app.phantom.render import LABELS
+from qperf_app.phantom.scan import Scan, SeriesTruth
+from qperf_app.physics.input_function import NoBolusError, find_features
+from qperf_app.plugins import Series
+
+#: Label of the truth's maps in ``desc-``.
+TRUTH = "truth"
+# The stored displacement is rounded to this, mm: far below what matters, and it halves the file.
+_DISPLACEMENT_STEP = 1.0 / 64.0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of one series go."""
+
+    raw: Path
+    truth: Path
+    prefix: str
+    entities: dict[str, str]
+
+    @property
+    def source(self) -> str:
+        """BIDS URI of the raw series."""
+        return f"bids:raw:{folder(self.entities)}/{self.prefix}_dce.nii.gz"
+
+    def role(self, role: str) -> Path:
+        """Path of the derivative of a role."""
+        return self.truth / derivative_name(self.prefix, role)
+
+
+def write_scan(raw_root: Path, truth_root: Path, label: str, scan: Scan) -> None:
+    """Write the series of a scan of participant ``label`` below ``raw_root``, what is known of it below ``truth_root``."""
+    places = {}
+    for name, series in scan.series.items():
+        entities = {"sub": label, "task": scan.config.task} | ({"acq": AIF_LABEL} if name == "aif" else {})
+        place = _Place(raw_root / folder(entities), truth_root / folder(entities), prefix(entities), entities)
+        place.raw.mkdir(parents=True, exist_ok=True)
+        place.truth.mkdir(parents=True, exist_ok=True)
+        _write_series(place, series)
+        _write_geometry(place, series, scan.truth[name], scan)
+        places[name] = place
+    _write_tissue(places["tissue"], scan)
+    # The pools belong to the series in which the input function is measured, its curve to the tissue series' clock.
+    measured = places.get("aif", places["tissue"])
+    _write_input_function(places["tissue"], scan, own_uri(derivative_name(measured.prefix, "lv")))
+
+
+def _write_series(place: _Place, series: Series) -> None:
+    stored = np.clip(np.rint(series.data), 0, np.iinfo(np.int16).max).astype(np.int16)
+    write_image(place.raw / f"{place.prefix}_dce.nii.gz", stored, series.affine, series.metadata)
+
+
+def _write_geometry(place: _Place, series: Series, truth: SeriesTruth, scan: Scan) -> None:
+    """Masks in the reference frame and frame by frame, and the displacement between the two."""
+    rounded = np.rint(truth.displacement / _DISPLACEMENT_STEP) * np.float32(_DISPLACEMENT_STEP)
+    normal = series.affine[:3, 2] / np.linalg.norm(series.affine[:3, 2])
+    through = scan.motion.breath * float(scan.motion.direction @ normal)
+    sidecar = describe_image(
+        "True displacement of the heart within each slice, from the reference frame of the masks; "
+        "diaphragm: its shift towards the feet, through_plane: that of a structure that follows it fully, both mm",
+        "mm",
+        [place.source],
+        diaphragm=_rounded(scan.motion.breath),
+        through_plane=_rounded(through),
+    )
+    # Adding 0 turns -0 into 0, which compresses better.
+    write_image(place.role("xfm"), rounded + np.float32(0.0), series.affine, sidecar)
+    roi = {"Type": "ROI", "Manual": False, "SpatialReference": place.source}
+    for name in LABELS:
+        if name == "myocardium" and "acq" in place.entities:
+            continue
+        still = describe(f"True {name}, reference frame", "1", [place.source], **roi)
+        write_image(place.truth / f"{place.prefix}_label-{name}_mask.nii.gz", truth.masks[name], series.affine, still)
+        moving = describe(f"True {name} in every volume", "1", [place.source], **roi)
+        path = place.truth / f"{place.prefix}_label-{name}_desc-frames_mask.nii.gz"
+        write_image(path, truth.frame_masks[name], series.affine, moving)
+
+
+def _write_tissue(place: _Place, scan: Scan) -> None:
+    """Landmarks, concentration and parameter maps of the tissue series."""
+    series, truth = scan.series["tissue"], scan.truth["tissue"]
+    n = series.n_proton_density
+    write_landmarks(
+        place.role("landmarks"),
+        truth.landmarks,
+        describe("True right-ventricular insertion points, reference frame", "mm", [place.source]),
+    )
+    concentration = describe_image(
+        "True concentration in the reference frame, mean over each voxel; proton-density volumes left out",
+        "mmol/L",
+        [place.source],
+        VolumeTiming=series.metadata["VolumeTiming"][n:],
+        Haematocrit=scan.participant.haematocrit,
+    )
+    write_image(place.role("conc"), truth.concentration, series.affine, concentration)
+    for quantity, values in truth.parameters.items():
+        fields: dict[str, Any] = {"Haematocrit": scan.participant.haematocrit}
+        if quantity == "MBF":
+            fields["TissueDensity"] = DENSITY
+        sidecar = describe_image(f"True {quantity} of the simulated tissue", UNITS[quantity], [place.source], **fields)
+        path = place.truth / map_name(place.prefix, scan.model, quantity, None, TRUTH)
+        write_image(path, values, series.affine, sidecar)
+
+
+def _write_input_function(place: _Place, scan: Scan, source: str) -> None:
+    features: dict[str, float | None]
+    try:
+        found = find_features(scan.aif.times, scan.aif.concentration)
+        features = {
+            "foot": found.foot,
+            "peak": found.peak,
+            "valley": found.valley,
+            "duration": found.first_pass_duration,
+            "area": found.area,
+        }
+        features = {name: round(float(v), 4) if np.isfinite(v) else None for name, v in features.items()}
+    except NoBolusError:
+        features = dict.fromkeys(("foot", "peak", "valley", "duration", "area"))
+    sidecar = describe(
+        f"True arterial input function, whole blood; {scan.bolus.kind} bolus",
+        scan.aif.units,
+        [source],
+        Haematocrit=scan.participant.haematocrit,
+        **features,
+    )
+    write_input_function(place.role("aif"), scan.aif, sidecar)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(v), 3) for v in values]

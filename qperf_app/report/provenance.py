@@ -1,0 +1,86 @@
+"""The back of the page: steps, methods, citations, versions, seed, configuration; and the sections of plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qperf_app.plugins.interface import ReportSectionPlugin
+from qperf_app.plugins.results import Paragraph, ParticipantResult, Picture, ScanResult, Table
+from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, Verbatim
+from qperf_app.report.scans import scan_title
+from qperf_app.report.summary import options_in_words
+
+_STATES = {
+    "done": "computed",
+    "handed-in": "handed in",
+    "not-found": "not found",
+    "skipped": "skipped",
+    "failed": "failed",
+}
+
+
+def steps_section(scans: Sequence[ScanResult]) -> Section:
+    """Say for every scan what each step was and how it ended."""
+    tables = tuple(_steps_table(scan) for scan in scans if scan.steps)
+    return Section("What was done", "steps", tables or (Paragraph("No step was recorded."),))
+
+
+def _steps_table(scan: ScanResult) -> Table:
+    rows = []
+    for step in scan.steps:
+        remarks = "; ".join(part.rstrip(".") for part in (step.summary, step.reason, *step.warnings) if part)
+        plugin = f"{step.plugin} {step.version}".strip()
+        seconds = f"{step.seconds:.1f}" if step.seconds else "–"
+        rows.append((step.step, plugin, _STATES[step.state], options_in_words(step.options), seconds, remarks or "–"))
+    return Table(("Step", "Plugin", "How", "Options", "Seconds", "Remarks"), tuple(rows), scan_title(scan))
+
+
+def methods_section(result: ParticipantResult) -> Section:
+    """Boilerplate, citations, versions, seed and configuration."""
+    elements: list[HostElement] = [
+        Paragraph(" ".join(part.split())) for part in result.boilerplate.split("\n\n") if part.strip()
+    ]
+    if result.citations:
+        elements += [Subheading("Citations"), Listing(result.citations)]
+    elements.append(Subheading("Software"))
+    versions = tuple((name, version) for name, version in result.versions.items())
+    elements.append(Table(("Software", "Version"), (*versions, ("Random seed", str(result.seed)))))
+    if result.configuration.strip():
+        elements.append(Details("Configuration: running with it again gives the same result",
+                                (Verbatim(result.configuration),)))
+    return Section("Methods", "methods", tuple(elements))
+
+
+def plugin_sections(
+    result: ParticipantResult, plugins: Sequence[ReportSectionPlugin]
+) -> tuple[tuple[Section, ...], tuple[str, ...]]:
+    """Return the sections of plugins in order of name, and a warning for each that broke.
+
+    Whatever a plugin raises is contained: a page without its section is worth more than no page.
+    """
+    sections, warnings = [], []
+    for number, plugin in enumerate(sorted(plugins, key=lambda plugin: str(getattr(plugin, "name", "")))):
+        name = str(getattr(plugin, "name", "") or type(plugin).__name__)
+        try:
+            elements = tuple(plugin.render(result))
+            _check(elements)
+            title = str(plugin.title)
+        except Exception as error:
+            warnings.append(f"The report section {name} failed ({type(error).__name__}: {error}) and is left out.")
+            continue
+        if elements:
+            sections.append(Section(title, f"plugin-{number}", elements))
+    return tuple(sections), tuple(warnings)
+
+
+def _check(elements: Sequence[object]) -> None:
+    """Refuse what the page can't show, so that it is the plugin that fails and not the page."""
+    for element in elements:
+        if isinstance(element, Picture):
+            if element.mime not in ("image/png", "image/gif", "image/webp") or not isinstance(element.data, bytes):
+                raise TypeError("a Picture holds bytes of a PNG, GIF or WebP image")
+        elif isinstance(element, Table):
+            if any(len(row) != len(element.columns) for row in element.rows):
+                raise ValueError("a row of a Table has another number of cells than there are columns")
+        elif not isinstance(element, Paragraph):
+            raise TypeError(f"an element is a Picture, a Table or a Paragraph, not {type(element).__name__}")

@@ -1,0 +1,171 @@
+"""The top of the page: headline figures, warnings, and what was done for every scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from qperf_app.plugins.records import RELATIVE_UNITS
+from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
+from qperf_app.report.elements import Figure, Headline, HostElement
+from qperf_app.report.scales import unit_suffix
+from qperf_app.report.scans import acquisition_in_words, scan_title
+from qperf_app.report.studies import (
+    LOW_RESERVE,
+    LOW_STRESS_MBF,
+    Study,
+    is_relative,
+    maps_of,
+    methods_of,
+    primary_quantity,
+    reserve_of,
+    rows_by_segment,
+    segments_of,
+    values_of,
+)
+from qperf_app.report.tables import number, ratio
+
+Method = tuple[str, str]
+#: How many segments the headline names before it only counts them.
+_MOST_NAMED = 6
+
+
+def headline_elements(result: ParticipantResult, studies: Sequence[Study]) -> list[HostElement]:
+    """Return the headline figures of every study, by its first method, and the table of scans."""
+    elements: list[HostElement] = [_headline(study, len(studies) > 1) for study in studies]
+    if not studies:
+        elements.append(Paragraph("No flow was estimated for any scan.", "warning"))
+    for study in studies:
+        if len(methods_of(study)) > 1:
+            elements.append(_methods_table(study))
+    return [*elements, _scans_table(result.scans)]
+
+
+def _headline(study: Study, named: bool) -> Headline:
+    method = methods_of(study)[0]
+    quantity = primary_quantity(study, method)
+    relative = any(is_relative(scan) for scan in study.scans)
+    figures = [_mean_figure(scan, study, method, quantity, relative) for scan in study.scans]
+    tables = [segments_of(scan, method) for scan in (study.rest, study.stress)]
+    if study.rest is not None and study.stress is not None:
+        figures.append(_reserve_figure(study, method, quantity))
+    if quantity == "MBF" and not relative:
+        figures.append(_low_figure(tables[0], tables[1], study))
+    title = f"{study.label}: " if named and study.label else ""
+    return Headline(f"{title}{quantity} by {method[0]} ({method[1]})", tuple(figures))
+
+
+def mean_flow(scan: ScanResult | None, method: Method, quantity: str) -> tuple[float, float, int]:
+    """Mean, standard deviation over voxels, and number of estimated voxels of a quantity; NaN where there are none."""
+    voxel_map = maps_of(scan, method).get((quantity, None)) if scan is not None else None
+    finite = voxel_map.data[np.isfinite(voxel_map.data)].astype(np.float64) if voxel_map is not None else np.zeros(0)
+    return (float(finite.mean()), float(finite.std()), finite.size) if finite.size else (np.nan, np.nan, 0)
+
+
+def _mean_figure(scan: ScanResult, study: Study, method: Method, quantity: str, relative: bool) -> Figure:
+    mean, spread, n = mean_flow(scan, method, quantity)
+    voxel_map = maps_of(scan, method).get((quantity, None))
+    units = "relative units" if relative else (voxel_map.units if voxel_map is not None else "")
+    task = "Rest" if scan is study.rest else "Stress" if scan is study.stress else scan_title(scan)
+    note = f"mean of {n} voxels, SD {number(spread)}" if n else "nothing could be estimated"
+    return Figure(f"{task} {quantity}", number(mean), units if n else "", note)
+
+
+def _reserve_figure(study: Study, method: Method, quantity: str) -> Figure:
+    means = [mean_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress)]
+    reserve = ratio(means[1], means[0])
+    return Figure("Perfusion reserve", number(reserve), "", "mean stress over mean rest", bool(reserve < LOW_RESERVE))
+
+
+def _low_figure(rest: SegmentTable | None, stress: SegmentTable | None, study: Study) -> Figure:
+    """Count the segments with low stress flow or low reserve and name them."""
+    label = "Low segments"
+    if study.stress is None:
+        return Figure(label, "–", "", "only judged under stress")
+    flow = {k: v for k, v in values_of(stress, "MBF").items() if np.isfinite(v)}
+    if not flow:
+        return Figure(label, "–", "", "no segments were estimated under stress")
+    low = {k for k, v in flow.items() if v < LOW_STRESS_MBF}
+    reserves = {k: v for k, v in reserve_of(rest, stress, "MBF").items() if np.isfinite(v)}
+    reduced = {k for k, v in reserves.items() if v < LOW_RESERVE}
+    note = f"stress flow below {LOW_STRESS_MBF:g} mL/min/g"
+    note += f": {_named(low, stress)}" if low else ""
+    if reserves:
+        note += f"; reserve below {LOW_RESERVE:g} in {len(reduced)} of {len(reserves)}"
+    return Figure(label, f"{len(low)} of {len(flow)}", "", note, bool(low or reduced))
+
+
+def _named(numbers: set[int], table: SegmentTable | None) -> str:
+    rows = rows_by_segment(table)
+    names = [rows[k].name for k in sorted(numbers)]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _methods_table(study: Study) -> Table:
+    """Compare the kinetics plugins that were asked for."""
+    rows = []
+    for method in methods_of(study):
+        quantity = primary_quantity(study, method)
+        rest, stress = (mean_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
+        units = next((m.units for s in study.scans for m in maps_of(s, method).values() if m.quantity == quantity), "")
+        shown = f"{quantity}{unit_suffix(units)}"
+        rows.append((f"{method[0]} ({method[1]})", shown, number(rest), number(stress), number(ratio(stress, rest))))
+    title = f"Mean flow by every method{', ' if study.label else ''}{study.label}"
+    return Table(("Method", "Quantity", "Rest", "Stress", "Reserve"), tuple(rows), title)
+
+
+def _scans_table(scans: Sequence[ScanResult]) -> Table:
+    rows = []
+    for scan in scans:
+        given = [step.step for step in scan.steps if step.state == "handed-in"]
+        failed = [f"{step.step} {step.state.replace('-', ' ')}" for step in scan.steps if step.state in _BAD]
+        outcome = "maps" if scan.maps else ("input function only" if scan.aif is not None else "no flow")
+        rows.append(
+            (scan_title(scan), acquisition_in_words(scan), "; ".join([outcome, *failed]), ", ".join(given) or "nothing")
+        )
+    return Table(("Scan", "Acquisition", "Outcome", "Handed in"), tuple(rows), "Scans")
+
+
+_BAD = ("failed", "not-found")
+
+
+def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[str, ...]:
+    """Collect every warning, the gravest first, each with the scan it is about and none twice."""
+    found: dict[str, None] = {}
+    scans = result.scans
+    for scan in scans:
+        for text in (*_failures(scan), *_relative(scan)):
+            found.setdefault(f"{scan_title(scan)}: {text}")
+    for study in studies:
+        if study.note:
+            found.setdefault(study.note)
+    for scan in scans:
+        lines = [*scan.warnings, *(scan.myocardium.warnings if scan.myocardium is not None else ())]
+        lines += [line for step in scan.steps for line in step.warnings]
+        for line in lines:
+            found.setdefault(f"{scan_title(scan)}: {line}")
+    return tuple(found)
+
+
+def _failures(scan: ScanResult) -> Iterator[str]:
+    lost_ventricle = scan.pools is not None and not scan.pools.found
+    if lost_ventricle and scan.pools is not None:
+        reason = f": {scan.pools.reason}" if scan.pools.reason else ""
+        yield f"the left ventricle was not found{reason}."
+    for step in scan.steps:
+        if step.state == "failed" or (step.state == "not-found" and not (lost_ventricle and step.step == "blood-pool")):
+            what = "failed" if step.state == "failed" else "did not find what it looks for"
+            yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
+
+
+def _relative(scan: ScanResult) -> Iterator[str]:
+    if scan.maps and is_relative(scan):
+        source = "the input function is in relative units" if scan.aif and scan.aif.units == RELATIVE_UNITS else "units"
+        yield f"relative units: values of flow are not absolute ({source}). Compare regions, not patients."
+
+
+def options_in_words(options: Mapping[str, object]) -> str:
+    """Write options as ``name = value``."""
+    return ", ".join(f"{name} = {value}" for name, value in options.items()) or "–"

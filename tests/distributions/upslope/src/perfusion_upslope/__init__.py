@@ -1,0 +1,1 @@
+"""Maximum-slope blood flow."""

@@ -1,0 +1,86 @@
+"""A complete third-party distribution: one kinetics plugin and one report section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qperf_app.plugins import (
+    Element,
+    InputFunction,
+    KineticMaps,
+    KineticsPlugin,
+    Paragraph,
+    ParameterMap,
+    ParticipantResult,
+    ReportSectionPlugin,
+    RunContext,
+    TissueConstants,
+    TissueCurves,
+    hookimpl,
+)
+
+
+@dataclass(frozen=True)
+class UpslopeOptions:
+    """Options of the plugin."""
+
+    window: int = field(default=3, metadata={"help": "frames that a slope is fitted over"})
+
+
+class Upslope(KineticsPlugin):
+    """Blood flow as the steepest rise of the tissue over the peak of the input function."""
+
+    name = "upslope"
+    version = "2.1.0"
+    model = "MaxSlope"
+    summary = "Steepest rise of the tissue curve over the peak of the input function"
+    citations = ("Miles KA. Measurement of tissue perfusion by dynamic computed tomography. Br J Radiol 1991;64:409.",)
+    Options = UpslopeOptions
+
+    def fit(
+        self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
+    ) -> KineticMaps:
+        """Fb = max dC/dt / max Cb, per minute."""
+        width = self.options.window
+        slopes = [
+            np.polyfit(curves.times[i : i + width], curves.concentration[:, i : i + width].T, 1)[0]
+            for i in range(len(curves.times) - width + 1)
+        ]
+        flow = 60.0 * np.max(slopes, axis=0) / aif.in_blood(constants.haematocrit).max()
+        dead = ~np.isfinite(flow) | (flow <= 0)
+        flow = np.where(dead, np.nan, flow)
+        maps = (
+            ParameterMap("Fb", "mL/min/mL", flow),
+            ParameterMap("MBF", "mL/min/g", flow / constants.density),
+        )
+        return KineticMaps(self.model, maps, dead.astype(np.uint8), {1: "the curve does not rise"})
+
+
+class Note(ReportSectionPlugin):
+    """Says which method was used."""
+
+    name = "upslope-note"
+    version = "2.1.0"
+    title = "About the upslope estimate"
+    summary = "A note on the bias of the maximum-slope method"
+
+    def render(self, participant: ParticipantResult) -> Sequence[Element]:
+        """Return the note where the plugin ran."""
+        used = any(table.plugin == Upslope.name for scan in participant.scans for table in scan.segments)
+        text = "The maximum-slope method underestimates flow once contrast leaves the tissue."
+        return [Paragraph(text)] if used else []
+
+
+@hookimpl
+def qperf_kinetics() -> type:
+    """Return the kinetics plugin."""
+    return Upslope
+
+
+@hookimpl
+def qperf_report_section() -> type:
+    """Return the report section."""
+    return Note

@@ -1,0 +1,203 @@
+"""Bad input gets one clear line, the right exit code, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qperf_app.cli.app import main
+from qperf_app.testing.examples import example_series
+from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
+
+Spoil = Callable[[Path], None]
+
+
+@pytest.fixture()
+def dataset(tmp_path: Path) -> Path:
+    return small_dataset(tmp_path / "raw")
+
+
+def run(dataset: Path, *arguments: str, out: Path | None = None) -> int:
+    out = out or dataset.parent / "out"
+    work = dataset.parent / "work"
+    return main([str(dataset), str(out), "participant", "-w", str(work), "--nprocs", "1", *arguments])
+
+
+def refuse_with(
+    code: int, words: tuple[str, ...], dataset: Path, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> None:
+    assert run(dataset, "--skip-bids-validation", *arguments) == code
+    said = capsys.readouterr().err
+    assert all(word in said for word in words), said
+    assert "Traceback" not in said
+    assert not (dataset.parent / "out").exists()
+    assert not (dataset.parent / "work").exists()
+
+
+def truncate(root: Path) -> None:
+    path = series_path(root)
+    whole = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(whole[: len(whole) // 2]))
+
+
+def cut_gzip(root: Path) -> None:
+    path = series_path(root)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def not_nifti(root: Path) -> None:
+    series_path(root).write_bytes(b"not an image at all")
+
+
+def with_nan(root: Path) -> None:
+    data = example_series().data.copy()
+    data[3, 4, 0, 7] = np.nan
+    write_image(series_path(root), data)
+
+
+def three_dimensional(root: Path) -> None:
+    write_image(series_path(root), example_series().data[..., 0])
+
+
+def bad_json(root: Path) -> None:
+    path = series_path(root)
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"VolumeTiming": [0, 1,')
+
+
+IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: edit_sidecar(root, VolumeTiming=None), (SIDECAR, "VolumeTiming is missing")),
+        (lambda root: edit_sidecar(root, VolumeTiming=[0.0, 0.8]), (SIDECAR, "has 2 times", "40 volumes")),
+        (lambda root: edit_sidecar(root, VolumeTiming=[1.0] * 40), (SIDECAR, "must increase")),
+        (lambda root: edit_sidecar(root, VolumeTiming="often"), (SIDECAR, "VolumeTiming must be a list")),
+        (lambda root: edit_sidecar(root, Units="mM"), (SIDECAR, "Units is 'mM'")),
+        (lambda root: edit_sidecar(root, ProtonDensityVolumeCount=40), (SIDECAR, "ProtonDensityVolumeCount is 40")),
+        (lambda root: edit_sidecar(root, Haematocrit=42), (SIDECAR, "Haematocrit is 42")),
+        (lambda root: edit_sidecar(root, FlipAngle=0), (SIDECAR, "FlipAngle")),
+        (truncate, (IMAGE, "truncated")),
+        (cut_gzip, (IMAGE, "truncated")),
+        (not_nifti, (IMAGE, "not readable as a NIfTI image")),
+        (with_nan, (IMAGE, "not finite", "7")),
+        (three_dimensional, (IMAGE, "3 dimensions")),
+        (bad_json, (SIDECAR, "JSON")),
+    ],
+)
+def test_unusable_series(
+    dataset: Path, spoil: Spoil, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(dataset)
+    refuse_with(16, words, dataset, capsys)
+
+
+def test_all_missing_fields_are_listed_at_once(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, FlipAngle=None, MagneticFieldStrength=None, VolumeTiming=None)
+    refuse_with(16, ("FlipAngle is missing", "MagneticFieldStrength is missing", "VolumeTiming"), dataset, capsys)
+
+
+def test_bad_json_of_another_datatype_does_not_matter(dataset: Path) -> None:
+    other = dataset / "sub-01" / "anat" / "sub-01_T1w.json"
+    other.parent.mkdir()
+    other.write_text("{")
+    assert run(dataset, "--dry-run", "--skip-bids-validation") == 0
+
+
+def test_empty_mask_handed_in(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn", empty=True)
+    refuse_with(16, ("label-myocardium_mask.nii.gz", "mask is empty"), dataset, capsys, "-d", f"drawn={drawn}")
+
+
+def test_mask_of_another_grid(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    mask = drawn / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.nii.gz"
+    write_image(mask, np.ones((5, 5, 1), np.uint8))
+    refuse_with(16, (mask.name, "shape (5, 5, 1)"), dataset, capsys, "-d", f"drawn={drawn}")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--motion-correction", "--blood-pool", "--concentration", "--myocardium", "--kinetics"]
+)
+def test_unknown_plugin(dataset: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    refuse_with(2, (flag, "no plugin named 'magic'", "installed:"), dataset, capsys, flag, "magic")
+
+
+def test_unknown_option(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = dataset.parent / "config.yaml"
+    config.write_text("kinetics: {plugin: nlls, options: {speed: high}}\n")
+    refuse_with(2, ("'nlls'", "no option 'speed'"), dataset, capsys, "--config-file", str(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kinetic: nlls", ("unknown key 'kinetic'",)),
+        ("- nlls", ("must hold a mapping",)),
+        ("a: [", ("not YAML",)),
+        ("!!python/object/apply:os.system ['true']", ("not YAML",)),
+        ("random-seed: -1", ("random-seed",)),
+        ("haematocrit: 42", ("haematocrit",)),
+    ],
+)
+def test_bad_configuration_file(
+    dataset: Path, text: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataset.parent / "config.yaml"
+    config.write_text(text)
+    refuse_with(2, words, dataset, capsys, "--config-file", str(config))
+
+
+def test_output_inside_the_raw_dataset(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (dataset, dataset / "out", dataset / "sub-01" / "x"):
+        assert run(dataset, out=out) == 2
+        assert "inside the raw dataset" in capsys.readouterr().err
+    assert not (dataset / "out").exists()
+
+
+def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocker = dataset.parent / "file"
+    blocker.write_text("in the way")
+    assert run(dataset, "--skip-bids-validation", out=blocker / "out") == 2
+    said = capsys.readouterr().err
+    assert "OUT_DIR" in said and "can't be written to" in said
+
+
+def test_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "nowhere") == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_dataset_without_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(tmp_path / "raw" / "dataset_description.json", {"Name": "empty", "BIDSVersion": "1.10.0"})
+    assert run(tmp_path / "raw") == 16
+    assert "no perfusion series" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--participant-label", "99"), ("--task-id", "stress"), ("--session-label", "B")]
+)
+def test_filters_that_select_nothing(
+    dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse_with(18, ("not in the dataset",), dataset, capsys, *arguments)
+
+
+def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(dataset / "dataset_description.json", {"Name": 3})
+    assert run(dataset) == 16
+    assert "dataset_description.json" in capsys.readouterr().err
+    assert not (dataset.parent / "out").exists()
+
+
+def test_broken_execution_plugin_file(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = dataset.parent / "plugin.yaml"
+    path.write_text(json.dumps({"plugin_args": {}}))
+    assert run(dataset, "--skip-bids-validation", "--use-plugin", str(path)) == 2
+    assert "'plugin' must name" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""The built-in plugins pass the suite that a plugin author runs."""
+
+from __future__ import annotations
+
+from qperf_app.testing import KineticsConformance, PluginConformance
+
+
+class TestNoMotionCorrection(PluginConformance):
+    step, name = "motion-correction", "none"
+
+
+class TestChained(PluginConformance):
+    step, name = "motion-correction", "chained"
+
+
+class TestKMeans(PluginConformance):
+    step, name = "blood-pool", "kmeans"
+
+
+class TestSaturationRecovery(PluginConformance):
+    step, name = "concentration", "sr-flash"
+
+
+class TestLinear(PluginConformance):
+    step, name = "concentration", "linear"
+
+
+class TestIdentity(PluginConformance):
+    step, name = "concentration", "identity"
+    concentration_input = True
+
+
+class TestClassical(PluginConformance):
+    step, name = "myocardium", "classical"
+
+
+class TestFermi(KineticsConformance):
+    name = "fermi"
+
+
+class TestNonlinearLeastSquares(KineticsConformance):
+    name = "nlls"
+
+
+def test_every_built_in_plugin_is_here() -> None:
+    from qperf_app.plugins.manager import OWN_DISTRIBUTION, load_plugins
+
+    suites = [cls for cls in globals().values() if isinstance(cls, type) and issubclass(cls, PluginConformance)]
+    tested = {(cls.step, cls.name) for cls in suites if hasattr(cls, "name")}
+    installed = {key for key, plugin in load_plugins().plugins.items() if plugin.distribution == OWN_DISTRIBUTION}
+    assert installed == tested

@@ -1,0 +1,159 @@
+"""Plugins are found by entry point; whatever is wrong with one never stops the others."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from qperf_app.plugins import ConcentrationPlugin, KineticsPlugin, hookimpl
+from qperf_app.plugins.manager import (
+    PluginOptionError,
+    UnknownPluginError,
+    load_plugins,
+    register,
+    resolve_options,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    order: int = field(default=2, metadata={"help": "order"})
+    smooth: float = field(default=0.5, metadata={"help": "smoothing"})
+
+
+class Good(KineticsPlugin):
+    name, version, model, summary = "good", "1", "Model", "does nothing"
+    Options = Options
+
+    def fit(self, curves: Any, aif: Any, constants: Any, context: Any) -> Any:
+        raise AssertionError("never called here")
+
+
+class _EntryPoint:
+    """Stands for an installed entry point whose module has one hook."""
+
+    def __init__(self, name: str, load: Callable[[], Any]) -> None:
+        self.name, self.value, self.dist, self.load = name, name, None, load
+
+
+def entry(name: str, **hooks: Any) -> EntryPoint:
+    module = types.ModuleType(name)
+    for hook, returned in hooks.items():
+        setattr(module, hook, hookimpl(lambda returned=returned: returned, specname=hook))
+    return _EntryPoint(name, lambda: module)  # type: ignore[return-value]
+
+
+def failing(name: str, error: BaseException) -> EntryPoint:
+    def load() -> Any:
+        raise error
+
+    return _EntryPoint(name, load)  # type: ignore[return-value]
+
+
+def only_reason(*entries: EntryPoint) -> str:
+    registry = register([entry("fine", qperf_kinetics=Good), *entries])
+    assert registry.names("kinetics") == ["good"]
+    assert len(registry.broken) == 1
+    assert entries[-1].name in str(registry.broken[0])
+    return registry.broken[0].reason
+
+
+def test_built_in_plugins_come_in_by_entry_point() -> None:
+    registry = load_plugins()
+    assert not registry.broken
+    assert registry.names("motion-correction") == ["none", "chained"] or set(registry.names("motion-correction")) == {
+        "none",
+        "chained",
+    }
+    assert {"fermi", "nlls"} <= set(registry.names("kinetics"))
+
+
+def test_broken_import_is_named_and_the_rest_goes_on() -> None:
+    assert "ImportError: no such library" in only_reason(failing("acme", ImportError("no such library")))
+
+
+def test_a_plugin_that_exits_on_import_does_not_stop_the_host() -> None:
+    assert "SystemExit" in only_reason(failing("acme", SystemExit(3)))
+
+
+def test_duplicate_name_is_refused_and_names_the_owner() -> None:
+    assert "already there, from distribution 'fine'" in only_reason(entry("acme", qperf_kinetics=Good))
+
+
+def test_wrong_signature() -> None:
+    class Wrong(Good):
+        name = "wrong"
+
+        def fit(self, curves: Any) -> Any:  # type: ignore[override]
+            raise AssertionError("never called here")
+
+    reason = only_reason(entry("acme", qperf_kinetics=Wrong))
+    assert "must take (curves, aif, constants, context)" in reason
+
+
+def test_wrong_api_version() -> None:
+    class Old(Good):
+        name, api_version = "old", 0
+
+    assert "plugin API version 0" in only_reason(entry("acme", qperf_kinetics=Old))
+
+
+def test_unknown_hook() -> None:
+    assert "qperf_surprise" in only_reason(entry("acme", qperf_surprise=Good))
+
+
+@pytest.mark.parametrize("name", ["two words", "dash-ed", "", "Ümlaut"])
+def test_name_must_fit_a_file_name(name: str) -> None:
+    class Named(Good):
+        pass
+
+    Named.name = name
+    assert "does not match" in only_reason(entry("acme", qperf_kinetics=Named))
+
+
+def test_class_of_another_step() -> None:
+    class Other(ConcentrationPlugin):
+        name, version, summary = "other", "1", "wrong step"
+
+        def convert(self, series: Any, tissue: Any, context: Any) -> Any:
+            raise AssertionError("never called here")
+
+    assert "'model'" in only_reason(entry("acme", qperf_kinetics=Other))
+
+
+def test_hook_that_raises() -> None:
+    module = types.ModuleType("acme")
+
+    def hook() -> type:
+        raise RuntimeError("licence server is down")
+
+    module.qperf_kinetics = hookimpl(hook, specname="qperf_kinetics")  # type: ignore[attr-defined]
+    assert "licence server is down" in only_reason(_EntryPoint("acme", lambda: module))  # type: ignore[arg-type]
+
+
+def test_disabled_by_entry_point_is_never_imported() -> None:
+    registry = register([failing("acme", AssertionError("imported"))], disabled=["acme"])
+    assert not registry.broken
+
+
+def test_disabled_by_plugin_name() -> None:
+    assert register([entry("fine", qperf_kinetics=Good)], disabled=["good"]).names("kinetics") == []
+
+
+def test_unknown_plugin_lists_those_there_are() -> None:
+    with pytest.raises(UnknownPluginError, match=r"no plugin named 'magic' .*good"):
+        register([entry("fine", qperf_kinetics=Good)]).get("kinetics", "magic")
+
+
+def test_options_are_typed_and_filled() -> None:
+    plugin = register([entry("fine", qperf_kinetics=Good)]).get("kinetics", "good")
+    assert resolve_options(plugin, {"order": 3}) == Options(order=3, smooth=0.5)
+    with pytest.raises(PluginOptionError, match=r"'order'.*got 'many'"):
+        resolve_options(plugin, {"order": "many"})
+    with pytest.raises(PluginOptionError, match="no option 'colour'"):
+        resolve_options(plugin, {"colour": 1})
