@@ -31,12 +31,13 @@ environment-dev:  ## the same, with the tools for tests, linting and docs
 
 .PHONY: demo
 demo: environment  ## phantom dataset, qperf-app on it, path of the report
-	@if [ -f $(DEMO)/data/dataset_description.json ]; then \
+	@if [ -d $(DEMO)/data ]; then \
 	  echo "--> Phantom dataset is there: $(DEMO)/data"; \
 	else \
 	  echo "--> Simulating a patient with the digital perfusion phantom into $(DEMO)/data"; \
-	  rm -rf $(DEMO)/data; \
-	  $(BIN)/qperf phantom $(DEMO)/data --participants 1 --seed 1; \
+	  rm -rf $(DEMO)/partial && mkdir -p $(DEMO); \
+	  $(BIN)/qperf phantom $(DEMO)/partial --participants 1 --seed 1 --nprocs $(NPROCS); \
+	  mv $(DEMO)/partial $(DEMO)/data; \
 	fi
 	@echo "--> Running qperf-app: raw series to flow maps and a report, into $(DEMO)/out"
 	@$(BIN)/qperf-app $(DEMO)/data $(DEMO)/out participant --work-dir $(DEMO)/work --nprocs $(NPROCS)

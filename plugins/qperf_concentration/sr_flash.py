@@ -44,9 +44,12 @@ class SaturationRecoveryOptions:
     use_proton_density: bool = field(
         default=True, metadata={"help": "scale by the proton-density volumes where there are some"}
     )
-    scale_window: int = field(
-        default=3,
-        metadata={"help": "side, in voxels, of the in-plane median that steadies the scale rho; 1 leaves it as it is"},
+    scale_window: int | None = field(
+        default=None,
+        metadata={
+            "help": "side, in voxels, of the in-plane median that steadies the scale rho, 1 for none; where not given, "
+            "none with proton-density volumes and 3 without"
+        },
     )
     minimum_sensitivity: float = field(
         default=signal.MINIMUM_SENSITIVITY,
@@ -92,8 +95,9 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
             value = getattr(self.options, name)
             if value is not None and not value > 0:
                 problems.append(f"option {name} is {value:g}; it must be above 0")
-        if self.options.scale_window < 1 or self.options.scale_window % 2 == 0:
-            problems.append(f"option scale_window is {self.options.scale_window}; it must be odd and above 0")
+        window = self.options.scale_window
+        if window is not None and (window < 1 or window % 2 == 0):
+            problems.append(f"option scale_window is {window}; it must be odd and above 0")
         frames = self.options.baseline_frames
         if frames is not None and not 1 <= frames < shape[3]:
             problems.append(f"option baseline_frames is {frames} in a series of {shape[3]} volumes")
@@ -152,8 +156,8 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
         """rho of every voxel, (x, y, z), from proton density where there is some, otherwise from the baseline.
 
         The proton-density signal depends a little on R1 as well, which is measured against rho: a few rounds settle
-        both. Where the baseline gives no R1, that of the tissue stands in. The noise of rho multiplies a whole curve,
-        so a median, which keeps the edges of tissue, steadies it (docs/signal.md has the gain).
+        both. Where the baseline gives no R1, that of the tissue stands in. The noise of rho multiplies a whole curve:
+        a median steadies it where that gains more than the edges of the thin wall lose (docs/signal.md).
         """
         n = sequence.n_proton_density
         baseline = data[..., n : n + n_baseline].mean(axis=-1, dtype=np.float64)
@@ -162,9 +166,9 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
             relaxed = signal.saturation_recovery_flash(
                 native_r1, sequence.delay, sequence.repetition_time, flip, sequence.n_pulses
             )
-            baseline = self._steady(baseline)
+            baseline = _median(baseline, self.options.scale_window or 3)
             return np.where(baseline > 0, baseline / relaxed, np.nan)
-        reference = self._steady(data[..., :n].sum(axis=-1, dtype=np.float64))
+        reference = _median(data[..., :n].sum(axis=-1, dtype=np.float64), self.options.scale_window or 1)
         rates = np.full(reference.shape, native_r1)
         for _ in range(_ROUNDS):
             relaxed = sum(
@@ -176,12 +180,12 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
             rates = np.where(np.isnan(measured), native_r1, measured)
         return rho
 
-    def _steady(self, volume: NDArray[np.float64]) -> NDArray[np.float64]:
-        """In-plane median of a volume."""
-        from scipy.ndimage import median_filter
 
-        size = self.options.scale_window
-        return volume if size == 1 else median_filter(volume, (size, size, 1), mode="nearest")
+def _median(volume: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """In-plane median of a volume."""
+    from scipy.ndimage import median_filter
+
+    return volume if side == 1 else median_filter(volume, (side, side, 1), mode="nearest")
 
 
 def _finite_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

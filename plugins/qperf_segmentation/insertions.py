@@ -11,6 +11,9 @@ from qperf_segmentation.ring import Ring
 
 #: Right-ventricular blood this close to the epicardium, mm, makes a ray septal.
 SEPTAL_GAP = 6.0
+#: The free wall joins the septum this far, mm along the epicardium, beyond the last right-ventricular blood: half of
+#: its own thickness and the corner that the blood does not fill.
+CORNER = 4.5
 #: A septum narrower or wider than this, degrees, is no septum.
 SEPTUM_RANGE = (20.0, 200.0)
 #: Direction, RAS+, in which the anterior insertion lies from the inferior one: up, and a little to the front.
@@ -29,7 +32,7 @@ def find_insertions(ring: Ring, k: int, affine: NDArray[np.float64]) -> tuple[li
 
     Notes
     -----
-    The septum is the arc of the wall with right-ventricular blood next to it. Which end of it is the anterior one
+    The septum is the arc of the wall with right-ventricular blood next to it, and ``CORNER`` on either side. Which end of it is the anterior one
     follows from the patient's orientation in the affine: it lies higher (superior, RAS +z), and farther to the front
     where the slice is level. An affine without orientation, such as the identity, has its slices level: there the
     anterior end is the one with the greater y, which viewers of NIfTI images show on top. That is the usual
@@ -39,8 +42,10 @@ def find_insertions(ring: Ring, k: int, affine: NDArray[np.float64]) -> tuple[li
     width = 360.0 * (arc[1] - arc[0]) / ring.grid.n_rays if arc else 0.0
     if arc is None or not SEPTUM_RANGE[0] <= width <= SEPTUM_RANGE[1]:
         return [], f"no insertion points: right-ventricular blood borders {width:.0f} degrees of the wall"
-    ends = np.array(arc, dtype=float)
     rays = np.arange(ring.grid.n_rays)
+    ends = np.array(arc, dtype=float)
+    radius = np.interp(ends, rays, ring.outer, period=ring.grid.n_rays)
+    ends += np.array([-1.0, 1.0]) * CORNER / radius * ring.grid.n_rays / (2 * np.pi)
     radius = np.interp(ends, rays, ring.outer, period=ring.grid.n_rays)
     angle = ends * (2 * np.pi / ring.grid.n_rays)
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from qperf_app import __version__
@@ -45,6 +47,24 @@ def replace_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+@contextmanager
+def replace_files(out_dir: Path, owner: str = "group") -> Iterator[Path]:
+    """Give a folder to write into; when the block ends well, each of its files moves to its place in OUT_DIR.
+
+    Until then nothing in OUT_DIR changes, and after an error nothing is left behind.
+    """
+    staging = out_dir / f".staging-{owner}-{os.getpid()}"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        for source in sorted(path for path in staging.rglob("*") if path.is_file()):
+            target = out_dir / source.relative_to(staging)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -193,7 +193,7 @@ def _refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterabl
         names = ", ".join(f"{entity}-{label}" for label in missing)
         some = ", ".join(f"{entity}-{label}" for label in sorted(there)[:5])
         others = f"there is {some}{', …' if len(there) > 5 else ''}" if there else f"there is no {entity}-* at all"
-        raise SelectionError(f"not in the dataset: {names} ({others})")
+        raise SelectionError(f"not found: {names} ({others})")
 
 
 def _series_of(folder: Path, sessions: frozenset[str] | None) -> Iterator[SeriesFile]:

@@ -254,8 +254,10 @@ def _conclude(args: argparse.Namespace, statuses: dict[str, dict[str, Any]], sec
         if status["state"] == "done" and not status["complete"]:
             first = status["steps_without_result"][0]
             say(f"sub-{label}: done, not complete: {first['step']}: {first['reason']}")
-    for label in statuses:
-        say(f"report: {args.out_dir / f'sub-{label}.html'}")
+    reports = [args.out_dir / f"sub-{label}.html" for label in statuses]
+    for report in reports:
+        if report.is_file():
+            say(f"report: {report}")
     good = len(statuses) - len(failed)
     say(f"{good} of {len(statuses)} participants done in {seconds:.0f} s; results: {args.out_dir}")
     if failed:

@@ -70,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--breathing", choices=BREATHING, default=default.breathing, help="motion; none: nothing moves at all"
     )
     person.add_argument(
+        "--through-plane",
+        type=float,
+        default=default.through_plane,
+        metavar="X",
+        help="part of the shift through the slices that is kept",
+    )
+    person.add_argument(
         "--defects", choices=DEFECTS, default=default.defects, help="mixed: each participant has one of the others"
     )
     person.add_argument(
@@ -115,7 +122,7 @@ def _plan(args: argparse.Namespace) -> Any:
 
     options = (
         "acquisition", "matrix", "frames", "proton_density_frames", "phase_resolution", "cnr", "aif_cnr", "breathing",
-        "defects", "model", "input_function", "abnormal_bolus", "missed_beats",
+        "through_plane", "defects", "model", "input_function", "abnormal_bolus", "missed_beats",
     )  # fmt: skip
     config = PhantomConfig(field_strength=args.field, **{name: getattr(args, name) for name in options})
     return DatasetPlan(args.participants, args.seed, tuple(args.tasks), config)

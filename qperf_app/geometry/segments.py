@@ -140,7 +140,8 @@ def label_layers(mask: NDArray[np.bool_], affine: ArrayLike) -> NDArray[np.uint8
     """Halve the wall: 1 the inner, endocardial half, 2 the outer, epicardial half, 0 outside the mask.
 
     A voxel's depth is its distance from the cavity over the sum of its distances from cavity and outside, in plane,
-    in mm. In a slice without a cavity its centre takes the cavity's part.
+    in mm. In a slice without a cavity its centre takes the cavity's part. Voxels exactly halfway, such as the middle
+    one of three, go to the layers in turn, as a chessboard's squares do: neither layer is favoured.
 
     Parameters
     ----------
@@ -164,7 +165,8 @@ def label_layers(mask: NDArray[np.bool_], affine: ArrayLike) -> NDArray[np.uint8
         cavity = np.pad(SlicePlane.of(mask, affine, z).cavity(mask[:, :, z]), 1)
         inner = distance_transform_edt(~cavity, sampling=spacing)
         outer = distance_transform_edt(wall | cavity, sampling=spacing)
-        layer = np.where(wall, np.where(inner < outer, 1, 2), 0)
+        halfway = np.isclose(inner, outer) & (np.indices(wall.shape).sum(axis=0) % 2 == 0)
+        layer = np.where(wall, np.where((inner < outer) | halfway, 1, 2), 0)
         layers[:, :, z] = layer[1:-1, 1:-1]
     return layers
 

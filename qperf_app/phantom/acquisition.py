@@ -136,8 +136,8 @@ def coil_sensitivity(
 ) -> NDArray[np.float32]:
     """Combined sensitivity of a front and a back array of surface coils at points (..., 3), 1 at ``centre``.
 
-    The root of the sum of squares of elements that fall off as a loop does along its axis; ``exponent`` says how much of
-    it a pre-scan normalisation left.
+    The root of the sum of squares of elements that fall off as a loop does along its axis; ``exponent`` says how much
+    of it a pre-scan normalisation left.
     """
     depth = torso.half_depth + torso.wall + torso.fat
     elements = [
@@ -183,7 +183,7 @@ def acquire(
     kept = 1.0 - outer.mean()
     result = np.empty_like(image)
     for t in range(image.shape[-1]):
-        frame = image[..., t]
+        frame: NDArray = image[..., t]
         if noise > 0.0:
             sample = rng.standard_normal((2, *frame.shape), dtype=np.float32) * np.float32(noise / np.sqrt(kept))
             frame = frame + sample[0] + 1j * sample[1]

@@ -38,6 +38,8 @@ class PhantomConfig:
         The same of the left ventricle's blood in the input-function series.
     breathing : {"none", "mild", "free", "extreme"}
         ``none`` switches the motion of every beat off as well: nothing moves.
+    through_plane : float
+        How much of the heart's shift through the slices is kept, 1 for all; with 0 it stays within them.
     defects : {"none", "ischaemia", "infarct", "mixed"}
         ``mixed`` draws one of the others for each participant.
     model : {"2CXM", "ATH", "mixed"}
@@ -70,6 +72,7 @@ class PhantomConfig:
     cnr: float = 12.0
     aif_cnr: float = 40.0
     breathing: str = "free"
+    through_plane: float = 1.0
     defects: str = "mixed"
     model: str = "mixed"
     input_function: str = "individual"
@@ -98,6 +101,7 @@ class PhantomConfig:
             "frames": (10, 1000),
             "proton_density_frames": (0, self.frames - 5),
             "phase_resolution": (0.5, 1.0),
+            "through_plane": (0.0, 1.0),
             "abnormal_bolus": (0.0, 1.0),
             "missed_beats": (0.0, 0.5),
         }

@@ -1,9 +1,9 @@
 """Shape of the heart: ventricles, papillary muscles, atria, great vessels and the fat around them.
 
-Heart coordinates are mm from the middle of the left ventricle's axis: x points from the septum to the lateral wall, y to
-the anterior wall, w along the axis to the apex. The anterior right-ventricular insertion lies near 120 degrees of
-the angle atan2(y, x), the inferior one near 240 degrees, so that the AHA's segments 1 to 6 are those between 60 and 120,
-120 and 180 ... 0 and 60 degrees.
+Heart coordinates are mm from the middle of the left ventricle's axis: x points from the septum to the lateral wall,
+y to the anterior wall, w along the axis to the apex. The anterior right-ventricular insertion lies near 120 degrees of
+the angle atan2(y, x), the inferior one near 240 degrees, so that the AHA's segments 1 to 6 are those between 60 and
+120, 120 and 180 ... 0 and 60 degrees.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def insertion_points(shape: HeartShape, deformation: Deformation, grid: Grid) ->
         points = _contour(shape, deformation, grid, k)
         if points is None:
             continue
-        at = anatomy.centred(shape, *deformation.heart(*np.moveaxis(points, -1, 0), None))
+        at = anatomy.centred(shape, *deformation.heart(*np.moveaxis(points, -1, 0), frame=None))
         # The middle of the free wall meets the left ventricle's surface.
         attached = anatomy.right_ventricle(shape, at) < 0.5 * shape.rv_wall
         for name, nominal, inwards in (("RVInsertionAnterior", 120.0, True), ("RVInsertionInferior", 240.0, False)):
@@ -46,7 +46,9 @@ def _contour(shape: HeartShape, deformation: Deformation, grid: Grid, k: int) ->
     directions = np.cos(_ANGLES)[:, None] * lateral + np.sin(_ANGLES)[:, None] * anterior
     reach = np.arange(0.0, 90.0, 1.0)
     points = start + directions[:, None, :] * reach[:, None]
-    distance = anatomy.outer_wall(shape, anatomy.centred(shape, *deformation.heart(*np.moveaxis(points, -1, 0), None)))
+    distance = anatomy.outer_wall(
+        shape, anatomy.centred(shape, *deformation.heart(*np.moveaxis(points, -1, 0), frame=None))
+    )
     if (distance[:, 0] > 0.0).any() or (distance[:, -1] < 0.0).any():
         return None
     # Linear between the last place inside and the first one outside.

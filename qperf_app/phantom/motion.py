@@ -8,7 +8,8 @@ the organs slide along it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,12 @@ def sample_motion(mode: str, triggers: Triggers, rng: np.random.Generator) -> Mo
     return MotionTrace(breath - np.median(breath), beat - np.median(beat), direction)
 
 
+def within_slices(trace: MotionTrace, normal: NDArray[np.float64], kept: float) -> MotionTrace:
+    """The same motion with only part of its shift along the slices' normal."""
+    through = (trace.direction @ normal) * normal
+    return replace(trace, direction=trace.direction - (1.0 - kept) * through)
+
+
 def _breaths(times: NDArray[np.float64], depth: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Breaths of uneven depth and length that rest at the end of expiration (Lujan et al., Med Phys 1999;26:715)."""
     mean_period = float(rng.uniform(3.2, 5.5))
@@ -85,6 +92,12 @@ def _cough(times: NDArray[np.float64], start: float, rng: np.random.Generator) -
     return size * (inward - 0.6 * outward)
 
 
+def _combine(weights: NDArray[np.float64], parts: Sequence[Array] | Array) -> Array:
+    """Weighted sum of three arrays, in their own precision."""
+    first, second, third = (np.float32(w) for w in weights)
+    return first * parts[0] + second * parts[1] + third * parts[2]
+
+
 @dataclass(frozen=True)
 class Deformation:
     """Where the tissue seen at a point of space has its place in the reference frame.
@@ -108,18 +121,18 @@ class Deformation:
         following = 0.3 + 0.7 * smoothstep(-z, -self.dome - 120.0, -self.dome + 10.0)
         return np.float32(self.trace.breath[frame]) * following
 
-    def organs(self, x: Array, y: Array, z: Array, frame: int) -> tuple[Array, Array, Array]:
+    def organs(self, x: Array, y: Array, z: Array, *, frame: int) -> tuple[Array, Array, Array]:
         """Reference place, world mm, of the organ tissue seen at a point; breathing only."""
         shift = self.breathing_shift(z, frame)
         dx, dy, dz = (np.float32(d) for d in self.trace.direction)
         return x - dx * shift, y - dy * shift, z - dz * shift
 
-    def heart(self, x: Array, y: Array, z: Array, frame: int | None) -> tuple[Array, Array, Array]:
+    def heart(self, x: Array, y: Array, z: Array, *, frame: int | None) -> tuple[Array, Array, Array]:
         """Reference place in heart coordinates of what is seen at a world point; None is the reference frame."""
         if frame is not None:
-            x, y, z = self.organs(x, y, z, frame)
+            x, y, z = self.organs(x, y, z, frame=frame)
         offset = [c - np.float32(o) for c, o in zip((x, y, z), self.centre, strict=True)]
-        hx, hy, hw = (sum(np.float32(a) * o for a, o in zip(row, offset, strict=True)) for row in self.axes)
+        hx, hy, hw = (_combine(row, offset) for row in self.axes)
         if frame is not None and self.trace.beat[frame] != 0.0:
             near = np.exp((hx * hx + hy * hy) * np.float32(-1.0 / _BEAT_REACH**2))
             scale = 1.0 / (1.0 + np.float32(self.trace.beat[frame]) * near)
@@ -129,16 +142,15 @@ class Deformation:
     def eulerian(self, points: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
         """World displacement (3, ...) of the heart tissue seen at points (3, ...): seen minus reference place."""
         seen = [c - np.float32(o) for c, o in zip(points, self.centre, strict=True)]
-        places = self.heart(*points, frame)
+        places = self.heart(*points, frame=frame)
         return np.stack([
-            c - (np.float32(a[0]) * places[0] + np.float32(a[1]) * places[1] + np.float32(a[2]) * places[2])
-            for c, a in zip(seen, self.axes.T, strict=True)
+            c - _combine(column, places) for c, column in zip(seen, self.axes.T, strict=True)
         ])  # fmt: skip
 
     def in_plane_displacement(
         self, points: NDArray[np.float32], normal: NDArray[np.float64], iterations: int = 5
     ) -> NDArray[np.float32]:
-        """Displacement (3, ..., t), world mm, at points (3, ...): from each reference point to where its tissue is seen in its own slice.
+        """Displacement (3, ..., t), world mm, from reference points (3, ...) to where their tissue is seen.
 
         The tissue at p is seen where q - u(q) = p within the plane; the fixed point q = p + u(q) contracts because
         the shift changes slowly in space. What goes through the plane can't be read from a slice and is left out.
@@ -149,7 +161,7 @@ class Deformation:
             shift = np.zeros_like(points)
             for _ in range(iterations):
                 shift = self.eulerian(points + shift, frame)
-                through = sum(n * s for n, s in zip(across, shift, strict=True))
+                through = _combine(normal, shift)
                 for n, s in zip(across, shift, strict=True):
                     s -= n * through
             result[..., frame] = shift

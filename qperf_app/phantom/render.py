@@ -1,7 +1,7 @@
 """From shapes to images: what each voxel sees of each tissue, painted from the back to the front.
 
-Every structure covers part of a voxel (:func:`qperf_app.phantom.shapes.coverage`); painting it mixes its value with what
-is behind it by that part. The values are signals of one frame, or curves of all frames where nothing moves.
+Every structure covers part of a voxel (:func:`qperf_app.phantom.shapes.coverage`); painting it mixes its value with
+what is behind it by that part. The values are signals of one frame, or curves of all frames where nothing moves.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def view_heart(shape: HeartShape, hx: Array, hy: Array, hw: Array, fat: Array, w
     trabeculae = coverage(anatomy.trabeculae(shape, at), width) * covered_right
     near_base = hw < shape.base + 30.0
     heart_fat = coverage(np.minimum(outer, right - shape.rv_wall) - shape.fat * fat, width)
-    layers = [("heart-fat", heart_fat * coverage(shape.base - 12.0 - hw, width))]
+    layers: list[tuple[str, Array]] = [("heart-fat", heart_fat * coverage(shape.base - 12.0 - hw, width))]
     if near_base.any():
         layers += [
             ("right", coverage(anatomy.right_vessels(shape, at), width)),
@@ -151,7 +151,7 @@ class Renderer:
     def _heart_box(self, world: NDArray[np.float32]) -> tuple[slice, slice]:
         """In-plane part of the grid that holds the heart in every frame."""
         trace, outer = self.deformation.trace, self.shape.outer_radius
-        hx, hy, _ = self.deformation.heart(world[..., 0], world[..., 1], world[..., 2], None)
+        hx, hy, _ = self.deformation.heart(world[..., 0], world[..., 1], world[..., 2], frame=None)
         margin = 16.0 + np.abs(trace.breath).max() * float(np.linalg.norm(trace.direction))
         inside = (hx > -2.6 * outer - margin) & (hx < 1.1 * outer + margin) & (np.abs(hy) < 1.35 * outer + margin)
         i, j = np.flatnonzero(inside.any(axis=(1, 2))), np.flatnonzero(inside.any(axis=(0, 2)))
@@ -168,7 +168,7 @@ class Renderer:
         """Image of the points inside the chest, without the heart."""
         torso, width, points = self.participant.torso, self.grid.voxel, self._points
         if frame is not None:
-            points = np.stack(self.deformation.organs(*points.T, frame), axis=-1)
+            points = np.stack(self.deformation.organs(*points.T, frame=frame), axis=-1)
         x, y, z = points.T
         noise = self._texture(points)
         grain = noise if texture else np.zeros_like(noise)
@@ -193,7 +193,7 @@ class Renderer:
 
     def view(self, frame: int | None) -> HeartView:
         """The heart as a frame shows it; None is the reference frame."""
-        hx, hy, hw = self.deformation.heart(*np.moveaxis(self._layered, -1, 0), frame)
+        hx, hy, hw = self.deformation.heart(*np.moveaxis(self._layered, -1, 0), frame=frame)
         # Most of the fat lies below the heart and in its grooves.
         fat = 0.55 - 0.45 * np.tanh(hy * np.float32(1.0 / 40.0))
         return view_heart(self.shape, hx, hy, hw, fat, self.grid.voxel)
@@ -252,7 +252,7 @@ class Renderer:
     def levels(self) -> NDArray[np.bool_]:
         """Levels of the wall's cells, (CELLS[2],), that come into view in any frame."""
         trace, deformation = self.deformation.trace, self.deformation
-        _, _, hw = deformation.heart(*np.moveaxis(self._layered, -1, 0), None)
+        _, _, hw = deformation.heart(*np.moveaxis(self._layered, -1, 0), frame=None)
         through = np.abs(trace.breath).max() * abs(float(trace.direction @ deformation.axes[2])) + 1.0
         bottom, top = self.shape.base, self.shape.length + 0.7 * self.shape.wall
         edges = bottom + (top - bottom) * np.arange(CELLS[2] + 1) / CELLS[2]

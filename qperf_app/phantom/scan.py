@@ -22,7 +22,7 @@ from qperf_app.phantom.acquisition import (
 from qperf_app.phantom.bolus import Bolus, blood_curves, sample_bolus
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.landmarks import insertion_points
-from qperf_app.phantom.motion import Deformation, MotionTrace, sample_motion
+from qperf_app.phantom.motion import Deformation, MotionTrace, sample_motion, within_slices
 from qperf_app.phantom.participant import Participant, sample_participant
 from qperf_app.phantom.perfusion import CELLS, Kinetics, sample_kinetics, tissue_concentration
 from qperf_app.phantom.render import LABELS, Renderer, Values
@@ -132,13 +132,15 @@ def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: 
     kinetics = sample_kinetics(
         config.task, person.defects, person.haematocrit, np.random.default_rng(person.personal_seed), tissue_rng
     )
-    motion = sample_motion(config.breathing, triggers, motion_rng)
-    deformation = Deformation(motion, person.torso.dome, person.centre, person.axes)
     shape = person.heart.contracted(float(plan_rng.uniform(0.0, 0.6)))
     grids = plan_grids(config, person, plan_rng)
+    motion = sample_motion(config.breathing, triggers, motion_rng)
+    motion = within_slices(motion, grids["tissue"].normal, config.through_plane)
+    deformation = Deformation(motion, person.torso.dome, person.centre, person.axes)
     renderers = {name: Renderer(person, shape, deformation, grid) for name, grid in grids.items()}
     curves = _concentrations(model, kinetics, bolus, times, person.haematocrit, renderers)
 
+    # The last series is the one that the input function is measured in.
     series, truth, signal = {}, {}, np.empty(0)
     for name, child in zip(grids, noise_rng.spawn(2), strict=False):
         series[name], truth[name], signal = _scan_series(config, name, renderers[name], curves, kinetics, times, child)
@@ -167,8 +169,9 @@ def _concentrations(
     cp = plasma_concentration(blood["left"], haematocrit)
     cells = tissue_concentration(model, kinetics, knots, cp, levels)[:, at]
     tissues = {name: curve[at] for name, curve in blood_and_organ_curves(knots, blood, haematocrit).items()}
-    # Papillary muscles and the right ventricle's wall: the median of the normal wall.
-    normal = (kinetics.MBF >= np.median(kinetics.MBF)) & np.broadcast_to(levels, CELLS)
+    # Papillary muscles and the right ventricle's wall: the better half of the left one's.
+    healthy = np.median(kinetics.MBF) <= kinetics.MBF
+    normal = healthy & np.broadcast_to(levels, CELLS)
     return _Curves(tissues, cells, cells[normal.ravel()].mean(axis=0))
 
 

@@ -7,7 +7,6 @@ middle of the chest at the heart's level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +102,7 @@ def descending_aorta(torso: Torso, x: Array, y: Array) -> Array:
     return ellipsoid((x + 24.0, y + torso.half_depth - 42.0), (11.5, 11.5))
 
 
-def mediastinum(torso: Torso, centre: Sequence[float], x: Array, y: Array) -> Array:
+def mediastinum(torso: Torso, centre: NDArray[np.float64], x: Array, y: Array) -> Array:
     """Distance to the fat between spine and heart."""
     return capsule((x, y), (-5.0, -torso.half_depth + 20.0), (0.6 * centre[0], centre[1]), 22.0)
 

@@ -46,9 +46,9 @@ def sample_triggers(task: str, frames: int, missed: float, rng: np.random.Genera
     for k in range(1, count):
         fluctuation[k] = _CORRELATION * fluctuation[k - 1] + shocks[k]
     relative = 1.0 + fluctuation
-    for k in np.flatnonzero(rng.random(count - 1) < _ECTOPIC):
+    for beat in np.flatnonzero(rng.random(count - 1) < _ECTOPIC):
         early = rng.uniform(0.6, 0.75)
-        relative[k], relative[k + 1] = early, 2.0 - early
+        relative[beat], relative[beat + 1] = early, 2.0 - early
     beats = np.concatenate([[0.0], np.cumsum(mean * relative)])
     kept = np.concatenate([[True], rng.random(count) >= missed])
     chosen = np.flatnonzero(kept)[:frames]

@@ -44,7 +44,7 @@ class _Place:
 
 
 def write_scan(raw_root: Path, truth_root: Path, label: str, scan: Scan) -> None:
-    """Write the series of a scan of participant ``label`` below ``raw_root``, what is known of it below ``truth_root``."""
+    """Write a scan of participant ``label``: the series below ``raw_root``, what is known below ``truth_root``."""
     places = {}
     for name, series in scan.series.items():
         entities = {"sub": label, "task": scan.config.task} | ({"acq": AIF_LABEL} if name == "aif" else {})
@@ -118,19 +118,13 @@ def _write_tissue(place: _Place, scan: Scan) -> None:
 
 
 def _write_input_function(place: _Place, scan: Scan, source: str) -> None:
-    features: dict[str, float | None]
+    names = ("foot", "peak", "valley", "duration", "area")
     try:
         found = find_features(scan.aif.times, scan.aif.concentration)
-        features = {
-            "foot": found.foot,
-            "peak": found.peak,
-            "valley": found.valley,
-            "duration": found.first_pass_duration,
-            "area": found.area,
-        }
-        features = {name: round(float(v), 4) if np.isfinite(v) else None for name, v in features.items()}
+        values: tuple[float, ...] = (found.foot, found.peak, found.valley, found.first_pass_duration, found.area)
     except NoBolusError:
-        features = dict.fromkeys(("foot", "peak", "valley", "duration", "area"))
+        values = (np.nan,) * len(names)
+    features = {n: round(float(v), 4) if np.isfinite(v) else None for n, v in zip(names, values, strict=True)}
     sidecar = describe(
         f"True arterial input function, whole blood; {scan.bolus.kind} bolus",
         scan.aif.units,

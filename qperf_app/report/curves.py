@@ -46,7 +46,9 @@ def input_function_picture(aif: InputFunction, features: Mapping[str, float]) ->
     units = "relative units" if aif.units == RELATIVE_UNITS else aif.units
     _finish(axes, f"Concentration in {fluid} ({units})")
     marked = ", ".join(f"{name} {features[name]:.1f} s" for name in ("foot", "peak", "valley") if _has(features, name))
-    return encode_figure(figure, f"Arterial input function over {times[-1]:.0f} s" + (f": {marked}." if marked else "."))
+    return encode_figure(
+        figure, f"Arterial input function over {times[-1]:.0f} s" + (f": {marked}." if marked else ".")
+    )
 
 
 def _has(features: Mapping[str, float], name: str) -> bool:
@@ -100,13 +102,13 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     limits = (min(0.0, low), high + 0.05 * (high - low or 1.0))
     return tuple(
-        _slice_picture(series, of_slice, name, limits) for name, of_slice in zip(slices, curves, strict=True) if of_slice
+        _slice_picture(series, of_slice, name, limits)
+        for name, of_slice in zip(slices, curves, strict=True)
+        if of_slice
     )
 
 
-def _slice_picture(
-    series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]
-) -> Picture:
+def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]) -> Picture:
     figure = figure_canvas(4.2, 2.8)
     axes = figure.add_subplot()
     for key, (colour, style, words) in _CURVES.items():

@@ -150,7 +150,7 @@ def view_of(
     n_rows, n_columns = (plane[1], plane[0]) if layout.rows_are_y else plane
     box: tuple[float, float, float, float] = (0.0, 0.0, float(n_rows), float(n_columns))
     if mask is not None and mask.any():
-        flat = layout.image(mask.any(axis=2))
+        flat = layout.image(np.any(mask, axis=2, keepdims=True)[:, :, 0])
         extent = heart_extent(affine, mask) + 2 * margin
         box = _square(flat, layout.spacing, max(extent, side or 0.0))
     height, width = (box[2] - box[0]) * layout.spacing[0], (box[3] - box[1]) * layout.spacing[1]
@@ -161,7 +161,7 @@ def view_of(
 def heart_extent(affine: NDArray, mask: NDArray) -> float:
     """Longer edge, mm, of the in-plane rectangle around a mask (x, y, z) that is not empty."""
     layout = layout_of(affine)
-    flat = layout.image(mask.any(axis=2))
+    flat = layout.image(np.any(mask, axis=2, keepdims=True)[:, :, 0])
     edges = [np.flatnonzero(flat.any(axis=1 - axis)) for axis in (0, 1)]
     return float(max((e[-1] - e[0] + 1) * s for e, s in zip(edges, layout.spacing, strict=True)))
 

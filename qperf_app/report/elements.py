@@ -7,6 +7,8 @@ from typing import Literal
 
 from qperf_app.plugins.results import Paragraph, Picture, Table
 
+LineStyle = Literal["solid", "dashed", "dotted", "cross", "plus", "fill"]
+
 
 @dataclass(frozen=True)
 class Movie:
@@ -51,7 +53,7 @@ class Gallery:
 class Key:
     """Legend of the lines in a picture: a colour, a line style and what it stands for."""
 
-    entries: tuple[tuple[str, Literal["solid", "dashed", "dotted", "cross", "plus", "fill"], str], ...]
+    entries: tuple[tuple[str, LineStyle, str], ...]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def map_grid(
     names = max((tuple(b.slices[z] for z in b.shown) for _, _, b in rows), key=len)
     shown = []
     for heading, values, backdrop in rows:
-        tiles = []
+        tiles: list[Picture | None] = []
         for z in columns:
             if z not in backdrop.shown:
                 tiles.append(None)
@@ -76,9 +76,7 @@ def _in_words(values: NDArray) -> str:
 
 def quality_grid(heading: str, quality: QualityMap, region: NDArray, backdrop: Backdrop) -> PictureGrid:
     """Show the quality code of every voxel of the region."""
-    palette = np.array(
-        [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in QUALITY_COLOURS], np.uint8
-    )
+    palette = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in QUALITY_COLOURS], np.uint8)
     order = _codes(quality)
     position = np.searchsorted(order, quality.data)
     colours = palette[position % len(palette)]

@@ -90,16 +90,14 @@ def profiles_over_time(
         lines = [_profile(version.data[:, :, z], view, column) for version in versions]
         levels = window(np.concatenate([line.ravel() for line in lines]))
         pictures = tuple(
-            encode(
-                grey(_stretch(line), levels), f"Profile over time through the heart, {name}, {heading}.", quality=80
-            )
+            encode(grey(_stretch(line), levels), f"Profile over time through the heart, {name}, {heading}.", quality=80)
             for line, heading in zip(lines, headings, strict=True)
         )
         rows.append(PictureRow(name, pictures))
     up, down = view.layout.up, view.layout.down
     caption = (
-        "Profile over time: the vertical line through the middle of the heart, one column for each volume. Still anatomy "
-        f"makes straight bands; steps and waves are motion that is left. Top {up}, bottom {down}."
+        "Profile over time: the vertical line through the middle of the heart, one column for each volume. Still "
+        f"anatomy makes straight bands; steps and waves are motion that is left. Top {up}, bottom {down}."
     )
     return PictureGrid(tuple(headings), tuple(rows), caption)
 

@@ -11,17 +11,17 @@ from qperf_app.geometry import world_to_voxel
 from qperf_app.plugins.records import Landmark
 from qperf_app.plugins.results import Picture
 from qperf_app.report.display import View
-from qperf_app.report.elements import Key, PictureGrid, PictureRow
+from qperf_app.report.elements import Key, LineStyle, PictureGrid, PictureRow
 from qperf_app.report.pictures import GREEN, ORANGE, PURPLE, SKY, YELLOW, draw_line, encode, grey, rgb, window, write
 
 #: Name of a mask: colour and line style of its contour, and words for the legend.
-STYLES = {
+STYLES: dict[str, tuple[str, LineStyle, str]] = {
     "myocardium": (YELLOW, "solid", "myocardium"),
     "lv": (ORANGE, "solid", "left-ventricular blood"),
     "rv": (SKY, "dashed", "right-ventricular blood"),
     "aif": (GREEN, "dotted", "voxels of the input function"),
 }
-LANDMARK_NAMES = {
+LANDMARK_NAMES: dict[str, tuple[LineStyle, str]] = {
     "RVInsertionAnterior": ("cross", "anterior RV insertion"),
     "RVInsertionInferior": ("plus", "inferior RV insertion"),
 }

@@ -9,6 +9,7 @@ from importlib.resources import files
 from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult, Picture
 from qperf_app.report.perfusion import perfusion_sections
+from qperf_app.report.pictures import picture_size
 from qperf_app.report.provenance import methods_section, plugin_sections, steps_section
 from qperf_app.report.scans import scan_section
 from qperf_app.report.studies import studies_of
@@ -62,19 +63,6 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
 def data_uri(picture: Picture) -> str:
     """Embed a picture."""
     return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
-
-
-def picture_size(picture: Picture) -> tuple[int, int]:
-    """Width and height in pixels, so that the page does not jump while it is decoded; 0 where Pillow can't say."""
-    import io
-
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(picture.data)) as image:
-            return image.size
-    except UnidentifiedImageError:
-        return 0, 0
 
 
 def _resource(name: str) -> str:

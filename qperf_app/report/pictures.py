@@ -121,3 +121,23 @@ def encode_figure(figure: Figure, alt: str, caption: str = "") -> Picture:
     buffer = io.BytesIO()
     PillowImage.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=40, method=2)
     return Picture(buffer.getvalue(), "image/webp", alt, caption)
+
+
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """Width and height in pixels.
+
+    Raises
+    ------
+    ValueError
+        Where the bytes are no picture of the format that is declared.
+    """
+    from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
+
+    try:
+        with PillowImage.open(io.BytesIO(picture.data)) as image:
+            if image.get_format_mimetype() == picture.mime:
+                return image.size
+    except UnidentifiedImageError:
+        pass
+    raise ValueError(f"the bytes of a Picture are no {picture.mime}")

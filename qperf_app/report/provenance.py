@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import Paragraph, ParticipantResult, Picture, ScanResult, Table
 from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, Verbatim
+from qperf_app.report.pictures import picture_size
 from qperf_app.report.scans import scan_title
 from qperf_app.report.summary import options_in_words
 
@@ -46,8 +47,9 @@ def methods_section(result: ParticipantResult) -> Section:
     versions = tuple((name, version) for name, version in result.versions.items())
     elements.append(Table(("Software", "Version"), (*versions, ("Random seed", str(result.seed)))))
     if result.configuration.strip():
-        elements.append(Details("Configuration: running with it again gives the same result",
-                                (Verbatim(result.configuration),)))
+        elements.append(
+            Details("Configuration: running with it again gives the same result", (Verbatim(result.configuration),))
+        )
     return Section("Methods", "methods", tuple(elements))
 
 
@@ -77,8 +79,7 @@ def _check(elements: Sequence[object]) -> None:
     """Refuse what the page can't show, so that it is the plugin that fails and not the page."""
     for element in elements:
         if isinstance(element, Picture):
-            if element.mime not in ("image/png", "image/gif", "image/webp") or not isinstance(element.data, bytes):
-                raise TypeError("a Picture holds bytes of a PNG, GIF or WebP image")
+            picture_size(element)
         elif isinstance(element, Table):
             if any(len(row) != len(element.columns) for row in element.rows):
                 raise ValueError("a row of a Table has another number of cells than there are columns")

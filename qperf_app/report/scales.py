@@ -67,7 +67,7 @@ class ColourScale:
         import matplotlib
 
         scaled = (np.asarray(values, float) - self.low) / (self.high - self.low)
-        painted = matplotlib.colormaps[self.colours](np.nan_to_num(scaled), bytes=True)[..., :3]
+        painted = np.asarray(matplotlib.colormaps[self.colours](np.nan_to_num(scaled), bytes=True))[..., :3]
         missing = np.array([int(MISSING[k : k + 2], 16) for k in (1, 3, 5)], np.uint8)
         return np.where(np.isfinite(values)[..., None], painted, missing)
 

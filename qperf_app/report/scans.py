@@ -35,8 +35,8 @@ class Anatomy:
     @property
     def heart(self) -> NDArray[np.bool_] | None:
         """Union of the masks; None where nothing was segmented."""
-        union = np.any([mask for name, mask in self.masks.items() if name != "aif"] or [[False]], axis=0)
-        return union if union.any() else None
+        found = [mask for name, mask in self.masks.items() if name != "aif"]
+        return np.any(found, axis=0) if found else None
 
 
 def anatomy_of(scan: ScanResult) -> Anatomy | None:
@@ -132,7 +132,10 @@ def _centres(anatomy: Anatomy) -> NDArray[np.float64]:
     x, y, z = anatomy.after.data.shape[:3]
     whole = mask.any(axis=2) if mask is not None else np.ones((x, y), bool)
     return np.array(
-        [np.argwhere(mask[:, :, k] if mask is not None and mask[:, :, k].any() else whole).mean(axis=0) for k in range(z)]
+        [
+            np.argwhere(mask[:, :, k] if mask is not None and mask[:, :, k].any() else whole).mean(axis=0)
+            for k in range(z)
+        ]
     )
 
 
@@ -179,5 +182,8 @@ def _curve_elements(scan: ScanResult, anatomy: Anatomy | None) -> list[HostEleme
         )
     pictures = slice_curves(anatomy.after, anatomy.masks, anatomy.slices) if anatomy is not None else ()
     if pictures:
-        elements += [Subheading("Blood and myocardium"), Gallery(pictures, "Mean signal of each region, all slices on one axis.")]
+        elements += [
+            Subheading("Blood and myocardium"),
+            Gallery(pictures, "Mean signal of each region, all slices on one axis."),
+        ]
     return elements

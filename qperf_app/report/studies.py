@@ -28,7 +28,7 @@ PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
 
 @dataclass(frozen=True)
 class Study:
-    """A rest and a stress scan that are compared, or one scan alone. ``note`` says how they were matched if in doubt."""
+    """A rest and a stress scan that are compared, or one scan alone. ``note``: how they were matched, if in doubt."""
 
     label: str
     scans: tuple[ScanResult, ...]
@@ -56,9 +56,7 @@ def studies_of(scans: Sequence[ScanResult]) -> tuple[Study, ...]:
         for scan in alone:
             task = scan.entities.get("task")
             studies.append(
-                Study(
-                    scan.label, (scan,), scan if task == "rest" else None, scan if task == "stress" else None
-                )
+                Study(scan.label, (scan,), scan if task == "rest" else None, scan if task == "stress" else None)
             )
     return tuple(studies)
 
@@ -122,7 +120,9 @@ def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmura
     return {number: float(row.values.get(quantity, np.nan)) for number, row in rows_by_segment(table, layer).items()}
 
 
-def reserve_of(rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, layer: str = "transmural") -> dict:
+def reserve_of(
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, layer: str = "transmural"
+) -> dict:
     """Stress over rest by segment; NaN where either is missing or rest is not positive."""
     resting, stressed = values_of(rest, quantity, layer), values_of(stress, quantity, layer)
     return {

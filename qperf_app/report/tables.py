@@ -31,7 +31,9 @@ def segment_table(table: SegmentTable, quantity: str) -> Table:
     for segment, row in sorted(rows_by_segment(table).items()):
         whole, endo, epi = (layers[layer].get(segment, np.nan) for layer in LAYERS)
         share = f"{row.n_estimated} of {row.n_voxels}"
-        rows.append((f"{segment} {row.name}", number(whole), number(endo), number(epi), number(ratio(endo, epi)), share))
+        rows.append(
+            (f"{segment} {row.name}", number(whole), number(endo), number(epi), number(ratio(endo, epi)), share)
+        )
     return Table(
         ("Segment", quantity, "Endo", "Epi", "Endo/epi", "Voxels"),
         tuple(rows),
@@ -69,9 +71,7 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Ta
     ]
     groups = {f"{name} territory": numbers for name, numbers in TERRITORIES.items()}
     for name, numbers in {**groups, "All segments": tuple(range(1, 18))}.items():
-        means = [
-            [mean_of_segments(table, quantity, numbers, layer) for table in (rest, stress)] for layer in LAYERS
-        ]
+        means = [[mean_of_segments(table, quantity, numbers, layer) for table in (rest, stress)] for layer in LAYERS]
         reserve = [number(ratio(stress_mean, rest_mean)) for rest_mean, stress_mean in means]
         rows.append((name, number(means[0][0]), number(means[0][1]), *reserve))
     units = unit_suffix(rest.units.get(quantity, ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, traits
 
-from qperf_app.bids.dataset import replace_text
+from qperf_app.bids.dataset import replace_files, replace_text
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.plugins import StepOutcome
@@ -114,9 +113,8 @@ def _publish_files(
     request: PublishRequest, outcomes: Mapping[str, Outcome], out_dir: Path
 ) -> dict[str, dict[str, str]]:
     """Copy all files beside their places first, then move each into place: a file is there whole or not at all."""
-    staging = out_dir / f".staging-sub-{request.participant}-{os.getpid()}"
     published: dict[str, dict[str, str]] = {}
-    try:
+    with replace_files(out_dir, f"sub-{request.participant}") as staging:
         for node, outcome in outcomes.items():
             if not outcome.usable:
                 continue
@@ -127,12 +125,6 @@ def _publish_files(
                     target = staging / folder_of(path.name) / source.name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, target)
-        for source in sorted(p for p in staging.rglob("*") if p.is_file()):
-            target = out_dir / source.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.replace(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return published
 
 

@@ -1,0 +1,62 @@
+"""The group level: tables and report from the participants' results."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from qperf_app.bids.dataset import replace_files
+from qperf_app.bids.sidecars import describe
+from qperf_app.bids.tables import write_table
+from qperf_app.cli.errors import DONE, UsageError
+from qperf_app.cli.progress import say
+from qperf_app.workflow.group import (
+    AGREEMENT_COLUMNS,
+    Comparison,
+    GroupRow,
+    agreement_cells,
+    compare,
+    read_group,
+    segment_cells,
+)
+
+
+def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Run the group level; returns the exit code."""
+    from qperf_app.report.group import render_group
+
+    out_dir = args.out_dir.resolve()
+    if not out_dir.is_dir():
+        raise UsageError(f"OUT_DIR {args.out_dir} is not a folder; run the participant level first")
+    rows = read_group(out_dir, args.participant_label)
+    comparisons = compare(rows)
+    page = render_group(rows, comparisons)
+    with replace_files(out_dir) as staging:
+        _write_tables(staging, rows, comparisons)
+        (staging / "group.html").write_text(page, encoding="utf-8")
+    participants = len({row.participant for row in rows})
+    say(f"{participants} participants, {len(rows)} rows of segments")
+    for name in ("group.html", "group_segments.tsv", "group_agreement.tsv"):
+        say(f"group: {args.out_dir / name}")
+    return DONE
+
+
+def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Comparison]) -> None:
+    sources = sorted({f"bids::sub-{row.participant}" for row in rows})
+    columns, cells, units = segment_cells(rows)
+    described = {
+        quantity: {"Description": f"Mean {quantity} of the segment", "Units": u} for quantity, u in units.items()
+    }
+    sidecar = {**describe("AHA segments of all participants", "n/a", sources), **described}
+    write_table(out / "group_segments.tsv", columns, cells, sidecar)
+    explained = {
+        "comparison": {"Description": "plugins: two plugins on the same segments; repetition: two runs of one plugin"},
+        "bias": {"Description": "Mean of other - reference"},
+        "lower": {"Description": "Lower 95 % limit of agreement"},
+        "upper": {"Description": "Upper 95 % limit of agreement"},
+        "icc": {"Description": "Intraclass correlation ICC(A,1)"},
+        "correlation": {"Description": "Pearson correlation"},
+    }
+    sidecar = {**describe("Agreement of plugins and of repetitions over segments", "n/a", sources), **explained}
+    write_table(out / "group_agreement.tsv", AGREEMENT_COLUMNS, agreement_cells(comparisons), sidecar)

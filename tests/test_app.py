@@ -1,0 +1,155 @@
+"""The whole app on a small dataset, through the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from qperf_app.bids.tables import read_table
+from qperf_app.bids.validate import validate
+from qperf_app.cli.app import main
+from tests.datasets import hand_drawn, small_dataset
+
+PERF = Path("sub-01", "perf")
+PREFIX = "sub-01_task-rest"
+
+
+def run(raw: Path, out: Path, *arguments: str, level: str = "participant") -> int:
+    work = out.parent / "work"
+    quick = ["-w", str(work), "--nprocs", "1", "--skip-bids-validation", "--motion-correction", "none"]
+    return main([str(raw), str(out), level, *quick, *arguments])
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Digest of every image and table, by name."""
+    files = (p for p in out.rglob("*") if p.suffix in (".gz", ".tsv"))
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two participants, mask and landmarks of the first handed in, run once for all tests that only look."""
+    root = tmp_path_factory.mktemp("app")
+    raw = small_dataset(root / "raw", participants=("01", "02"), tasks=("rest", "stress"))
+    drawn = hand_drawn(root / "drawn")
+    assert run(raw, root / "out", "-d", f"drawn={drawn}") == 0
+    return raw, root / "out"
+
+
+def test_outputs_of_the_contract_are_there(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    names = [
+        "desc-preproc_dce.nii.gz", "desc-moco_xfm.nii.gz", "label-LV_mask.nii.gz", "label-RV_mask.nii.gz",
+        "label-myocardium_mask.nii.gz", "desc-landmarks_points.tsv", "desc-aif_timeseries.tsv", "desc-conc_dce.nii.gz",
+        "model-2CXM_param-MBF_desc-nlls_dcemap.nii.gz", "model-2CXM_param-Fp_desc-nlls_dcemap.nii.gz",
+        "model-Fermi_param-MBF_desc-fermi_dcemap.nii.gz", "desc-nlls_qc.nii.gz", "seg-AHA17_dseg.nii.gz",
+        "seg-AHA17_dseg.tsv", "seg-AHA17_desc-nlls_segments.tsv",
+    ]  # fmt: skip
+    missing = [name for name in names if not (out / PERF / f"{PREFIX}_{name}").is_file()]
+    assert not missing
+    for name in ("dataset_description.json", "sub-01.html", "sub-02.html", "logs/CITATION.md"):
+        assert (out / name).is_file()
+
+
+def test_every_sidecar_has_units_and_sources(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    sidecars = list(out.rglob("perf/*.json"))
+    assert sidecars
+    for path in sidecars:
+        content = json.loads(path.read_text())
+        assert content["Units"] and content["Sources"], path
+
+
+def test_derivatives_are_valid(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    assert [str(issue) for issue in validate(out) if issue.severity == "error"] == []
+
+
+def test_status_says_what_was_done_and_what_was_handed_in(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
+    assert status["state"] == "done" and status["complete"] and not status["steps_failed"]
+    rest = next(scan for scan in status["scans"] if scan["label"] == "task-rest")
+    assert rest["steps"]["myocardium"]["state"] == "handed-in"
+    assert rest["steps"]["blood-pool"]["state"] == "handed-in"
+    stress = next(scan for scan in status["scans"] if scan["label"] == "task-stress")
+    assert stress["steps"]["blood-pool"]["state"] in ("done", "not-found")
+
+
+def test_flow_is_that_of_the_example(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    rows = read_table(out / PERF / f"{PREFIX}_seg-AHA17_desc-nlls_segments.tsv")
+    flow = np.array([float(row["Fp"]) for row in rows if row["Fp"] != "n/a"])
+    assert len(rows) == 6
+    # The example heart's wall has Fp = 0.8 mL/min/mL throughout; motion is left uncorrected here.
+    assert np.median(flow) == pytest.approx(0.8, rel=0.15)
+
+
+def test_maps_lie_on_the_grid_of_the_series(finished: tuple[Path, Path]) -> None:
+    raw, out = finished
+    series = nib.load(raw / PERF / f"{PREFIX}_dce.nii.gz")
+    maps = nib.load(out / PERF / f"{PREFIX}_model-2CXM_param-MBF_desc-nlls_dcemap.nii.gz")
+    assert maps.shape == series.shape[:3]
+    np.testing.assert_allclose(maps.affine, series.affine, atol=1e-5)
+    mask = nib.load(out / PERF / f"{PREFIX}_label-myocardium_mask.nii.gz").get_fdata() > 0
+    assert np.isnan(maps.get_fdata()[~mask]).all()
+
+
+def test_nothing_identifying_is_written(finished: tuple[Path, Path]) -> None:
+    raw, out = finished
+    for path in out.rglob("*"):
+        if path.suffix in (".json", ".html", ".tsv", ".yaml", ".md"):
+            assert str(raw) not in path.read_text(encoding="utf-8"), path
+
+
+def test_running_again_with_the_resolved_configuration_gives_the_same(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    raw, out = finished
+    config = out / "sub-02" / "sub-02_config.yaml"
+    command = [str(raw), str(tmp_path / "again"), "participant", "-w", str(tmp_path / "work"), "--nprocs", "2"]
+    only = ["--participant-label", "02", "--skip-bids-validation", "--config-file", str(config)]
+    assert main([*command, *only]) == 0
+    first = {name: digest for name, digest in digests(out).items() if name.startswith("sub-02")}
+    assert first and digests(tmp_path / "again") == first
+
+
+def test_a_second_run_does_nothing_anew(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    raw, out = finished
+    before = {p: p.stat().st_mtime_ns for p in (out.parent / "work").rglob("outcome.json")}
+    drawn = out.parent / "drawn"
+    assert run(raw, out, "-d", f"drawn={drawn}") == 0
+    assert {p: p.stat().st_mtime_ns for p in (out.parent / "work").rglob("outcome.json")} == before
+
+
+def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, out = finished
+    report = out / "sub-01.html"
+    report.unlink()
+    assert run(raw, out, "--reports-only", "--participant-label", "01") == 0
+    assert report.is_file()
+    assert run(raw, tmp_path / "text", "--boilerplate-only") == 0
+    assert "nlls" in (tmp_path / "text" / "logs" / "CITATION.md").read_text()
+
+
+def test_group_level(finished: tuple[Path, Path]) -> None:
+    raw, out = finished
+    assert run(raw, out, level="group") == 0
+    rows = read_table(out / "group_segments.tsv")
+    assert {row["participant_id"] for row in rows} >= {"sub-01"}
+    comparison = read_table(out / "group_agreement.tsv")
+    assert any(row["reference"] == "nlls" and row["other"] == "fermi" for row in comparison)
+    assert (out / "group.html").is_file()
+    assert [str(issue) for issue in validate(out) if issue.severity == "error"] == []
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = small_dataset(tmp_path / "raw")
+    assert run(raw, tmp_path / "out", "--dry-run") == 0
+    assert "kinetics (nlls" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work").exists()

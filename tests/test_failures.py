@@ -1,0 +1,68 @@
+"""A participant that fails never stops the others, and says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qperf_app.cli.app import main
+from tests.datasets import hand_drawn, small_dataset, write_json
+
+
+def spoiled_input_function(root: Path) -> Path:
+    """An input function for sub-02 in a unit that its tissue is not in: only the kinetics step can tell."""
+    perf = root / "sub-02" / "perf"
+    perf.mkdir(parents=True)
+    rows = [f"{0.85 * k:.2f}\t{max(0, 4 - abs(k - 15)):.1f}" for k in range(40)]
+    name = "sub-02_task-rest_desc-aif_timeseries"
+    (perf / f"{name}.tsv").write_text("\n".join(["time\tconcentration", *rows]) + "\n")
+    write_json(perf / f"{name}.json", {"concentration": {"Units": "1"}})
+    return root
+
+
+def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    raw = small_dataset(tmp_path / "raw", participants=("01", "02"))
+    first, second = (hand_drawn(tmp_path / f"drawn{p}", participant=p) for p in ("01", "02"))
+    wrong = spoiled_input_function(tmp_path / "wrong")
+    out = tmp_path / "out"
+    command = [
+        str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "1", "--skip-bids-validation",
+        "--motion-correction", "none", "--kinetics", "fermi",
+        "-d", f"a={first}", f"b={second}", f"wrong={wrong}",
+    ]  # fmt: skip
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "sub-02: failed: task-rest: kinetics (fermi)" in said and "1 of 2 participants done" in said
+    good, bad = (json.loads((out / f"sub-{p}" / f"sub-{p}_status.json").read_text()) for p in ("01", "02"))
+    assert good["state"] == "done" and bad["state"] == "failed"
+    assert "flow needs both in one unit" in bad["steps_failed"][0]["reason"]
+    assert any("segment-means" in s["step"] for s in bad["steps_without_result"])
+    assert (out / "sub-01.html").is_file() and (out / "sub-02.html").is_file()
+    assert list((out / "sub-01" / "perf").glob("*_dcemap.nii.gz"))
+    assert not list((out / "sub-02" / "perf").glob("*_dcemap.nii.gz"))
+    # What went well before the failure is there.
+    assert (out / "sub-02" / "perf" / "sub-02_task-rest_desc-preproc_dce.nii.gz").is_file()
+    crash = next((out / "logs" / "sub-02").glob("crash-*.txt")).read_text()
+    assert "--participant-label 02" in crash and "Traceback" in crash
+    assert not list(out.glob(".staging*"))
+
+
+def test_not_found_is_an_answer(tmp_path: Path) -> None:
+    """A series without a bolus runs to a report that says so."""
+    import numpy as np
+
+    from qperf_app.testing.examples import example_series
+    from tests.datasets import series_path, write_image
+
+    raw = small_dataset(tmp_path / "raw")
+    series = example_series()
+    noise = np.random.default_rng(0).normal(0, 0.5, series.data.shape)
+    write_image(series_path(raw), np.abs(series.data[..., :1] + noise).astype(np.float32))
+    out = tmp_path / "out"
+    quick = ["-w", str(tmp_path / "work"), "--nprocs", "1", "--skip-bids-validation", "--motion-correction", "none"]
+    assert main([str(raw), str(out), "participant", *quick]) == 0
+    status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
+    assert status["state"] == "done" and not status["complete"]
+    assert status["scans"][0]["steps"]["blood-pool"]["state"] == "not-found"
+    assert status["scans"][0]["steps"]["kinetics:nlls"]["state"] == "skipped"
+    assert (out / "sub-01.html").is_file()
