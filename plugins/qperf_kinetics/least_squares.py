@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 #: Model values (m, t) and their Jacobian (m, p, t) for parameters (m, p).
 Model = Callable[[Array], tuple[Array, Array]]
 
-_DAMPING_START, _DAMPING_DOWN, _DAMPING_UP, _DAMPING_MAX = 1e-2, 0.3, 4.0, 1e8
+_DAMPING_START, _DAMPING_MIN, _DAMPING_MAX = 1e-3, 1e-9, 1e8
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def minimise(
     prior: Prior,
     floor: Array,
     max_iterations: int,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
 ) -> Fit:
     """Minimise the objective of every problem from its start.
 
@@ -71,8 +71,9 @@ def minimise(
         Standard deviation below which a residual means nothing, in the data's unit.
     max_iterations : int
     tolerance : float
-        A problem has converged where a step promises to lower the objective by less than this. The objective is a
-        negative log-likelihood: 1e-4 is a hundredth of a standard deviation.
+        A problem has converged where the undamped step promises to lower the objective by less than this. The
+        objective is a negative log-likelihood: the parameters are then within sqrt(2 tolerance) of a standard
+        deviation of the optimum, in every direction.
 
     Returns
     -------
@@ -80,29 +81,40 @@ def minimise(
     """
     lower, upper = bounds
     n = data.shape[1]
-    x = np.clip(start, lower, upper)
-    state = _State.begin(model, data, x, prior, floor)
-    damping = np.full(len(x), _DAMPING_START)
-    converged = np.zeros(len(x), dtype=bool)
-    active = np.arange(len(x))
+    state = _State.begin(model, data, np.clip(start, lower, upper), prior, floor)
+    damping = np.full(len(data), _DAMPING_START)
+    converged = np.zeros(len(data), dtype=bool)
+    active = np.arange(len(data))
     for _ in range(max_iterations):
         if not len(active):
             break
         gradient, hessian = state.derivatives(active, prior, n)
-        step, predicted = _damped_step(x[active], gradient, hessian, damping[active], lower, upper)
-        trial = x[active] + step
-        new = _State.begin(model, data[active], trial, prior, floor[active])
-        better = new.objective < state.objective[active]
-        accepted = active[better]
-        x[accepted] = trial[better]
-        state.update(accepted, new, better)
-        damping[active] = np.where(
-            better, np.maximum(damping[active] * _DAMPING_DOWN, 1e-9), damping[active] * _DAMPING_UP
-        )
-        done = (predicted < tolerance) & (damping[active] < 1e3 * _DAMPING_START) | (predicted < 1e-3 * tolerance)
+        here = state.x[active]
+        held = ((here <= lower) & (gradient > 0.0)) | ((here >= upper) & (gradient < 0.0))
+        done = _newton_decrement(hessian, gradient, ~held) < tolerance
         converged[active[done]] = True
-        active = active[~done & (damping[active] < _DAMPING_MAX)]
-    return Fit(x, state.objective, state.rss, converged)
+        active, gradient, hessian, held = active[~done], gradient[~done], hessian[~done], held[~done]
+        step, predicted = _damped_step(state.x[active], gradient, hessian, damping[active], held, bounds)
+        if GEO:
+            x0=state.x[active]; h=.1
+            J=state.jacobian[active]
+            fv=(model(x0+h*step)[0]-state.residual[active]-data[active])/h-np.einsum('mpt,mp->mt',J,step)
+            fvv=2/h*fv
+            gg=np.einsum('mpt,mt->mp',J,fvv)/state.scale[active][:,None]
+            acc=_solve(hessian,gg,damping[active],~held)
+            sc=np.sqrt(np.einsum('mii->mi',hessian))
+            ok=2*np.linalg.norm(acc*sc,axis=1)<.75*np.linalg.norm(step*sc,axis=1)*2
+            step=np.where(ok[:,None],np.clip(x0+step+.5*acc,lower,upper)-x0,step)
+        COUNT[0]+=len(active)
+        new = _State.begin(model, data[active], state.x[active] + step, prior, floor[active])
+        gain = (state.objective[active] - new.objective) / np.maximum(predicted, 1e-300)
+        better = gain > 1e-4
+        state.update(active[better], new, better)
+        # Trust the quadratic model more where it foretold the fall well, less where it did not.
+        factor = np.select([gain > 0.75, gain > 0.25, better], [0.1, 0.5, 2.0], 8.0)
+        damping[active] = np.maximum(damping[active] * factor, _DAMPING_MIN)
+        active = active[damping[active] < _DAMPING_MAX]
+    return Fit(state.x, state.objective, state.rss, converged)
 
 
 @dataclass
@@ -141,11 +153,15 @@ class _State:
 
 
 def _damped_step(
-    x: Array, gradient: Array, hessian: Array, damping: Array, lower: Array, upper: Array
+    x: Array,
+    gradient: Array,
+    hessian: Array,
+    damping: Array,
+    held: NDArray[np.bool_],
+    bounds: tuple[Array, Array],
 ) -> tuple[Array, Array]:
     """Projected step (m, p) and the fall of the objective that the quadratic model promises (m,)."""
-    p = x.shape[1]
-    held = ((x <= lower) & (gradient > 0.0)) | ((x >= upper) & (gradient < 0.0))
+    lower, upper = bounds
     step = _solve(hessian, gradient, damping, ~held)
     # Parameters that the step takes out of the box go to their bounds, and the others are solved for again.
     leaves = ~held & ((x + step < lower) | (x + step > upper))
@@ -158,9 +174,18 @@ def _damped_step(
     return step, predicted
 
 
+def _newton_decrement(hessian: Array, gradient: Array, free: NDArray[np.bool_]) -> Array:
+    """Half the gradient times the undamped step (m,): what is left to gain, however ill-conditioned the problem."""
+    step = _solve(hessian, gradient, np.full(len(gradient), 1e-10), free)
+    return -0.5 * np.einsum("mi,mi->m", gradient * free, step)
+
+
 def _solve(hessian: Array, gradient: Array, damping: Array, free: NDArray[np.bool_]) -> Array:
     """Damped Newton step (m, p) in the free parameters, 0 in the others."""
     matrix = hessian * (free[:, :, None] & free[:, None, :])
     diagonal = damping[:, None] * np.einsum("mii->mi", matrix) + ~free + 1e-12
     matrix[:, np.arange(free.shape[1]), np.arange(free.shape[1])] += diagonal
     return -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
+
+GEO=True
+COUNT=[0]

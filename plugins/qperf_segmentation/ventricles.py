@@ -16,6 +16,8 @@ Mask = NDArray[np.bool_]
 LEVELS = (0.2, 0.35, 0.5)
 #: Lengths of the interval, s, in which both ventricles enhance.
 PASSAGES = (8.0, 15.0)
+#: Time from the right to the left ventricle, s, where the right one is not seen.
+USUAL_DELAY = 5.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class VentricleRules:
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
     over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it. Over 21 real
     series the least values were 17, 1.8 and 0.34; moving edges and smooth noise mostly stay below the limits.
+    ``min_balance`` is the least bolus through the left ventricle over that through the right one. A slice near the
+    apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
+    that enhances after it surrounds it on this share (``min_wall``) of its circumference.
     """
 
     snr: float = 3.0
@@ -38,11 +43,17 @@ class VentricleRules:
     min_washout: float = 0.15
     heart_radius: float = 70.0
     max_distance: float = 90.0
+    min_balance: float = 1 / 6
+    alone_weight: float = 0.25
+    min_wall: float = 0.5
 
 
 @dataclass(frozen=True)
 class VentriclePair:
-    """Cores of the two ventricles in one slice, (x, y) bool, their arrival times (s) and how strong they are."""
+    """Cores of the two ventricles in one slice, (x, y) bool, their arrival times (s) and how strong they are.
+
+    ``rv`` is empty where the slice cuts the left ventricle alone; ``rv_arrival`` is then a guess.
+    """
 
     slice: int
     rv: Mask
@@ -62,6 +73,8 @@ class _Slice:
     enhancing: Mask
     voxel: NDArray[np.float64]
     times: NDArray[np.float64]
+    upslope: NDArray[np.float64]
+    snr: NDArray[np.float64]
     signal: NDArray[np.float64]
     curves: NDArray[np.float64]
     washout: NDArray[np.float64]
@@ -99,9 +112,7 @@ def find_in_slice(
 ) -> tuple[Mask, Mask]:
     """Find (lv, rv) of another slice by the arrival times and the place of the reference pair; empty if not there."""
     part = next(one for one in _slices(found, voxel, rules) if one.index == k)
-    centre = _centre(reference.lv)
-    x, y = np.indices(part.bolus.shape)
-    distance = np.hypot((x - centre[0]) * voxel[0], (y - centre[1]) * voxel[1])
+    distance = _distance_from(reference.lv, part)
     strongest = part.bolus[part.enhancing & (distance < 30.0)].max(initial=0.0)
     cut = (reference.rv_arrival + reference.lv_arrival) / 2
     half = (reference.lv_arrival - reference.rv_arrival) / 2 + 0.5
@@ -151,6 +162,8 @@ def _slices(found: Enhancement, voxel: NDArray[np.float64], rules: VentricleRule
             enhancing=enhancing,
             voxel=voxel,
             times=found.times,
+            upslope=found.upslope[..., k],
+            snr=found.snr[..., k],
             signal=found.signal[:, :, k],
             curves=found.curves[:, :, k],
             washout=found.washout[..., k],
@@ -187,11 +200,9 @@ def _pairs(part: _Slice, near: Mask, level: float, passage: float, rules: Ventri
         [region for region in _regions(mask, part.voxel, rules) if _passes_like_blood(part, region, rules)]
         for mask in (enhancing & (part.arrival > cut), enhancing & (part.arrival <= cut))
     )
-    for rv in early:
-        for lv in late:
-            pair = _judge(part, rv, lv, rules)
-            if pair is not None:
-                yield pair
+    judged = [_judge(part, rv, lv, rules) for rv in early for lv in late]
+    alone = [_judge_alone(part, lv, rules) for lv in (*early, *late)]
+    yield from (pair for pair in (*judged, *alone) if pair is not None)
 
 
 def _busiest(part: _Slice, enhancing: Mask, length: float) -> float:
@@ -240,9 +251,53 @@ def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> Ventricle
     distance = float(np.linalg.norm((_centre(lv) - _centre(rv)) * part.voxel[:2]))
     if not rules.min_delay <= lv_arrival - rv_arrival <= rules.max_delay or distance > rules.max_distance:
         return None
-    strength = np.sqrt(part.bolus[rv].sum() * part.bolus[lv].sum()) * part.voxel[0] * part.voxel[1]
-    score = float(strength) * compactness(lv, part.voxel)
-    return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, score)
+    right, left = (float(part.bolus[mask].sum() * part.voxel[0] * part.voxel[1]) for mask in (rv, lv))
+    if left < rules.min_balance * right:
+        return None
+    score = np.sqrt(right * left) * compactness(lv, part.voxel)
+    return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, float(score))
+
+
+def _judge_alone(part: _Slice, lv: Mask, rules: VentricleRules) -> VentriclePair | None:
+    """Score a region as a left ventricle without the right one in its slice; None where it may be the right one.
+
+    It may be where no wall surrounds it, where another pool follows, or where the series ends before one could.
+    """
+    arrival = float(np.median(part.arrival[lv]))
+    wall = _surrounded(part, lv, arrival)
+    steep = part.enhancing & (part.upslope > 0.5 * np.median(part.upslope[lv]))
+    near = _distance_from(lv, part) < rules.max_distance
+    follows = steep & near & ~lv & (part.arrival > arrival + rules.min_delay)
+    follows &= part.arrival < arrival + rules.max_delay
+    ends_early = part.times[-1] < arrival + rules.max_delay
+    if wall < rules.min_wall or ends_early or _regions(follows, part.voxel, rules):
+        return None
+    strength = float(part.bolus[lv].sum() * part.voxel[0] * part.voxel[1])
+    score = rules.alone_weight * strength * compactness(lv, part.voxel) * wall
+    return VentriclePair(part.index, np.zeros_like(lv), lv, arrival - USUAL_DELAY, arrival, score)
+
+
+def _surrounded(part: _Slice, lv: Mask, arrival: float, sectors: int = 24) -> float:
+    """Share of the directions in which tissue next to a pool enhances within 7 s after it, and less than it."""
+    from scipy import ndimage
+
+    outside = ndimage.distance_transform_edt(~lv, sampling=part.voxel[:2])
+    beside = (outside > 2.5) & (outside < 9.0)
+    peak = part.curves.max(axis=-1) / np.median(part.curves[lv].max(axis=-1))
+    later = (part.arrival > arrival + 0.4) & (part.arrival < arrival + 7.0)
+    wall = beside & later & (peak > 0.08) & (peak < 0.7) & (part.snr >= 3.0)
+    offset = (np.moveaxis(np.indices(lv.shape), 0, -1) - _centre(lv)) * part.voxel[:2]
+    turn = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) + 0.5
+    sector = np.minimum((turn * sectors).astype(int), sectors - 1)
+    voxels, walls = (np.bincount(sector[mask], minlength=sectors) for mask in (beside, wall))
+    return float(np.mean(walls > 0.25 * np.maximum(voxels, 1)))
+
+
+def _distance_from(mask: Mask, part: _Slice) -> NDArray[np.float64]:
+    """Distance of every voxel from the centre of a region, mm."""
+    x, y = np.indices(mask.shape)
+    centre = _centre(mask)
+    return np.hypot((x - centre[0]) * part.voxel[0], (y - centre[1]) * part.voxel[1])
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:

@@ -28,11 +28,11 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     DatasetError
-        Naming the file, when it can't be read or is not an object.
+        Naming the file, when it can't be read, is not JSON (NaN is not) or is not an object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: must hold a JSON object")
@@ -87,6 +87,10 @@ def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], si
         image.header["pixdim"][4] = float(np.median(np.diff(times)))
     nib.save(image, path)
     write_json(sidecar_path(path), sidecar)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _load(path: Path) -> Any:

@@ -26,10 +26,10 @@ def write_segments(out: Path, prefix: str, table: SegmentTable, sources: Sequenc
         files[layer] = out / segments_name(prefix, table.plugin, layer)
         described = {
             **describe(f"Means over AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
-            "index": {"Description": "AHA segment, 1 to 17"},
+            "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
             "name": {"Description": "Name of the segment"},
-            "n_voxels": {"Description": "Voxels of the segment"},
-            "n_estimated": {"Description": "Voxels with an estimate of flow"},
+            "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
+            "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
             **{
                 q: {"Description": f"Mean {q} over the voxels that have an estimate", "Units": table.units[q]}
                 for q in quantities

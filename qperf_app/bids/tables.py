@@ -116,7 +116,7 @@ def write_landmarks(path: Path, landmarks: Sequence[Landmark], sidecar: Mapping[
     described = {
         **sidecar,
         "name": {"Description": "RV insertion point"},
-        "slice": {"Description": "Index of the slice, from 0"},
+        "slice": {"Description": "Index of the slice, from 0", "Format": "integer"},
         **{axis: {"Description": f"World {axis} (RAS+)", "Units": "mm"} for axis in "xyz"},
     }
     write_table(path, columns, ((m.name, m.slice, *m.position) for m in landmarks), described)

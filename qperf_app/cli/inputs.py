@@ -130,9 +130,10 @@ def read_series(args: argparse.Namespace) -> list[SeriesInput]:
     )
     series: list[SeriesInput] = []
     problems: list[str] = []
+    listings: dict[Path, list[str]] = {}
     for file in found:
         try:
-            series.append(_read(file, args.bids_dir.resolve()))
+            series.append(_read(file, args.bids_dir.resolve(), listings))
         except DatasetError as error:
             problems.append(str(error))
     if problems:
@@ -140,9 +141,9 @@ def read_series(args: argparse.Namespace) -> list[SeriesInput]:
     return series
 
 
-def _read(file: SeriesFile, bids_dir: Path) -> SeriesInput:
+def _read(file: SeriesFile, bids_dir: Path, listings: dict[Path, list[str]]) -> SeriesInput:
     source = f"bids:raw:{file.path.relative_to(bids_dir).as_posix()}"
-    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir), read_shape(file.path), source)
+    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_shape(file.path), source)
 
 
 def make_plans(

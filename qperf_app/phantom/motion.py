@@ -22,7 +22,7 @@ _BEAT_REACH = 45.0
 #: Peak-to-peak depth of a breath (mm of the diaphragm), drift over the scan (mm), expected coughs, for each mode.
 _MODES: dict[str, tuple[tuple[float, float], tuple[float, float], float]] = {
     "mild": ((1.0, 3.0), (1.0, 4.0), 0.05),
-    "free": ((8.0, 20.0), (1.0, 6.0), 0.3),
+    "free": ((8.0, 22.0), (1.0, 6.0), 0.3),
     "extreme": ((18.0, 34.0), (4.0, 12.0), 1.5),
 }
 
@@ -129,22 +129,31 @@ class Deformation:
 
     def heart(self, x: Array, y: Array, z: Array, *, frame: int | None) -> tuple[Array, Array, Array]:
         """Reference place in heart coordinates of what is seen at a world point; None is the reference frame."""
-        if frame is not None:
-            x, y, z = self.organs(x, y, z, frame=frame)
+        if frame is None:
+            return self._heart_coordinates(x, y, z)
+        hx, hy, hw = self._heart_coordinates(*self.organs(x, y, z, frame=frame))
+        scale = self._beat_scale(hx, hy, frame)
+        return hx * scale, hy * scale, hw
+
+    def _heart_coordinates(self, x: Array, y: Array, z: Array) -> tuple[Array, Array, Array]:
         offset = [c - np.float32(o) for c, o in zip((x, y, z), self.centre, strict=True)]
         hx, hy, hw = (_combine(row, offset) for row in self.axes)
-        if frame is not None and self.trace.beat[frame] != 0.0:
-            near = np.exp((hx * hx + hy * hy) * np.float32(-1.0 / _BEAT_REACH**2))
-            scale = 1.0 / (1.0 + np.float32(self.trace.beat[frame]) * near)
-            hx, hy = hx * scale, hy * scale
         return hx, hy, hw
+
+    def _beat_scale(self, hx: Array, hy: Array, frame: int) -> Array:
+        """Factor from the place seen to the reference place, across the heart's axis."""
+        near = np.exp((hx * hx + hy * hy) * np.float32(-1.0 / _BEAT_REACH**2))
+        return 1.0 / (1.0 + np.float32(self.trace.beat[frame]) * near)
 
     def eulerian(self, points: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
         """World displacement (3, ...) of the heart tissue seen at points (3, ...): seen minus reference place."""
-        seen = [c - np.float32(o) for c, o in zip(points, self.centre, strict=True)]
-        places = self.heart(*points, frame=frame)
+        x, y, z = points
+        shift = self.breathing_shift(z, frame)
+        hx, hy, _ = self._heart_coordinates(*self.organs(x, y, z, frame=frame))
+        grown = 1.0 - self._beat_scale(hx, hy, frame)
         return np.stack([
-            c - _combine(column, places) for c, column in zip(seen, self.axes.T, strict=True)
+            np.float32(d) * shift + (np.float32(ax) * hx + np.float32(ay) * hy) * grown
+            for d, ax, ay in zip(self.trace.direction, self.axes[0], self.axes[1], strict=True)
         ])  # fmt: skip
 
     def in_plane_displacement(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qperf_app.plugins.results import Picture
-from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_canvas
+from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_axes
 from qperf_app.report.scales import ColourScale
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 #: Segment: inner radius, outer radius, start angle, end angle; degrees anticlockwise from the lateral wall.
 SECTORS: dict[int, tuple[float, float, float, float]] = {
-    **{1 + k: (0.74, 1.0, 60.0 + 60 * k, 120.0 + 60 * k) for k in range(6)},
-    **{7 + k: (0.48, 0.74, 60.0 + 60 * k, 120.0 + 60 * k) for k in range(6)},
-    **{13 + k: (0.21, 0.48, 45.0 + 90 * k, 135.0 + 90 * k) for k in range(4)},
-    17: (0.0, 0.21, 0.0, 360.0),
+    **{1 + k: (0.72, 1.0, 60.0 + 60 * k, 120.0 + 60 * k) for k in range(6)},
+    **{7 + k: (0.46, 0.72, 60.0 + 60 * k, 120.0 + 60 * k) for k in range(6)},
+    **{13 + k: (0.2, 0.46, 45.0 + 90 * k, 135.0 + 90 * k) for k in range(4)},
+    17: (0.0, 0.2, 0.0, 360.0),
 }
 _WALLS = (("Anterior", 0, 1.06), ("Inferior", 0, -1.06), ("Septal", -1.06, 0), ("Lateral", 1.06, 0))
 
@@ -39,17 +39,16 @@ def bullseye(
         A segment below it has a triangle beside its value.
     decimals : int
     """
-    figure = figure_canvas(3.7, 3.85)
-    axes = figure.add_subplot(aspect="equal")
+    figure, axes = figure_axes(3.7, 3.95, (0.0, 0.0, 1.0, 3.7 / 3.95))
     axes.set_axis_off()
-    axes.set_xlim(-1.17, 1.17)
-    axes.set_ylim(-1.17, 1.17)
+    axes.set_xlim(-1.13, 1.13)
+    axes.set_ylim(-1.13, 1.13)
     for number, sector in SECTORS.items():
         _draw_segment(axes, number, sector, float(values.get(number, np.nan)), scale, low, decimals)
     for words, x, y in _WALLS:
         turn = {-1.06: 90, 1.06: -90}.get(x, 0)
         axes.text(x, y, words, ha="center", va="center", rotation=turn, fontsize=9, color=INK)
-    axes.set_title(title, fontsize=11, color=INK, pad=4)
+    axes.set_title(title, fontsize=11, color=INK, pad=2)
     return encode_figure(figure, _in_words(values, title, low, decimals))
 
 
@@ -66,14 +65,18 @@ def _draw_segment(
 
     inner, outer, start, end = sector
     colour = scale.paint(np.array(value)) / 255
-    axes.add_patch(Wedge((0, 0), outer, start, end, width=outer - inner, facecolor=colour, edgecolor="white", lw=1.6))
+    patch = Wedge((0, 0), outer, start, end, width=outer - inner, facecolor=colour, edgecolor="white", lw=1.6)
+    if not np.isfinite(value):
+        # Not by colour alone: a segment without an estimate is hatched.
+        patch.set(hatch="////", hatchcolor="white")
+    axes.add_patch(patch)
     radius, angle = ((inner + outer) / 2 if inner else 0.0), np.radians((start + end) / 2)
     x, y = radius * np.cos(angle), radius * np.sin(angle)
     # Black on light, white on dark, by relative luminance.
     ink = "white" if colour @ (0.2126, 0.7152, 0.0722) < 0.42 else "black"
     if np.isfinite(value):
         mark = "\u25be" if low is not None and value < low else ""
-        axes.text(x, y - 0.025, f"{value:.{decimals}f}{mark}", ha="center", va="center", fontsize=10.5, color=ink)
+        axes.text(x, y - 0.025, f"{value:.{decimals}f}{mark}", ha="center", va="center", fontsize=9.5, color=ink)
         axes.text(x, y + 0.075, str(number), ha="center", va="center", fontsize=6.5, color=ink, alpha=0.85)
     else:
         axes.text(x, y, str(number), ha="center", va="center", fontsize=6.5, color="#4b5560")

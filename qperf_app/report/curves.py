@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins.records import RELATIVE_UNITS, InputFunction, Series
 from qperf_app.plugins.results import Picture, Table
-from qperf_app.report.pictures import BLUE, INK, MUTED, ORANGE, SKY, VERMILION, encode_figure, figure_canvas
+from qperf_app.report.pictures import BLUE, INK, MUTED, ORANGE, SKY, VERMILION, encode_figure, figure_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ FEATURES = {
     "peak_value": ("Height of the peak", "{units}"),
     "valley": ("Valley (end of the first pass)", "s"),
     "first_pass_duration": ("Duration of the first pass", "s"),
+    "duration": ("Duration of the first pass", "s"),
     "area": ("Area under the first pass", "{units} × s"),
     "baseline": ("Level before the bolus", "{units}"),
     "noise": ("Noise (standard deviation)", "{units}"),
@@ -35,8 +36,7 @@ _CURVES = {
 
 def input_function_picture(aif: InputFunction, features: Mapping[str, float]) -> Picture:
     """Draw the input function with foot, peak, valley, duration and area of its first pass."""
-    figure = figure_canvas(5.4, 3.3)
-    axes = figure.add_subplot()
+    figure, axes = figure_axes(5.4, 3.3, (0.1, 0.15, 0.985, 0.98))
     times, values = np.asarray(aif.times, float), np.asarray(aif.concentration, float)
     axes.plot(times, values, color=VERMILION, lw=1.6, marker="o", ms=2.6, zorder=3)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
@@ -58,12 +58,11 @@ def _has(features: Mapping[str, float], name: str) -> bool:
 def _mark_features(axes: Axes, times: NDArray, values: NDArray, features: Mapping[str, float]) -> None:
     """Mark what is known of the first pass; the area reaches from foot to valley."""
     top = axes.get_ylim()[1]
-    for name, side in (("foot", "right"), ("peak", "left"), ("valley", "left")):
+    for name, side, shift in (("foot", "right", (-6, 6)), ("peak", "left", (6, 6)), ("valley", "right", (-7, -11))):
         if not _has(features, name):
             continue
         at, height = float(features[name]), float(np.interp(features[name], times, values))
         axes.plot([at], [height], marker="D", ms=5.5, mfc="white", mec=INK, mew=1.3, zorder=4)
-        shift = (-6 if side == "right" else 6, 7)
         axes.annotate(name, (at, height), shift, textcoords="offset points", ha=side, fontsize=9, color=INK)
     if _has(features, "foot") and _has(features, "valley"):
         foot, valley = float(features["foot"]), float(features["valley"])
@@ -86,16 +85,23 @@ def features_table(features: Mapping[str, float], units: str) -> Table:
     return Table(("Feature", "Value"), tuple(rows), "The first pass of the input function")
 
 
+def mean_curve(values: NDArray) -> NDArray[np.float64]:
+    """Mean over voxels (n, t) at every time, of those that are finite; NaN where none is."""
+    finite = np.isfinite(values)
+    total, count = np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64), finite.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[str]) -> tuple[Picture, ...]:
     """Draw mean signal over time of blood and myocardium, one picture for each slice, all with the same axis.
 
     ``masks`` holds (x, y, z) bool arrays named ``rv``, ``lv``, ``myocardium`` on the grid of the series. A slice with
     none of them is left out.
     """
-    curves = [
-        {name: series.data[:, :, z][mask[:, :, z]].mean(axis=0) for name, mask in masks.items() if mask[:, :, z].any()}
-        for z in range(len(slices))
-    ]
+    curves = []
+    for z in range(len(slices)):
+        means = {name: mean_curve(series.data[mask[:, :, z], z]) for name, mask in masks.items() if mask[:, :, z].any()}
+        curves.append({name: mean for name, mean in means.items() if np.isfinite(mean).any()})
     everything = [value for of_slice in curves for value in of_slice.values()]
     if not everything:
         return ()
@@ -109,8 +115,7 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[
 
 
 def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]) -> Picture:
-    figure = figure_canvas(4.2, 2.8)
-    axes = figure.add_subplot()
+    figure, axes = figure_axes(4.2, 2.8, (0.135, 0.165, 0.985, 0.915))
     for key, (colour, style, words) in _CURVES.items():
         if key in curves:
             axes.plot(series.times, curves[key], style, color=colour, lw=1.6, label=words)

@@ -14,13 +14,20 @@ LineStyle = Literal["solid", "dashed", "dotted", "cross", "plus", "fill"]
 class Movie:
     """A moving picture with a still that stands in for it where movement is unwelcome.
 
-    ``times`` are the s of its frames, for the label beside the slider; ``columns`` head its panels from left to right.
+    ``times`` are the s of its frames, for the label beside the slider; ``still_at`` is the frame that the still shows;
+    ``columns`` head its panels from left to right.
     """
 
     moving: Picture
     still: Picture
     times: tuple[float, ...]
+    still_at: int
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TextTable(Table):
+    """A table of words: on a narrow page each row becomes a block."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray]]) -> Table:
         for quality, region in labelled.values():
             inside = quality.data[region]
             n = int((inside == code).sum())
-            counts.append(f"{n} ({100 * n / max(1, inside.size):.0f} %)")
+            counts.append(f"{n} ({100 * n / max(1, inside.size):.0f}\u00a0%)".replace(" ", "\u00a0"))
         rows.append((str(code), legend.get(code, "a code without a meaning in the legend"), *counts))
     return Table(("Code", "Meaning", *labelled), tuple(rows), "Voxels by quality code")
 

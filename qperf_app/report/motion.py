@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
+from qperf_app.report.curves import mean_curve
 from qperf_app.report.display import View
 from qperf_app.report.elements import Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import encode, encode_animation, grey, rgb, window, write
 
+#: The myocardium is brightest within this time from the peak of the left ventricle's blood, s.
+FIRST_PASS_SECONDS = 12.0
 #: ms between the frames of a moving picture.
 FRAME_MILLISECONDS = 130
 #: Most frames of a moving picture, and most pixels of one frame; more than that is thinned out or shown smaller.
-MOST_FRAMES, MOST_PIXELS = 120, 420_000
+MOST_FRAMES, MOST_PIXELS = 120, 340_000
 
 
 def moving_picture(
@@ -42,8 +45,13 @@ def moving_picture(
     what = f"{' and '.join(headings)}, {len(slices)} slice{'s' if len(slices) > 1 else ''}, {len(frames)} volumes"
     return Movie(
         encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
-        encode(_frame(versions, view, slices, levels, still_at), f"One volume of the first pass: {what}.", quality=75),
+        encode(
+            _frame(versions, view, slices, levels, shown[still_at // every]),
+            f"One volume of the first pass: {what}.",
+            quality=75,
+        ),
         tuple(float(versions[0].times[t]) for t in shown),
+        still_at // every,
         tuple(headings),
     )
 
@@ -114,15 +122,15 @@ def _stretch(line: NDArray) -> NDArray:
 
 
 def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
-    """Say how far the heart was moved: the median and the largest shift over slices and volumes."""
+    """Say how far the heart was from its median position over slices and volumes."""
     if motion is None:
-        return "No motion correction was made."
+        return "How far the heart moved is not known: there is no displacement."
     if not np.any(motion.displacement):
         return "The displacement of every volume is zero: the series is as it was acquired."
     shifts = _shifts(motion, region)
     left = int((~np.asarray(motion.corrected)).sum())
     words = (
-        f"Shift of the heart from volume to volume: median {np.median(shifts):.1f} mm, "
+        f"Distance of the heart from its middle position: median {np.median(shifts):.1f} mm, "
         f"95th percentile {np.percentile(shifts, 95):.1f} mm, largest {shifts.max():.1f} mm."
     )
     if left:
@@ -141,8 +149,14 @@ def _shifts(motion: Motion, region: NDArray | None) -> NDArray[np.float64]:
     return np.concatenate(shifts)
 
 
-def still_volume(series: Series, region: NDArray | None) -> int:
-    """Volume at which the region (or, without one, the whole image) is brightest."""
+def brightest_volume(series: Series, region: NDArray | None, since: float | None = None) -> int:
+    """Volume at which the region (or, without one, the whole image) is brightest.
+
+    With ``since`` (s), only what follows within the first pass counts: later volumes may be as bright again.
+    """
     inside = series.data[region] if region is not None and region.any() else series.data.reshape(-1, len(series.times))
-    curve = np.nan_to_num(np.nanmean(inside, axis=0)) if np.isfinite(inside).any() else np.zeros(len(series.times))
+    curve = np.nan_to_num(mean_curve(inside))
+    if since is not None:
+        near = (series.times >= since) & (series.times <= since + FIRST_PASS_SECONDS)
+        curve = np.where(near, curve, -np.inf) if near.any() else curve
     return int(np.argmax(curve))

@@ -12,7 +12,20 @@ from qperf_app.plugins.records import Landmark
 from qperf_app.plugins.results import Picture
 from qperf_app.report.display import View
 from qperf_app.report.elements import Key, LineStyle, PictureGrid, PictureRow
-from qperf_app.report.pictures import GREEN, ORANGE, PURPLE, SKY, YELLOW, draw_line, encode, grey, rgb, window, write
+from qperf_app.report.pictures import (
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    YELLOW,
+    draw_dots,
+    draw_line,
+    encode,
+    grey,
+    rgb,
+    window,
+    write,
+)
 
 #: Name of a mask: colour and line style of its contour, and words for the legend.
 STYLES: dict[str, tuple[str, LineStyle, str]] = {
@@ -81,8 +94,12 @@ def _with_contours(
     picture = Image.fromarray(backdrop)
     width = max(2.0, view.size[1] / 170)
     for key, mask in masks.items():
+        colour, style, _ = STYLES[key]
+        if style == "dotted":
+            draw_dots(picture, view.points(np.argwhere(mask)), colour, width)
+            continue
         for line in mask_outlines(mask, view):
-            draw_line(picture, line, STYLES[key][0], width, STYLES[key][1])
+            draw_line(picture, line, colour, width, style)
     for mark, voxel in marks:
         _draw_mark(picture, view.points(voxel[None])[0], LANDMARK_NAMES[mark][0], width)
     add_length_bar(picture, view)

@@ -11,9 +11,9 @@ from qperf_app.report.bullseye import bullseye
 from qperf_app.report.display import heart_extent, view_of
 from qperf_app.report.elements import Details, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.maps import Backdrop, map_grid, quality_counts, quality_grid, quality_key, region_of
-from qperf_app.report.motion import still_volume
+from qperf_app.report.motion import brightest_volume
 from qperf_app.report.scales import NAMES, STATISTICS, scale_for, unit_suffix
-from qperf_app.report.scans import anatomy_of, scan_title
+from qperf_app.report.scans import anatomy_of, blood_peak, scan_title
 from qperf_app.report.studies import (
     LOW_RESERVE,
     LOW_STRESS_MBF,
@@ -107,7 +107,8 @@ def _backdrop(scan: ScanResult, voxel_map: VoxelMap, side: float, edge: int) -> 
     shown = tuple(z for z in range(shape[2]) if region[:, :, z].any()) or tuple(range(shape[2]))
     if anatomy is None or anatomy.after.data.shape[:3] != shape:
         return Backdrop(np.zeros(shape), view, tuple(f"Slice {z + 1}" for z in range(shape[2])), shown)
-    image = anatomy.after.data[..., still_volume(anatomy.after, region)]
+    since = blood_peak(anatomy.after, anatomy.masks.get("lv"))
+    image = anatomy.after.data[..., brightest_volume(anatomy.after, region, since)]
     return Backdrop(image, view, anatomy.slices, shown)
 
 

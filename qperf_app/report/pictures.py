@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qperf_app.plugins.results import Picture
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -22,7 +23,7 @@ BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 INK, MUTED, MISSING = "#1d2733", "#5b6875", "#c9ced4"
 
 
-def window(values: NDArray, low: float = 1.0, high: float = 99.7) -> tuple[float, float]:
+def window(values: NDArray, low: float = 1.0, high: float = 99.5) -> tuple[float, float]:
     """Grey levels of black and white: percentiles of the finite values, never equal."""
     finite = np.asarray(values)[np.isfinite(values)]
     if not finite.size:
@@ -66,7 +67,7 @@ def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt
         duration=milliseconds,
         loop=0,
         quality=quality,
-        method=2,
+        method=0,
     )
     return Picture(buffer.getvalue(), "image/webp", alt)
 
@@ -76,10 +77,19 @@ def draw_line(image: Image, points: NDArray, colour: str, width: float, style: s
     from PIL import ImageDraw
 
     pen = ImageDraw.Draw(image)
-    pieces = [points] if style == "solid" else _dashes(points, 5.0 * width if style == "dashed" else 1.6 * width)
+    pieces = [points] if style == "solid" else _dashes(points, 5.0 * width)
     for ink, extra in (("#000000", 1.6), (colour, 0.0)):
         for piece in pieces:
             pen.line([tuple(p) for p in piece], fill=ink, width=round(width + extra), joint="curve")
+
+
+def draw_dots(image: Image, points: NDArray, colour: str, radius: float) -> None:
+    """Draw a dot with a dark rim at every point (n, 2)."""
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(image)
+    for x, y in points:
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="#000")
 
 
 def _dashes(points: NDArray, length: float) -> list[NDArray]:
@@ -102,14 +112,18 @@ def write(image: Image, at: tuple[float, float], text: str, size: float, anchor:
     )
 
 
-def figure_canvas(width: float, height: float) -> Figure:
-    """Return an empty figure, inches, that no global state knows of."""
+def figure_axes(width: float, height: float, inside: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """Return a figure, inches, that no global state knows of, and its axes: left, bottom, right, top as fractions.
+
+    Fixed places, because finding them by the size of the text takes longer than drawing.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=200)
     FigureCanvasAgg(figure)
-    return figure
+    left, bottom, right, top = inside
+    return figure, figure.add_axes((left, bottom, right - left, top - bottom))
 
 
 def encode_figure(figure: Figure, alt: str, caption: str = "") -> Picture:
@@ -119,7 +133,7 @@ def encode_figure(figure: Figure, alt: str, caption: str = "") -> Picture:
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
     buffer = io.BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=40, method=2)
+    PillowImage.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=20, method=1)
     return Picture(buffer.getvalue(), "image/webp", alt, caption)
 
 

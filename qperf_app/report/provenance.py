@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import Paragraph, ParticipantResult, Picture, ScanResult, Table
-from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, Verbatim
+from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, TextTable, Verbatim
 from qperf_app.report.pictures import picture_size
 from qperf_app.report.scans import scan_title
 from qperf_app.report.summary import options_in_words
@@ -22,8 +22,11 @@ _STATES = {
 
 def steps_section(scans: Sequence[ScanResult]) -> Section:
     """Say for every scan what each step was and how it ended."""
-    tables = tuple(_steps_table(scan) for scan in scans if scan.steps)
-    return Section("What was done", "steps", tables or (Paragraph("No step was recorded."),))
+    elements: list[HostElement] = []
+    for scan in scans:
+        if scan.steps:
+            elements += [Subheading(scan_title(scan)), _steps_table(scan)]
+    return Section("What was done", "steps", tuple(elements) or (Paragraph("No step was recorded."),))
 
 
 def _steps_table(scan: ScanResult) -> Table:
@@ -33,7 +36,7 @@ def _steps_table(scan: ScanResult) -> Table:
         plugin = f"{step.plugin} {step.version}".strip()
         seconds = f"{step.seconds:.1f}" if step.seconds else "–"
         rows.append((step.step, plugin, _STATES[step.state], options_in_words(step.options), seconds, remarks or "–"))
-    return Table(("Step", "Plugin", "How", "Options", "Seconds", "Remarks"), tuple(rows), scan_title(scan))
+    return TextTable(("Step", "Plugin", "How", "Options", "Seconds", "Remarks"), tuple(rows))
 
 
 def methods_section(result: ParticipantResult) -> Section:
@@ -43,9 +46,9 @@ def methods_section(result: ParticipantResult) -> Section:
     ]
     if result.citations:
         elements += [Subheading("Citations"), Listing(result.citations)]
-    elements.append(Subheading("Software"))
+    elements.append(Subheading("Software and seed"))
     versions = tuple((name, version) for name, version in result.versions.items())
-    elements.append(Table(("Software", "Version"), (*versions, ("Random seed", str(result.seed)))))
+    elements.append(Table(("Name", "Version or value"), (*versions, ("Random seed", str(result.seed)))))
     if result.configuration.strip():
         elements.append(
             Details("Configuration: running with it again gives the same result", (Verbatim(result.configuration),))

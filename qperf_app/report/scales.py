@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.results import Picture
-from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_canvas
+from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_axes
 
 #: Units of an absolute myocardial blood flow.
 ABSOLUTE_FLOW = "mL/min/g"
 #: Colour maps of even lightness steps, readable in print and by colour-blind readers (matplotlib's own).
-VALUE_MAP, SPREAD_MAP, RATIO_MAP = "viridis", "magma", "cividis"
+VALUE_MAP, SPREAD_MAP, RATIO_MAP = "viridis", "magma", "plasma"
 
 #: Quantity (OSIPI CAPLEX) and units: range of its colour scale, and what it is called in prose.
 RANGES: dict[tuple[str, str], tuple[float, float]] = {
@@ -73,8 +73,7 @@ class ColourScale:
 
     def bar(self) -> Picture:
         """Draw the scale as a horizontal bar with ticks and units."""
-        figure = figure_canvas(3.4, 0.62)
-        axes = figure.add_subplot()
+        figure, axes = figure_axes(3.6, 0.62, (0.04, 0.62, 0.96, 0.96))
         ramp = np.linspace(self.low, self.high, 256)
         axes.imshow(self.paint(ramp)[None], aspect="auto", extent=(self.low, self.high, 0, 1))
         axes.set_yticks([])

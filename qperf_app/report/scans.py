@@ -13,7 +13,7 @@ from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.report.curves import features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Gallery, HostElement, Section, Subheading
-from qperf_app.report.motion import motion_in_words, movie_edge, moving_picture, profiles_over_time, still_volume
+from qperf_app.report.motion import brightest_volume, motion_in_words, movie_edge, moving_picture, profiles_over_time
 from qperf_app.report.outlines import contour_grid, orientation_in_words
 
 _LEVELS = ((range(1, 7), "basal"), (range(7, 13), "mid"), (range(13, 17), "apical"), (range(17, 18), "apex"))
@@ -45,8 +45,10 @@ def anatomy_of(scan: ScanResult) -> Anatomy | None:
     if series is None or not series.data.size:
         return None
     after = series.dynamic()
-    moved = scan.motion is not None and bool(np.any(scan.motion.displacement))
+    moved = scan.motion is None or bool(np.any(scan.motion.displacement))
     before = scan.series.dynamic() if scan.corrected is not None and scan.series is not None and moved else None
+    if before is not None and before.data.shape != after.data.shape:
+        before = None
     return Anatomy(before, after, _masks(scan, after), _slice_names(scan, after.data.shape[2]))
 
 
@@ -83,9 +85,9 @@ def scan_section(scan: ScanResult, number: int) -> Section:
     """Build the section of a scan; what is missing is said, not left out in silence."""
     elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}")]
     anatomy = anatomy_of(scan)
-    if scan.pools is not None and not scan.pools.found:
-        reason = f": {scan.pools.reason}" if scan.pools.reason else ""
-        elements.append(Paragraph(f"The left ventricle was not found{reason}. No input function, no flow.", "warning"))
+    lost = lost_ventricle(scan)
+    if lost:
+        elements.append(Paragraph(f"{lost[:1].upper()}{lost[1:]}", "warning"))
     if anatomy is None:
         elements.append(Paragraph("No image series of this scan is at hand.", "warning"))
     else:
@@ -93,6 +95,17 @@ def scan_section(scan: ScanResult, number: int) -> Section:
         elements += _contour_elements(scan, anatomy)
     elements += _curve_elements(scan, anatomy)
     return Section(scan_title(scan), f"scan-{number}", tuple(elements))
+
+
+def lost_ventricle(scan: ScanResult) -> str:
+    """Say that the left ventricle was not found, and why; empty where it was."""
+    reasons = [step.reason for step in scan.steps if step.step == "blood-pool" and step.state == "not-found"]
+    if scan.pools is not None and not scan.pools.found:
+        reasons.insert(0, scan.pools.reason)
+    if not reasons:
+        return ""
+    reason = next((reason for reason in reasons if reason), "")
+    return f"the left ventricle was not found{': ' if reason else ''}{reason.rstrip('.')}."
 
 
 def acquisition_in_words(scan: ScanResult) -> str:
@@ -115,15 +128,20 @@ def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     heart, after = anatomy.heart, anatomy.after
     corrected = anatomy.before is not None
     versions = [anatomy.before, after] if anatomy.before is not None else [after]
-    headings = ["Before correction", "After correction"] if corrected else ["Not motion corrected"]
+    headings = ["Before correction", "After correction"] if corrected else ["Series"]
     edge = movie_edge(len(anatomy.slices), len(versions))
     view = view_of(after.affine, after.data.shape, heart, 30.0, edge)
-    still_at = still_volume(after, anatomy.masks.get("lv"))
+    still_at = brightest_volume(after, anatomy.masks.get("lv"))
     movie = moving_picture(versions, headings, view, anatomy.slices, still_at)
     profiles = profiles_over_time(versions, headings, view, anatomy.slices, _centres(anatomy))
     words = f"{motion_in_words(scan.motion, heart)} {orientation_in_words(view)} Grey levels are fixed over time."
     title = "Series before and after motion correction" if corrected else "Series"
     return [Subheading(title), Paragraph(words), Columns((movie,), (profiles,))]
+
+
+def blood_peak(series: Series, blood: NDArray | None) -> float | None:
+    """Time, s, at which the left ventricle's blood is brightest; None where it is not known."""
+    return None if blood is None else float(series.times[brightest_volume(series, blood)])
 
 
 def _centres(anatomy: Anatomy) -> NDArray[np.float64]:
@@ -148,7 +166,7 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
         if "myocardium" in anatomy.masks and not landmarks:
             elements.append(Paragraph("No RV insertion points: no segments and no bull's-eye.", "warning"))
     own_series = scan.aif_corrected
-    if own_series is not None and scan.series is not None and scan.pools is not None and scan.pools.found:
+    if own_series is not None and scan.pools is not None and scan.pools.found and not _same_grid(own_series, anatomy):
         series = own_series.dynamic()
         pools = {name: getattr(scan.pools, name).astype(bool) for name in ("lv", "rv", "aif")}
         if pools["lv"].shape == series.data.shape[:3]:
@@ -157,8 +175,14 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     return elements
 
 
+def _same_grid(series: Series, anatomy: Anatomy) -> bool:
+    after = anatomy.after
+    return series.data.shape[:3] == after.data.shape[:3] and np.allclose(series.affine, after.affine, atol=1e-3)
+
+
 def _contours_on(series: Series, masks, landmarks, slices, region, title: str) -> list[HostElement]:
-    at = still_volume(series, region)
+    since = None if region is masks.get("lv") else blood_peak(series, masks.get("lv"))
+    at = brightest_volume(series, region, since)
     heart = np.any([mask for name, mask in masks.items() if name != "aif"], axis=0)
     view = view_of(series.affine, series.data.shape, heart, 22.0, 420)
     what = "myocardium" if region is masks.get("myocardium") else "LV blood"

@@ -8,9 +8,9 @@ import numpy as np
 
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
-from qperf_app.report.elements import Figure, Headline, HostElement
+from qperf_app.report.elements import Figure, Headline, HostElement, TextTable
 from qperf_app.report.scales import unit_suffix
-from qperf_app.report.scans import acquisition_in_words, scan_title
+from qperf_app.report.scans import acquisition_in_words, lost_ventricle, scan_title
 from qperf_app.report.studies import (
     LOW_RESERVE,
     LOW_STRESS_MBF,
@@ -125,7 +125,7 @@ def _scans_table(scans: Sequence[ScanResult]) -> Table:
         rows.append(
             (scan_title(scan), acquisition_in_words(scan), "; ".join([outcome, *failed]), ", ".join(given) or "nothing")
         )
-    return Table(("Scan", "Acquisition", "Outcome", "Handed in"), tuple(rows), "Scans")
+    return TextTable(("Scan", "Acquisition", "Outcome", "Handed in"), tuple(rows), "Scans")
 
 
 _BAD = ("failed", "not-found")
@@ -150,12 +150,11 @@ def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[st
 
 
 def _failures(scan: ScanResult) -> Iterator[str]:
-    lost_ventricle = scan.pools is not None and not scan.pools.found
-    if lost_ventricle and scan.pools is not None:
-        reason = f": {scan.pools.reason}" if scan.pools.reason else ""
-        yield f"the left ventricle was not found{reason}."
+    lost = lost_ventricle(scan)
+    if lost:
+        yield lost
     for step in scan.steps:
-        if step.state == "failed" or (step.state == "not-found" and not (lost_ventricle and step.step == "blood-pool")):
+        if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == "blood-pool")):
             what = "failed" if step.state == "failed" else "did not find what it looks for"
             yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
 

@@ -5,6 +5,7 @@ Every function here takes a task, the outcomes of the nodes it reads from and a 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,8 +62,8 @@ def _missing(task: Task, upstream: Upstream) -> str:
     for name, outcome in upstream.items():
         if outcome.usable or name in _OPTIONAL.get(task.step, ()):
             continue
-        # A step that is handed in needs nothing.
-        if task.handed_in and task.step != "myocardium":
+        # A step that is handed in needs nothing, but for the series that voxels are chosen from.
+        if task.handed_in and task.step not in ("myocardium", "blood-pool"):
             continue
         why = outcome.step.reason or outcome.step.state
         return why if outcome.step.state == "skipped" else f"{outcome.step.step}: {why}"
@@ -110,6 +111,11 @@ def find_blood_pools(task: Task, upstream: Upstream, out: Path) -> Result:
     """Find the ventricles' blood, or take the masks handed in."""
     if "lv" in task.handed_in:
         pools = records.read_pools(task.handed_in)
+        if "aif-voxels" not in task.handed_in:
+            from qperf_app.physics.blood import brightest_voxels
+
+            data = _corrected(upstream).dynamic().data
+            pools = dataclasses.replace(pools, aif=brightest_voxels(data, pools.lv))
         return "handed-in", records.write_pools(out, task.prefix, pools, _sources(task, upstream)), {}
     series = _corrected(upstream)
     pools = check_pools(_plugin(task).find(series, _context(task)), series)
