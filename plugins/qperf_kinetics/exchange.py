@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,48 +9,54 @@ from qperf_app.physics.backend import NumpyOps
 from qperf_app.physics.conversion import per_second
 from qperf_app.physics.convolution import convolution_and_input
 from qperf_app.physics.models import exchange_response
+from qperf_kinetics.least_squares import Model
 
 Array = NDArray[np.float64]
-NAMES = ("Fp", "PS", "vp", "ve", "Ta")
 _STEP = 1e-6
 
 
-def exchange_model(times: Array, input_times: Array, cp: Array) -> Callable[[Array], tuple[Array, Array]]:
+def exchange_model(times: Array, input_times: Array, cp: Array) -> Model:
     """Return the function that maps coordinates (m, 5) to curves (m, t) at ``times`` and their Jacobian (m, 5, t).
 
     The derivatives with respect to rates are forward differences of the exact convolution, those of the rates with
     respect to the parameters central ones; that to Ta is exact. Relative errors are near 1e-6.
     """
 
-    def evaluate(x: Array) -> tuple[Array, Array]:
-        (fast, slow, weight), chain = _rates_and_chain(x[:, :4])
-        step_fast, step_slow = _STEP * (fast + 1e-3), _STEP * (slow + 1e-3)
-        rates = np.stack([fast, slow, fast + step_fast, slow + step_slow])
+    def evaluate(x: Array, derivatives: bool = True) -> tuple[Array, Array | None]:
+        flow = per_second(np.exp(x[:, :1]))
+        if not derivatives:
+            fast, slow, weight = exchange_response(NumpyOps, *_physical(x))
+            convolved, _ = convolution_and_input(np.stack([fast, slow]), input_times, cp, times - x[:, 4:])
+            return flow * _mix(weight[:, None], convolved), None
+        (fast, slow, weight), chain = _rates_and_chain(x)
+        steps = _STEP * (np.stack([fast, slow]) + 1e-3)
+        rates = np.concatenate([[fast, slow], np.stack([fast, slow]) + steps])
         convolved, c = convolution_and_input(rates, input_times, cp, times - x[:, 4:])
-        flow, weight = per_second(np.exp(x[:, :1])), weight[:, None]
-        by_rate = np.stack(
-            [
-                (1.0 - weight) * (convolved[2] - convolved[0]) / step_fast[:, None],
-                weight * (convolved[3] - convolved[1]) / step_slow[:, None],
-                convolved[1] - convolved[0],
-            ],
-            axis=1,
-        )
-        shape = (1.0 - weight) * convolved[0] + weight * convolved[1]
+        weight, (by_fast, by_slow) = weight[:, None], (convolved[2:] - convolved[:2]) / steps[:, :, None]
+        by_rates = np.stack([(1.0 - weight) * by_fast, weight * by_slow, convolved[1] - convolved[0]], axis=1)
+        shape = _mix(weight, convolved)
         jacobian = np.empty((len(x), 5, len(times)))
-        jacobian[:, :4] = chain @ by_rate
+        jacobian[:, :4] = chain @ by_rates
         jacobian[:, 0] += shape
-        jacobian[:, 4] = (1.0 - weight) * fast[:, None] * convolved[0] + weight * slow[:, None] * convolved[1] - c
+        jacobian[:, 4] = _mix(weight, (fast[:, None] * convolved[0], slow[:, None] * convolved[1])) - c
         return flow * shape, flow[:, :, None] * jacobian
 
     return evaluate
 
 
-def _rates_and_chain(x: Array) -> tuple[tuple[Array, Array, Array], Array]:
-    """K+, K- and E (m,) and their derivatives (m, 4, 3) with respect to the four log parameters."""
+def _mix(weight: Array, pair: tuple[Array, Array] | Array) -> Array:
+    return (1.0 - weight) * pair[0] + weight * pair[1]
+
+
+def _physical(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Fp and PS per second, vp and ve."""
+    Fp, PS, vp, ve = np.moveaxis(np.exp(x[..., :4]), -1, 0)
+    return per_second(Fp), per_second(PS), vp, ve
+
+
+def _rates_and_chain(x: Array) -> tuple[Array, Array]:
+    """K+, K- and E, (3, m), and their derivatives (m, 4, 3) with respect to the four log parameters."""
     shift = _STEP * np.concatenate([np.zeros((1, 4)), np.eye(4), -np.eye(4)])
-    Fp, PS, vp, ve = np.moveaxis(np.exp(x[None] + shift[:, None, :]), -1, 0)
-    rates = exchange_response(NumpyOps, per_second(Fp), per_second(PS), vp, ve)
-    stacked = np.stack(rates, axis=-1)
-    chain = (stacked[1:5] - stacked[5:]) / (2.0 * _STEP)
-    return (rates[0][0], rates[1][0], rates[2][0]), np.moveaxis(chain, 0, 1)
+    rates = np.stack(exchange_response(NumpyOps, *_physical(x[None, :, :4] + shift[:, None, :])))
+    chain = (rates[:, 1:5] - rates[:, 5:]) / (2.0 * _STEP)
+    return rates[:, 0], chain.transpose(2, 1, 0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_kinetics.least_squares import Fit, Prior, minimise
+from qperf_kinetics.least_squares import Fit, Model, Prior, minimise
 
 Array = NDArray[np.float64]
 
@@ -26,8 +25,8 @@ class Problem:
 
     Parameters
     ----------
-    evaluate : callable
-        Coordinates (m, p) to curves (m, t) and Jacobian (m, p, t).
+    evaluate : Model
+        Coordinates (m, p) to curves (m, t) and their Jacobian (m, p, t).
     lower, upper : (p,) arrays
         Bounds of the coordinates.
     prior : Prior
@@ -39,7 +38,7 @@ class Problem:
         1 for the coordinates to which the logarithm of the scale is added, 0 elsewhere.
     """
 
-    evaluate: Callable[[Array], tuple[Array, Array]]
+    evaluate: Model
     lower: Array
     upper: Array
     prior: Prior
@@ -66,7 +65,7 @@ class Estimates:
 
 def estimate(problem: Problem, data: Array, max_iterations: int) -> Estimates:
     """Fit every curve (n, t) on its own; the estimates don't depend on what else is in the batch."""
-    shapes = np.concatenate([problem.evaluate(part)[0] for part in _chunks(problem.shapes, 256)])
+    shapes = np.concatenate([problem.evaluate(part, derivatives=False)[0] for part in _chunks(problem.shapes, 256)])
     parts = [_estimate_chunk(problem, shapes, part, max_iterations) for part in _chunks(data, _CHUNK)]
     return Estimates(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
@@ -114,7 +113,7 @@ def laplace_sd(jacobian: Array, rss: Array, prior: Prior, floor: Array) -> tuple
     _, p, t = jacobian.shape
     variance = rss / max(t - p, 1) + floor**2
     information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
-    return _marginal_sd(information + np.diag(prior.sd**-2.0)), _marginal_sd(information)
+    return _marginal_sd(information + prior.precision()), _marginal_sd(information)
 
 
 def _marginal_sd(information: Array) -> Array:

@@ -4,24 +4,34 @@ Each problem minimises
 
     n / 2 log(RSS(x) / n + floor^2) + 1 / 2 sum(((x - mean) / sd)^2)
 
-inside a box: the least-squares fit with the noise's standard deviation integrated out (up to a constant), plus an
-optional Gaussian prior. Without a prior this is ordinary least squares. Problems are independent of one another, so the
-result does not depend on which ones share a batch, and those that have converged drop out of the work.
+inside a box: the least-squares fit with the noise's standard deviation profiled out, plus an optional Gaussian prior.
+Without a prior this is ordinary least squares. Problems are independent of one another, so the result does not depend
+on which ones share a batch, and those that have converged drop out of the work.
+
+Tracer-kinetic parameters trade against each other along narrow curved valleys, where plain Levenberg-Marquardt crawls;
+geodesic acceleration (Transtrum and Sethna 2012, arXiv:1201.5885) bends each step along the valley.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-#: Model values (m, t) and their Jacobian (m, p, t) for parameters (m, p).
-Model = Callable[[Array], tuple[Array, Array]]
+Bools = NDArray[np.bool_]
 
 _DAMPING_START, _DAMPING_MIN, _DAMPING_MAX = 1e-3, 1e-9, 1e8
+# The second derivative along a step is taken over this fraction of it; the bend it gives is trusted up to this size.
+_PROBE, _MAX_BEND = 0.1, 0.75
+
+
+class Model(Protocol):
+    """Values (m, t) for parameters (m, p), and their Jacobian (m, p, t) where it is asked for."""
+
+    def __call__(self, x: Array, derivatives: bool = True) -> tuple[Array, Array | None]: ...
 
 
 @dataclass(frozen=True)
@@ -31,10 +41,17 @@ class Prior:
     mean: Array
     sd: Array
 
-    def terms(self, x: Array) -> tuple[Array, Array]:
-        """Value (m,) of the penalty and its gradient (m, p)."""
-        deviation = (x - self.mean) / self.sd
-        return 0.5 * (deviation**2).sum(axis=-1), deviation / self.sd
+    def penalty(self, x: Array) -> Array:
+        """Negative log density (m,), up to a constant."""
+        return 0.5 * (((x - self.mean) / self.sd) ** 2).sum(axis=-1)
+
+    def gradient(self, x: Array) -> Array:
+        """Gradient (m, p) of the penalty."""
+        return (x - self.mean) / self.sd**2
+
+    def precision(self) -> Array:
+        """Hessian (p, p) of the penalty."""
+        return np.diag(self.sd**-2.0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Fit:
     x: Array
     objective: Array
     rss: Array
-    converged: NDArray[np.bool_]
+    converged: Bools
 
 
 def minimise(
@@ -61,8 +78,7 @@ def minimise(
 
     Parameters
     ----------
-    model : callable
-        Values and Jacobian for parameters (m, p).
+    model : Model
     data : (m, t) array
     start : (m, p) array
     bounds : two (p,) arrays
@@ -80,112 +96,115 @@ def minimise(
     Fit
     """
     lower, upper = bounds
-    n = data.shape[1]
-    state = _State.begin(model, data, np.clip(start, lower, upper), prior, floor)
+    here = _Point.at(model, data, np.clip(start, lower, upper), prior, floor)
     damping = np.full(len(data), _DAMPING_START)
     converged = np.zeros(len(data), dtype=bool)
     active = np.arange(len(data))
     for _ in range(max_iterations):
+        local = _Quadratic.at(here.subset(active), prior, lower, upper)
+        done = local.newton_decrement() < tolerance
+        converged[active[done]] = True
+        active, local = active[~done], local.subset(~done)
         if not len(active):
             break
-        gradient, hessian = state.derivatives(active, prior, n)
-        here = state.x[active]
-        held = ((here <= lower) & (gradient > 0.0)) | ((here >= upper) & (gradient < 0.0))
-        done = _newton_decrement(hessian, gradient, ~held) < tolerance
-        converged[active[done]] = True
-        active, gradient, hessian, held = active[~done], gradient[~done], hessian[~done], held[~done]
-        step, predicted = _damped_step(state.x[active], gradient, hessian, damping[active], held, bounds)
-        if GEO:
-            x0=state.x[active]; h=.1
-            J=state.jacobian[active]
-            fv=(model(x0+h*step)[0]-state.residual[active]-data[active])/h-np.einsum('mpt,mp->mt',J,step)
-            fvv=2/h*fv
-            gg=np.einsum('mpt,mt->mp',J,fvv)/state.scale[active][:,None]
-            acc=_solve(hessian,gg,damping[active],~held)
-            sc=np.sqrt(np.einsum('mii->mi',hessian))
-            ok=2*np.linalg.norm(acc*sc,axis=1)<.75*np.linalg.norm(step*sc,axis=1)*2
-            step=np.where(ok[:,None],np.clip(x0+step+.5*acc,lower,upper)-x0,step)
-        COUNT[0]+=len(active)
-        new = _State.begin(model, data[active], state.x[active] + step, prior, floor[active])
-        gain = (state.objective[active] - new.objective) / np.maximum(predicted, 1e-300)
+        step, predicted = local.step(model, damping[active], lower, upper)
+        there = _Point.at(model, data[active], local.point.x + step, prior, floor[active])
+        gain = (local.point.objective - there.objective) / np.maximum(predicted, 1e-300)
         better = gain > 1e-4
-        state.update(active[better], new, better)
+        here.replace(active[better], there.subset(better))
         # Trust the quadratic model more where it foretold the fall well, less where it did not.
         factor = np.select([gain > 0.75, gain > 0.25, better], [0.1, 0.5, 2.0], 8.0)
         damping[active] = np.maximum(damping[active] * factor, _DAMPING_MIN)
         active = active[damping[active] < _DAMPING_MAX]
-    return Fit(state.x, state.objective, state.rss, converged)
+    return Fit(here.x, here.objective, here.rss, converged)
 
 
-@dataclass
-class _State:
-    """Residuals, Jacobian and objective where each problem stands."""
+@dataclass(frozen=True)
+class _Point:
+    """Where each problem stands: parameters, model, residuals and objective."""
 
     x: Array
+    values: Array
     residual: Array
     jacobian: Array
     rss: Array
-    scale: Array
+    variance: Array
     objective: Array
 
     @classmethod
-    def begin(cls, model: Model, data: Array, x: Array, prior: Prior, floor: Array) -> _State:
+    def at(cls, model: Model, data: Array, x: Array, prior: Prior, floor: Array) -> _Point:
         values, jacobian = model(x)
+        assert jacobian is not None
         residual = values - data
         rss = np.einsum("mt,mt->m", residual, residual)
-        n = data.shape[1]
-        variance = rss / n + floor**2
-        objective = 0.5 * n * np.log(variance) + prior.terms(x)[0]
-        return cls(x.copy(), residual, jacobian, rss, variance, objective)
+        variance = rss / data.shape[1] + floor**2
+        objective = 0.5 * data.shape[1] * np.log(variance) + prior.penalty(x)
+        return cls(x.copy(), values, residual, jacobian, rss, variance, objective)
 
-    def derivatives(self, index: NDArray[np.intp], prior: Prior, n: int) -> tuple[Array, Array]:
-        """Gradient (m, p) and Gauss-Newton Hessian (m, p, p) of the objective."""
-        jacobian, weight = self.jacobian[index], 1.0 / self.scale[index]
-        gradient = weight[:, None] * np.einsum("mpt,mt->mp", jacobian, self.residual[index])
-        hessian = weight[:, None, None] * (jacobian @ jacobian.transpose(0, 2, 1))
-        gradient += prior.terms(self.x[index])[1]
-        hessian += np.diag(prior.sd**-2.0)
-        return gradient, hessian
+    def subset(self, chosen: NDArray) -> _Point:
+        return _Point(*(field[chosen] for field in self.__dict__.values()))
 
-    def update(self, index: NDArray[np.intp], new: _State, chosen: NDArray[np.bool_]) -> None:
-        for name in ("x", "residual", "jacobian", "rss", "scale", "objective"):
-            getattr(self, name)[index] = getattr(new, name)[chosen]
+    def replace(self, index: NDArray[np.intp], other: _Point) -> None:
+        for name, field in self.__dict__.items():
+            field[index] = getattr(other, name)
 
 
-def _damped_step(
-    x: Array,
-    gradient: Array,
-    hessian: Array,
-    damping: Array,
-    held: NDArray[np.bool_],
-    bounds: tuple[Array, Array],
-) -> tuple[Array, Array]:
-    """Projected step (m, p) and the fall of the objective that the quadratic model promises (m,)."""
-    lower, upper = bounds
-    step = _solve(hessian, gradient, damping, ~held)
-    # Parameters that the step takes out of the box go to their bounds, and the others are solved for again.
-    leaves = ~held & ((x + step < lower) | (x + step > upper))
-    if leaves.any():
-        to_bound = np.where(leaves, np.clip(x + step, lower, upper) - x, 0.0)
-        gradient_there = gradient + np.einsum("mij,mj->mi", hessian, to_bound)
-        step = to_bound + _solve(hessian, gradient_there, damping, ~held & ~leaves)
-        step = np.clip(x + step, lower, upper) - x
-    predicted = -np.einsum("mi,mi->m", gradient, step) - 0.5 * np.einsum("mi,mij,mj->m", step, hessian, step)
-    return step, predicted
+@dataclass(frozen=True)
+class _Quadratic:
+    """Gauss-Newton model of the objective around a point. ``free`` (m, p) marks what its bound does not hold."""
 
+    point: _Point
+    gradient: Array
+    hessian: Array
+    free: Bools
 
-def _newton_decrement(hessian: Array, gradient: Array, free: NDArray[np.bool_]) -> Array:
-    """Half the gradient times the undamped step (m,): what is left to gain, however ill-conditioned the problem."""
-    step = _solve(hessian, gradient, np.full(len(gradient), 1e-10), free)
-    return -0.5 * np.einsum("mi,mi->m", gradient * free, step)
+    @classmethod
+    def at(cls, point: _Point, prior: Prior, lower: Array, upper: Array) -> _Quadratic:
+        weight = 1.0 / point.variance
+        gradient = weight[:, None] * np.einsum("mpt,mt->mp", point.jacobian, point.residual) + prior.gradient(point.x)
+        hessian = weight[:, None, None] * (point.jacobian @ point.jacobian.transpose(0, 2, 1)) + prior.precision()
+        held = ((point.x <= lower) & (gradient > 0.0)) | ((point.x >= upper) & (gradient < 0.0))
+        return cls(point, gradient, hessian, ~held)
 
+    def subset(self, chosen: Bools) -> _Quadratic:
+        return _Quadratic(self.point.subset(chosen), self.gradient[chosen], self.hessian[chosen], self.free[chosen])
 
-def _solve(hessian: Array, gradient: Array, damping: Array, free: NDArray[np.bool_]) -> Array:
-    """Damped Newton step (m, p) in the free parameters, 0 in the others."""
-    matrix = hessian * (free[:, :, None] & free[:, None, :])
-    diagonal = damping[:, None] * np.einsum("mii->mi", matrix) + ~free + 1e-12
-    matrix[:, np.arange(free.shape[1]), np.arange(free.shape[1])] += diagonal
-    return -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
+    def newton_decrement(self) -> Array:
+        """What the undamped step promises (m,): all that is left to gain, however ill-conditioned the problem."""
+        step = self._solve(self.gradient, np.full(len(self.gradient), 1e-10), self.free)
+        return -0.5 * np.einsum("mi,mi->m", self.gradient * self.free, step)
 
-GEO=True
-COUNT=[0]
+    def step(self, model: Model, damping: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Accelerated step (m, p) inside the box, and the fall (m,) that the quadratic model promises without bend."""
+        x, free = self.point.x, self.free
+        step = self._solve(self.gradient, damping, free)
+        # Parameters that the step takes out of the box go to their bounds, and the others are solved for again.
+        leaves = free & ((x + step < lower) | (x + step > upper))
+        if leaves.any():
+            to_bound = np.where(leaves, np.clip(x + step, lower, upper) - x, 0.0)
+            gradient_there = self.gradient + np.einsum("mij,mj->mi", self.hessian, to_bound)
+            free = free & ~leaves
+            step = np.clip(x + to_bound + self._solve(gradient_there, damping, free), lower, upper) - x
+        predicted = -np.einsum("mi,mi->m", self.gradient, step)
+        predicted -= 0.5 * np.einsum("mi,mij,mj->m", step, self.hessian, step)
+        bend = self._bend(model, step, damping, free)
+        return np.clip(x + step + 0.5 * bend, lower, upper) - x, predicted
+
+    def _bend(self, model: Model, step: Array, damping: Array, free: Bools) -> Array:
+        """Second-order correction (m, p) of the step, 0 where it is too large to trust."""
+        point = self.point
+        slope = (model(point.x + _PROBE * step, derivatives=False)[0] - point.values) / _PROBE
+        curvature = 2.0 / _PROBE * (slope - np.einsum("mpt,mp->mt", point.jacobian, step))
+        pull = np.einsum("mpt,mt->mp", point.jacobian, curvature) / point.variance[:, None]
+        bend = self._solve(pull, damping, free)
+        scale = np.sqrt(np.einsum("mii->mi", self.hessian))
+        size, length = np.linalg.norm(bend * scale, axis=1), np.linalg.norm(step * scale, axis=1)
+        return np.where((size < _MAX_BEND * length)[:, None], bend, 0.0)
+
+    def _solve(self, gradient: Array, damping: Array, free: Bools) -> Array:
+        """Damped Newton step (m, p) in the free parameters, 0 in the others."""
+        matrix = self.hessian * (free[:, :, None] & free[:, None, :])
+        diagonal = damping[:, None] * np.einsum("mii->mi", matrix) + ~free + 1e-12
+        index = np.arange(free.shape[1])
+        matrix[:, index, index] += diagonal
+        return -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]

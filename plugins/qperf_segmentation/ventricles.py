@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ LEVELS = (0.2, 0.35, 0.5)
 PASSAGES = (8.0, 15.0)
 #: Time from the right to the left ventricle, s, where the right one is not seen.
 USUAL_DELAY = 5.0
+#: Distance between the centres of the ventricles, mm, that is seldom exceeded.
+USUAL_DISTANCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -266,11 +268,13 @@ def _judge_alone(part: _Slice, lv: Mask, rules: VentricleRules) -> VentriclePair
     arrival = float(np.median(part.arrival[lv]))
     wall = _surrounded(part, lv, arrival)
     steep = part.enhancing & (part.upslope > 0.5 * np.median(part.upslope[lv]))
-    near = _distance_from(lv, part) < rules.max_distance
+    near = _distance_from(lv, part) < USUAL_DISTANCE
     follows = steep & near & ~lv & (part.arrival > arrival + rules.min_delay)
     follows &= part.arrival < arrival + rules.max_delay
     ends_early = part.times[-1] < arrival + rules.max_delay
-    if wall < rules.min_wall or ends_early or _regions(follows, part.voxel, rules):
+    loose = replace(rules, min_washout=0.0)
+    another = any(_passes_like_blood(part, region, loose) for region in _regions(follows, part.voxel, rules))
+    if wall < rules.min_wall or ends_early or another:
         return None
     strength = float(part.bolus[lv].sum() * part.voxel[0] * part.voxel[1])
     score = rules.alone_weight * strength * compactness(lv, part.voxel) * wall

@@ -14,7 +14,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 
 #: Version of BIDS that the names and metadata follow.
-BIDS_VERSION = "1.10.0"
+BIDS_VERSION = "1.11.2"
 
 
 def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:

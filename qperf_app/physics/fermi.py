@@ -43,6 +43,15 @@ def tail_integrals(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     return fermi, first, second
 
 
+def response_integrals(xp: Any, t: Any, width: Any, rate: Any) -> tuple[Any, Any, Any]:
+    """Return R(t) / Fb for t >= 0, its integral from 0 to t (s), and that one's integral from 0 to t (s^2)."""
+    k = xp.maximum(rate, _LOWEST_RATE)
+    start = -k * width
+    f0, first0, second0 = tail_integrals(xp, start)
+    f, first, second = tail_integrals(xp, start + k * t)
+    return f / f0, (first0 - first) / (k * f0), (t * first0 - (second0 - second) / k) / (k * f0)
+
+
 def fermi(
     times: ArrayLike, cb: ArrayLike, Fb: ArrayLike, width: ArrayLike, rate: ArrayLike, Ta: ArrayLike = 0.0
 ) -> Any:
@@ -72,13 +81,8 @@ def fermi(
         mmol/L.
     """
     xp, t, c, F, w, k, Ta = common_arrays(times, cb, Fb, width, rate, Ta)
-    k = xp.maximum(k, _LOWEST_RATE)[..., None, None]
-    start = -k * w[..., None, None]
     lag = xp.maximum(t[:, None] - Ta[..., None, None] - t, 0.0)
-    f0, first0, second0 = tail_integrals(xp, start)
-    _, first, second = tail_integrals(xp, start + k * lag)
-    integral = (first0 - first) / (k * f0)
-    double_integral = (lag * first0 - (second0 - second) / k) / (k * f0)
+    _, integral, double_integral = response_integrals(xp, lag, w[..., None, None], k[..., None, None])
     slope = (c[..., 1:] - c[..., :-1]) / (t[1:] - t[:-1])
     # The last value is held, so the slope ends at zero there as it begins at zero before the first sample.
     slope_change = xp.append_zero(slope) - xp.prepend_zero(slope)

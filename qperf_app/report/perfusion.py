@@ -13,7 +13,7 @@ from qperf_app.report.elements import Details, Gallery, HostElement, PictureGrid
 from qperf_app.report.maps import Backdrop, map_grid, quality_counts, quality_grid, quality_key, region_of
 from qperf_app.report.motion import brightest_volume
 from qperf_app.report.scales import NAMES, STATISTICS, scale_for, unit_suffix
-from qperf_app.report.scans import anatomy_of, blood_peak, scan_title
+from qperf_app.report.scans import anatomy_of, blood_peak
 from qperf_app.report.studies import (
     LOW_RESERVE,
     LOW_STRESS_MBF,
@@ -23,6 +23,7 @@ from qperf_app.report.studies import (
     methods_of,
     primary_quantity,
     reserve_of,
+    scan_title,
     segments_of,
     values_of,
 )

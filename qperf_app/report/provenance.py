@@ -8,7 +8,7 @@ from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import Paragraph, ParticipantResult, Picture, ScanResult, Table
 from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, TextTable, Verbatim
 from qperf_app.report.pictures import picture_size
-from qperf_app.report.scans import scan_title
+from qperf_app.report.studies import scan_title
 from qperf_app.report.summary import options_in_words
 
 _STATES = {

@@ -15,9 +15,9 @@ from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Gallery, HostElement, Section, Subheading
 from qperf_app.report.motion import brightest_volume, motion_in_words, movie_edge, moving_picture, profiles_over_time
 from qperf_app.report.outlines import contour_grid, orientation_in_words
+from qperf_app.report.studies import scan_title
 
 _LEVELS = ((range(1, 7), "basal"), (range(7, 13), "mid"), (range(13, 17), "apical"), (range(17, 18), "apex"))
-_ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,6 @@ def _slice_names(scan: ScanResult, n: int) -> tuple[str, ...]:
         level = next((words for numbers, words in _LEVELS if found & set(numbers)), "")
         names.append(f"Slice {z + 1}{', ' if level else ''}{level}")
     return tuple(names)
-
-
-def scan_title(scan: ScanResult) -> str:
-    """Title such as ``Stress, session A, run 1``."""
-    task = scan.entities.get("task", "")
-    others = [f"{words} {scan.entities[key]}" for key, words in _ENTITY_WORDS.items() if scan.entities.get(key)]
-    return ", ".join([task.capitalize() or "Scan", *others])
 
 
 def scan_section(scan: ScanResult, number: int) -> Section:

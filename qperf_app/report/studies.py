@@ -24,6 +24,7 @@ TERRITORIES = {
 }
 #: Quantities that may head the report, the first that there is.
 PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
+_ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,13 @@ def studies_of(scans: Sequence[ScanResult]) -> tuple[Study, ...]:
         pairs, alone = _pair(scans_of_group)
         for rest, stress in pairs:
             same = rest.entities.get("run") == stress.entities.get("run")
-            note = "" if same else f"{rest.label} was compared with {stress.label}: their runs differ."
-            studies.append(Study(_common_label(rest, stress, same), (rest, stress), rest, stress, note))
+            note = "" if same else f"{scan_title(rest)} was compared with {scan_title(stress)}: their runs differ."
+            keys = tuple(_ENTITY_WORDS) if same else ("ses", "acq", "ce")
+            studies.append(Study(", ".join(_in_words(rest, keys)), (rest, stress), rest, stress, note))
         for scan in alone:
             task = scan.entities.get("task")
             studies.append(
-                Study(scan.label, (scan,), scan if task == "rest" else None, scan if task == "stress" else None)
+                Study(scan_title(scan), (scan,), scan if task == "rest" else None, scan if task == "stress" else None)
             )
     return tuple(studies)
 
@@ -78,9 +80,18 @@ def _pair(scans: Sequence[ScanResult]) -> tuple[list[tuple[ScanResult, ScanResul
     return pairs, [scan for scan in scans if id(scan) not in paired]
 
 
-def _common_label(rest: ScanResult, stress: ScanResult, same_run: bool) -> str:
-    keys = ("ses", "acq", "ce", "run") if same_run else ("ses", "acq", "ce")
-    return " ".join(f"{key}-{rest.entities[key]}" for key in keys if rest.entities.get(key))
+def scan_title(scan: ScanResult) -> str:
+    """Title of a scan, such as ``Stress, session A, run 1``."""
+    task = scan.entities.get("task", "").capitalize() or "Scan"
+    if scan.entities.get("acq") == "aif":
+        task += " (input function only)"
+    return ", ".join([task, *_in_words(scan, tuple(_ENTITY_WORDS))])
+
+
+def _in_words(scan: ScanResult, keys: Sequence[str]) -> list[str]:
+    """Entities of a scan in words; that a series is one of the input function is said elsewhere."""
+    found = {key: scan.entities[key] for key in keys if scan.entities.get(key)}
+    return [f"{_ENTITY_WORDS[key]} {label}" for key, label in found.items() if (key, label) != ("acq", "aif")]
 
 
 def methods_of(study: Study) -> tuple[tuple[str, str], ...]:

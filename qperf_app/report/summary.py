@@ -10,7 +10,7 @@ from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.report.elements import Figure, Headline, HostElement, TextTable
 from qperf_app.report.scales import unit_suffix
-from qperf_app.report.scans import acquisition_in_words, lost_ventricle, scan_title
+from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
     LOW_STRESS_MBF,
@@ -21,6 +21,7 @@ from qperf_app.report.studies import (
     primary_quantity,
     reserve_of,
     rows_by_segment,
+    scan_title,
     segments_of,
     values_of,
 )

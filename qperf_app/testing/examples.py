@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,7 @@ from qperf_app.plugins import (
 )
 
 #: Sequence values of the example series; its signal is made with them, up to noise.
-METADATA = {
+METADATA: dict[str, Any] = {
     "RepetitionTimeExcitation": 0.0022,
     "EchoTime": 0.0011,
     "SaturationDelayTime": 0.09,
@@ -35,7 +37,7 @@ _CENTRE = (17, 16)
 
 def example_aif(n: int = 40, delay: float = 10.0) -> InputFunction:
     """Whole-blood input function: a first pass of 4 mmol/L with recirculation, one sample a beat (0.85 s)."""
-    times = np.arange(n) * 0.85
+    times = np.arange(n, dtype=np.float64) * 0.85
     since = np.clip(times - delay, 0.0, None)
     first = (since / 4.0) ** 2 * np.exp(2.0 - 2.0 * since / 4.0)
     return InputFunction(times, 4.0 * first + 0.6 * (1.0 - np.exp(-since / 8.0)))

@@ -26,9 +26,10 @@ def divide(task: Task, upstream: Upstream, out: Path) -> Result:
     """Label the myocardium's voxels with their AHA segments."""
     from qperf_app.geometry.segments import SEGMENT_NAMES, label_segments
 
+    warnings: tuple[str, ...] = ()
     if "dseg" in task.handed_in:
         labels, affine = read_image(Path(task.handed_in["dseg"]), np.uint8)
-        state, warnings, sources = "handed-in", (), task.sources
+        state, sources = "handed-in", task.sources
     else:
         files = upstream["myocardium"].files
         mask, (_, affine) = records.read_mask(files["myocardium"]), read_image(files["myocardium"])

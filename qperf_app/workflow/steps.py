@@ -127,9 +127,9 @@ def find_blood_pools(task: Task, upstream: Upstream, out: Path) -> Result:
 
 def make_input_function(task: Task, upstream: Upstream, out: Path) -> Result:
     """Average the blood signal, convert it to concentration, find its features; or take the curve handed in."""
+    warnings: tuple[str, ...] = ()
     if "aif" in task.handed_in:
-        aif, warnings = records.read_aif(Path(task.handed_in["aif"])), ()
-        state = "handed-in"
+        aif, state = records.read_aif(Path(task.handed_in["aif"])), "handed-in"
     else:
         series = _corrected(upstream)
         pools = records.read_pools(upstream["pools"].files)
@@ -178,7 +178,8 @@ def convert_to_concentration(task: Task, upstream: Upstream, out: Path) -> Resul
 def outline_myocardium(task: Task, upstream: Upstream, out: Path) -> Result:
     """Outline the myocardium. A mask handed in replaces the plugin's; the plugin still gives missing landmarks."""
     handed_mask, handed_points = task.handed_in.get("myocardium"), task.handed_in.get("landmarks")
-    series, warnings = _corrected(upstream), ()
+    series = _corrected(upstream)
+    warnings: tuple[str, ...] = ()
     found: Myocardium | None = None
     if not (handed_mask and handed_points):
         try:
