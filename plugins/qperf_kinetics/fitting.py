@@ -12,9 +12,9 @@ from qperf_kinetics.least_squares import Fit, Model, Prior, minimise
 Array = NDArray[np.float64]
 
 # Problems refined together: their intermediate arrays then stay in the processor's cache.
-_CHUNK = 64
+_CHUNK = 128
 # Iterations that every start gets before only the best one of each curve goes on.
-_RACE = 6
+_RACE = 4
 # A residual below this fraction of a curve's largest value is taken for rounding, not noise.
 _FLOOR = 1e-4
 
@@ -64,7 +64,7 @@ class Estimates:
 
 
 def estimate(problem: Problem, data: Array, max_iterations: int) -> Estimates:
-    """Fit every curve (n, t) on its own; the estimates don't depend on what else is in the batch."""
+    """Fit every curve (n, t), NaN where a frame is missing. What else is in the batch makes no difference to it."""
     shapes = np.concatenate([problem.evaluate(part, derivatives=False)[0] for part in _chunks(problem.shapes, 256)])
     parts = [_estimate_chunk(problem, shapes, part, max_iterations) for part in _chunks(data, _CHUNK)]
     return Estimates(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
@@ -81,12 +81,15 @@ def _estimate_chunk(problem: Problem, shapes: Array, data: Array, max_iterations
     best = np.arange(n) * k + np.argmin(race.objective.reshape(n, k), axis=1)
     fit = _refine(problem, data, race.x[best], max_iterations)
     fitted, jacobian = problem.evaluate(fit.x)
-    sd, sd_data = laplace_sd(jacobian, fit.rss, problem.prior, _floor(data))
+    assert jacobian is not None
+    present = np.isfinite(data)
+    variance = fit.rss / np.maximum(present.sum(axis=1) - p, 1) + _floor(data) ** 2
+    sd, sd_data = laplace_sd(jacobian * present[:, None, :], variance, problem)
     return fit.x, fitted, fit.rss, sd, sd_data, fit.converged
 
 
 def _floor(data: Array) -> Array:
-    return np.maximum(_FLOOR * np.abs(data).max(axis=1), 1e-300)
+    return np.maximum(_FLOOR * np.nanmax(np.abs(data), axis=1, initial=0.0), 1e-300)
 
 
 def _refine(problem: Problem, data: Array, start: Array, max_iterations: int) -> Fit:
@@ -96,24 +99,37 @@ def _refine(problem: Problem, data: Array, start: Array, max_iterations: int) ->
 
 def pick_starts(problem: Problem, shapes: Array, data: Array) -> Array:
     """Return for each curve (n, t) the best scaled shape of each group, (n, groups, p)."""
-    norms = np.sqrt(np.einsum("st,st->s", shapes, shapes)) + 1e-300
-    similarity = data @ (shapes / norms[:, None]).T
+    present = np.isfinite(data)
+    similarity = np.where(present, data, 0.0) @ shapes.T
+    energy = (shapes**2).sum(axis=1) if present.all() else present @ (shapes**2).T
+    similarity /= np.sqrt(energy) + 1e-300
+    energy = np.broadcast_to(energy, similarity.shape)
     starts = []
     for group in np.unique(problem.groups):
         members = np.flatnonzero(problem.groups == group)
         chosen = members[np.argmax(similarity[:, members], axis=1)]
-        scale = similarity[np.arange(len(data)), chosen] / norms[chosen]
+        rows = np.arange(len(data))
+        scale = similarity[rows, chosen] / (np.sqrt(energy[rows, chosen]) + 1e-300)
         log_scale = np.log(np.maximum(scale, 1e-6))
         starts.append(problem.shapes[chosen] + log_scale[:, None] * problem.amplitude)
     return np.stack(starts, axis=1)
 
 
-def laplace_sd(jacobian: Array, rss: Array, prior: Prior, floor: Array) -> tuple[Array, Array]:
-    """Standard deviations (m, p) from the curvature at the solution: with the prior, and from the data alone."""
-    _, p, t = jacobian.shape
-    variance = rss / max(t - p, 1) + floor**2
+def sobol(count: int, dimensions: int) -> Array:
+    """Evenly spread points (count, dimensions) in the unit cube (Sobol's sequence, unscrambled: always the same)."""
+    from scipy.stats import qmc
+
+    return qmc.Sobol(dimensions, scramble=False).random(count)
+
+
+def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> tuple[Array, Array]:
+    """Standard deviations (m, p) from the curvature at the solution: with the prior, and from the data alone.
+
+    A parameter that the problem fixes has none and takes none from the others.
+    """
     information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
-    return _marginal_sd(information + prior.precision()), _marginal_sd(information)
+    information = information + np.diag(np.where(problem.lower < problem.upper, 0.0, 1e12))
+    return _marginal_sd(information + problem.prior.precision()), _marginal_sd(information)
 
 
 def _marginal_sd(information: Array) -> Array:

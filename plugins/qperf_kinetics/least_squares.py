@@ -80,6 +80,7 @@ def minimise(
     ----------
     model : Model
     data : (m, t) array
+        NaN where a sample is missing.
     start : (m, p) array
     bounds : two (p,) arrays
     prior : Prior
@@ -136,9 +137,14 @@ class _Point:
         values, jacobian = model(x)
         assert jacobian is not None
         residual = values - data
+        missing = np.isnan(data)
+        if missing.any():
+            residual = np.where(missing, 0.0, residual)
+            jacobian = np.where(missing[:, None, :], 0.0, jacobian)
+        n = data.shape[1] - missing.sum(axis=1)
         rss = np.einsum("mt,mt->m", residual, residual)
-        variance = rss / data.shape[1] + floor**2
-        objective = 0.5 * data.shape[1] * np.log(variance) + prior.penalty(x)
+        variance = rss / n + floor**2
+        objective = 0.5 * n * np.log(variance) + prior.penalty(x)
         return cls(x.copy(), values, residual, jacobian, rss, variance, objective)
 
     def subset(self, chosen: NDArray) -> _Point:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins import BloodPoolPlugin, BloodPools, RunContext, Series
+from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, find_in_slice, find_pair
 
@@ -43,6 +44,10 @@ class KMeansBloodPool(BloodPoolPlugin):
         "doi:10.1002/mrm.28291",
     )
     Options = KMeansOptions
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """Memory for a dozen copies of the series in double precision."""
+        return Resources(memory_gb=0.4 + 12 * 8 * math.prod(shape) / 2**30)
 
     def find(self, series: Series, context: RunContext) -> BloodPools:
         """Find the ventricles' blood in a motion-corrected series, or say that the left one is not there.
@@ -87,7 +92,7 @@ def grow(
     voxel = series.voxel_size
     lv = np.zeros(series.data.shape[:3], dtype=bool)
     rv = np.zeros_like(lv)
-    for k in range(lv.shape[2]):
+    for k in range(series.data.shape[2]):
         cores = (pair.lv, pair.rv) if k == pair.slice else find_in_slice(found, k, pair, voxel, rules)
         if not cores[0].any():
             continue

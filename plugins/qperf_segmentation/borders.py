@@ -36,7 +36,7 @@ def closed_borders(
     Viterbi's algorithm over states (inner, thickness). The rays are gone round three times and the middle turn is
     kept, which closes the borders but for rare ties.
     """
-    n_rays, n_radii = inside.shape
+    n_rays = len(inside)
     reward = _state_rewards(inside, between, thickness_cost, min_thickness)
     score = reward[0]
     moves = list(product((-1, 0, 1), (-1, 0, 1)))

@@ -32,11 +32,11 @@ def find_insertions(ring: Ring, k: int, affine: NDArray[np.float64]) -> tuple[li
 
     Notes
     -----
-    The septum is the arc of the wall with right-ventricular blood next to it, and ``CORNER`` on either side. Which end of it is the anterior one
-    follows from the patient's orientation in the affine: it lies higher (superior, RAS +z), and farther to the front
-    where the slice is level. An affine without orientation, such as the identity, has its slices level: there the
-    anterior end is the one with the greater y, which viewers of NIfTI images show on top. That is the usual
-    short-axis view with the right ventricle at the image's left; a mirrored image gives the same answer.
+    The septum is the arc of the wall with right-ventricular blood next to it, and ``CORNER`` on either side. Which end
+    of it is the anterior one follows from the patient's orientation in the affine: it lies higher (superior, RAS +z),
+    and farther to the front where the slice is level. An affine without orientation, such as the identity, has its
+    slices level: there the anterior end is the one with the greater y, which viewers of NIfTI images show on top. That
+    is the usual short-axis view with the right ventricle at the image's left; a mirrored image gives the same answer.
     """
     arc = septal_arc(septal_rays(ring))
     width = 360.0 * (arc[1] - arc[0]) / ring.grid.n_rays if arc else 0.0

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from qperf_app.plugins import BloodPools, InputFunction, Landmark, Myocardium, MyocardiumPlugin, RunContext, Series
+from qperf_app.plugins import (
+    BloodPools,
+    InputFunction,
+    Landmark,
+    Myocardium,
+    MyocardiumPlugin,
+    Resources,
+    RunContext,
+    Series,
+)
 from qperf_segmentation.blood_pool import KMeansBloodPool
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.insertions import find_insertions
 from qperf_segmentation.prior import bring_to_grid
-from qperf_segmentation.ring import Ring, RingOptions, find_ring
+from qperf_segmentation.ring import RingOptions, find_ring
 
 
 @dataclass(frozen=True)
@@ -19,12 +29,14 @@ class ClassicalOptions:
     """Options of :class:`ClassicalMyocardium`."""
 
     stiffness: float = field(
-        default=0.5, metadata={"help": "cost of a border's step of 1 mm from a ray to the next; higher is smoother"}
+        default=1.0, metadata={"help": "cost of a border's step of 1 mm from a ray to the next; higher is smoother"}
     )
     evenness: float = field(
         default=0.05, metadata={"help": "cost of a wall 1 mm thicker or thinner than usual in its slice, per mm^2"}
     )
-    blood_level: float = field(default=0.5, metadata={"help": "share of left blood from which a place is cavity, 0 to 1"})
+    blood_level: float = field(
+        default=0.5, metadata={"help": "share of left blood from which a place is cavity, 0 to 1"}
+    )
     wall_level: float = field(
         default=0.4, metadata={"help": "likeness to myocardium from which a place is wall, -1 to 1"}
     )
@@ -46,6 +58,10 @@ class ClassicalMyocardium(MyocardiumPlugin):
     summary = "unmixes enhancement curves and finds the ring of myocardium by dynamic programming"
     citations = ()
     Options = ClassicalOptions
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """Memory for a dozen copies of the series in double precision."""
+        return Resources(memory_gb=0.4 + 12 * 8 * math.prod(shape) / 2**30)
 
     def segment(
         self, series: Series, pools: BloodPools | None, aif: InputFunction | None, context: RunContext
@@ -98,7 +114,7 @@ class ClassicalMyocardium(MyocardiumPlugin):
         )
         mask = np.zeros(series.data.shape[:3], dtype=bool)
         landmarks: list[Landmark] = []
-        for k in range(mask.shape[2]):
+        for k in range(series.data.shape[2]):
             if not pools.lv[..., k].any():
                 warnings.append(f"slice {k}: no left-ventricular blood, so no myocardium")
                 continue
@@ -113,6 +129,3 @@ class ClassicalMyocardium(MyocardiumPlugin):
                 landmarks += points
                 warnings += [f"slice {k}: {doubt}"] if doubt else []
         return Myocardium(mask, tuple(landmarks), tuple(warnings))
-
-
-__all__ = ["ClassicalMyocardium", "ClassicalOptions", "Ring"]

@@ -34,12 +34,12 @@ class PolarGrid:
     @property
     def angles(self) -> Array:
         """Direction of each ray, radians from the first image axis to the second."""
-        return np.arange(self.n_rays) * (2 * np.pi / self.n_rays)
+        return np.arange(self.n_rays, dtype=np.float64) * (2 * np.pi / self.n_rays)
 
     @property
     def radii(self) -> Array:
         """Radius of each sample, mm."""
-        return (np.arange(self.n_radii) + 0.5) * self.step
+        return (np.arange(self.n_radii, dtype=np.float64) + 0.5) * self.step
 
     def points(self, radius: Array) -> Array:
         """Positions, voxels (ray, 2), of one radius (mm) on each ray."""

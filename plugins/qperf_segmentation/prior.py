@@ -31,9 +31,7 @@ def bring_to_grid(pools: BloodPools, series: Series, seed: int) -> tuple[BloodPo
     """
     shape: tuple[int, int, int] = tuple(series.data.shape[:3])  # type: ignore[assignment]
     same = pools.lv.shape == shape and np.allclose(pools.affine, series.affine, atol=1e-3)
-    lv, rv = (
-        mask if same else resample(mask, pools.affine, series.affine, shape) for mask in (pools.lv, pools.rv)
-    )
+    lv, rv = (mask if same else resample(mask, pools.affine, series.affine, shape) for mask in (pools.lv, pools.rv))
     if not lv.any():
         return None, ["the blood pools lie outside of the tissue series: no myocardium"]
     if same and lv.any(axis=(0, 1)).all():
@@ -49,7 +47,9 @@ def bring_to_grid(pools: BloodPools, series: Series, seed: int) -> tuple[BloodPo
             final_lv[..., k], final_rv[..., k] = again.lv[..., k], again.rv[..., k]
         elif lv[..., k].any():
             warnings.append(f"slice {k}: the blood pools were not found again; taken over from the other series")
-    return replace(pools, lv=final_lv, rv=final_rv & ~final_lv, aif=np.zeros(shape, bool), affine=series.affine), warnings
+    return replace(
+        pools, lv=final_lv, rv=final_rv & ~final_lv, aif=np.zeros(shape, bool), affine=series.affine
+    ), warnings
 
 
 def _find_again(series: Series, found: Enhancement, lv: Mask, rv: Mask, seed: int) -> BloodPools | None:

@@ -136,8 +136,8 @@ def _borders(
 
     blood = grid.sample(np.clip(fractions.lv, 0.0, 1.0))
     wall = grid.sample(fractions.wall)
-    thickness = np.arange(0.0, options.max_thickness + grid.step, grid.step)
     least = int(np.ceil(max(4.0, voxel[:2].max()) / grid.step))
+    thickness = np.arange(max(least + 1, round(options.max_thickness / grid.step)) + 1, dtype=np.float64) * grid.step
     inner, outer = closed_borders(
         (blood - options.blood_level) * grid.step,
         (wall - options.wall_level) * grid.step,

@@ -20,7 +20,7 @@ REBOUND_FRACTION = 0.05
 DECAYED_FRACTION = 0.5
 #: Without a recirculation peak, the exponential through the decline ends where it falls to this fraction.
 RESIDUAL_FRACTION = 0.05
-_DECLINE_FROM, _DECLINE_TO = 0.8, 0.2
+_DECLINE_FROM, _DECLINE_TO = 0.8, 0.4
 _BASELINE_BELOW = 0.2
 _MAD_TO_SIGMA = 1.4826
 
@@ -71,7 +71,7 @@ def find_features(times: ArrayLike, concentration: ArrayLike) -> InputFeatures:
     The peak is the highest sample, single-sample spikes aside. Walking back from it, the foot is where the curve last
     crosses 10 % of the peak's height (linear between samples). Walking on from it, the valley is the lowest sample
     before the curve rises again by 5 % of the peak's height, or by 4 noise standard deviations where that is more.
-    Where it never rises again, the first pass ends where the exponential through its decline (80 % to 20 % of the
+    Where it never rises again, the first pass ends where the exponential through its decline (80 % to 40 % of the
     peak) has fallen to 5 %, the classical extrapolation of indicator dilution (Hamilton et al. 1932,
     doi:10.1152/ajplegacy.1931.99.3.534).
 
@@ -158,7 +158,7 @@ def _first_pass_end(t: NDArray, c: NDArray, peak: int, baseline: float, threshol
         return float(t[peak + np.argmin(tail[: np.argmax(risen)])])
     if lowest[-1] > DECAYED_FRACTION * height:
         return np.nan
-    # From the last sample above 80 % to the first below 20 %: two samples at least, however steep the decline.
+    # From the last sample above 80 % to the first below 40 %: two samples at least, however steep the decline.
     start = int(np.argmax(lowest < _DECLINE_FROM * height)) - 1
     low = lowest < _DECLINE_TO * height
     decline = slice(start, int(np.argmax(low)) + 1 if low.any() else len(tail))

@@ -12,7 +12,19 @@ from qperf_app.plugins.results import Picture, QualityMap, ScanResult, Table
 from qperf_app.report.display import View
 from qperf_app.report.elements import Key, PictureGrid, PictureRow
 from qperf_app.report.outlines import add_edges, add_length_bar
-from qperf_app.report.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, encode, grey, rgb, window
+from qperf_app.report.pictures import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    encode_exactly,
+    grey,
+    rgb,
+    window,
+)
 from qperf_app.report.scales import ColourScale
 
 #: Colours of the quality codes in order, 0 (a full estimate) first.
@@ -42,7 +54,7 @@ class Backdrop:
         if edges:
             add_edges(picture, self.view)
             add_length_bar(picture, self.view)
-        return encode(picture, alt, quality=90)
+        return encode_exactly(picture, alt)
 
 
 def map_grid(

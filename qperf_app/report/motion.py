@@ -18,7 +18,7 @@ FIRST_PASS_SECONDS = 12.0
 #: ms between the frames of a moving picture.
 FRAME_MILLISECONDS = 130
 #: Most frames of a moving picture, and most pixels of one frame; more than that is thinned out or shown smaller.
-MOST_FRAMES, MOST_PIXELS = 120, 340_000
+MOST_FRAMES, MOST_PIXELS = 120, 300_000
 
 
 def moving_picture(

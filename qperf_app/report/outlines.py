@@ -21,6 +21,7 @@ from qperf_app.report.pictures import (
     draw_dots,
     draw_line,
     encode,
+    encode_exactly,
     grey,
     rgb,
     window,
@@ -105,7 +106,7 @@ def _with_contours(
     add_length_bar(picture, view)
     add_edges(picture, view)
     found = [STYLES[key][2] for key, mask in masks.items() if mask.any()]
-    return encode(picture, f"{name} with contours of {', '.join(found) or 'nothing'}.")
+    return encode_exactly(picture, f"{name} with contours of {', '.join(found) or 'nothing'}.")
 
 
 def mask_outlines(mask: NDArray, view: View) -> list[NDArray[np.float64]]:

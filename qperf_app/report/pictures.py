@@ -43,17 +43,24 @@ def rgb(grey_levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(grey_levels[..., None], 3, axis=-1)
 
 
-def encode(image: NDArray[np.uint8] | Image, alt: str, caption: str = "", quality: int = 88) -> Picture:
-    """Encode one picture as WebP."""
+def encode(image: NDArray[np.uint8] | Image, alt: str, quality: int = 88) -> Picture:
+    """Encode a grey picture as WebP with small losses."""
     from PIL import Image as PillowImage
 
     buffer = io.BytesIO()
     picture = PillowImage.fromarray(image) if isinstance(image, np.ndarray) else image
     picture.save(buffer, "WEBP", quality=quality, method=4)
-    return Picture(buffer.getvalue(), "image/webp", alt, caption)
+    return Picture(buffer.getvalue(), "image/webp", alt)
 
 
-def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt: str, quality: int = 60) -> Picture:
+def encode_exactly(image: Image, alt: str) -> Picture:
+    """Encode a picture as WebP without loss: thin coloured lines and colours that are read off keep their colour."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=20, method=1)
+    return Picture(buffer.getvalue(), "image/webp", alt)
+
+
+def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt: str, quality: int = 50) -> Picture:
     """Encode frames as an endless animated WebP."""
     from PIL import Image as PillowImage
 
@@ -126,15 +133,13 @@ def figure_axes(width: float, height: float, inside: tuple[float, float, float, 
     return figure, figure.add_axes((left, bottom, right - left, top - bottom))
 
 
-def encode_figure(figure: Figure, alt: str, caption: str = "") -> Picture:
-    """Encode a figure; its flat colours take little space without loss."""
+def encode_figure(figure: Figure, alt: str) -> Picture:
+    """Draw a figure and encode it."""
     from PIL import Image as PillowImage
 
     figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
-    buffer = io.BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(pixels)).save(buffer, "WEBP", lossless=True, quality=20, method=1)
-    return Picture(buffer.getvalue(), "image/webp", alt, caption)
+    return encode_exactly(PillowImage.fromarray(np.ascontiguousarray(pixels)), alt)
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:

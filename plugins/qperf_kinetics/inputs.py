@@ -1,0 +1,51 @@
+"""What every fit starts from: checked curves and an input function on an even grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.physics.input_function import InputFeatures, find_features, smooth_input
+from qperf_app.plugins import InputFunction, TissueCurves
+
+Array = NDArray[np.float64]
+
+#: Volumes that a fit needs at least: five parameters and something to judge them by.
+MIN_FRAMES = 8
+#: Largest spacing of the input function's grid, s: its second-order error is then far below that of the noise.
+SPACING = 0.25
+
+
+def check(curves: TissueCurves, aif: InputFunction) -> InputFeatures:
+    """Return the input function's features.
+
+    Raises
+    ------
+    ValueError
+        Where units differ, volumes are too few, the input function is not finite or shows no bolus
+        (:class:`~qperf_app.physics.input_function.NoBolusError`).
+    """
+    if curves.units != aif.units:
+        raise ValueError(
+            f"the tissue curves are in {curves.units!r}, the input function in {aif.units!r}: flow needs both in one unit"
+        )
+    if len(curves.times) < MIN_FRAMES:
+        raise ValueError(f"{len(curves.times)} volumes; a kinetic fit needs at least {MIN_FRAMES}")
+    if not np.isfinite(aif.concentration).all():
+        count = int((~np.isfinite(aif.concentration)).sum())
+        raise ValueError(f"the input function is not finite at {count} of its {len(aif.times)} samples")
+    return find_features(aif.times, aif.concentration)
+
+
+def even_input(times: Array, concentration: Array, until: float) -> tuple[Array, Array]:
+    """Input function on an even grid that reaches ``until`` (s), its last value held past its end."""
+    t, c = np.asarray(times, dtype=float), np.asarray(concentration, dtype=float)
+    if until > t[-1]:
+        t, c = np.append(t, until), np.append(c, c[-1])
+    return smooth_input(t, c, min(SPACING, float(np.median(np.diff(t)))))
+
+
+def usable_curves(concentration: Array) -> NDArray[np.bool_]:
+    """Curves (n, t) with enough finite frames to fit: at least four in five, and as many as a fit needs."""
+    finite = np.isfinite(concentration).sum(axis=1)
+    return finite >= max(MIN_FRAMES, 0.8 * concentration.shape[1])

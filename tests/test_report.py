@@ -1,0 +1,473 @@
+"""The report as its readers meet it: the page of a participant."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qperf_app.plugins import (
+    BloodPools,
+    Myocardium,
+    Paragraph,
+    Picture,
+    QualityMap,
+    ReportSectionPlugin,
+    SegmentTable,
+    StepOutcome,
+    Table,
+    VoxelMap,
+)
+from qperf_app.report import render_report
+from tests.report_examples import AFFINE, LEGEND, SHAPE, participant, regions, scan, segments, world
+
+VIRIDIS_AT_1_0 = (65, 68, 135)  # 1.0 of 5 mL/min/g; from matplotlib's table, entry 51
+
+
+def pictures(page: str, alt: str) -> list[Image.Image]:
+    """Embedded images whose alternative text contains ``alt``, in order."""
+    found = re.findall(r'<img[^>]*src="data:image/\w+;base64,([^"]+)" alt="([^"]*)"', page)
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data, text in found if alt in html.unescape(text)]
+
+
+def text_of(page: str) -> str:
+    """Words of the page, without tags, styles and scripts."""
+    body = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+def table_rows(page: str, first: str) -> list[list[str]]:
+    """Cells of every row that begins with ``first``."""
+    rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.S)
+    cells = [[html.unescape(c) for c in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.S)] for row in rows]
+    return [row for row in cells if row and row[0] == first]
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(participant())
+
+
+def test_sections_come_in_reading_order(page: str) -> None:
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == ["Summary", "Rest", "Stress", "Perfusion", "What was done", "Methods"]
+    assert re.findall(r"<h1>(.*?)</h1>", page) == ["Participant 07"]
+
+
+def test_page_needs_nothing_from_outside(page: str) -> None:
+    assert not re.search(
+        r"(?:https?:)?//\w", re.sub(r"base64,[^\"]+", "", re.sub(r"<script>.*</script>", "", page, flags=re.S))
+    )
+    assert all(source.startswith("data:image/") for source in re.findall(r'(?:src|srcset)="([^"]*)"', page))
+    assert not re.search(r"<link|url\(|@import|<iframe|<script src", page)
+
+
+def test_headline_has_flow_reserve_and_low_segments(page: str) -> None:
+    figures = re.findall(r"<dt>(.*?)</dt>\s*<dd><span class=\"value\">(.*?)</span>", page)
+    assert figures == [
+        ("Rest MBF", "0.80"),
+        ("Stress MBF", "2.60"),
+        ("Perfusion reserve", "3.25"),
+        ("Low segments", "2 of 11"),
+    ]
+    assert "basal inferior, mid inferior; reserve below 2 in 2 of 11" in page
+
+
+def test_reserve_table_divides_stress_by_rest(page: str) -> None:
+    assert table_rows(page, "1 basal anterior")[0] == ["1 basal anterior", "0.80", "2.60", "3.25", "3.40", "3.12"]
+    assert table_rows(page, "4 basal inferior")[0][1:4] == ["0.80", "1.00", "1.25"]
+    assert table_rows(page, "12 mid anterolateral")[0][1:] == ["–"] * 5
+    # Segments 3, 4, 9, 10 with stress flow 2.6, 1.0, 2.6, 1.2 over 0.8 at rest.
+    assert table_rows(page, "RCA territory")[0][1:4] == ["0.80", "1.85", "2.31"]
+
+
+def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None:
+    assert table_rows(page, "1 basal anterior")[3][1:] == ["2.60", "2.55", "2.65", "0.96", "10 of 10"]
+    assert table_rows(page, "12 mid anterolateral")[1][1:] == ["–", "–", "–", "–", "0 of 10"]
+
+
+def test_rest_and_stress_share_one_fixed_colour_scale() -> None:
+    rest, stress = scan("rest"), scan("stress")
+    half = regions()["myocardium"] & (np.arange(SHAPE[2]) == 0)
+    both = [
+        dataclasses.replace(s, maps=(VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", np.where(half, 1.0, s.maps[0].data)),))
+        for s in (rest, stress)
+    ]
+    page = render_report(participant(*both))
+    # The same flow has the same colour in both, whatever else is in the map.
+    for task in ("Rest", "Stress"):
+        tile = np.asarray(pictures(page, f"MBF (mL/min/g), {task}, Slice 1")[0].convert("RGB"), int)
+        middle = tile[tile.shape[0] // 2, :]
+        assert (np.abs(middle - VIRIDIS_AT_1_0).max(axis=1) < 25).sum() > 0.15 * tile.shape[1]
+    assert len(pictures(page, "Colour scale of MBF (mL/min/g) from 0 to 5")) == 1
+
+
+def test_bullseye_has_anterior_on_top_and_septum_to_the_left() -> None:
+    values = {1: 0.5, 2: 1.0, 3: 1.5, 4: 2.0, 5: 2.5, 6: 3.0, 7: 3.5, 13: 4.0, 14: 4.5}
+    table = segments("stress")
+    rows = tuple(
+        dataclasses.replace(table.rows[0], segment=number, values={"MBF": value}) for number, value in values.items()
+    )
+    page = render_report(participant(scan(segments=(SegmentTable("nlls", "2cxm", rows, table.units),))))
+    image = np.asarray(pictures(page, "Bull's-eye, Stress MBF")[0].convert("RGB"), int)
+
+    import matplotlib
+
+    def colour(value: float) -> np.ndarray:
+        return np.array(matplotlib.colormaps["viridis"](value / 5, bytes=True))[:3]
+
+    width = image.shape[1]
+    top, scale = image.shape[0] - width, width / 2.26
+    # Degrees anticlockwise from the lateral wall, off the middle of the sector where the number stands.
+    for segment, radius, angle in (
+        (1, 0.95, 105), (2, 0.95, 165), (3, 0.95, 225), (4, 0.95, 285), (5, 0.95, 345), (6, 0.95, 15),
+        (7, 0.67, 110), (13, 0.43, 120), (14, 0.43, 210),
+    ):  # fmt: skip
+        x = width / 2 + scale * radius * np.cos(np.deg2rad(angle))
+        y = top + width / 2 - scale * radius * np.sin(np.deg2rad(angle))
+        assert np.abs(image[round(y), round(x)] - colour(values[segment])).max() <= 3, segment
+    grey = image[round(top + width / 2 + scale * 0.6), width // 2 + 40]
+    assert np.ptp(grey) < 12, "a segment without a value is grey"
+
+
+def storages() -> list[tuple[np.ndarray, tuple[int, ...]]]:
+    """The eight ways to store the same slices: axes swapped or not, each reversed or not."""
+    found = []
+    for swap in (False, True):
+        for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            affine, shape = AFFINE.copy(), list(SHAPE)
+            for axis, sign in enumerate(signs):
+                if sign < 0:
+                    affine[:3, 3] += affine[:3, axis] * (SHAPE[axis] - 1)
+                    affine[:3, axis] *= -1
+            if swap:
+                affine[:, [0, 1]] = affine[:, [1, 0]]
+                shape[0], shape[1] = shape[1], shape[0]
+            found.append((affine, tuple(shape)))
+    return found
+
+
+def test_storage_order_does_not_change_the_pictures() -> None:
+    seen = []
+    for affine, shape in storages():
+        one = scan(affine=affine, shape=shape, aif=None, aif_features={}, segments=(), qc=())
+        mm = world(affine, shape)
+        flow = np.where(one.myocardium.mask, 2.5 + mm[..., 0] / 12 + mm[..., 1] / 24, np.nan)
+        page = render_report(participant(dataclasses.replace(one, maps=(dataclasses.replace(one.maps[0], data=flow),))))
+        assert "left edge R, right edge L, top A, bottom P" in text_of(page)
+        tiles = pictures(page, "MBF (mL/min/g), Stress, Slice 1")
+        tiles += pictures(page, "Slice 1, basal with contours")
+        seen.append([np.asarray(tile.convert("L"), float) for tile in tiles])
+    for tile, *others in zip(*seen, strict=True):
+        assert max(np.abs(tile - other).mean() for other in others) < 4
+        assert min(np.abs(tile - turned).mean() for turned in (tile[::-1], tile[:, ::-1])) > 6
+
+
+def test_short_axis_is_seen_from_the_apex_with_the_right_ventricle_left() -> None:
+    # Columns: septum to lateral wall, anterior to inferior wall, apex to base, of an ordinary heart.
+    axes = np.array([[-0.67, 0.35, 0.66], [-0.74, -0.35, -0.57], [0.03, -0.87, 0.49]])
+    affine = np.eye(4)
+    affine[:3, :3] = axes * [2.0, 2.0, 8.0]
+    masks = {name: np.roll(mask, (3, -5), axis=(0, 1)) for name, mask in regions().items()}
+    lateral = np.argwhere(masks["lv"]).mean(axis=0)[0]
+    rv = masks["myocardium"] & (np.arange(SHAPE[0])[:, None, None] < lateral - 7)
+    flow = np.where(masks["myocardium"], np.where(rv, 5.0, 0.0), np.nan)
+    one = scan(affine=affine, maps=(VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", flow),), qc=(), segment_labels=None)
+    one = dataclasses.replace(
+        one,
+        series=dataclasses.replace(one.series, affine=affine),
+        corrected=dataclasses.replace(one.corrected, affine=affine),
+        pools=BloodPools(masks["lv"], masks["rv"], masks["lv"], affine),
+        myocardium=Myocardium(masks["myocardium"]),
+    )
+    tile = np.asarray(
+        pictures(render_report(participant(one)), "MBF (mL/min/g), Stress, Slice 1")[0].convert("RGB"), int
+    )
+    yellow = np.argwhere((tile[..., 0] > 200) & (tile[..., 1] > 190) & (tile[..., 2] < 110))
+    purple = np.argwhere((np.abs(tile - (68, 1, 84)).max(axis=-1)) < 30)
+    assert yellow[:, 1].mean() < purple[:, 1].mean() - 50
+    assert abs(yellow[:, 0].mean() - purple[:, 0].mean()) < 15
+
+
+def test_moving_picture_shows_every_dynamic_volume_with_fixed_grey_levels() -> None:
+    moving = scan()
+    with_reference = [
+        dataclasses.replace(series, metadata={**series.metadata, "ProtonDensityVolumeCount": 2})
+        for series in (moving.series, moving.corrected)
+    ]
+    page = render_report(
+        participant(dataclasses.replace(moving, series=with_reference[0], corrected=with_reference[1]))
+    )
+    movie = pictures(page, "Moving picture of the first pass")[0]
+    assert movie.n_frames == len(moving.series.times) - 2
+    frames = []
+    for k in range(movie.n_frames):
+        movie.seek(k)
+        frames.append(np.asarray(movie.convert("L"), float))
+    still = np.std(frames, axis=0)
+    width = frames[0].shape[1]
+    # Far from the heart, where nothing happens, no grey changes although the blood lights up and fades.
+    assert np.median(still) < 2 and still.max() > 40
+    before, after = frames[0][:, : width // 2 - 4], frames[0][:, width // 2 + 4 :]
+    assert np.abs(before[:, : after.shape[1]] - after[:, : before.shape[1]]).mean() > 2
+
+
+def test_contours_lie_where_the_masks_do(page: str) -> None:
+    tile = np.asarray(pictures(page, "Slice 1, basal with contours")[0].convert("RGB"), int)
+    yellow = np.argwhere((tile[..., 0] > 190) & (tile[..., 1] > 170) & (tile[..., 2] < 120))
+    # The wall is a ring of 9 to 17 mm around the centre; the yellow lines are its two borders.
+    bar = np.argwhere((tile[-14:, :] > 235).all(axis=-1))
+    pixels_per_mm = (np.ptp(bar[:, 1]) + 1) / 20
+    centre = (yellow.min(axis=0) + yellow.max(axis=0)) / 2
+    radius = np.linalg.norm(yellow - centre, axis=1) / pixels_per_mm
+    assert np.ptp(yellow, axis=0) / 2 / pixels_per_mm == pytest.approx(17, abs=1.5)
+    assert ((np.abs(radius - 17) < 2) | (np.abs(radius - 9) < 2)).mean() > 0.9
+
+
+def test_features_of_the_input_function(page: str) -> None:
+    assert table_rows(page, "Foot (arrival)")[0][1] == "2.10 s"
+    assert table_rows(page, "Valley (end of the first pass)")[0][1] == "not found"
+    assert table_rows(page, "Duration of the first pass")[0][1] == "6.25 s"
+    assert table_rows(page, "Area under the first pass")[0][1] == "17.50 mmol/L × s"
+
+
+def test_motion_is_put_in_words(page: str) -> None:
+    assert "largest 6.0 mm" in page
+
+
+def test_steps_say_what_ran_and_what_was_handed_in(page: str) -> None:
+    assert table_rows(page, "motion-correction")[0][1:5] == ["chained 1.2", "computed", "radius = 3", "4.2"]
+    assert table_rows(page, "myocardium")[0][2] == "handed in"
+    assert table_rows(page, "Rest")[0][-1] == "myocardium"
+
+
+def test_methods_carry_what_repeats_the_run(page: str) -> None:
+    words = text_of(page)
+    for wanted in ("Cerqueira MD et al.", "Flow was estimated.", "qperf-app 0.1", "Random seed 4711", "- name: nlls"):
+        assert wanted in words
+    assert "<details>" in page and "<details open" not in page
+
+
+def test_quality_codes_are_counted_over_the_myocardium() -> None:
+    wall = regions()["myocardium"]
+    codes = np.zeros(SHAPE, np.uint8)
+    codes[tuple(np.argwhere(wall)[:25].T)] = 1
+    codes[~wall] = 1
+    page = render_report(participant(scan(qc=(QualityMap("nlls", codes, LEGEND),))))
+    row = table_rows(page, "1")[0]
+    assert row[1] == LEGEND[1]
+    assert row[2].replace("\u00a0", " ") == f"25 ({100 * 25 / wall.sum():.0f} %)"
+
+
+def test_posterior_maps_show_their_mean_and_their_spread() -> None:
+    one = scan()
+    flow = one.maps[0].data
+    maps = tuple(
+        VoxelMap("hmc", "2cxm", "MBF", "mL/min/g", flow * factor, statistic)
+        for statistic, factor in (("mean", 1.0), ("std", 0.1), ("q05", 0.8), ("q95", 1.2))
+    )
+    page = render_report(participant(dataclasses.replace(one, maps=maps, qc=(), segments=())))
+    assert ("Stress MBF", "2.60") in re.findall(r"<dt>(.*?)</dt>\s*<dd><span class=\"value\">(.*?)</span>", page)
+    assert pictures(page, "Colour scale of MBF, standard deviation (mL/min/g) from 0 to 1")
+    assert pictures(page, "Map of MBF, 95 % quantile")
+
+
+def test_the_first_of_several_methods_heads_the_page_and_all_are_compared() -> None:
+    scans = [
+        dataclasses.replace(s, maps=(*s.maps, VoxelMap("fermi", "fermi", "MBF", "mL/min/g", s.maps[0].data * factor)))
+        for s, factor in ((scan("rest"), 1.5), (scan("stress"), 1.0))
+    ]
+    page = render_report(participant(*scans))
+    assert table_rows(page, "fermi (fermi)")[0][2:] == ["1.20", "2.60", "2.17"]
+    assert "MBF by nlls (2cxm)" in page
+
+
+def test_left_ventricle_not_found_is_said_first_and_the_series_still_shown() -> None:
+    lost = scan(
+        pools=None, aif=None, aif_features={}, myocardium=None, maps=(), qc=(), segments=(), segment_labels=None,
+        steps=(StepOutcome("blood-pool", "kmeans", "not-found", reason="no bolus"),),
+    )  # fmt: skip
+    page = render_report(participant(lost))
+    words = text_of(page)
+    assert words.index("Stress: the left ventricle was not found: no bolus.") < words.index("Scans")
+    assert words.count("the left ventricle was not found") == 1
+    assert pictures(page, "Moving picture of the first pass")
+    assert "No flow was estimated for any scan." in words
+
+
+def test_empty_pools_with_a_reason_are_a_ventricle_not_found() -> None:
+    nothing = np.zeros(SHAPE, bool)
+    page = render_report(participant(scan(pools=BloodPools(nothing, nothing, nothing, AFFINE, False, "too dark"))))
+    assert "Stress: the left ventricle was not found: too dark." in text_of(page)
+
+
+def test_relative_units_are_no_absolute_flow() -> None:
+    one = scan()
+    relative = dataclasses.replace(one, aif=dataclasses.replace(one.aif, units="1"))
+    words = text_of(render_report(participant(scan("rest"), relative)))
+    assert "Stress: relative units: values of flow are not absolute" in words
+    assert "Relative units: these values are not absolute flow." in words
+    assert "Low segments" not in words and "2.60 relative units" in words
+
+
+def test_no_landmarks_means_no_bullseye() -> None:
+    wall = Myocardium(regions()["myocardium"], (), ("the right ventricle was not seen",))
+    page = render_report(participant(scan(myocardium=wall, segments=(), segment_labels=None)))
+    words = text_of(page)
+    assert "Stress: the right ventricle was not seen" in words
+    assert "there are no RV insertion points, so there is no bull's-eye" in words
+    assert not pictures(page, "Bull's-eye")
+
+
+def test_input_function_alone() -> None:
+    alone = scan(
+        "rest", label="task-rest_acq-aif", entities={"task": "rest", "acq": "aif"}, myocardium=None, maps=(), qc=(),
+        segments=(), segment_labels=None,
+    )  # fmt: skip
+    page = render_report(participant(alone))
+    assert "Rest (input function only)" in text_of(page)
+    assert pictures(page, "Arterial input function")
+    assert pictures(page, "with contours of left-ventricular blood, right-ventricular blood")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"series": None},
+        {"series": None, "corrected": None, "motion": None},
+        {"motion": None},
+        {"corrected": None, "motion": None},
+        {"aif": None, "aif_features": {}},
+        {"aif_features": {}},
+        {"myocardium": None},
+        {"myocardium": Myocardium(np.zeros(SHAPE, bool))},
+        {"segment_labels": None},
+        {"qc": ()},
+        {"steps": ()},
+        {"entities": {}},
+        {"maps": (VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", np.full(SHAPE, np.nan)),)},
+    ],
+    ids=lambda fields: "-".join(fields),
+)
+def test_whatever_is_missing_the_page_stands(fields: dict) -> None:
+    page = render_report(participant(scan(**fields)))
+    assert page.rstrip().endswith("</html>")
+    assert "nan" not in text_of(page)
+
+
+def test_a_participant_without_scans_has_a_page() -> None:
+    page = render_report(participant(scans=()))
+    assert "No flow was estimated for any scan." in page
+
+
+def test_a_scan_without_anything_says_so() -> None:
+    nothing = dataclasses.replace(
+        scan(),
+        **{f.name: () for f in dataclasses.fields(scan()) if f.name in ("maps", "qc", "segments", "steps", "warnings")},
+        **dict.fromkeys(("series", "corrected", "motion", "pools", "aif", "myocardium", "segment_labels")),
+        aif_features={},
+    )
+    words = text_of(render_report(participant(nothing)))
+    assert "No image series of this scan is at hand." in words and "There is no input function." in words
+
+
+def test_failed_steps_are_warnings_and_their_text_is_escaped() -> None:
+    failed = scan(
+        steps=(StepOutcome("kinetics", "nlls", "failed", reason="no <b>curve</b>"),), warnings=("late bolus",)
+    )
+    page = render_report(participant(failed))
+    assert "<b>curve" not in page
+    warnings = re.search(r'<div class="warnings".*?</div>', page, flags=re.S)
+    assert warnings and html.unescape(warnings[0]).index("kinetics (nlls) failed: no <b>curve</b>") < warnings[0].index(
+        "late bolus"
+    )
+
+
+def test_sessions_and_runs_are_compared_with_their_own() -> None:
+    def of(session: str, task: str, run: str) -> object:
+        return scan(task, entities={"ses": session, "task": task, "run": run})
+
+    page = render_report(participant(of("A", "rest", "1"), of("A", "stress", "1"), of("B", "rest", "1")))
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert [h for h in headings if h.startswith("Perfusion")] == [
+        "Perfusion: session A, run 1",
+        "Perfusion: Rest, session B, run 1",
+    ]
+    assert page.count("Perfusion reserve (stress / rest)") == 1
+    differing = text_of(render_report(participant(of("A", "rest", "1"), of("A", "stress", "2"))))
+    assert "Rest, session A, run 1 was compared with Stress, session A, run 2: their runs differ." in differing
+
+
+def test_one_task_alone_has_no_reserve() -> None:
+    words = text_of(render_report(participant(scan("rest"))))
+    assert "Perfusion reserve" not in words
+    assert "only judged under stress" in words
+
+
+class _Section(ReportSectionPlugin):
+    version, summary = "1", "for a test"
+
+    def __init__(self, name: str, elements: Sequence[object] | Exception) -> None:
+        self.name, self.title, self._elements = name, f"Section {name}", elements  # type: ignore[misc]
+
+    def render(self, participant: object) -> Sequence[object]:  # type: ignore[override]
+        if isinstance(self._elements, Exception):
+            raise self._elements
+        return self._elements
+
+
+def test_plugin_sections_follow_by_name_and_a_broken_one_becomes_a_warning() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (3, 2)).save(buffer, "PNG")
+    sections = [
+        _Section("zeta", (Table(("a", "b"), (("1", "<2>"),), "numbers"), Paragraph("take care", "warning"))),
+        _Section("beta", (Picture(buffer.getvalue(), "image/png", "a black rectangle", "drawn"),)),
+        _Section("empty", ()),
+        _Section("raises", RuntimeError("out of luck")),
+        _Section("ragged", (Table(("a", "b"), (("1",),)),)),
+        _Section("wrong", ("words",)),
+        _Section("false", (Picture(b"no picture", "image/png", "nothing"),)),
+    ]
+    page = render_report(participant(scans=()), sections)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings[-2:] == ["Section beta", "Section zeta"] and len(headings) == 5
+    assert "&lt;2&gt;" in page and 'alt="a black rectangle"' in page
+    warnings = text_of(page).split("No flow")[0]
+    assert "The report section raises failed (RuntimeError: out of luck) and is left out." in warnings
+    for name in ("ragged", "wrong", "false"):
+        assert f"The report section {name} failed" in warnings
+
+
+def test_nothing_of_the_metadata_that_could_identify_is_shown() -> None:
+    one = scan()
+    named = dataclasses.replace(
+        one.series, metadata={**one.series.metadata, "PatientName": "Miller^Ann", "DeviceSerialNumber": "X1"}
+    )
+    page = render_report(participant(dataclasses.replace(one, series=named)))
+    assert "Miller" not in page and "X1" not in text_of(page)
+    assert "1.5 T" in page
+
+
+def test_the_same_result_gives_the_same_page() -> None:
+    assert render_report(participant(scan())) == render_report(participant(scan()))
+
+
+def test_importing_the_report_is_quick_and_rendering_leaves_pyplot_alone() -> None:
+    code = (
+        "import sys; from qperf_app.report import render_report\n"
+        "assert not {'matplotlib', 'PIL', 'jinja2', 'skimage', 'scipy'} & set(sys.modules)\n"
+        "from tests.report_examples import participant, scan\n"
+        "render_report(participant(scan()))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=".")
+    assert done.returncode == 0, done.stderr
