@@ -29,7 +29,7 @@ def small_dataset(root: Path, participants: tuple[str, ...] = ("01",), tasks: tu
     (root / "README.md").write_text("A small example heart, made for tests of the command line.\n" * 5)
     for number, participant in enumerate(participants):
         for task in tasks:
-            series = example_series(seed=number)
+            series = example_series(seed=number, moving=False)
             image = series_path(root, participant, task)
             write_image(image, series.data)
             write_json(image.with_name(image.name.replace(".nii.gz", ".json")), {**series.metadata, "TaskName": task})
@@ -58,7 +58,9 @@ def hand_drawn(root: Path, participant: str = "01", task: str = "rest", empty: b
     masks = example_masks()
     mask = masks["myocardium"][:, :, None].astype(np.uint8) * (0 if empty else 1)
     write_image(prefix.with_name(f"{prefix.name}_label-myocardium_mask.nii.gz"), mask)
-    write_image(prefix.with_name(f"{prefix.name}_label-LV_mask.nii.gz"), masks["lv"][:, :, None].astype(np.uint8))
+    for name in ("lv", "rv"):
+        pool = masks[name][:, :, None].astype(np.uint8)
+        write_image(prefix.with_name(f"{prefix.name}_label-{name.upper()}_mask.nii.gz"), pool)
     lines = ["name\tslice\tx\ty\tz"]
     lines += ["\t".join(map(str, (m.name, m.slice, *m.position))) for m in example_landmarks()]
     prefix.with_name(f"{prefix.name}_desc-landmarks_points.tsv").write_text("\n".join(lines) + "\n")

@@ -24,7 +24,7 @@ from qperf_app.plugins import (
     VoxelMap,
 )
 
-SHAPE = (40, 44, 2)
+SHAPE, TWO_SLICES = (40, 44, 1), (40, 44, 2)
 TIMES = np.arange(12) * 0.9 + 0.3
 #: Right, posterior and superior of the patient lie along the axes; the heart's middle is at the origin of the world.
 AFFINE = np.array([[2.0, 0, 0, -38.0], [0, 2.0, 0, -42.0], [0, 0, 8.0, -4.0], [0, 0, 0, 1]])
@@ -91,6 +91,16 @@ def scan(task: str = "stress", affine: np.ndarray = AFFINE, shape: tuple[int, ..
     return dataclasses.replace(complete, **other)
 
 
+def bare_scan(
+    task: str = "stress", affine: np.ndarray = AFFINE, shape: tuple[int, ...] = SHAPE, **other: Any
+) -> ScanResult:
+    """A scan with a flow map and little else, which is drawn sooner."""
+    full = scan(task, affine, shape, **other)
+    bare = {"series": full.corrected, "aif": None, "aif_features": {}, "segments": (), "qc": (), "pools": None}
+    bare |= {"corrected": None, "motion": None, "maps": full.maps[:1]}
+    return dataclasses.replace(full, **{**bare, **other})
+
+
 def bump(at: float, width: float = 1.4) -> np.ndarray:
     """A passage of contrast agent, 1 at its peak."""
     return np.exp(-(((TIMES - at) / width) ** 2))
@@ -112,7 +122,7 @@ def participant(*scans: ScanResult, **other: Any) -> ParticipantResult:
     """A participant with these scans, or with a rest and a stress scan."""
     complete = ParticipantResult(
         "07",
-        scans or (scan("rest"), scan("stress")),
+        scans or (scan("rest", shape=TWO_SLICES), scan("stress", shape=TWO_SLICES)),
         citations=("Cerqueira MD et al. Circulation 2002;105:539.",),
         boilerplate="The series were corrected for motion.\n\nFlow was estimated.",
         configuration="kinetics:\n- name: nlls\n",

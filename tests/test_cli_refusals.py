@@ -186,7 +186,7 @@ def test_dataset_without_series(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_filters_that_select_nothing(
     dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse_with(18, ("not in the dataset",), dataset, capsys, *arguments)
+    refuse_with(18, ("not found:",), dataset, capsys, *arguments)
 
 
 def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,6 @@ from qperf_app.plugins import BloodPools, RunContext, Series
 from qperf_segmentation import ClassicalMyocardium, ClassicalOptions, KMeansBloodPool, KMeansOptions
 
 CONTEXT = RunContext(seed=5)
-FLIP_X = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class FermiOptions:
     max_log_sd: float = field(
         default=0.7,
         metadata={
-            "help": "flow is NaN where its standard error exceeds this on a log scale (0.7 is a factor of 2 either way)"
+            "help": "flow is NaN where its standard error on a log scale exceeds this (0.7: a factor of 2 either way)"
         },
     )
     max_delay_sd: float = field(default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s"})
@@ -78,8 +78,8 @@ class FermiDeconvolution(KineticsPlugin):
             window = times <= features.valley
         if (window & (times > features.foot)).sum() < inputs.MIN_FRAMES // 2:
             raise ValueError(
-                f"{int(window.sum())} volumes lie in the first pass, which starts at {features.foot:.1f} s; a Fermi fit "
-                f"needs at least {inputs.MIN_FRAMES // 2} after its start"
+                f"{int(window.sum())} volumes up to the end of the first pass, which starts at {features.foot:.1f} s; "
+                f"a Fermi fit needs at least {inputs.MIN_FRAMES // 2} after its start"
             )
         problem = self._problem(times[window], aif, constants)
         limits = np.array([self.options.max_log_sd, np.inf, np.inf, self.options.max_delay_sd])

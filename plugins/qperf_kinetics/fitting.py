@@ -49,17 +49,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Estimates:
-    """For n curves: coordinates (n, p), fitted curves (n, t), RSS (n,), standard deviations (n, p), convergence (n,).
-
-    ``sd_data`` is the Laplace standard deviation that the data alone give each coordinate, whatever the prior;
-    ``sd`` the one with the prior.
-    """
+    """For n curves: coordinates (n, p), fitted curves (n, t), RSS (n,), Laplace standard deviations (n, p), convergence."""
 
     x: Array
     fitted: Array
     rss: Array
     sd: Array
-    sd_data: Array
     converged: NDArray[np.bool_]
 
 
@@ -84,8 +79,8 @@ def _estimate_chunk(problem: Problem, shapes: Array, data: Array, max_iterations
     assert jacobian is not None
     present = np.isfinite(data)
     variance = fit.rss / np.maximum(present.sum(axis=1) - p, 1) + _floor(data) ** 2
-    sd, sd_data = laplace_sd(jacobian * present[:, None, :], variance, problem)
-    return fit.x, fitted, fit.rss, sd, sd_data, fit.converged
+    sd = laplace_sd(jacobian * present[:, None, :], variance, problem)
+    return fit.x, fitted, fit.rss, sd, fit.converged
 
 
 def _floor(data: Array) -> Array:
@@ -122,18 +117,14 @@ def sobol(count: int, dimensions: int) -> Array:
     return qmc.Sobol(dimensions, scramble=False).random(count)
 
 
-def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> tuple[Array, Array]:
-    """Standard deviations (m, p) from the curvature at the solution: with the prior, and from the data alone.
+def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> Array:
+    """Standard deviation (m, p) of each coordinate, the others free, from the curvature at the solution.
 
-    A parameter that the problem fixes has none and takes none from the others.
+    A coordinate that the problem fixes has none and takes none from the others.
     """
-    information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
+    information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None] + problem.prior.precision()
     information = information + np.diag(np.where(problem.lower < problem.upper, 0.0, 1e12))
-    return _marginal_sd(information + problem.prior.precision()), _marginal_sd(information)
-
-
-def _marginal_sd(information: Array) -> Array:
-    # Scaled to unit diagonal, so that one ridge serves parameters of any size; what the data don't touch gets ~1e6.
+    # Scaled to unit diagonal, so that one ridge serves coordinates of any size; what nothing touches gets ~1e6.
     p = information.shape[-1]
     scale = np.sqrt(np.maximum(np.einsum("mii->mi", information), 1e-12))
     scaled = information / (scale[:, :, None] * scale[:, None, :]) + 1e-12 * np.eye(p)

@@ -27,7 +27,8 @@ def check(curves: TissueCurves, aif: InputFunction) -> InputFeatures:
     """
     if curves.units != aif.units:
         raise ValueError(
-            f"the tissue curves are in {curves.units!r}, the input function in {aif.units!r}: flow needs both in one unit"
+            f"the tissue curves are in {curves.units!r}, the input function in {aif.units!r}: "
+            "flow needs both in one unit"
         )
     if len(curves.times) < MIN_FRAMES:
         raise ValueError(f"{len(curves.times)} volumes; a kinetic fit needs at least {MIN_FRAMES}")

@@ -31,6 +31,7 @@ _MIN_GAIN = 12.0
 # Lack of fit: less than half of the curve's variance explained, and residuals far above the frame-to-frame noise.
 _MIN_EXPLAINED, _MAX_NOISE_RATIO = 0.5, 3.0
 _AT_BOUND = 1e-6
+_MAX_OF_PRIOR = 0.7
 
 
 def legend(codes: NDArray[np.uint8]) -> dict[int, str]:
@@ -65,8 +66,9 @@ def fit_and_judge(
     names : p names
         Those of :data:`BITS` have their own code.
     limits : (p,) array
-        Largest standard deviation of each coordinate that is given. Flow is judged with the prior, which is there for
-        its sake; the others by what the data alone say of them. What ended on a bound is not given.
+        Largest standard deviation of each coordinate that is given, inf for those that don't matter. Where there is a
+        prior it must also be at most 0.7 of the prior's: the data have then at least halved the variance. What ended
+        on a bound is not given.
     max_iterations : int
 
     Returns
@@ -76,10 +78,10 @@ def fit_and_judge(
     data = np.asarray(concentration, dtype=np.float64)
     usable = usable_curves(data)
     fit = estimate(problem, data[usable], max_iterations)
-    sd = np.concatenate([fit.sd[:, :1], fit.sd_data[:, 1:]], axis=1)
+    limits = np.minimum(limits, np.where(np.isfinite(limits), _MAX_OF_PRIOR * problem.prior.sd, np.inf))
     margin = _AT_BOUND * (problem.upper - problem.lower)
     at_bound = (fit.x <= problem.lower + margin) | (fit.x >= problem.upper - margin)
-    undetermined = (problem.lower < problem.upper) & np.isfinite(limits) & (at_bound | (sd > limits))
+    undetermined = (problem.lower < problem.upper) & np.isfinite(limits) & (at_bound | (fit.sd > limits))
     some = _code(data[usable], fit, undetermined, names)
     undetermined |= (some > FLOW)[:, None]
 

@@ -12,6 +12,10 @@ from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, find_in_slice, find_pair
 
+#: A series that ends sooner after the bolus reached the left ventricle, s, has neither an input function nor a tissue
+#: response; the wash-out by which blood is told is missing as well.
+MIN_FOLLOW_UP = 6.0
+
 
 @dataclass(frozen=True)
 class KMeansOptions:
@@ -76,6 +80,8 @@ class KMeansBloodPool(BloodPoolPlugin):
         pair = find_pair(found, series.voxel_size, rules)
         if pair is None:
             return nothing(series, "no two regions enhance and wash out as a right and then a left ventricle do")
+        if found.times[-1] < pair.lv_arrival + MIN_FOLLOW_UP:
+            return nothing(series, "the series ends before the bolus has passed the left ventricle")
         return grow(series, found, pair, rules, options, context.seed)
 
 

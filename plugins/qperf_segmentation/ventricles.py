@@ -29,7 +29,7 @@ class VentricleRules:
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
     over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it. Over 21 real
     series the least values were 17, 1.8 and 0.34; moving edges and smooth noise mostly stay below the limits.
-    ``min_balance`` is the least bolus through the left ventricle over that through the right one. A slice near the
+    ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice near the
     apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
     that enhances after it surrounds it on this share (``min_wall``) of its circumference.
     """
@@ -42,7 +42,7 @@ class VentricleRules:
     min_voxels: int = 4
     min_contrast: float = 10.0
     min_gain: float = 0.7
-    min_washout: float = 0.15
+    min_washout: float = 0.05
     heart_radius: float = 70.0
     max_distance: float = 90.0
     min_balance: float = 1 / 6
@@ -253,9 +253,9 @@ def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> Ventricle
     distance = float(np.linalg.norm((_centre(lv) - _centre(rv)) * part.voxel[:2]))
     if not rules.min_delay <= lv_arrival - rv_arrival <= rules.max_delay or distance > rules.max_distance:
         return None
-    right, left = (float(part.bolus[mask].sum() * part.voxel[0] * part.voxel[1]) for mask in (rv, lv))
-    if left < rules.min_balance * right:
+    if part.upslope[lv].sum() < rules.min_balance * part.upslope[rv].sum():
         return None
+    right, left = (float(part.bolus[mask].sum() * part.voxel[0] * part.voxel[1]) for mask in (rv, lv))
     score = np.sqrt(right * left) * compactness(lv, part.voxel)
     return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, float(score))
 

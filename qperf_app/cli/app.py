@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.parser import build_parser
@@ -57,10 +58,12 @@ def _set_environment(args: object) -> None:
     threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = threads
-    caches = args.work_dir.absolute() / "caches"  # type: ignore[attr-defined]
-    # In a container HOME may be read-only: everything that libraries keep goes to the work folder.
-    for name in ("MPLCONFIGDIR", "NIPYPE_CONFIG_DIR", "XDG_CACHE_HOME"):
-        os.environ.setdefault(name, str(caches))
+    caches = str(args.work_dir.absolute() / "caches")  # type: ignore[attr-defined]
+    os.environ.setdefault("NIPYPE_CONFIG_DIR", caches)
+    # In a container HOME may be read-only. Where it is not, the font cache that is there spares seconds.
+    if not os.access(Path.home(), os.W_OK):
+        for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
+            os.environ.setdefault(name, caches)
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ[name] = "1"
 

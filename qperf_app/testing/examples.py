@@ -65,8 +65,8 @@ def example_masks(shape: tuple[int, int] = (36, 32)) -> dict[str, NDArray[np.boo
     return {"lv": lv, "rv": rv, "myocardium": wall}
 
 
-def example_series(concentration: bool = False, seed: int = 0) -> Series:
-    """One slice of the example heart over 40 beats, moving by up to a voxel; signal, or concentration."""
+def example_series(concentration: bool = False, seed: int = 0, moving: bool = True) -> Series:
+    """One slice of the example heart over 40 beats, moving by up to a voxel or still; signal, or concentration."""
     from qperf_app.physics.constants import native_t1, relaxivity
     from qperf_app.physics.signal import relaxation_rate, saturation_recovery_flash
 
@@ -91,7 +91,7 @@ def example_series(concentration: bool = False, seed: int = 0) -> Series:
     )  # fmt: skip
     outside = ~(masks["lv"] | masks["rv"] | masks["myocardium"])
     signal[outside] *= 0.3
-    for frame in range(signal.shape[-1]):
+    for frame in range(signal.shape[-1] if moving else 0):
         signal[..., frame] = np.roll(signal[..., frame], round(np.sin(frame / 3.0)), axis=1)
     noise = np.random.default_rng(seed).normal(0.0, 0.5, signal.shape)
     return Series(np.abs(signal + noise).astype(np.float32), aif.times, AFFINE, metadata)

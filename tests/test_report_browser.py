@@ -1,0 +1,155 @@
+"""The report in a real browser, at the widths of a desk and of a phone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qperf_app.report import render_report
+from tests.report_examples import participant
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+
+WIDTHS = {"desktop": 1440, "phone": 390}
+
+FAINT_TEXT = """() => {
+  const rgb = (style) => style.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = rgb(getComputedStyle(element).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const contrast = (element) => {
+    const pair = [rgb(getComputedStyle(element).color), ground(element)].map(luminance);
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  };
+  const has_text = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  return [...document.querySelectorAll("main *")].filter((e) => has_text(e) && contrast(e) < 4.5)
+    .map((e) => e.outerHTML.slice(0, 80));
+}"""
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "sub-07.html"
+    path.write_text(render_report(participant()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("no Chromium or Chrome on the PATH")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """An open report, with all that it asked for and all that it complained about."""
+
+    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page = browser.new_context(**context).new_page()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(path.as_uri())
+
+    def decoded_widths(self) -> list[int]:
+        """Natural widths of all images once they are decoded."""
+        return self.page.evaluate(
+            "() => Promise.all([...document.images].map((i) => i.decode().then(() => i.naturalWidth, () => 0)))"
+        )
+
+
+@pytest.fixture(scope="module", params=WIDTHS, ids=list(WIDTHS))
+def visit(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Visit:
+    return Visit(browser, page_file, viewport={"width": WIDTHS[request.param], "height": 900})
+
+
+def test_nothing_is_wider_than_the_screen(visit: Visit) -> None:
+    visit.page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert visit.page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    outside = visit.page.evaluate(
+        """() => [...document.querySelectorAll("main *")]
+            .filter((e) => !e.closest(".scroll, pre") && e.getBoundingClientRect().right > innerWidth + 1)
+            .map((e) => e.outerHTML.slice(0, 80))"""
+    )
+    assert outside == []
+
+
+def test_every_image_is_decoded_and_described(visit: Visit) -> None:
+    widths = visit.decoded_widths()
+    assert len(widths) > 15 and min(widths) > 0
+    assert visit.page.evaluate("() => [...document.images].every((image) => image.alt.length > 10)")
+
+
+def test_nothing_is_fetched_and_nothing_is_wrong(visit: Visit, page_file: Path) -> None:
+    visit.decoded_widths()
+    assert [url for url in visit.requests if not url.startswith("data:")] == [page_file.as_uri()]
+    assert visit.complaints == []
+
+
+def test_headings_make_an_outline(visit: Visit) -> None:
+    levels = visit.page.evaluate("() => [...document.querySelectorAll('h1, h2, h3')].map((h) => +h.tagName[1])")
+    assert levels[:2] == [1, 2] and levels.count(1) == 1
+    assert all(deeper - level <= 1 for level, deeper in pairwise(levels))
+    anchors = visit.page.evaluate(
+        "() => [...document.querySelectorAll('nav a')].every((a) => document.querySelector(a.getAttribute('href')))"
+    )
+    assert anchors
+
+
+def test_moving_picture_stops_and_steps(visit: Visit) -> None:
+    movie = visit.page.locator(".movie").first
+    movie.locator("canvas").wait_for(timeout=10_000)
+    movie.scroll_into_view_if_needed()
+    slider, label, button = movie.locator("input"), movie.locator("output"), movie.locator("button")
+    before = slider.input_value()
+    visit.page.wait_for_function("([input, value]) => input.value !== value", arg=[slider.element_handle(), before])
+    button.click()
+    assert button.inner_text() == "Play"
+    slider.fill("3")
+    visit.page.wait_for_function("(output) => output.textContent.startsWith('4/12')", arg=label.element_handle())
+    assert label.inner_text() == "4/12, 3.0 s"
+    visit.page.wait_for_timeout(500)
+    assert slider.input_value() == "3"
+    button.click()
+    visit.page.wait_for_function("(input) => input.value !== '3'", arg=slider.element_handle())
+
+
+def test_page_is_whole_without_scripts(browser: Any, page_file: Path) -> None:
+    visit = Visit(browser, page_file, java_script_enabled=False, viewport={"width": 390, "height": 900})
+    assert visit.page.locator(".movie img").first.is_visible()
+    assert not visit.page.locator(".controls").first.is_visible()
+    assert visit.page.get_by_role("heading", name="Participant 07").is_visible()
+
+
+def test_reader_who_wants_no_movement_gets_a_still(browser: Any, page_file: Path) -> None:
+    visit = Visit(browser, page_file, reduced_motion="reduce", viewport={"width": 1440, "height": 900})
+    movie = visit.page.locator(".movie").first
+    movie.locator("canvas").wait_for(timeout=10_000)
+    movie.scroll_into_view_if_needed()
+    shown = movie.locator("output").inner_text()
+    visit.page.wait_for_timeout(600)
+    assert movie.locator("output").inner_text() == shown
+    assert movie.locator("button").inner_text() == "Play"
+
+
+def test_text_stands_out_from_its_background(visit: Visit) -> None:
+    """Contrast of at least 4.5 to 1 (WCAG 2.1, 1.4.3) for all text."""
+    faint = visit.page.evaluate(FAINT_TEXT)
+    assert faint == []
