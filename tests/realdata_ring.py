@@ -14,6 +14,9 @@ from skimage.morphology import convex_hull_image
 
 #: Distance from the cavity's border, voxels: off the border's mixture of blood and wall, inside a resting wall.
 _NEAREST, _FARTHEST = 1.6, 6.0
+#: While blood is brightest, wall has hardly begun to enhance; what already has this share of its later concentration
+#: holds blood of the cavity.
+_BLOOD_SHARE = 0.7
 
 
 def ring_mask(npz: Mapping[str, NDArray]) -> NDArray[np.bool_]:
@@ -38,8 +41,10 @@ def ring_mask(npz: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     cavity = convex_hull_image(blood == 1 + int(np.argmax(sizes)))
     distance = ndimage.distance_transform_edt(~cavity)
     before = concentration[:, :, :foot].max(axis=2)
+    during = concentration[:, :, peak - 1 : peak + 2].mean(axis=2)
     after = concentration[:, :, peak + 8 : peak + 24].mean(axis=2)
-    wall = (distance >= _NEAREST) & (distance <= _FARTHEST) & (before < 0.15) & (after > 0.1) & (after < 0.45)
+    enhances = (before < 0.15) & (after > 0.1) & (after < 0.45)
+    wall = (distance >= _NEAREST) & (distance <= _FARTHEST) & enhances & (during < _BLOOD_SHARE * after)
     parts, count = ndimage.label(wall)
     sizes = ndimage.sum_labels(np.ones(parts.shape), parts, np.arange(1, count + 1))
-    return ndimage.binary_fill_holes(parts == 1 + int(np.argmax(sizes))) & ~cavity & (distance >= _NEAREST)
+    return np.asarray(parts == 1 + int(np.argmax(sizes)))

@@ -96,7 +96,14 @@ def bare_scan(
 ) -> ScanResult:
     """A scan with a flow map and little else, which is drawn sooner."""
     full = scan(task, affine, shape, **other)
-    bare = {"series": full.corrected, "aif": None, "aif_features": {}, "segments": (), "qc": (), "pools": None}
+    bare: dict[str, Any] = {
+        "series": full.corrected,
+        "aif": None,
+        "aif_features": {},
+        "segments": (),
+        "qc": (),
+        "pools": None,
+    }
     bare |= {"corrected": None, "motion": None, "maps": full.maps[:1]}
     return dataclasses.replace(full, **{**bare, **other})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ Array = NDArray[np.float64]
 
 # Fb in mL/min/mL, width in s, rate in 1/s.
 _LOWER, _UPPER = (0.01, 0.1, 0.02), (20.0, 60.0, 10.0)
+# Normal priors on log Fb, log width, log rate and Ta: flow and delay as in nlls; the shape as it is fitted to
+# two-compartment and plug-flow responses of the heart, a factor of e either way.
+_PRIOR_MEAN, _PRIOR_SD = (np.log(1.4), np.log(5.0), np.log(0.3), 1.0), (1.0, 1.0, 1.0, 1.5)
 _SHAPES, _SHAPE_LOWER, _SHAPE_UPPER = 2048, (0.2, 0.05), (20.0, 3.0)
 
 
@@ -36,6 +40,14 @@ class FermiOptions:
             "ends before it"
         },
     )
+    regularisation: Literal["physiological", "none"] = field(
+        default="physiological",
+        metadata={
+            "help": "physiological: weak priors (median, factor either way at one standard deviation) on Fb "
+            "(1.4 mL/min/mL, 2.7), the response's width (5 s, 2.7) and rate (0.3 /s, 2.7), and on Ta (1.0 +- 1.5 s); "
+            "none: least squares only"
+        },
+    )
     min_delay: float = field(
         default=-1.0, metadata={"help": "smallest bolus delay Ta, s; negative where the input series is read out later"}
     )
@@ -45,7 +57,7 @@ class FermiOptions:
     max_log_sd: float = field(
         default=0.7,
         metadata={
-            "help": "flow is NaN where its standard error on a log scale exceeds this (0.7: a factor of 2 either way)"
+            "help": "flow is NaN where its standard error on a log scale exceeds this (0.7: factor 2 either way)"
         },
     )
     max_delay_sd: float = field(default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s"})
@@ -84,9 +96,8 @@ class FermiDeconvolution(KineticsPlugin):
         problem = self._problem(times[window], aif, constants)
         limits = np.array([self.options.max_log_sd, np.inf, np.inf, self.options.max_delay_sd])
         names = ("Fb", "width", "rate", "Ta")
-        judged = judging.fit_and_judge(
-            problem, curves.concentration[:, window], names, limits, self.options.max_iterations
-        )
+        data = np.asarray(curves.concentration)[:, window]
+        judged = judging.fit_and_judge(problem, data, names, limits, self.options.max_iterations)
         fitted = np.full((len(window), len(judged.code)), np.nan)
         fitted[window] = judged.fitted.T
         Fb = np.exp(judged.x[:, 0])
@@ -112,6 +123,7 @@ class FermiDeconvolution(KineticsPlugin):
         draws = sobol(_SHAPES, 3)
         shapes = np.column_stack([np.zeros(_SHAPES), box[0] + draws * (box[1] - box[0])])
         groups = 2 * (draws[:, 2] > 0.4) + (draws[:, 0] > 0.5)
-        flat = Prior(np.zeros(4), np.full(4, np.inf))
+        weak = self.options.regularisation == "physiological"
+        prior = Prior(np.array(_PRIOR_MEAN), np.array(_PRIOR_SD) if weak else np.full(4, np.inf))
         amplitude = np.array([1.0, 0.0, 0.0, 0.0])
-        return Problem(fermi_model(times, grid, cb), lower, upper, flat, shapes, groups, amplitude)
+        return Problem(fermi_model(times, grid, cb), lower, upper, prior, shapes, groups, amplitude)

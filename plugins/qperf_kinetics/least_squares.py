@@ -2,11 +2,12 @@
 
 Each problem minimises
 
-    n / 2 log(RSS(x) / n + floor^2) + 1 / 2 sum(((x - mean) / sd)^2)
+    n_eff / 2 log(RSS(x) / n + floor^2) + 1 / 2 sum(((x - mean) / sd)^2)
 
 inside a box: the least-squares fit with the noise's standard deviation profiled out, plus an optional Gaussian prior.
-Without a prior this is ordinary least squares. Problems are independent of one another, so the result does not depend
-on which ones share a batch, and those that have converged drop out of the work.
+n samples are worth n_eff independent ones. Without a prior this is ordinary least squares. Problems are independent of
+one another, so the result does not depend on which ones share a batch, and those that have converged drop out of the
+work.
 
 Tracer-kinetic parameters trade against each other along narrow curved valleys, where plain Levenberg-Marquardt crawls;
 geodesic acceleration (Transtrum and Sethna 2012, arXiv:1201.5885) bends each step along the valley.
@@ -71,6 +72,7 @@ def minimise(
     bounds: tuple[Array, Array],
     prior: Prior,
     floor: Array,
+    worth: Array,
     max_iterations: int,
     tolerance: float = 1e-3,
 ) -> Fit:
@@ -86,6 +88,8 @@ def minimise(
     prior : Prior
     floor : (m,) array
         Standard deviation below which a residual means nothing, in the data's unit.
+    worth : (m,) array
+        n_eff / n, what a sample is worth in independent ones: 1 for white noise.
     max_iterations : int
     tolerance : float
         A problem has converged where the undamped step promises to lower the objective by less than this. The
@@ -97,7 +101,7 @@ def minimise(
     Fit
     """
     lower, upper = bounds
-    here = _Point.at(model, data, np.clip(start, lower, upper), prior, floor)
+    here = _Point.at(model, data, np.clip(start, lower, upper), prior, floor, worth)
     damping = np.full(len(data), _DAMPING_START)
     converged = np.zeros(len(data), dtype=bool)
     active = np.arange(len(data))
@@ -109,7 +113,7 @@ def minimise(
         if not len(active):
             break
         step, predicted = local.step(model, damping[active], lower, upper)
-        there = _Point.at(model, data[active], local.point.x + step, prior, floor[active])
+        there = _Point.at(model, data[active], local.point.x + step, prior, floor[active], worth[active])
         gain = (local.point.objective - there.objective) / np.maximum(predicted, 1e-300)
         better = gain > 1e-4
         here.replace(active[better], there.subset(better))
@@ -129,11 +133,11 @@ class _Point:
     residual: Array
     jacobian: Array
     rss: Array
-    variance: Array
+    weight: Array
     objective: Array
 
     @classmethod
-    def at(cls, model: Model, data: Array, x: Array, prior: Prior, floor: Array) -> _Point:
+    def at(cls, model: Model, data: Array, x: Array, prior: Prior, floor: Array, worth: Array) -> _Point:
         values, jacobian = model(x)
         assert jacobian is not None
         residual = values - data
@@ -144,8 +148,8 @@ class _Point:
         n = data.shape[1] - missing.sum(axis=1)
         rss = np.einsum("mt,mt->m", residual, residual)
         variance = rss / n + floor**2
-        objective = 0.5 * n * np.log(variance) + prior.penalty(x)
-        return cls(x.copy(), values, residual, jacobian, rss, variance, objective)
+        objective = 0.5 * worth * n * np.log(variance) + prior.penalty(x)
+        return cls(x.copy(), values, residual, jacobian, rss, worth / variance, objective)
 
     def subset(self, chosen: NDArray) -> _Point:
         return _Point(*(field[chosen] for field in self.__dict__.values()))
@@ -166,7 +170,7 @@ class _Quadratic:
 
     @classmethod
     def at(cls, point: _Point, prior: Prior, lower: Array, upper: Array) -> _Quadratic:
-        weight = 1.0 / point.variance
+        weight = point.weight
         gradient = weight[:, None] * np.einsum("mpt,mt->mp", point.jacobian, point.residual) + prior.gradient(point.x)
         hessian = weight[:, None, None] * (point.jacobian @ point.jacobian.transpose(0, 2, 1)) + prior.precision()
         held = ((point.x <= lower) & (gradient > 0.0)) | ((point.x >= upper) & (gradient < 0.0))
@@ -191,7 +195,7 @@ class _Quadratic:
             gradient_there = self.gradient + np.einsum("mij,mj->mi", self.hessian, to_bound)
             free = free & ~leaves
             step = np.clip(x + to_bound + self._solve(gradient_there, damping, free), lower, upper) - x
-        predicted = -np.einsum("mi,mi->m", self.gradient, step)
+        predicted: Array = -np.einsum("mi,mi->m", self.gradient, step)
         predicted -= 0.5 * np.einsum("mi,mij,mj->m", step, self.hessian, step)
         bend = self._bend(model, step, damping, free)
         return np.clip(x + step + 0.5 * bend, lower, upper) - x, predicted
@@ -201,7 +205,7 @@ class _Quadratic:
         point = self.point
         slope = (model(point.x + _PROBE * step, derivatives=False)[0] - point.values) / _PROBE
         curvature = 2.0 / _PROBE * (slope - np.einsum("mpt,mp->mt", point.jacobian, step))
-        pull = np.einsum("mpt,mt->mp", point.jacobian, curvature) / point.variance[:, None]
+        pull = np.einsum("mpt,mt->mp", point.jacobian, curvature) * point.weight[:, None]
         bend = self._solve(pull, damping, free)
         scale = np.sqrt(np.einsum("mii->mi", self.hessian))
         size, length = np.linalg.norm(bend * scale, axis=1), np.linalg.norm(step * scale, axis=1)
@@ -213,4 +217,5 @@ class _Quadratic:
         diagonal = damping[:, None] * np.einsum("mii->mi", matrix) + ~free + 1e-12
         index = np.arange(free.shape[1])
         matrix[:, index, index] += diagonal
-        return -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
+        step: Array = -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
+        return step

@@ -29,6 +29,8 @@ _LOWER, _UPPER = (0.01, 0.001, 0.001, 0.005), (10.0, 10.0, 0.4, 0.8)
 # rest and 12 % under stress; ve: extracellular volume 27 % less plasma (doi:10.1186/s12968-019-0585-9), 12 % in
 # the patients' fits.
 _PRIOR_MEDIAN, _PRIOR_LOG_SD = (0.8, 0.8, 0.06, 0.18), (1.0, 1.0, 0.5, 1.0)
+# From the left ventricle through the coronary arteries to the tissue, s; collaterals take longer.
+_DELAY_MEAN, _DELAY_SD = 1.0, 1.5
 # Shapes of the dictionary: PS, vp and ve at a flow of 1, so that scaling a shape moves along curves of one form.
 _SHAPES, _SHAPE_LOWER, _SHAPE_UPPER = 4096, (0.05, 0.005, 0.03), (5.0, 0.5, 2.0)
 
@@ -41,8 +43,8 @@ class ExchangeOptions:
         default="physiological",
         metadata={
             "help": "physiological: weak log-normal priors (median, factor either way at one standard deviation) on Fp "
-            "(0.8 mL/min/mL, 2.7), PS (0.8 mL/min/mL, 2.7), vp (0.06, 1.65) and ve (0.18, 2.7), which settle what noise "
-            "leaves open; none: least squares only"
+            "(0.8 mL/min/mL, 2.7), PS (0.8 mL/min/mL, 2.7), vp (0.06, 1.65) and ve (0.18, 2.7) and a normal one on Ta "
+            "(1.0 +- 1.5 s), which settle what noise leaves open; none: least squares only"
         },
     )
     min_delay: float = field(
@@ -54,7 +56,7 @@ class ExchangeOptions:
     max_log_sd: float = field(
         default=0.7,
         metadata={
-            "help": "a value is NaN where its standard error on a log scale exceeds this (0.7: a factor of 2 either way)"
+            "help": "a value is NaN where its standard error on a log scale exceeds this (0.7: factor 2 either way)"
         },
     )
     max_delay_sd: float = field(default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s"})
@@ -118,7 +120,7 @@ class ExchangeLeastSquares(KineticsPlugin):
         shapes = np.column_stack([np.zeros(_SHAPES), box[0] + draws * (box[1] - box[0])])
         # Starts differ in delay and transit time, the two that trade most against flow.
         groups = 2 * (draws[:, 3] > 0.4) + (draws[:, 1] > 0.5)
-        prior = Prior(np.append(np.log(_PRIOR_MEDIAN), 0.0), np.append(_PRIOR_LOG_SD, np.inf))
+        prior = Prior(np.append(np.log(_PRIOR_MEDIAN), _DELAY_MEAN), np.append(_PRIOR_LOG_SD, _DELAY_SD))
         if options.regularisation == "none":
             prior = Prior(prior.mean, np.full(5, np.inf))
         amplitude = np.array([1.0, 1.0, 1.0, 1.0, 0.0])

@@ -29,8 +29,8 @@ class VentricleRules:
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
     over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it. Over 21 real
     series the least values were 17, 1.8 and 0.34; moving edges and smooth noise mostly stay below the limits.
-    ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice near the
-    apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
+    ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
+    near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
     that enhances after it surrounds it on this share (``min_wall``) of its circumference.
     """
 
@@ -257,6 +257,8 @@ def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> Ventricle
         return None
     right, left = (float(part.bolus[mask].sum() * part.voxel[0] * part.voxel[1]) for mask in (rv, lv))
     score = np.sqrt(right * left) * compactness(lv, part.voxel)
+    if _pool_follows(part, lv, lv_arrival, rules):
+        return None
     return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, float(score))
 
 
@@ -267,18 +269,27 @@ def _judge_alone(part: _Slice, lv: Mask, rules: VentricleRules) -> VentriclePair
     """
     arrival = float(np.median(part.arrival[lv]))
     wall = _surrounded(part, lv, arrival)
-    steep = part.enhancing & (part.upslope > 0.5 * np.median(part.upslope[lv]))
-    near = _distance_from(lv, part) < USUAL_DISTANCE
-    follows = steep & near & ~lv & (part.arrival > arrival + rules.min_delay)
-    follows &= part.arrival < arrival + rules.max_delay
     ends_early = part.times[-1] < arrival + rules.max_delay
-    loose = replace(rules, min_washout=0.0)
-    another = any(_passes_like_blood(part, region, loose) for region in _regions(follows, part.voxel, rules))
-    if wall < rules.min_wall or ends_early or another:
+    if wall < rules.min_wall or ends_early or _pool_follows(part, lv, arrival, rules):
         return None
     strength = float(part.bolus[lv].sum() * part.voxel[0] * part.voxel[1])
     score = rules.alone_weight * strength * compactness(lv, part.voxel) * wall
     return VentriclePair(part.index, np.zeros_like(lv), lv, arrival - USUAL_DELAY, arrival, score)
+
+
+def _pool_follows(part: _Slice, pool: Mask, arrival: float, rules: VentricleRules) -> bool:
+    """Whether another compact region near a pool enhances after it, about as steeply: the pool was the right one.
+
+    It need not wash out, for the series may end before.
+    """
+    steep = part.enhancing & (part.upslope > 0.5 * np.median(part.upslope[pool]))
+    near = _distance_from(pool, part) < USUAL_DISTANCE
+    later = (part.arrival > arrival + 2.0) & (part.arrival < arrival + rules.max_delay)
+    loose = replace(rules, min_washout=0.0)
+    return any(
+        _passes_like_blood(part, region, loose) and compactness(region, part.voxel) > 0.7
+        for region in _regions(steep & near & later & ~pool, part.voxel, rules)
+    )
 
 
 def _surrounded(part: _Slice, lv: Mask, arrival: float, sectors: int = 24) -> float:

@@ -62,10 +62,10 @@ def movie_edge(n_slices: int, n_versions: int) -> int:
 
 
 def _levels(versions: Sequence[Series], view: View, z: int) -> tuple[float, float]:
-    """Grey levels of a slice, the same for all volumes and versions, from what the view shows of it."""
+    """Grey levels of a slice, the same for all volumes and versions; blood at its peak is white, tissue is grey."""
     top, left, bottom, right = (round(edge) for edge in view.box)
     shown = [view.layout.image(version.data[:, :, z])[top:bottom, left:right] for version in versions]
-    return window(np.concatenate([np.ravel(values) for values in shown]))
+    return window(np.concatenate([np.ravel(values) for values in shown]), high=98.5)
 
 
 def _frame(

@@ -99,7 +99,7 @@ def scale_for(quantity: str, units: str, statistic: str | None, values: Sequence
     quantities without a customary range get one from 0 to the 98th percentile of all the values, rounded up.
     """
     known = RANGES.get((quantity, units))
-    if False and statistic != "std":
+    if known and statistic != "std":
         return ColourScale(quantity, units, *known, RATIO_MAP if quantity == "MPR" else VALUE_MAP, True, statistic)
     if known:
         return ColourScale(quantity, units, 0.0, known[1] / 5, SPREAD_MAP, True, statistic)

@@ -179,7 +179,7 @@ def _contours_on(series: Series, masks, landmarks, slices, region, title: str) -
     heart = np.any([mask for name, mask in masks.items() if name != "aif"], axis=0)
     view = view_of(series.affine, series.data.shape, heart, 22.0, 420)
     what = "myocardium" if region is masks.get("myocardium") else "LV blood"
-    when = f"volume {at + 1} of {len(series.times)} at {series.times[at]:.1f} s, where the {what} is brightest"
+    when = f"dynamic volume {at + 1} of {len(series.times)} at {series.times[at]:.1f} s, where the {what} is brightest"
     grid, key = contour_grid(series.data[..., at], masks, landmarks, series.affine, view, slices, when)
     return [Subheading(title), key, grid]
 
