@@ -36,7 +36,7 @@ def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignor
     good, bad = (json.loads((out / f"sub-{p}" / f"sub-{p}_status.json").read_text()) for p in ("01", "02"))
     assert good["state"] == "done" and bad["state"] == "failed"
     assert "flow needs both in one unit" in bad["steps_failed"][0]["reason"]
-    assert any("segment-means" in s["step"] for s in bad["steps_without_result"])
+    assert any("segment-values" in s["step"] for s in bad["steps_without_result"])
     assert (out / "sub-01.html").is_file() and (out / "sub-02.html").is_file()
     assert list((out / "sub-01" / "perf").glob("*_dcemap.nii.gz"))
     assert not list((out / "sub-02" / "perf").glob("*_dcemap.nii.gz"))

@@ -14,7 +14,7 @@ from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, f
 
 #: A series that ends sooner after the bolus reached the left ventricle, s, has neither an input function nor a tissue
 #: response; the wash-out by which blood is told is missing as well.
-MIN_FOLLOW_UP = 6.0
+MIN_FOLLOW_UP = 8.0
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ LEVELS = (0.2, 0.35, 0.5)
 PASSAGES = (8.0, 15.0)
 #: Time from the right to the left ventricle, s, where the right one is not seen.
 USUAL_DELAY = 5.0
+#: Greatest distance between the blood of the two ventricles, mm.
+SEPTUM = 16.0
 #: Distance between the centres of the ventricles, mm, that is seldom exceeded.
 USUAL_DISTANCE = 60.0
 
@@ -257,7 +259,7 @@ def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> Ventricle
         return None
     right, left = (float(part.bolus[mask].sum() * part.voxel[0] * part.voxel[1]) for mask in (rv, lv))
     score = np.sqrt(right * left) * compactness(lv, part.voxel)
-    if _pool_follows(part, lv, lv_arrival, rules):
+    if _pool_follows(part, lv, rv | lv, lv_arrival, rules):
         return None
     return VentriclePair(part.index, rv, lv, rv_arrival, lv_arrival, float(score))
 
@@ -270,25 +272,31 @@ def _judge_alone(part: _Slice, lv: Mask, rules: VentricleRules) -> VentriclePair
     arrival = float(np.median(part.arrival[lv]))
     wall = _surrounded(part, lv, arrival)
     ends_early = part.times[-1] < arrival + rules.max_delay
-    if wall < rules.min_wall or ends_early or _pool_follows(part, lv, arrival, rules):
+    if wall < rules.min_wall or ends_early or _pool_follows(part, lv, lv, arrival, rules):
         return None
     strength = float(part.bolus[lv].sum() * part.voxel[0] * part.voxel[1])
     score = rules.alone_weight * strength * compactness(lv, part.voxel) * wall
     return VentriclePair(part.index, np.zeros_like(lv), lv, arrival - USUAL_DELAY, arrival, score)
 
 
-def _pool_follows(part: _Slice, pool: Mask, arrival: float, rules: VentricleRules) -> bool:
-    """Whether another compact region near a pool enhances after it, about as steeply: the pool was the right one.
+def _pool_follows(part: _Slice, pool: Mask, heart: Mask, arrival: float, rules: VentricleRules) -> bool:
+    """Whether another compact region beside the heart enhances after a pool, about as steeply: it was the right one.
 
-    It need not wash out, for the series may end before.
+    ``heart`` is what has been taken for ventricles. The other region need not wash out: the series may end before.
     """
-    steep = part.enhancing & (part.upslope > 0.5 * np.median(part.upslope[pool]))
+    from scipy import ndimage
+
+    gap = ndimage.distance_transform_edt(~heart, sampling=part.voxel[:2])
+    steep = part.enhancing & (part.upslope > 0.6 * np.median(part.upslope[pool]))
     near = _distance_from(pool, part) < USUAL_DISTANCE
-    later = (part.arrival > arrival + 2.0) & (part.arrival < arrival + rules.max_delay)
+    later = (part.arrival > arrival + 2.0) & (part.arrival < arrival + 10.0)
     loose = replace(rules, min_washout=0.0)
     return any(
-        _passes_like_blood(part, region, loose) and compactness(region, part.voxel) > 0.7
-        for region in _regions(steep & near & later & ~pool, part.voxel, rules)
+        gap[region].min() < SEPTUM
+        and region.sum() > 0.4 * pool.sum()
+        and compactness(region, part.voxel) > 0.7
+        and _passes_like_blood(part, region, loose)
+        for region in _regions(steep & near & later & ~heart, part.voxel, rules)
     )
 
 

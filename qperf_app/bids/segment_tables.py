@@ -25,13 +25,13 @@ def write_segments(out: Path, prefix: str, table: SegmentTable, sources: Sequenc
             continue
         files[layer] = out / segments_name(prefix, table.plugin, layer)
         described = {
-            **describe(f"Means over AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
+            **describe(f"Medians over AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
             "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
             "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
             **{
-                q: {"Description": f"Mean {q} over the voxels that have an estimate", "Units": table.units[q]}
+                q: {"Description": f"Median {q} of the voxels that have an estimate", "Units": table.units[q]}
                 for q in quantities
             },
         }

@@ -46,7 +46,7 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
     sources = sorted({f"bids::sub-{row.participant}" for row in rows})
     columns, cells, units = segment_cells(rows)
     described = {
-        quantity: {"Description": f"Mean {quantity} of the segment", "Units": u} for quantity, u in units.items()
+        quantity: {"Description": f"Median {quantity} of the segment", "Units": u} for quantity, u in units.items()
     }
     sidecar = {**describe("AHA segments of all participants", "n/a", sources), **described}
     write_table(out / "group_segments.tsv", columns, cells, sidecar)

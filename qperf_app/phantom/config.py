@@ -43,7 +43,8 @@ class PhantomConfig:
     defects : {"none", "ischaemia", "infarct", "mixed"}
         ``mixed`` draws one of the others for each participant.
     model : {"2CXM", "ATH", "mixed"}
-        Tissue model: two-compartment exchange, or the distributed adiabatic tissue homogeneity model.
+        Tissue model: two-compartment exchange, or the distributed adiabatic tissue homogeneity model over parallel
+        capillaries of different flow; ``mixed`` draws one of them for each scan, the distributed one for a quarter.
     input_function : {"individual", "population"}
         Whether every scan has an AIF of its own.
     matrix : int

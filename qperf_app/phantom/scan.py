@@ -99,6 +99,11 @@ class Scan:
     motion: MotionTrace
 
 
+#: Share of scans whose tissue is distributed where the model is mixed, so that fitting an exchange model is not always
+#: the inverse of the simulation.
+DISTRIBUTED_SHARE = 0.25
+
+
 @dataclass(frozen=True)
 class _Curves:
     """Concentrations at the volumes, mmol/L: tissues (t,), cells of the wall (cells, t), and the rest of the heart's
@@ -127,7 +132,7 @@ def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: 
     bolus = sample_bolus(
         config.task, config.input_function == "individual", config.abnormal_bolus, times[n], times[-1], bolus_rng
     )
-    drawn = str(tissue_rng.choice(["2CXM", "ATH"]))
+    drawn = "ATH" if tissue_rng.random() < DISTRIBUTED_SHARE else "2CXM"
     model = drawn if config.model == "mixed" else config.model
     kinetics = sample_kinetics(
         config.task, person.defects, person.haematocrit, np.random.default_rng(person.personal_seed), tissue_rng

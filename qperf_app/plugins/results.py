@@ -56,7 +56,7 @@ class QualityMap:
 class SegmentRow:
     """Means of one AHA segment; ``layer`` is ``transmural``, ``endo`` or ``epi``.
 
-    ``values`` maps a quantity's name to its mean over the segment's estimated voxels (NaN where there are none).
+    ``values`` maps a quantity's name to its median over the segment's estimated voxels (NaN where there are none).
     """
 
     segment: int

@@ -135,7 +135,7 @@ def _bullseye_elements(study: Study, method: Method, quantity: str, relative: bo
             pictures.append(bullseye(reserve, ratio, "Perfusion reserve (stress / rest)", LOW_RESERVE))
     reserve_colours = ", perfusion reserve from 0 to 4" if len(pictures) > 2 else ""
     caption = (
-        f"Mean of each AHA segment; colours as in the maps{reserve_colours}. Grey: not estimated. "
+        f"Median of each AHA segment; colours as in the maps{reserve_colours}. Grey: not estimated. "
         f"▾ marks stress flow below {LOW_STRESS_MBF:g} mL/min/g or a reserve below {LOW_RESERVE:g}."
     )
     return [Subheading("Segments"), Gallery(tuple(pictures), caption)]

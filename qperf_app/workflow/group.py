@@ -68,7 +68,7 @@ def _participant_rows(out_dir: Path, status: Mapping[str, Any]) -> list[GroupRow
     rows = []
     for scan in status.get("scans", []):
         for name, files in scan["files"].items():
-            if name.startswith("segment-means:"):
+            if name.startswith("segment-values:"):
                 plugin = name.split(":", 1)[1]
                 table = read_segments(plugin, "", {layer: out_dir / file for layer, file in files.items()})
                 rows += [

@@ -12,7 +12,7 @@ from qperf_app.bids.names import folder, identifier, label, prefix
 from qperf_app.plugins import CONCENTRATION_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
 from qperf_app.workflow.configuration import AUTO, KINETICS, Choice, Configuration
-from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_MEANS, SEGMENTS, Task, derive_seed
+from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_VALUES, SEGMENTS, Task, derive_seed
 
 #: Fields that say a series was made to be quantified; with one of them, the others are asked for as well.
 QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter", "ProtonDensityVolumeCount")
@@ -172,8 +172,8 @@ class Planner:
         for choice in self._configuration.steps[KINETICS]:
             fitted = self._kinetics(tissue, nodes, choice)
             nodes[f"{KINETICS}:{choice.plugin}"] = fitted
-            nodes[f"{SEGMENT_MEANS}:{choice.plugin}"] = self._host_task(
-                SEGMENT_MEANS, tissue, {"segments": nodes[SEGMENTS], "kinetics": fitted}, plugin=choice.plugin
+            nodes[f"{SEGMENT_VALUES}:{choice.plugin}"] = self._host_task(
+                SEGMENT_VALUES, tissue, {"segments": nodes[SEGMENTS], "kinetics": fitted}, plugin=choice.plugin
             )
 
     def _motion(self, series: SeriesInput) -> str:

@@ -125,7 +125,7 @@ def _plugin_problems(plan: ParticipantPlan, registry: PluginRegistry) -> list[st
 def _used_plugins(plan: ParticipantPlan) -> list[tuple[str, str, str, Mapping[str, Any], Mapping[str, Any]]]:
     used = []
     for task in plan.tasks.values():
-        if task.handed_in or not task.plugin or task.step in ("segment-means",):
+        if task.handed_in or not task.plugin or task.step in ("segment-values",):
             continue
         if task.step == INPUT_FUNCTION:
             # It converts the series that the pools are found in, whose metadata the task carries.

@@ -156,7 +156,7 @@ def _labels(path: Path | None) -> Any:
 def _segment_tables(files: Mapping[str, Mapping[str, Path]]) -> list[SegmentTable]:
     tables = []
     for name, roles in files.items():
-        if name.startswith("segment-means:") and "transmural" in roles:
+        if name.startswith("segment-values:") and "transmural" in roles:
             maps = files.get(f"kinetics:{name.split(':', 1)[1]}", {})
             model = next((parse_entities(p.name)["model"] for r, p in maps.items() if r.startswith("map:")), "")
             tables.append(read_segments(name.split(":", 1)[1], model, roles))

@@ -24,7 +24,7 @@ from qperf_app.plugins.checks import (
 )
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow import kinetics, segments
-from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_MEANS, SEGMENTS, Outcome, Task
+from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_VALUES, SEGMENTS, Outcome, Task
 
 Upstream = Mapping[str, Outcome]
 
@@ -231,5 +231,5 @@ _RUNNERS: Mapping[str, Callable[[Task, Upstream, Path], Result]] = {
     "myocardium": outline_myocardium,
     "kinetics": kinetics.estimate,
     SEGMENTS: segments.divide,
-    SEGMENT_MEANS: segments.average,
+    SEGMENT_VALUES: segments.summarise,
 }

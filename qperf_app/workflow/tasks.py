@@ -21,7 +21,7 @@ FAILURE_FILE = "failure.json"
 # The host's own steps, beside those of the plugins.
 INPUT_FUNCTION = "input-function"
 SEGMENTS = "segments"
-SEGMENT_MEANS = "segment-means"
+SEGMENT_VALUES = "segment-values"
 
 #: States after which the files of a step are there for the next one.
 USABLE = ("done", "handed-in")

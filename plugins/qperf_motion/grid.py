@@ -1,0 +1,41 @@
+"""The grid that a slice is registered on: its own, or one of a heart-sized resolution where its own is far from that."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Pixel size, mm, that first-pass tissue series commonly have. Much finer costs time for no accuracy; coarser (the
+#: input-function series) leaves too few pixels in a heart for a joint histogram.
+_PIXEL = 2.2
+_FINEST, _COARSEST = 1.6, 2.9
+
+
+def working_frames(
+    frames: NDArray[np.floating], spacing: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Resample frames (x, y, t) of ``spacing`` (2,) mm; return them with the new spacing, mm."""
+    from scipy.ndimage import gaussian_filter1d, zoom
+
+    frames = np.nan_to_num(np.asarray(frames, np.float32), posinf=0.0, neginf=0.0)
+    usable = (spacing >= _FINEST) & (spacing <= _COARSEST)
+    factors = np.where(usable, 1.0, spacing / _PIXEL)
+    if np.all(usable):
+        return frames, spacing
+    for axis, factor in enumerate(factors):
+        if factor < 1:
+            frames = gaussian_filter1d(frames, 0.5 * np.sqrt(1 / factor**2 - 1), axis=axis, mode="nearest")
+    zoomed = zoom(frames, (*factors, 1.0), order=1, mode="nearest", grid_mode=True)
+    return zoomed, spacing * np.array(frames.shape[:2]) / np.array(zoomed.shape[:2])
+
+
+def shifted_back(frames: NDArray[np.float32], shift: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Read pixel p of frame t from p + shift[t] (whole pixels); edge pixels repeat outside."""
+    width = int(np.abs(shift).max(initial=0))
+    if not width:
+        return frames
+    padded = np.pad(frames, ((width, width), (width, width), (0, 0)), mode="edge")
+    x, y, count = frames.shape
+    start = width + shift
+    moved = [padded[i : i + x, j : j + y, t] for t, (i, j) in zip(range(count), start, strict=True)]
+    return np.stack(moved, axis=-1)

@@ -1,0 +1,180 @@
+"""Where the heart is in a series that still moves.
+
+Blood of the ventricles rises and falls with the first pass. So do, less often, edges that breathing moves past a pixel;
+but those jump to and fro, or stay changed, where blood has one smooth bump that lasts seconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A bolus has come and, in good part, gone within this time on either side of its peak, s.
+_PASSAGE = 12.0
+#: Spread of the prior that an operator centres the heart, as a fraction of half the field of view.
+_CENTRED = 0.5
+#: Size of the two ventricles' blood together, and distance between them, mm.
+_BLOB, _REACH = 15.0, 25.0
+#: Blood pools are sought this far around the heart's centre, mm.
+_SEARCH = 65.0
+#: Share of the search area's highest score (98th percentile) that marks blood.
+_BLOOD = 0.3
+#: Smallest blood pool, mm2.
+_SMALLEST = 60.0
+#: The left ventricle fills after the right one by this range, s, and has at least this share of the leading pool's
+#: weight and this roundness (a right ventricle's crescent is flatter, a moving edge is a line).
+_TRANSIT, _WEIGHT, _ROUND = (1.5, 12.0), 0.1, 0.35
+#: Neighbouring pixels whose arrival times differ by more than this belong to two pools, s.
+_PARTING = 2.0
+#: Spread of the prior that the pools lie near the heart's centre, mm.
+_NEAR = 40.0
+#: A bump below this share of the series' brightest value is noise or rounding.
+_NOTHING = 0.01
+
+
+def heart_centre(scores: list[NDArray[np.floating]], spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Centre of the two ventricles' blood in pixels, (2,), from the first-pass scores of all slices.
+
+    None where nothing in the series rises and falls.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    weight = sum(np.sqrt(score / score.max()) for score in scores if score.max() > 0)
+    if not np.any(weight):
+        return None
+    x, y = np.ogrid[: weight.shape[0], : weight.shape[1]]
+    half = (np.array(weight.shape) - 1) / 2
+    prior = sum(((axis - h) / max(h, 1.0)) ** 2 for axis, h in zip((x, y), half, strict=True))
+    weight = weight * np.exp(-prior / (2 * _CENTRED**2))
+    blob = gaussian_filter(weight, _BLOB / spacing, mode="constant")
+    centre = np.array(np.unravel_index(int(blob.argmax()), blob.shape), float)
+    for _ in range(10):
+        near = weight * np.exp(-squared_distance(weight.shape, centre, spacing) / (2 * _REACH**2))
+        centre = np.array([(x * near).sum(), (y * near).sum()]) / near.sum()
+    return centre
+
+
+def first_pass_score(
+    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, smoothing: float, median: int
+) -> NDArray[np.float32]:
+    """How much each pixel rises and falls as blood does, (x, y), 0 where not at all.
+
+    Parameters
+    ----------
+    frames : (x, y, t) array
+        Dynamic frames.
+    spacing : (2,) array
+        mm.
+    interval : float
+        Usual time between frames, s.
+    smoothing : float
+        mm, in the plane.
+    median : int
+        Frames of the running median that takes out breathing.
+    """
+    return _bump(frames, spacing, interval, smoothing, median)[2]
+
+
+def left_ventricle(
+    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, centre: NDArray[np.float64]
+) -> NDArray[np.bool_] | None:
+    """Blood pool of the left ventricle in frames that are roughly aligned already, (x, y), or None.
+
+    Of the connected pools near ``centre`` the one of most score, roundness and nearness leads. Where another follows
+    it in time as the left ventricle follows the right one, that is taken instead.
+    """
+    from scipy.ndimage import generate_binary_structure, label, maximum_filter, minimum_filter
+
+    smooth, peak, score = _bump(frames, spacing, interval, smoothing=3.0, median=3)
+    distance = squared_distance(score.shape, centre, spacing)
+    near = distance <= _SEARCH**2
+    blood = near & (score > _BLOOD * np.percentile(score[near], 98))
+    arrival = _arrival(smooth, peak, _passage(interval)) * interval
+    cross = generate_binary_structure(2, 1)
+    latest = maximum_filter(np.where(blood, arrival, -np.inf), footprint=cross)
+    earliest = minimum_filter(np.where(blood, arrival, np.inf), footprint=cross)
+    # Two pools that touch part where their arrival times do.
+    labels, count = label(blood & (latest - earliest < _PARTING))
+    pools = []
+    for k in range(1, count + 1):
+        pool = labels == k
+        roundness = _roundness(pool, spacing)
+        if pool.sum() * np.prod(spacing) >= _SMALLEST:
+            closeness = np.exp(-distance[pool].mean() / (2 * _NEAR**2))
+            pools.append(
+                (float(score[pool].sum() * roundness * closeness), float(np.median(arrival[pool])), roundness, k)
+            )
+    if not pools:
+        return None
+    pools.sort(reverse=True)
+    lead = pools[0]
+    followers = [
+        pool
+        for pool in pools[1:]
+        if _TRANSIT[0] < pool[1] - lead[1] < _TRANSIT[1] and pool[0] > _WEIGHT * lead[0] and pool[2] > _ROUND
+    ]
+    return labels == (followers or [lead])[0][3]
+
+
+def grown(mask: NDArray[np.bool_], margin: float, spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mask with everything within ``margin`` mm of it, holes filled."""
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+    return distance_transform_edt(~binary_fill_holes(mask), sampling=spacing) <= margin
+
+
+def squared_distance(
+    shape: tuple[int, ...], centre: NDArray[np.float64], spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Squared distance of every pixel from ``centre``, mm2."""
+    x, y = np.ogrid[: shape[0], : shape[1]]
+    return ((x - centre[0]) * spacing[0]) ** 2 + ((y - centre[1]) * spacing[1]) ** 2
+
+
+def _bump(
+    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, smoothing: float, median: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
+    """Smoothed frames, frame of each pixel's bump, and its score.
+
+    The bump is the largest excess over the lowest values before and after within a bolus passage. The score weighs it
+    by its share of all the pixel's ups and downs (one smooth bump: 1) and by its share of the pixel's peak (blood that
+    was dark before: near 1).
+    """
+    from scipy.ndimage import gaussian_filter, median_filter, minimum_filter1d
+
+    blurred = gaussian_filter(frames, (*(smoothing / spacing), 0.0))
+    smooth = median_filter(blurred, (1, 1, median), mode="nearest")
+    width = _passage(interval)
+    before = minimum_filter1d(smooth, width + 1, axis=2, mode="nearest", origin=width // 2)
+    after = minimum_filter1d(smooth[..., ::-1], width + 1, axis=2, mode="nearest", origin=width // 2)[..., ::-1]
+    excess = np.minimum(smooth - before, smooth - after)
+    bump = excess.max(axis=2)
+    bump[bump < _NOTHING * smooth.max()] = 0
+    travel = np.abs(np.diff(blurred, axis=2)).sum(axis=2)
+    tiny = np.finfo(np.float32).tiny
+    steady = np.minimum(1, 2 * bump / np.maximum(travel, tiny))
+    return smooth, excess.argmax(axis=2), bump * steady * bump / np.maximum(smooth.max(axis=2), tiny)
+
+
+def _passage(interval: float) -> int:
+    return max(2, round(_PASSAGE / interval))
+
+
+def _arrival(smooth: NDArray[np.float32], peak: NDArray[np.intp], width: int) -> NDArray[np.float64]:
+    """Frame (with fraction) at which each pixel has risen halfway to its bump."""
+    frame = np.arange(smooth.shape[2])
+    rising = (frame <= peak[..., None]) & (frame >= peak[..., None] - width)
+    top = np.take_along_axis(smooth, peak[..., None], axis=2)
+    half = (top + np.where(rising, smooth, np.inf).min(axis=2, keepdims=True)) / 2
+    below = np.where(rising & (smooth <= half), frame, 0).max(axis=2)[..., None]
+    above = np.minimum(below + 1, smooth.shape[2] - 1)
+    low, high = np.take_along_axis(smooth, below, axis=2), np.take_along_axis(smooth, above, axis=2)
+    fraction = np.clip((half - low) / np.maximum(high - low, np.finfo(np.float32).tiny), 0, 1)
+    return (below + fraction)[..., 0]
+
+
+def _roundness(pool: NDArray[np.bool_], spacing: NDArray[np.float64]) -> float:
+    """Area over that of the circle around the pool's centroid that holds it: 1 for a disc, near 0 for a line."""
+    points = np.argwhere(pool) * spacing
+    radius = np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).max()) + spacing.mean() / 2
+    return float(len(points) * np.prod(spacing) / (np.pi * radius**2))
