@@ -101,7 +101,9 @@ def test_float32_stays_float32() -> None:
     times, values = (array.astype(np.float32) for array in irregular_input(4))
     found = exponential_convolution(np.float32(0.2), times, values)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, exponential_convolution(0.2, times.astype(float), values.astype(float)), rtol=1e-5)
+    np.testing.assert_allclose(
+        found, exponential_convolution(0.2, times.astype(float), values.astype(float)), rtol=1e-5
+    )
 
 
 def test_numpy_users_never_load_tensorflow() -> None:

@@ -1,13 +1,13 @@
-"""Built-in motion correction: ``chained`` and ``none``."""
+"""Motion correction: ``chained`` mutual information in the heart region, and ``none``."""
+
+from __future__ import annotations
 
 from qperf_app.plugins import hookimpl
-from qperf_motion.chained import ChainedMutualInformation
+from qperf_motion.chained import ChainedMotionCorrection
 from qperf_motion.none import NoMotionCorrection
-
-__all__ = ["ChainedMutualInformation", "NoMotionCorrection", "qperf_motion_correction"]
 
 
 @hookimpl
 def qperf_motion_correction() -> tuple[type, ...]:
-    """Give the host the two classes."""
-    return NoMotionCorrection, ChainedMutualInformation
+    """Both plugins of the family."""
+    return ChainedMotionCorrection, NoMotionCorrection

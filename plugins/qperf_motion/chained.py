@@ -1,45 +1,56 @@
-"""Motion correction by mutual information, each frame with its neighbours in time, inside the region of the heart."""
+"""Motion correction ``chained``: mutual information with neighbouring frames, inside the heart region."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry import world_displacement
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
+from qperf_motion.chain import Positions, chain, neighbour_pairs, unplaced
+from qperf_motion.grid import shifted_back, working_frames
+from qperf_motion.heart import first_pass_score, grown, heart_centre, left_ventricle, squared_distance
+from qperf_motion.mutual_information import information_surfaces
+
+#: Shift that a second look, after the first has brought the frames together, may still find, mm.
+_SECOND_LOOK = 11.0
+#: Prominence below which a frame counts as not registered.
+_PROMINENT = 0.0
 
 
 @dataclass(frozen=True)
 class ChainedOptions:
-    """Options of ``chained``."""
+    """Options of :class:`ChainedMotionCorrection`."""
 
-    reach: float = field(default=24.0, metadata={"help": "largest displacement from frame to frame, mm"})
-    margin: float = field(default=20.0, metadata={"help": "how far around the left ventricle frames are compared, mm"})
-    bins: int = field(default=6, metadata={"help": "grey levels of the joint histograms"})
-    lags: tuple[int, ...] = field(default=(1, 2, 4), metadata={"help": "how many frames apart two compared frames are"})
+    neighbours: int = field(default=4, metadata={"help": "frames on either side that each frame is registered to"})
+    max_shift: float = field(default=28.0, metadata={"help": "largest shift between such frames, mm"})
+    heart_radius: float = field(default=50.0, metadata={"help": "radius of the region of the first look, mm"})
+    margin: float = field(default=22.0, metadata={"help": "mm around the left blood pool that the second look uses"})
+    bins: int = field(default=8, metadata={"help": "grey levels of a frame in the joint histogram"})
 
 
-class ChainedMutualInformation(MotionCorrectionPlugin):
-    """Translation of every frame within its slice.
+class ChainedMotionCorrection(MotionCorrectionPlugin):
+    """Translation of each frame in its plane, slice by slice.
 
-    The heart is found twice: roughly from what brightens like a first pass, then, in the roughly corrected series,
-    around the left ventricle. Inside that region the mutual information of each frame with its neighbours in time is
-    known for every shift, and the frames are placed where it is largest in sum: neighbours look alike though the bolus
-    changes everything in the long run. Over the whole field of view the chest wall, which stays, would win.
+    The heart is found twice: roughly, by what rises and falls as a first pass does; then, in the roughly corrected
+    series, closely around the left ventricle. Over the whole field of view the chest wall, which stays, would win.
     """
 
     name = "chained"
     version = "1.0"
-    summary = "in-plane translation by mutual information of neighbouring frames inside the region of the heart"
+    summary = "In-plane shift of every frame by mutual information with its neighbours, in the heart region."
     citations = (
         "Maes F, Collignon A, Vandermeulen D, Marchal G, Suetens P. Multimodality image registration by maximization "
-        "of mutual information. IEEE Trans Med Imaging 1997;16:187-198.",
+        "of mutual information. IEEE Trans Med Imaging 1997;16:187-198. doi:10.1109/42.563664",
     )
     Options = ChainedOptions
 
     def correct(self, series: Series, context: RunContext) -> Motion:
-        """Find each frame's shift in its plane; the frame at the most usual position keeps its place.
+        """Find each frame's shift in its plane; the reference is the median position over the frames.
 
         Slices are registered one by one, on ``context.threads`` threads; the result doesn't depend on their number. A
         frame that fits nowhere keeps the identity and ``corrected`` False, and so do all frames where nothing in the
@@ -102,13 +113,8 @@ def _motion(series: Series, found: Sequence[Positions], scales: Sequence[NDArray
         corrected[z] = positions.prominence >= _PROMINENT
         if not corrected[z].any():
             continue
-        shift = np.where(corrected[z][:, None], positions.shift - _usual(positions.shift[corrected[z]]), 0.0)
+        shift = np.where(corrected[z][:, None], positions.shift - np.median(positions.shift[corrected[z]], axis=0), 0.0)
         voxels = np.concatenate([shift * scale, np.zeros((n_frames, 1))], axis=1)
         displacement[:, :, z] = world_displacement(series.affine, voxels)
     cost = -np.stack([positions.information for positions in found])
     return Motion(displacement, corrected, cost)
-
-
-def _usual(shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shift of the key frame: the one nearest to the median position, so that most frames move least."""
-    return shift[((shift - np.median(shift, axis=0)) ** 2).sum(axis=1).argmin()]

@@ -1,4 +1,4 @@
-"""The grid that a slice is registered on: its own, or one of a heart-sized resolution where its own is far from that."""
+"""The grid that a slice is registered on: its own, or one with pixels of a usual size."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from qperf_app.workflow.group import (
     GroupRow,
     agreement_cells,
     compare,
+    flows_by_method,
     read_group,
     segment_cells,
 )
@@ -31,11 +32,13 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"OUT_DIR {args.out_dir} is not a folder; run the participant level first")
     rows = read_group(out_dir, args.participant_label)
     comparisons = compare(rows)
-    page = render_group(rows, comparisons)
+    participants = len({row.participant for row in rows})
+    compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
+                for c in comparisons]  # fmt: skip
+    page = render_group(flows_by_method(rows), compared, participants)
     with replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
-    participants = len({row.participant for row in rows})
     say(f"{participants} participants, {len(rows)} rows of segments")
     for name in ("group.html", "group_segments.tsv", "group_agreement.tsv"):
         say(f"group: {args.out_dir / name}")

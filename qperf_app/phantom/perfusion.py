@@ -79,11 +79,11 @@ class Kinetics:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
 
-#: A distributed voxel is no single capillary in plug flow, as in the multiple-pathway models of the heart (Kroll et al.,
-#: Am J Physiol 1996;271:H1643; King et al., Ann Biomed Eng 1996;24:352): the flows of its parallel capillaries differ,
-#: and the bolus is smeared in the arterioles, a mixing volume in series. Relative standard deviation and number of the
-#: flows; volume in mL/mL: a third of the heart's 12 mL of blood per 100 g is in arteries (Kaul and Ito, Circulation
-#: 2004;109:146).
+#: A distributed voxel is no single capillary in plug flow, as in the multiple-pathway models of the heart (Kroll et
+#: al., Am J Physiol 1996;271:H1643; King et al., Ann Biomed Eng 1996;24:352): the flows of its parallel capillaries
+#: differ, and the bolus is smeared in the arterioles, a mixing volume in series. Relative standard deviation and number
+#: of the flows; volume in mL/mL: a third of the heart's 12 mL of blood per 100 g is in arteries (Kaul and Ito,
+#: Circulation 2004;109:146).
 CAPILLARY_DISPERSION, N_CAPILLARIES, ARTERIOLAR_VOLUME = 0.55, 5, 0.04
 
 #: Units of the parameters.

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult, Picture
+from qperf_app.report.elements import HostElement, Section
 from qperf_app.report.perfusion import perfusion_sections
 from qperf_app.report.pictures import picture_size
 from qperf_app.report.provenance import methods_section, plugin_sections, steps_section
@@ -34,9 +35,6 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
     str
         HTML, to be written as UTF-8.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     studies = studies_of(result.scans)
     extra, broken = plugin_sections(result, extra_sections)
     sections = (
@@ -46,17 +44,27 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
         methods_section(result),
         *extra,
     )
+    return render_page(
+        f"Participant {result.participant}",
+        (*warnings_of(result, studies), *broken),
+        headline_elements(result, studies),
+        sections,
+    )
+
+
+def render_page(
+    heading: str, warnings: Sequence[str], headline: Sequence[HostElement], sections: Sequence[Section]
+) -> str:
+    """Lay elements out as a page of the house: a summary with warnings and contents, then the sections."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
     environment.filters["kind"] = lambda element: type(element).__name__
     environment.filters["picture_size"] = picture_size
-    template = environment.from_string(_resource("page.html"))
-    return template.render(
-        participant=result.participant,
-        style=Markup(_resource("page.css")),
-        warnings=(*warnings_of(result, studies), *broken),
-        headline=headline_elements(result, studies),
-        sections=sections,
+    return environment.from_string(_resource("page.html")).render(
+        heading=heading, style=Markup(_resource("page.css")), warnings=warnings, headline=headline, sections=sections
     )
 
 

@@ -41,6 +41,7 @@ class Comparison:
     other: str
     task: str
     quantity: str
+    pairs: tuple[list[float], list[float]]
     result: Agreement
 
 
@@ -106,7 +107,7 @@ def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]
             pairs = _pairs(
                 here, lambda g: g.plugin, lambda g: (g.participant, g.scan, g.row.segment), first, second, quantity
             )
-            found.append(Comparison("plugins", first, second, task, quantity, agreement(*pairs)))
+            found.append(Comparison("plugins", first, second, task, quantity, pairs, agreement(*pairs)))
         for plugin in plugins:
             found += _repetitions([g for g in here if g.plugin == plugin], plugin, task, quantity)
     return found
@@ -122,7 +123,7 @@ def _repetitions(rows: Sequence[GroupRow], plugin: str, task: str, quantity: str
     for first, second in itertools.combinations(runs, 2):
         pairs = _pairs(rows, lambda g: g.entities.get("run"), others, first, second, quantity)
         names = (f"{plugin} run-{first}", f"{plugin} run-{second}")
-        found.append(Comparison("repetition", *names, task, quantity, agreement(*pairs)))
+        found.append(Comparison("repetition", *names, task, quantity, pairs, agreement(*pairs)))
     return found
 
 
@@ -144,3 +145,12 @@ def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
          c.result.upper, c.result.icc, c.result.correlation)
         for c in comparisons
     ]  # fmt: skip
+
+
+def flows_by_method(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[tuple[str, str, list[float]]]:
+    """Task, plugin and values of every transmural segment."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for g in rows:
+        if g.row.layer == "transmural" and quantity in g.row.values:
+            found.setdefault((g.entities.get("task", ""), g.plugin), []).append(g.row.values[quantity])
+    return [(task, plugin, values) for (task, plugin), values in sorted(found.items())]

@@ -1,0 +1,80 @@
+"""The group's report: distribution of segment flow by task and method, and how methods and repetitions agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qperf_app.plugins.results import Paragraph, Picture, Table
+from qperf_app.report.agreement import Agreement
+from qperf_app.report.elements import Section
+from qperf_app.report.page import render_page
+from qperf_app.report.pictures import BLUE, INK, MUTED, encode_figure, figure_axes
+
+
+def render_group(
+    flows: Sequence[tuple[str, str, Sequence[float]]],
+    comparisons: Sequence[tuple[str, str, Sequence[float], Sequence[float], Agreement]],
+    n_participants: int,
+) -> str:
+    """Write the group's page.
+
+    Parameters
+    ----------
+    flows
+        Task, plugin and MBF of every segment, mL/min/g.
+    comparisons
+        What is compared (such as ``rest: nlls and fermi``), whose difference it is (``fermi - nlls``), the paired
+        values and their agreement.
+    n_participants
+        For the headline.
+
+    Returns
+    -------
+    str
+        HTML, to be written as UTF-8.
+    """
+    noun = "participant" if n_participants == 1 else "participants"
+    agreement = Section("Agreement", "agreement", (_agreement_table(comparisons), *map(_bland_altman, comparisons)))
+    sections = (Section("Segment flow", "flow", (_flow_table(flows),)), *((agreement,) if comparisons else ()))
+    summary = (Paragraph(f"{n_participants} {noun}. Full tables: group_segments.tsv and group_agreement.tsv."),)
+    return render_page("Group", (), summary, sections)
+
+
+def _flow_table(flows: Sequence[tuple[str, str, Sequence[float]]]) -> Table:
+    rows = []
+    for task, plugin, values in flows:
+        finite = np.asarray(values, float)[np.isfinite(values)]
+        numbers = [f"{v:.2f}" for v in np.percentile(finite, (5, 50, 95))] if finite.size else ["n/a"] * 3
+        rows.append((task, plugin, str(len(values)), str(finite.size), *numbers))
+    columns = ("Task", "Method", "Segments", "With a value", "5th percentile", "Median", "95th percentile")
+    return Table(columns, tuple(rows), "MBF of the AHA segments, mL/min/g")
+
+
+def _agreement_table(comparisons: Sequence[tuple[str, str, Sequence[float], Sequence[float], Agreement]]) -> Table:
+    rows = tuple(
+        (what, str(a.n), f"{a.mean:.2f}", f"{a.bias:+.2f}", f"{a.lower:+.2f} to {a.upper:+.2f}", f"{a.icc:.2f}",
+         f"{a.correlation:.2f}")
+        for what, _, _, _, a in comparisons
+    )  # fmt: skip
+    columns = ("Compared", "Segments", "Mean of the first", "Bias", "95 % limits of agreement", "ICC", "r")
+    return Table(columns, rows, "MBF of the same segments, mL/min/g; bias is the second minus the first")
+
+
+def _bland_altman(comparison: tuple[str, str, Sequence[float], Sequence[float], Agreement]) -> Picture:
+    what, difference, first, second, a = comparison
+    x, y = np.asarray(first, float), np.asarray(second, float)
+    figure, axes = figure_axes(5.4, 3.3, (0.11, 0.15, 0.985, 0.98))
+    axes.plot((x + y) / 2, y - x, ".", color=BLUE, ms=4, alpha=0.6)
+    for level, style in ((a.bias, "-"), (a.lower, "--"), (a.upper, "--")):
+        if np.isfinite(level):
+            axes.axhline(level, color=INK, lw=1.0, ls=style)
+    axes.axhline(0.0, color=MUTED, lw=0.6)
+    axes.set_xlabel("Mean of both, MBF (mL/min/g)", fontsize=8)
+    axes.set_ylabel(f"{difference} (mL/min/g)", fontsize=8)
+    axes.tick_params(labelsize=8)
+    limits = f"limits {a.lower:+.2f} to {a.upper:+.2f}"
+    words = f"{what}: difference against mean of {a.n} segments, bias {a.bias:+.2f}, {limits}."
+    picture = encode_figure(figure, words)
+    return Picture(picture.data, picture.mime, picture.alt, words)
