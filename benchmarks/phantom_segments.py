@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
-    columns = ("handed in", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits of agreement", "ICC", "r",
+    columns = ("handed in", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits", "ICC", "r",
                "validator errors")  # fmt: skip
     lines = [_line(columns), _line(["---"] * len(columns))]
     for kind in args.hand_in:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -33,7 +34,7 @@ def by_quadrature(rate: float, times: np.ndarray, values: np.ndarray, at: float)
     borders = np.append(times[times < at], at)
     return sum(
         quad(lambda u: np.exp(-rate * (at - u)) * np.interp(u, times, values), a, b, epsabs=1e-14, epsrel=1e-12)[0]
-        for a, b in zip(borders[:-1], borders[1:], strict=True)
+        for a, b in itertools.pairwise(borders)
     )
 
 

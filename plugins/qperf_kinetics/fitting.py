@@ -18,6 +18,7 @@ _RACE = 4
 # A residual below this fraction of a curve's largest value is taken for rounding, not noise.
 _FLOOR = 1e-4
 _LEAST_WORTH = 0.1
+_AT_BOUND = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Estimates:
-    """For n curves: coordinates and their Laplace standard deviations (n, p), fitted curves (n, t), RSS, convergence."""
+    """For n curves: coordinates (n, p), fitted curves (n, t), residual sum of squares and convergence (n,).
+
+    ``sd`` (n, p) is the coordinates' standard deviation under data and prior, ``sd_data`` that under the data alone;
+    ``at_bound`` (n, p) marks those that ended on a bound.
+    """
 
     x: Array
     fitted: Array
     rss: Array
     sd: Array
+    sd_data: Array
+    at_bound: NDArray[np.bool_]
     converged: NDArray[np.bool_]
 
 
@@ -81,8 +88,10 @@ def _estimate_chunk(problem: Problem, shapes: Array, data: Array, max_iterations
     fitted, jacobian = problem.evaluate(fit.x)
     assert jacobian is not None
     variance = (fit.rss / np.maximum(present.sum(axis=1) - p, 1) + _floor(data) ** 2) / worth
-    sd = laplace_sd(jacobian * present[:, None, :], variance, problem)
-    return fit.x, fitted, fit.rss, sd, fit.converged
+    margin = _AT_BOUND * (problem.upper - problem.lower)
+    at_bound = (fit.x <= problem.lower + margin) | (fit.x >= problem.upper - margin)
+    sd, sd_data = laplace_sd(jacobian * present[:, None, :], variance, at_bound, problem.prior)
+    return fit.x, fitted, fit.rss, sd, sd_data, at_bound, fit.converged
 
 
 def sample_worth(residual: Array) -> Array:
@@ -130,15 +139,20 @@ def sobol(count: int, dimensions: int) -> Array:
     return qmc.Sobol(dimensions, scramble=False).random(count)
 
 
-def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> Array:
+def laplace_sd(jacobian: Array, variance: Array, fixed: NDArray[np.bool_], prior: Prior) -> tuple[Array, Array]:
     """Standard deviation (m, p) of each coordinate, the others free, from the curvature at the solution.
 
-    A coordinate that the problem fixes has none and takes none from the others.
+    Under data and prior, and under the data alone. A coordinate that is ``fixed`` (m, p), by the problem or on a bound
+    beyond which the fit would have gone on, has none and takes none from the others.
     """
-    information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None] + problem.prior.precision()
-    information = information + np.diag(np.where(problem.lower < problem.upper, 0.0, 1e12))
+    information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
+    index = np.arange(fixed.shape[1])
+    information[:, index, index] += np.where(fixed, 1e12, 0.0)
+    return _marginal_sd(information + prior.precision()), _marginal_sd(information)
+
+
+def _marginal_sd(information: Array) -> Array:
     # Scaled to unit diagonal, so that one ridge serves coordinates of any size; what nothing touches gets ~1e6.
-    p = information.shape[-1]
     scale = np.sqrt(np.maximum(np.einsum("mii->mi", information), 1e-12))
-    scaled = information / (scale[:, :, None] * scale[:, None, :]) + 1e-12 * np.eye(p)
+    scaled = information / (scale[:, :, None] * scale[:, None, :]) + 1e-12 * np.eye(information.shape[-1])
     return np.sqrt(np.maximum(np.einsum("mii->mi", np.linalg.inv(scaled)), 0.0)) / scale

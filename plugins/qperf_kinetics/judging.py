@@ -30,7 +30,6 @@ _MEANINGS = {
 _MIN_GAIN = 12.0
 # Lack of fit: less than half of the curve's variance explained, and residuals far above the frame-to-frame noise.
 _MIN_EXPLAINED, _MAX_NOISE_RATIO = 0.5, 3.0
-_AT_BOUND = 1e-6
 _MAX_OF_PRIOR = 0.7
 
 
@@ -67,8 +66,9 @@ def fit_and_judge(
         Those of :data:`BITS` have their own code.
     limits : (p,) array
         Largest standard deviation of each coordinate that is given, inf for those that don't matter. Where there is a
-        prior it must also be at most 0.7 of the prior's: the data have then at least halved the variance. What ended
-        on a bound is not given.
+        prior it must also be at most 0.7 of the prior's: the data have then at least halved the variance. All but flow
+        must keep to the limit by the data alone too, since a prior against which the data only lean would otherwise
+        pass for an estimate. What ended on a bound is not given.
     max_iterations : int
 
     Returns
@@ -78,10 +78,9 @@ def fit_and_judge(
     data = np.asarray(concentration, dtype=np.float64)
     usable = usable_curves(data)
     fit = estimate(problem, data[usable], max_iterations)
-    limits = np.minimum(limits, np.where(np.isfinite(limits), _MAX_OF_PRIOR * problem.prior.sd, np.inf))
-    margin = _AT_BOUND * (problem.upper - problem.lower)
-    at_bound = (fit.x <= problem.lower + margin) | (fit.x >= problem.upper - margin)
-    undetermined = (problem.lower < problem.upper) & np.isfinite(limits) & (at_bound | (fit.sd > limits))
+    wide = fit.sd > np.minimum(limits, _MAX_OF_PRIOR * problem.prior.sd)
+    wide[:, 1:] |= fit.sd_data[:, 1:] > limits[1:]
+    undetermined = (problem.lower < problem.upper) & np.isfinite(limits) & (fit.at_bound | wide)
     some = _code(data[usable], fit, undetermined, names)
     undetermined |= (some > FLOW)[:, None]
 

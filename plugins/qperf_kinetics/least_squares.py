@@ -195,7 +195,7 @@ class _Quadratic:
             gradient_there = self.gradient + np.einsum("mij,mj->mi", self.hessian, to_bound)
             free = free & ~leaves
             step = np.clip(x + to_bound + self._solve(gradient_there, damping, free), lower, upper) - x
-        predicted: Array = -np.einsum("mi,mi->m", self.gradient, step)
+        predicted = -np.einsum("mi,mi->m", self.gradient, step)
         predicted -= 0.5 * np.einsum("mi,mij,mj->m", step, self.hessian, step)
         bend = self._bend(model, step, damping, free)
         return np.clip(x + step + 0.5 * bend, lower, upper) - x, predicted
@@ -217,5 +217,4 @@ class _Quadratic:
         diagonal = damping[:, None] * np.einsum("mii->mi", matrix) + ~free + 1e-12
         index = np.arange(free.shape[1])
         matrix[:, index, index] += diagonal
-        step: Array = -np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0]
-        return step
+        return np.asarray(-np.linalg.solve(matrix, (gradient * free)[:, :, None])[:, :, 0], dtype=np.float64)

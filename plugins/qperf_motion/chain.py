@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 _SWEEPS = 12
 _SETTLED = 0.02
+#: Information that varies less than this over all shifts says nothing, nats.
+_FLAT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,26 @@ def neighbour_pairs(n_frames: int, neighbours: int) -> list[tuple[int, int]]:
     return [(i, i + lag) for lag in range(1, neighbours + 1) for i in range(n_frames - lag)]
 
 
+def prefer_rest(
+    surfaces: NDArray[np.float32], offsets: NDArray[np.intp], step: float, price: float
+) -> NDArray[np.float32]:
+    """Take ``price`` nats off every shift that moves a frame against its neighbour by ``step`` pixels or more.
+
+    Less for less. Where frames hold little (no contrast has come yet, low resolution) information differs between
+    shifts by chance alone, and the largest value would be a random walk; a real breath pays the price many times.
+
+    Parameters
+    ----------
+    surfaces : (pairs, 2 reach + 1, 2 reach + 1) array
+    offsets : (pairs, 2) array
+        Shift between the two frames that has been taken out before.
+    """
+    reach = surfaces.shape[1] // 2
+    axis = np.arange(-reach, reach + 1)
+    x, y = offsets[:, 0, None, None] + axis[:, None], offsets[:, 1, None, None] + axis[None, :]
+    return (surfaces - price * np.minimum(np.hypot(x, y) / step, 1)).astype(np.float32)
+
+
 def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32]) -> Positions:
     """Place frames one after another, from the best-linked one outwards, then settle all of them together.
 
@@ -54,7 +76,7 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
         From :func:`~qperf_motion.mutual_information.information_surfaces`.
     """
     links = _links(n_frames, pairs, surfaces)
-    strength = np.array([sum(float(s.values.max()) for s in links[t]) for t in range(n_frames)])
+    strength = np.array([sum(float(surface.max()) for _, surface in links[t]) for t in range(n_frames)])
     start = int(strength.argmax())
     shift = np.full((n_frames, 2), np.nan)
     shift[start] = 0.0
@@ -74,37 +96,28 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
     return Positions(shift, information, np.array([p for _, _, p in placed]), gain)
 
 
-@dataclass(frozen=True)
-class _Link:
-    """Spline coefficients and values of the surface seen from one frame: shift of this frame against the other's."""
-
-    other: int
-    values: NDArray[np.float32]
-    spline: NDArray[np.float32]
+Link = tuple[int, NDArray[np.float32]]
 
 
-def _links(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32]) -> list[list[_Link]]:
-    from scipy.ndimage import spline_filter
-
-    links: list[list[_Link]] = [[] for _ in range(n_frames)]
+def _links(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32]) -> list[list[Link]]:
+    """Of every frame, its neighbours and the surfaces by its own shift against theirs."""
+    links: list[list[Link]] = [[] for _ in range(n_frames)]
     for (i, j), surface in zip(pairs, surfaces, strict=True):
-        spline = spline_filter(surface, order=3, output=np.float32, mode="nearest")
-        links[j].append(_Link(i, surface, spline))
-        links[i].append(_Link(j, surface[::-1, ::-1], spline[::-1, ::-1]))
+        links[j].append((i, surface))
+        links[i].append((j, surface[::-1, ::-1]))
     return links
 
 
-def _place(links: Sequence[_Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
     """Best shift of one frame against those of its neighbours that have one, its information and prominence."""
     from scipy.ndimage import shift as translate
 
-    placed = [link for link in links if np.isfinite(shift[link.other, 0])]
+    placed = [(other, surface) for other, surface in links if np.isfinite(shift[other, 0])]
     if not placed:
         return np.zeros(2), 0.0, 0.0
-    centre = np.round(np.median([shift[link.other] for link in placed], axis=0))
-    total = np.mean(
-        [translate(k.spline, shift[k.other] - centre, order=3, mode="nearest", prefilter=False) for k in placed], axis=0
-    )
+    centre = np.round(np.median([shift[other] for other, _ in placed], axis=0))
+    moved = [translate(surface, shift[other] - centre, order=1, mode="nearest") for other, surface in placed]
+    total = np.mean(moved, axis=0)
     offset, peak = _summit(total)
     middle = np.median(total)
     spread = 1.4826 * np.median(np.abs(total - middle))
@@ -113,6 +126,8 @@ def _place(links: Sequence[_Link], shift: NDArray[np.float64]) -> tuple[NDArray[
 
 def _summit(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
     """Position of the largest value against the centre, to a fraction of a pixel by a parabola along each axis."""
+    if np.ptp(surface) < _FLAT:
+        return np.zeros(2), float(surface.max())
     index = np.unravel_index(int(surface.argmax()), surface.shape)
     offset = np.array(index, float) - np.array(surface.shape) // 2
     for axis, at in enumerate(index):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.geometry import world_displacement
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
-from qperf_motion.chain import Positions, chain, neighbour_pairs, unplaced
+from qperf_motion.chain import Positions, chain, neighbour_pairs, prefer_rest, unplaced
 from qperf_motion.grid import shifted_back, working_frames
 from qperf_motion.heart import first_pass_score, grown, heart_centre, left_ventricle, squared_distance
 from qperf_motion.mutual_information import information_surfaces
@@ -20,6 +20,8 @@ from qperf_motion.mutual_information import information_surfaces
 _SECOND_LOOK = 11.0
 #: Prominence below which a frame counts as not registered.
 _PROMINENT = 0.0
+#: Pixels for each cell of the joint histogram, at least.
+_PIXELS_PER_CELL = 12
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class ChainedOptions:
     """Options of :class:`ChainedMotionCorrection`."""
 
     neighbours: int = field(default=4, metadata={"help": "frames on either side that each frame is registered to"})
-    max_shift: float = field(default=28.0, metadata={"help": "largest shift between such frames, mm"})
+    max_shift: float = field(default=24.0, metadata={"help": "largest shift between such frames, mm"})
     heart_radius: float = field(default=50.0, metadata={"help": "radius of the region of the first look, mm"})
     margin: float = field(default=22.0, metadata={"help": "mm around the left blood pool that the second look uses"})
-    bins: int = field(default=8, metadata={"help": "grey levels of a frame in the joint histogram"})
+    bins: int = field(default=8, metadata={"help": "most grey levels of a frame in the joint histogram"})
+    rest: float = field(default=1.0, metadata={"help": "preference for frames that don't move, 0 for none"})
 
 
 class ChainedMotionCorrection(MotionCorrectionPlugin):
@@ -64,41 +67,43 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         scores = [first_pass_score(f[..., first:], s, interval, smoothing=4.0, median=5) for f, s in slices]
         centre = heart_centre(scores, slices[0][1])
 
-        def register(slice_: tuple[NDArray[np.float32], NDArray[np.float64]]) -> Positions:
-            return self._register(*slice_, first, interval, centre)
-
         if centre is None:
             found = [unplaced(series.data.shape[3])] * len(slices)
         else:
             with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-                found = list(pool.map(register, slices))
+                found = list(pool.map(lambda s: self._register(*s, spacing, first, interval, centre), slices))
         return _motion(series, found, [s / spacing for _, s in slices])
 
     def _register(
         self,
         frames: NDArray[np.float32],
         spacing: NDArray[np.float64],
+        native: NDArray[np.float64],
         first: int,
         interval: float,
         centre: NDArray[np.float64],
     ) -> Positions:
         """Look twice: in a disc around the heart, then closely around the left ventricle, where that is found."""
-        options = self.options
-        pairs = neighbour_pairs(frames.shape[2], options.neighbours)
+        n_frames = frames.shape[2]
+        pairs = neighbour_pairs(n_frames, self.options.neighbours)
+        # Pixels that were measured; those of a finer working grid are no further samples of the histogram.
+        samples = float(np.prod(spacing) / max(np.prod(spacing), np.prod(native)))
 
-        def look(frames: NDArray[np.float32], region: NDArray[np.bool_], reach: float) -> Positions:
+        def look(moved: NDArray[np.intp], region: NDArray[np.bool_], reach: float) -> Positions:
+            n = samples * region.sum()
+            bins = int(np.clip(np.sqrt(n / _PIXELS_PER_CELL), 4, self.options.bins))
             pixels = int(np.ceil(reach / spacing.min()))
-            return chain(frames.shape[2], pairs, information_surfaces(frames, region, pairs, pixels, options.bins))
+            surfaces = information_surfaces(shifted_back(frames, moved), region, pairs, pixels, bins)
+            offsets = np.array([moved[j] - moved[i] for i, j in pairs]).reshape(-1, 2)
+            step = max(1.0, float((native / spacing).max()))
+            found = chain(n_frames, pairs, prefer_rest(surfaces, offsets, step, self.options.rest * (bins - 1) / n))
+            return replace(found, shift=found.shift + moved)
 
-        disc = squared_distance(frames.shape[:2], centre, spacing) <= options.heart_radius**2
-        rough = look(frames, disc, options.max_shift)
-        whole = np.round(rough.shift).astype(int)
-        aligned = shifted_back(frames, whole)
-        pool = left_ventricle(aligned[..., first:], spacing, interval, centre)
-        if pool is None:
-            return rough
-        fine = look(aligned, grown(pool, options.margin, spacing), _SECOND_LOOK)
-        return replace(fine, shift=fine.shift + whole)
+        disc = squared_distance(frames.shape[:2], centre, spacing) <= self.options.heart_radius**2
+        rough = look(np.zeros((n_frames, 2), int), disc, self.options.max_shift)
+        whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
+        pool = left_ventricle(shifted_back(frames, whole)[..., first:], spacing, interval, centre)
+        return rough if pool is None else look(whole, grown(pool, self.options.margin, spacing), _SECOND_LOOK)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         return Resources(memory_gb=1.0)

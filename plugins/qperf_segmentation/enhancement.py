@@ -12,6 +12,9 @@ from qperf_app.plugins import Series
 #: Fewest dynamic volumes in which a bolus passage can be told from noise.
 MIN_VOLUMES = 8
 
+#: A rise that is steepest sooner than this after the start, s, has no level before contrast to compare with.
+MIN_BASELINE = 2.4
+
 
 @dataclass(frozen=True)
 class Enhancement:
@@ -49,9 +52,10 @@ class Enhancement:
         """How much a voxel looks like the passage of a bolus through blood, (x, y, z), units of the series per s.
 
         The up-slope, lessened where the signal stays up or where noise is strong. A series that ends before the
-        wash-out still leaves 5 %, so that its order is by up-slope alone.
+        wash-out still leaves 5 %, so that its order is by up-slope alone. 0 without a level
+        before contrast.
         """
-        from_baseline = self.arrival > self.times[0]
+        from_baseline = self.arrival >= self.times[0] + MIN_BASELINE
         return self.upslope * (0.05 + 0.95 * self.washout) * np.minimum(self.snr / 10.0, 1.0) * from_baseline
 
 

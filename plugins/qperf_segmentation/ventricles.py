@@ -29,9 +29,10 @@ class VentricleRules:
     """What a pair of ventricles may look like: lengths mm, areas mm^2, times s.
 
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
-    over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it, and
-    ``min_steepness`` the least up-slope over that of the slice's steepest voxels. Over 21 real series the least values
-    were 17, 1.8, 0.34 and 0.43; moving edges and noise mostly stay below the limits.
+    over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it,
+    ``min_steepness`` the least up-slope over that of the slice's steepest voxels, and ``max_unrest`` the greatest range
+    of the curve before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43 and 0.13;
+    moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
     near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
     that enhances after it surrounds it on this share (``min_wall``) of its circumference.
@@ -44,8 +45,9 @@ class VentricleRules:
     max_area: float = 8000.0
     min_voxels: int = 4
     min_steepness: float = 0.2
-    min_contrast: float = 10.0
+    min_contrast: float = 15.0
     min_gain: float = 0.7
+    max_unrest: float = 0.3
     min_washout: float = 0.05
     heart_radius: float = 70.0
     max_distance: float = 90.0
@@ -237,11 +239,12 @@ def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> boo
     signal = part.signal[region].mean(axis=0)
     peak = float(part.curves[region].mean(axis=0).max())
     scatter = float(np.median(np.abs(np.diff(signal, n=2)))) * 1.4826 / np.sqrt(6.0)
-    before = part.times < np.median(part.arrival[region]) - 3.0
-    level = abs(float(np.median(signal[before]))) if before.any() else abs(float(signal[0]))
+    before = signal[part.times < np.median(part.arrival[region]) - 3.0]
+    before = before if before.size else signal[:1]
     return (
         peak >= rules.min_contrast * scatter
-        and peak >= rules.min_gain * level
+        and peak >= rules.min_gain * abs(float(np.median(before)))
+        and float(np.ptp(before)) <= rules.max_unrest * peak
         and float(np.median(part.washout[region])) >= rules.min_washout
     )
 

@@ -15,12 +15,14 @@ FOOT_FRACTION = 0.1
 #: A peak counts as a bolus where it stands this many noise standard deviations above the baseline.
 DETECTION_SIGMA = 5.0
 #: The first pass has ended where the curve has risen again by this fraction of the peak's height.
-REBOUND_FRACTION = 0.05
+REBOUND_FRACTION = 0.02
 #: The first pass has not ended before the curve has fallen below this fraction of the peak's height.
 DECAYED_FRACTION = 0.5
 #: Without a recirculation peak, the exponential through the decline ends where it falls to this fraction.
 RESIDUAL_FRACTION = 0.05
 _DECLINE_FROM, _DECLINE_TO = 0.8, 0.4
+# A minimum later than this many times that decline is a dip of the recirculating blood or of the noise.
+_LATEST_VALLEY = 2.0
 _BASELINE_BELOW = 0.2
 _MAD_TO_SIGMA = 1.4826
 
@@ -70,10 +72,10 @@ def find_features(times: ArrayLike, concentration: ArrayLike) -> InputFeatures:
 
     The peak is the highest sample, single-sample spikes aside. Walking back from it, the foot is where the curve last
     crosses 10 % of the peak's height (linear between samples). Walking on from it, the valley is the lowest sample
-    before the curve rises again by 5 % of the peak's height, or by 4 noise standard deviations where that is more.
-    Where it never rises again, the first pass ends where the exponential through its decline (80 % to 40 % of the
-    peak) has fallen to 5 %, the classical extrapolation of indicator dilution (Hamilton et al. 1932,
-    doi:10.1152/ajplegacy.1931.99.3.534).
+    before the curve rises again by 2 % of the peak's height, or by 4 noise standard deviations where that is more.
+    Where it never does, or only long after, the first pass ends where the exponential through its decline (80 % to
+    40 % of the peak) has fallen to 5 %, the classical extrapolation of indicator dilution (Hamilton et al., Am J
+    Physiol 1932;99:534).
 
     Parameters
     ----------
@@ -150,24 +152,31 @@ def _foot(t: NDArray, c: NDArray, peak: int, threshold: float) -> float:
 
 def _first_pass_end(t: NDArray, c: NDArray, peak: int, baseline: float, threshold: float) -> float:
     """Time of the valley; without one, of the extrapolated decline's end; NaN where the series ends before."""
-    height = c[peak] - baseline
-    tail = c[peak:] - baseline
+    tail, height = c[peak:] - baseline, c[peak] - baseline
     lowest = np.minimum.accumulate(tail)
-    risen = (lowest < DECAYED_FRACTION * height) & (tail - lowest > threshold)
-    if risen.any():
-        return float(t[peak + np.argmin(tail[: np.argmax(risen)])])
-    if lowest[-1] > DECAYED_FRACTION * height:
+    fallen = lowest < DECAYED_FRACTION * height
+    if not fallen.any():
         return np.nan
+    extrapolated = _decline_end(t[peak:], tail, lowest, height)
+    risen = fallen & (tail - lowest > threshold)
+    if risen.any():
+        valley = float(t[peak + np.argmin(tail[: np.argmax(risen)])])
+        if valley - t[peak] <= _LATEST_VALLEY * (extrapolated - t[peak]):
+            return valley
+    return extrapolated if extrapolated <= t[-1] else np.nan
+
+
+def _decline_end(t: NDArray, tail: NDArray, lowest: NDArray, height: float) -> float:
+    """Time at which the exponential through the decline has fallen to 5 %; infinite where it does not fall."""
     # From the last sample above 80 % to the first below 40 %: two samples at least, however steep the decline.
     start = int(np.argmax(lowest < _DECLINE_FROM * height)) - 1
     low = lowest < _DECLINE_TO * height
     decline = slice(start, int(np.argmax(low)) + 1 if low.any() else len(tail))
     positive = tail[decline] > 0.0
     if positive.sum() < 2:
-        return float(t[peak + decline.stop - 1])
-    slope, intercept = np.polyfit(t[peak:][decline][positive], np.log(tail[decline][positive]), 1)
-    end = (np.log(RESIDUAL_FRACTION * height) - intercept) / slope if slope < 0.0 else np.inf
-    return float(end) if end <= t[-1] else np.nan
+        return float(t[decline.stop - 1])
+    slope, intercept = np.polyfit(t[decline][positive], np.log(tail[decline][positive]), 1)
+    return float((np.log(RESIDUAL_FRACTION * height) - intercept) / slope) if slope < 0.0 else np.inf
 
 
 def _area(t: NDArray, c: NDArray, start: float, end: float) -> float:

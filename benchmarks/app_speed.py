@@ -1,0 +1,140 @@
+"""Time and peak memory of the default chain on three slices x 60 frames x 128 x 128, rest and stress.
+
+Makes one phantom participant, runs ``qperf-app`` on it in a fresh work folder, prints the seconds of every step, the
+wall time and the largest memory of all its processes together; then fits the very same concentration curves with the
+exchange model, all voxels by ``nlls`` and a sample of them by SciPy's ``curve_fit`` voxel by voxel, in this process.
+
+Run from the root of the repository: ``python -m benchmarks.app_speed WORK``. Memory is read from ``/proc`` (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.kinetics_accuracy import CurveSet, fit_plugin, fit_scipy
+from benchmarks.real_data import table
+from qperf_app.bids import records
+from qperf_app.bids.names import derivative_name
+from qperf_kinetics import ExchangeLeastSquares
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder for the dataset and the outputs")
+    parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--scipy-voxels", type=int, default=40, help="voxels that SciPy fits; its time is scaled up")
+    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
+    args = parser.parse_args()
+    raw, out, work = args.work / "raw", args.work / "out", args.work / "nodes"
+    if not raw.exists():
+        tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw)]
+        subprocess.run([*tool, "--participants", "1", "--seed", str(args.seed), "--abnormal-bolus", "0"], check=True)
+    for folder in (out, work):
+        shutil.rmtree(folder, ignore_errors=True)
+    app = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work)]
+    seconds, memory = watch([*app, "--nprocs", str(args.nprocs)])
+    sections = [
+        f"`qperf-app … --nprocs {args.nprocs}`: {seconds:.0f} s wall, {memory:.2f} GiB at most in all its processes.",
+        "",
+        *table(("scan", "step", "s"), step_seconds(out)),
+        "",
+        *table(("fit of the same curves", "voxels", "s", "ms per voxel", "ratio"), fit_seconds(out, args.scipy_voxels)),
+        "",
+    ]
+    text = "\n".join(sections)
+    print(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+def watch(command: list[str]) -> tuple[float, float]:
+    """Run a command; wall seconds, and the largest sum of its processes' resident memory, GiB."""
+    process = subprocess.Popen(command)
+    largest = 0.0
+    done = threading.Event()
+
+    def look() -> None:
+        nonlocal largest
+        while not done.wait(0.1):
+            largest = max(largest, sum(resident(pid) for pid in family(process.pid)))
+
+    watcher = threading.Thread(target=look)
+    started = time.perf_counter()
+    watcher.start()
+    code = process.wait()
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    if code:
+        raise SystemExit(f"qperf-app ended with {code}")
+    return seconds, largest
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    try:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in family(child))]
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, GiB; shared pages count once for each."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmRSS:")), 0.0)
+
+
+def step_seconds(out: Path) -> list[tuple[str, str, str]]:
+    """Seconds of each step inside its node, from the status file."""
+    status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
+    return [
+        (scan["label"], name, f"{step['seconds']:.1f}")
+        for scan in status["scans"]
+        for name, step in scan["steps"].items()
+    ]
+
+
+def fit_seconds(out: Path, sample: int) -> list[tuple[str, ...]]:
+    """Time of both fits on the resting and the stress scan's curves."""
+    folder = out / "sub-01" / "perf"
+    times, curves = {"nlls": 0.0, "scipy": 0.0}, 0
+    for task in ("rest", "stress"):
+        prefix = f"sub-01_task-{task}"
+        series = records.read_series(folder / derivative_name(prefix, "conc"))
+        aif = records.read_aif(folder / derivative_name(prefix, "aif"))
+        tissue = series.data[records.read_mask(folder / derivative_name(prefix, "myocardium"))].astype(np.float64)
+        tissue = tissue[np.isfinite(tissue).all(axis=1)]
+        blood = np.interp(series.times, aif.times, aif.concentration)
+        chosen = np.random.default_rng(0).choice(len(tissue), min(sample, len(tissue)), replace=False)
+
+        started = time.process_time()
+        fit_plugin(ExchangeLeastSquares(), CurveSet(series.times, tissue, blood, {}))
+        times["nlls"] += time.process_time() - started
+        started = time.process_time()
+        fit_scipy(CurveSet(series.times, tissue[chosen], blood, {}), starts=8, seed=0)
+        times["scipy"] += (time.process_time() - started) * len(tissue) / len(chosen)
+        curves += len(tissue)
+    names = {"nlls": "`nlls`, all at once", "scipy": f"SciPy `curve_fit`, 8 starts, scaled up from 2 x {sample}"}
+    return [
+        (names[k], str(curves), f"{s:.1f}", f"{1e3 * s / curves:.2f}", f"{s / times['nlls']:.0f}")
+        for k, s in times.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
