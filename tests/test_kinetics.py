@@ -117,7 +117,7 @@ def test_nlls_beats_public_tools_on_flow(many: CurveSet) -> None:
 
 def test_fermi_recovers_fermi_tissue(many: CurveSet) -> None:
     truth = np.array([[0.8, 6.0, 0.3, 1.0], [1.5, 3.0, 0.5, 0.5], [3.0, 2.0, 0.8, 2.0]])
-    grid, blood = smooth_input(many.times, many.blood, 0.02)
+    grid, blood = smooth_input(many.times, many.blood, 0.1)
     fine = fermi(grid, blood, *truth.T)
     tissue = np.stack([np.interp(many.times, grid, curve) for curve in fine])
     result, found = run(FermiDeconvolution, many.times, tissue, many.blood)
@@ -159,15 +159,15 @@ def test_any_unit_serves_where_both_share_it(plugin: type[KineticsPlugin], many:
 
 @pytest.mark.parametrize("regularisation", ["physiological", "none"])
 def test_what_the_data_leave_open_is_nan_while_flow_is_given(many: CurveSet, regularisation: str) -> None:
-    # So little exchange that the interstitium does not show above the noise.
-    tissue = exchange_curves(many, Fp=np.full(12, 0.8), PS=0.002)
+    # So little exchange that nothing comes back from the interstitium while the series lasts.
+    tissue = exchange_curves(many, Fp=np.full(12, 0.8), PS=0.02)
     tissue += 0.02 * tissue.max() * np.random.default_rng(2).standard_normal(tissue.shape)
     result, found = run(ExchangeLeastSquares, many.times, tissue, many.blood, regularisation=regularisation)
-    np.testing.assert_allclose(found["Fp"], 0.8, rtol=0.35)
-    assert np.median(np.abs(found["Fp"] / 0.8 - 1.0)) < 0.15
-    assert np.isnan(found["PS"]).mean() > 0.8 and np.isnan(found["ve"]).mean() > 0.8
-    for code in result.qc[np.isnan(found["PS"])]:
-        assert result.qc_legend[code].startswith("not identifiable: PS")
+    np.testing.assert_allclose(found["Fp"], 0.8, rtol=0.15)
+    missing = np.isnan(found["ve"])
+    assert missing.mean() > 0.5
+    for code in result.qc[missing]:
+        assert result.qc_legend[code].startswith("not identifiable: ") and "ve" in result.qc_legend[code]
 
 
 def test_a_prior_that_the_data_only_lean_against_is_no_estimate(many: CurveSet) -> None:

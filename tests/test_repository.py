@@ -239,6 +239,13 @@ def test_the_reference_has_every_public_name_of_the_plugin_interface() -> None:
     assert documented == set(plugins.__all__)
 
 
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    sphinx = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", tmp_path / "doctrees"]
+    result = subprocess.run([*sphinx, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "html" / "index.html").is_file()
+
+
 def relative_links() -> Iterator[tuple[Path, str]]:
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bids_spec").glob("*.md")):
         if "_build" in path.parts:

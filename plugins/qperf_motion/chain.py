@@ -19,20 +19,18 @@ class Positions:
     """Where the heart lies in each frame.
 
     ``shift`` (t, 2) pixels: pixel p of the common position is pixel p + shift of the frame. ``information`` (t,) is
-    the mean mutual information with the neighbours there, nats, and ``prominence`` (t,) how far it stands out from
-    that of other shifts, in robust standard deviations. ``gain`` is the relative increase of all information over
-    that of the frames as they were.
+    the mean mutual information with the neighbours there, nats, less the price of moving. ``found`` (t,) is False
+    where that is no more than frames share by chance.
     """
 
     shift: NDArray[np.float64]
     information: NDArray[np.float64]
-    prominence: NDArray[np.float64]
-    gain: float
+    found: NDArray[np.bool_]
 
 
 def unplaced(n_frames: int) -> Positions:
     """Positions of frames that nothing is known of."""
-    return Positions(np.zeros((n_frames, 2)), np.zeros(n_frames), np.zeros(n_frames), 0.0)
+    return Positions(np.zeros((n_frames, 2)), np.zeros(n_frames), np.zeros(n_frames, bool))
 
 
 def neighbour_pairs(n_frames: int, neighbours: int) -> list[tuple[int, int]]:
@@ -60,7 +58,7 @@ def prefer_rest(
     return (surfaces - price * np.minimum(np.hypot(x, y) / step, 1)).astype(np.float32)
 
 
-def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32]) -> Positions:
+def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32], chance: float) -> Positions:
     """Place frames one after another, from the best-linked one outwards, then settle all of them together.
 
     Each frame goes where the sum of the mutual information with the frames already placed is largest. A frame that is
@@ -74,6 +72,8 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
     pairs : sequence of (i, j)
     surfaces : (pairs, 2 reach + 1, 2 reach + 1) array
         From :func:`~qperf_motion.mutual_information.information_surfaces`.
+    chance : float
+        Mutual information that tells a frame from noise, nats.
     """
     links = _links(n_frames, pairs, surfaces)
     strength = np.array([sum(float(surface.max()) for _, surface in links[t]) for t in range(n_frames)])
@@ -88,12 +88,8 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
             shift[t] = _place(links[t], shift)[0]
         if np.abs(shift - before).max() < _SETTLED:
             break
-    placed = [_place(links[t], shift) for t in range(n_frames)]
-    information = np.array([value for _, value, _ in placed])
-    still = np.mean([float(s[s.shape[0] // 2, s.shape[1] // 2]) for s in surfaces]) if len(pairs) else 0.0
-    weights = np.array([len(links[t]) for t in range(n_frames)], float)
-    gain = float(np.average(information, weights=weights) / still - 1) if still > 0 else 0.0
-    return Positions(shift, information, np.array([p for _, _, p in placed]), gain)
+    information = np.array([_place(links[t], shift)[1] for t in range(n_frames)])
+    return Positions(shift, information, information > chance)
 
 
 Link = tuple[int, NDArray[np.float32]]
@@ -108,20 +104,18 @@ def _links(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np
     return links
 
 
-def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
-    """Best shift of one frame against those of its neighbours that have one, its information and prominence."""
+def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Best shift of one frame against those of its neighbours that have one, and its information there."""
     from scipy.ndimage import shift as translate
 
     placed = [(other, surface) for other, surface in links if np.isfinite(shift[other, 0])]
     if not placed:
-        return np.zeros(2), 0.0, 0.0
+        return np.zeros(2), 0.0
     centre = np.round(np.median([shift[other] for other, _ in placed], axis=0))
     moved = [translate(surface, shift[other] - centre, order=1, mode="nearest") for other, surface in placed]
     total = np.mean(moved, axis=0)
     offset, peak = _summit(total)
-    middle = np.median(total)
-    spread = 1.4826 * np.median(np.abs(total - middle))
-    return centre + offset, peak, float((peak - middle) / max(spread, 1e-9))
+    return centre + offset, peak
 
 
 def _summit(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:

@@ -301,7 +301,7 @@ def _pool_follows(part: _Slice, pool: Mask, heart: Mask, arrival: float, rules: 
     loose = replace(rules, min_washout=0.0)
     return any(
         gap[region].min() < SEPTUM
-        and region.sum() > 0.4 * pool.sum()
+        and region.sum() > 0.2 * pool.sum()
         and compactness(region, part.voxel) > 0.7
         and _passes_like_blood(part, region, loose)
         for region in _regions(steep & near & later & ~heart, part.voxel, rules)
