@@ -17,6 +17,9 @@ from qperf_motion.grid import shifted_back, working_frames
 from qperf_motion.heart import first_pass_score, grown, heart_centre, left_ventricle, squared_distance
 from qperf_motion.mutual_information import information_surfaces
 
+#: mm. A proton-density volume shares little with its neighbours in contrast; found farther from the median position
+#: than this it was mistaken, and keeps the identity.
+_WEIGHTED_REACH = 15.0
 #: Shift that a second look, after the first has brought the frames together, may still find, mm.
 _SECOND_LOOK = 11.0
 #: Frames count as registered when they share this many times what noise shares on average, which is
@@ -122,12 +125,15 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
 def _motion(series: Series, found: Sequence[Positions], scales: Sequence[NDArray[np.float64]]) -> Motion:
     """Displacement field from shifts on each slice's working grid; ``scales`` are its pixels in voxels."""
     n_slices, n_frames = series.data.shape[2:]
+    first = series.n_proton_density
     displacement = np.zeros((*series.data.shape, 3), np.float32)
     corrected = np.zeros((n_slices, n_frames), bool)
     for z, (positions, scale) in enumerate(zip(found, scales, strict=True)):
         corrected[z] = positions.found
         if not corrected[z].any():
             continue
+        away = (positions.shift - np.median(positions.shift[corrected[z]], axis=0)) * scale * series.voxel_size[:2]
+        corrected[z, :first] &= np.hypot(*away[:first].T) <= _WEIGHTED_REACH
         shift = np.where(corrected[z][:, None], positions.shift - np.median(positions.shift[corrected[z]], axis=0), 0.0)
         voxels = np.concatenate([shift * scale, np.zeros((n_frames, 1))], axis=1)
         displacement[:, :, z] = world_displacement(series.affine, voxels)

@@ -52,8 +52,8 @@ class Enhancement:
         """How much a voxel looks like the passage of a bolus through blood, (x, y, z), units of the series per s.
 
         The up-slope, lessened where the signal stays up or where noise is strong. A series that ends before the
-        wash-out still leaves 5 %, so that its order is by up-slope alone. 0 without a level
-        before contrast.
+        wash-out still leaves 5 %, so that its order is by up-slope alone. 0
+        without a level before contrast.
         """
         from_baseline = self.arrival >= self.times[0] + MIN_BASELINE
         return self.upslope * (0.05 + 0.95 * self.washout) * np.minimum(self.snr / 10.0, 1.0) * from_baseline

@@ -34,8 +34,8 @@ class VentricleRules:
     of the curve before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43 and 0.13;
     moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
-    near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if tissue
-    that enhances after it surrounds it on this share (``min_wall``) of its circumference.
+    near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if
+    tissue that enhances after it surrounds it on ``min_wall`` of its circumference.
     """
 
     snr: float = 3.0

@@ -57,7 +57,7 @@ class PluginConformance:
     options: ClassVar[dict[str, Any]] = {}
     concentration_input: ClassVar[bool] = False
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture()
     def installed(self) -> InstalledPlugin:
         """The plugin as the app finds it."""
         return load_plugins().get(self.step, self.name)
