@@ -205,7 +205,8 @@ def phantom_table(n_participants: int) -> Iterator[str]:
     yield ""
     distance, angle = np.array(errors).T
     yield (
-        f"{n_participants} scans. Insertion points: {len(errors)} of {expected} found; error {np.median(distance):.1f} mm "
+        f"{n_participants} scans. Insertion points: {len(errors)} of {expected} found; "
+        f"error {np.median(distance):.1f} mm "
         f"(90th percentile {np.percentile(distance, 90):.1f}), {np.median(angle):.1f} degrees around the centre "
         f"(90th percentile {np.percentile(angle, 90):.1f}, greatest {angle.max():.1f})."
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from qperf_app.bids.tables import read_input_function, read_landmarks, read_table
 from qperf_app.bids.validate import validate
@@ -243,6 +244,15 @@ def test_tissue_series_saturates_where_the_input_function_series_does_not(plain)
     assert abs(rises["aif"] - true) < 0.12 < rises["tissue"] - true
 
 
+def mixed(times, cp, rates):
+    """Outflow (n, t) of mixing volumes that are turned over at ``rates`` (n,), by the trapezoidal rule."""
+    outflow = np.zeros((len(rates), len(times)))
+    for k, step in enumerate(np.diff(times)):
+        half = 0.5 * rates * step
+        outflow[:, k + 1] = (outflow[:, k] * (1 - half) + half * (cp[k] + cp[k + 1])) / (1 + half)
+    return outflow
+
+
 @pytest.mark.parametrize("model", ["2CXM", "ATH"])
 def test_curves_are_those_of_the_stated_parameters(model):
     scan = scan_of(replace(PLAIN, model=model, matrix=128, frames=40, acquisition="single"), 6)
@@ -252,7 +262,15 @@ def test_curves_are_those_of_the_stated_parameters(model):
     fine = np.union1d(np.arange(0.0, times[-1], 0.1), times)
     cp = blood_curves(scan.bolus, fine)["left"] / (1.0 - scan.participant.haematocrit)
     chosen = MODELS[model]
-    curves = chosen(fine, cp, *(truth.parameters[p.name][whole] for p in chosen.parameters))
+    parameters = {p.name: truth.parameters[p.name][whole] for p in chosen.parameters}
+    if model == "ATH":
+        # Arterioles of 0.04 mL/mL that mix, then five capillaries of different flow.
+        cp = mixed(fine, cp, truth.parameters["Fb"][whole] / 0.04 / 60.0)
+        flows = np.exp(np.sqrt(np.log(1 + 0.55**2)) * norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9]))
+        pathways = [{**parameters, "Fp": parameters["Fp"] * flow / flows.mean()} for flow in flows]
+    else:
+        pathways = [parameters]
+    curves = np.mean([chosen(fine, cp, *pathway.values()) for pathway in pathways], axis=0)
     expected = curves[:, np.searchsorted(fine, times[n:])]
     error = np.abs(truth.concentration[whole] - expected).max(axis=1) / expected.max(axis=1)
     # A voxel's thickness may reach into the next cell of the wall.

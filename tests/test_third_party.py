@@ -55,7 +55,8 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
     out = tmp_path / "out"
     result = command(
         site, "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "2",
-        "--skip-bids-validation", "--motion-correction", "none", "-d", f"drawn={drawn}", "--kinetics", "upslope", "fermi",
+        "--skip-bids-validation", "--motion-correction", "none", "-d", f"drawn={drawn}",
+        "--kinetics", "upslope", "fermi",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "perfusion-broken" in result.stderr

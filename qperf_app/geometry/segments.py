@@ -204,7 +204,8 @@ def _starting_angles(
 def _sectors(level: Level, angles: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Segment of each angle, in degrees from the anterior insertion through the septum."""
     numbers, first = _SECTORS[level]
-    sector = np.floor(((angles - first) % 360.0) * len(numbers) / 360.0).astype(int)
+    # Rounded, so that a voxel on the border of two sectors falls to the same one however the image is stored.
+    sector = np.floor(np.round((angles - first) % 360.0, 6) * len(numbers) / 360.0).astype(int)
     return np.asarray(numbers, np.uint8)[sector % len(numbers)]
 
 
