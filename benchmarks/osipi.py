@@ -106,7 +106,7 @@ def fit_model(model: Model, case: Case, delay: tuple[float, float]) -> dict[str,
         upper=upper,
         prior=Prior(np.zeros(len(lower)), np.full(len(lower), np.inf)),
         shapes=shapes,
-        groups=(2 * np.arange(2048)) // 512,
+        groups=4 * np.arange(2048) // 2048,
         amplitude=np.zeros(len(lower)),
     )
     x = estimate(problem, case.tissue[None], 200).x[0]

@@ -90,7 +90,7 @@ def _estimate_chunk(problem: Problem, shapes: Array, data: Array, max_iterations
     variance = (fit.rss / np.maximum(present.sum(axis=1) - p, 1) + _floor(data) ** 2) / worth
     margin = _AT_BOUND * (problem.upper - problem.lower)
     at_bound = (fit.x <= problem.lower + margin) | (fit.x >= problem.upper - margin)
-    sd, sd_data = laplace_sd(jacobian * present[:, None, :], variance, at_bound, problem.prior)
+    sd, sd_data = laplace_sd(jacobian * present[:, None, :], variance, problem)
     return fit.x, fitted, fit.rss, sd, sd_data, at_bound, fit.converged
 
 
@@ -139,16 +139,15 @@ def sobol(count: int, dimensions: int) -> Array:
     return qmc.Sobol(dimensions, scramble=False).random(count)
 
 
-def laplace_sd(jacobian: Array, variance: Array, fixed: NDArray[np.bool_], prior: Prior) -> tuple[Array, Array]:
+def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> tuple[Array, Array]:
     """Standard deviation (m, p) of each coordinate, the others free, from the curvature at the solution.
 
-    Under data and prior, and under the data alone. A coordinate that is ``fixed`` (m, p), by the problem or on a bound
-    beyond which the fit would have gone on, has none and takes none from the others.
+    Under data and prior, and under the data alone. A coordinate that the problem fixes has none and takes none from the
+    others.
     """
     information = jacobian @ jacobian.transpose(0, 2, 1) / variance[:, None, None]
-    index = np.arange(fixed.shape[1])
-    information[:, index, index] += np.where(fixed, 1e12, 0.0)
-    return _marginal_sd(information + prior.precision()), _marginal_sd(information)
+    information = information + np.diag(np.where(problem.lower < problem.upper, 0.0, 1e12))
+    return _marginal_sd(information + problem.prior.precision()), _marginal_sd(information)
 
 
 def _marginal_sd(information: Array) -> Array:

@@ -19,7 +19,7 @@ PASSAGES = (8.0, 15.0)
 #: Time from the right to the left ventricle, s, where the right one is not seen.
 USUAL_DELAY = 5.0
 #: Greatest distance between the blood of the two ventricles, mm.
-SEPTUM = 16.0
+SEPTUM = 24.0
 #: Distance between the centres of the ventricles, mm, that is seldom exceeded.
 USUAL_DISTANCE = 60.0
 
@@ -31,7 +31,7 @@ class VentricleRules:
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
     over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it,
     ``min_steepness`` the least up-slope over that of the slice's steepest voxels, and ``max_unrest`` the greatest range
-    of the curve before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43 and 0.13;
+    of the curve in the 6 s before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43 and 0.13;
     moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
     near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if
@@ -239,7 +239,8 @@ def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> boo
     signal = part.signal[region].mean(axis=0)
     peak = float(part.curves[region].mean(axis=0).max())
     scatter = float(np.median(np.abs(np.diff(signal, n=2)))) * 1.4826 / np.sqrt(6.0)
-    before = signal[part.times < np.median(part.arrival[region]) - 3.0]
+    arrival = np.median(part.arrival[region])
+    before = signal[(part.times > arrival - 9.0) & (part.times < arrival - 3.0)]
     before = before if before.size else signal[:1]
     return (
         peak >= rules.min_contrast * scatter
