@@ -39,17 +39,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=list(HAND_INS))
     parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--reuse", action="store_true", help="only compare the outputs that are there already")
     parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
-    columns = ("handed in", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits", "ICC", "r",
-               "validator errors")  # fmt: skip
+    columns = ("handed in", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits", "ratio to truth",
+               "ICC", "r", "validator errors")  # fmt: skip
     lines = [_line(columns), _line(["---"] * len(columns))]
     for kind in args.hand_in:
-        out = run_app(raw, args.work, kind, args.nprocs)
+        out = args.work / f"out-{kind}"
+        if not (args.reuse and out.is_dir()):
+            run_app(raw, args.work, kind, args.nprocs)
         errors = sum(issue.severity == "error" for issue in validate(out))
         for task, plugin, pairs in compare(raw, out):
-            lines.append(_row(kind, task, plugin, agreement(*pairs), errors))
+            lines.append(_row(kind, task, plugin, pairs, errors))
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
@@ -99,7 +102,10 @@ def compare(raw: Path, out: Path) -> list[tuple[str, str, tuple[list[float], lis
         for segment, value in truth.items():
             true.append(value)
             found.append(measured.get(segment, np.nan))
-    return [(task, plugin, values) for (task, plugin), values in sorted(pairs.items())]
+    for plugin in sorted({plugin for _, plugin in pairs}):
+        tasks = [values for (_, name), values in sorted(pairs.items()) if name == plugin]
+        pairs["both", plugin] = ([v for true, _ in tasks for v in true], [v for _, found in tasks for v in found])
+    return [(task, plugin, values) for (task, plugin), values in pairs.items()]
 
 
 def true_means(truth: Path, prefix: str) -> dict[int, float]:
@@ -112,9 +118,11 @@ def true_means(truth: Path, prefix: str) -> dict[int, float]:
     return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
 
 
-def _row(kind: str, task: str, plugin: str, found: Agreement, errors: int) -> str:
+def _row(kind: str, task: str, plugin: str, pairs: tuple[list[float], list[float]], errors: int) -> str:
+    found: Agreement = agreement(*pairs)
+    low, middle, high = np.nanpercentile(np.divide(pairs[1], pairs[0]), (25, 50, 75))
     bias = (f"{found.bias:+.3f}", f"{100 * found.relative_bias:+.1f}", f"{found.lower:+.2f} to {found.upper:+.2f}")
-    agreeing = (f"{found.icc:.3f}", f"{found.correlation:.3f}", str(errors))
+    agreeing = (f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{found.icc:.3f}", f"{found.correlation:.3f}", str(errors))
     return _line((kind, task, plugin, str(found.n), f"{found.mean:.2f}", *bias, *agreeing))
 
 
