@@ -31,7 +31,7 @@ from qperf_app.workflow.boilerplate import citations, methods_text
 from qperf_app.workflow.tasks import load_step
 
 #: Packages whose versions the report gives.
-REPORTED_PACKAGES = ("qperf-app", "numpy", "scipy", "nibabel", "nipype", "SimpleITK", "scikit-image")
+REPORTED_PACKAGES = ("qperf-app", "numpy", "scipy", "nibabel", "nipype", "scikit-image")
 
 
 def write_report(out_dir: Path, bids_dir: Path, participant: str, disable: Collection[str] = ()) -> Path:
