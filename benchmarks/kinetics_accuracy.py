@@ -173,7 +173,7 @@ def by_flow(count: int, seed: int) -> list[str]:
     curves = simulate(3 * count, seed, 0.008, model="ATH")
     ranges = list(itertools.pairwise(limits))
     lines = [
-        f"Plug-flow (ATH) tissue, {3 * count} curves: estimated over true blood flow, median by plasma flow (mL/min/mL).",
+        f"Plug-flow (ATH) tissue, {3 * count} curves: estimated over true blood flow, median by Fp (mL/min/mL).",
         "",
         "| fit | " + " | ".join(f"{low:g} to {high:g}" for low, high in ranges) + " |",
         "| --- |" + " ---: |" * len(ranges),
