@@ -14,7 +14,7 @@ RUN python3 -m venv /opt/qperf-app
 # The locked dependencies first: this layer stays as long as the lock does. pip compiles the bytecode, which a
 # read-only container couldn't write later; TensorFlow takes twice as long to import without it.
 COPY requirements.txt /src/
-RUN /opt/qperf-app/bin/python -m pip install --compile --require-hashes --requirement /src/requirements.txt
+RUN /opt/qperf-app/bin/python -m pip install --compile --require-hashes --no-deps --requirement /src/requirements.txt
 COPY setup.cfg pyproject.toml README.md LICENSE /src/
 COPY bids_spec /src/bids_spec
 COPY plugins /src/plugins

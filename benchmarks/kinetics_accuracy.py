@@ -62,7 +62,9 @@ def simulate(count: int, seed: int, noise: float, of: str = "tissue", model: str
     """
     rng = np.random.default_rng(seed)
     truth = {
-        name: np.exp(rng.uniform(*np.log(limits), count)) if name in ("Fp", "PS") else rng.uniform(*limits, count)
+        name: np.exp(rng.uniform(np.log(limits[0]), np.log(limits[1]), count))
+        if name in ("Fp", "PS")
+        else rng.uniform(*limits, count)
         for name, limits in RANGES.items()
     }
     beats = np.concatenate([[0.0], np.cumsum(rng.normal(0.85, 0.03, 59))])

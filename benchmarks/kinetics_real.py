@@ -71,8 +71,11 @@ def table(path: Path) -> str:
     """The table, in Markdown."""
     with np.load(path) as real:
         ring, haematocrit = ring_mask(real), float(real["hematocrit"])
-        tissue, blood = real["concentration_mM"][ring].astype(float), real["aif_mM"].astype(float)
-        times, theirs = float(real["dt_s"]) * np.arange(len(blood)), real["authors_mbf_ml_min_g"][ring].astype(float)
+        tissue, blood = real["concentration_mM"][ring].astype(np.float64), real["aif_mM"].astype(np.float64)
+        times, theirs = (
+            float(real["dt_s"]) * np.arange(len(blood), dtype=np.float64),
+            real["authors_mbf_ml_min_g"][ring].astype(float),
+        )
     plugins = {"2CXM, `nlls`": ExchangeLeastSquares(), "Fermi, `fermi`": FermiDeconvolution()}
     lines = [
         "| blood flow of | voxels | r | ratio to the authors' MBF, median (quartiles) |",
@@ -85,7 +88,7 @@ def table(path: Path) -> str:
     # Curves of the distributed model, as fitted, given to the compartment model: its scale is the model's doing.
     Fp, PS, vp, ve = np.exp(x[:, :4]).T
     made = MODELS["ATH"](times, plasma_concentration(blood, haematocrit), Fp, PS, ve, vp, x[:, 4])
-    made = made + 0.02 * np.random.default_rng(0).standard_normal(made.shape)
+    made = np.asarray(made) + 0.02 * np.random.default_rng(0).standard_normal(made.shape)
     again = fit_plugin(ExchangeLeastSquares(), times, made, blood, haematocrit)
     ratio = np.nanmedian(again / flow)
     lines += ["", f"2CXM fitted to curves that the distributed model made: {ratio:.2f} times its blood flow."]

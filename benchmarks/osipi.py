@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,9 +158,7 @@ TRIALS = (
 def row(trial: Trial, folder: Path) -> str:
     """One line of the table."""
     cases = read_cases(folder / f"{trial.file}.csv")
-    started = time.perf_counter()
     found = [trial.fit(case) for case in cases]
-    milliseconds = 1e3 * (time.perf_counter() - started) / len(cases)
     names = [name for name in cases[0].truth if name != "Ta" or trial.delay != NONE]
     good = {
         name: [inside(name, fit[name], case.truth[name]) for fit, case in zip(found, cases, strict=True)]
@@ -171,9 +168,7 @@ def row(trial: Trial, folder: Path) -> str:
     parts = ", ".join(f"{name} {sum(values)}" for name, values in good.items())
     delay = "fixed at 0" if trial.delay == NONE else f"{trial.delay[0]:g} to {trial.delay[1]:g} s"
     way = f"`nlls`, {trial.regularisation}" if trial.regularisation else "fitter, no prior"
-    return (
-        f"| {trial.file} | {trial.model} | {way} | {delay} | {whole} of {len(cases)} | {parts} | {milliseconds:.0f} |"
-    )
+    return f"| {trial.file} | {trial.model} | {way} | {delay} | {whole} of {len(cases)} | {parts} |"
 
 
 def main() -> None:
@@ -183,8 +178,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the table")
     arguments = parser.parse_args()
     lines = [
-        "| data set | model | fit | delay | inside tolerance | of each | ms/curve |",
-        "| --- | --- | --- | --- | ---: | --- | ---: |",
+        "| data set | model | fit | delay | inside tolerance | of each |",
+        "| --- | --- | --- | --- | ---: | --- |",
     ]
     lines += [row(trial, arguments.data) for trial in TRIALS]
     table = "\n".join(lines) + "\n"
