@@ -153,3 +153,23 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(raw, tmp_path / "out", "--dry-run") == 0
     assert "kinetics (nlls" in capsys.readouterr().err
     assert not (tmp_path / "out").exists() and not (tmp_path / "work").exists()
+
+
+def test_a_segment_with_blood_in_a_third_of_its_voxels_keeps_its_curve() -> None:
+    from qperf_app.workflow.segments import median_curve
+
+    muscle = np.array([0.0, 0.1, 0.4, 0.3])
+    curves = np.stack([muscle] * 6 + [10.0 * muscle] * 3)
+    curves[0, 1] = np.nan
+    np.testing.assert_allclose(median_curve(curves), muscle)
+    assert np.isnan(median_curve(np.full((2, 3), np.nan))).all()
+
+
+def test_an_input_function_that_ends_with_its_peak_is_refused() -> None:
+    from qperf_app.plugins import InputFunction
+    from qperf_app.workflow.steps import _cut_short
+
+    times = np.arange(0.0, 40.0)
+    bolus = np.exp(-0.5 * ((times - 20.0) / 3.0) ** 2)
+    assert not _cut_short(InputFunction(times, bolus, bolus))
+    assert "too late" in _cut_short(InputFunction(times[:23], bolus[:23], bolus[:23]))

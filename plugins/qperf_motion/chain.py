@@ -58,7 +58,13 @@ def prefer_rest(
     return (surfaces - price * np.minimum(np.hypot(x, y) / step, 1)).astype(np.float32)
 
 
-def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32], chance: float) -> Positions:
+def chain(
+    n_frames: int,
+    pairs: Sequence[tuple[int, int]],
+    surfaces: NDArray[np.float32],
+    chance: float,
+    anchors: NDArray[np.float32] | None = None,
+) -> Positions:
     """Place frames one after another, from the best-linked one outwards, then settle all of them together.
 
     Each frame goes where the sum of the mutual information with the frames already placed is largest. A frame that is
@@ -74,11 +80,17 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
         From :func:`~qperf_motion.mutual_information.information_surfaces`.
     chance : float
         Mutual information that tells a frame from noise, nats.
+    anchors : (t, 2 reach + 1, 2 reach + 1) array, optional
+        Information of an image that stays where it is with every frame, times the image's weight as a neighbour.
     """
     links = _links(n_frames, pairs, surfaces)
     strength = np.array([sum(float(surface.max()) for _, surface in links[t]) for t in range(n_frames)])
+    if anchors is not None:
+        for t, surface in enumerate(anchors):
+            links[t].append((n_frames, surface))
     start = int(strength.argmax())
-    shift = np.full((n_frames, 2), np.nan)
+    # The last row is the image that stays.
+    shift = np.concatenate([np.full((n_frames, 2), np.nan), np.zeros((1, 2))])
     shift[start] = 0.0
     for t in sorted(range(n_frames), key=lambda t: abs(t - start))[1:]:
         shift[t] = _place(links[t], shift)[0]
@@ -89,7 +101,26 @@ def chain(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.
         if np.abs(shift - before).max() < _SETTLED:
             break
     information = np.array([_place(links[t], shift)[1] for t in range(n_frames)])
-    return Positions(shift, information, information > chance)
+    return Positions(shift[:n_frames], information, information > chance)
+
+
+def place_leading(found: Positions, surfaces: NDArray[np.float32], chance: float) -> Positions:
+    """Place the first frames anew, each by its mutual information with an image of all others.
+
+    Parameters
+    ----------
+    found : Positions
+    surfaces : (n, 2 reach + 1, 2 reach + 1) array
+        Information of the image in the common position with each of the first n frames.
+    chance : float
+        Mutual information that tells a frame from noise, nats.
+    """
+    n = len(surfaces)
+    summits = [_summit(surface) for surface in surfaces]
+    shift, information = found.shift.copy(), found.information.copy()
+    shift[:n] = [position for position, _ in summits]
+    information[:n] = [height for _, height in summits]
+    return Positions(shift, information, np.append(information[:n] > chance, found.found[n:]))
 
 
 Link = tuple[int, NDArray[np.float32]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qperf_app.geometry import world_displacement
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
-from qperf_motion.chain import Positions, chain, neighbour_pairs, prefer_rest, unplaced
+from qperf_motion.chain import Positions, chain, neighbour_pairs, place_leading, prefer_rest, unplaced
 from qperf_motion.grid import shifted_back, working_frames
 from qperf_motion.heart import first_pass_score, grown, heart_centre, left_ventricle, squared_distance
 from qperf_motion.mutual_information import information_surfaces
@@ -22,6 +22,11 @@ from qperf_motion.mutual_information import information_surfaces
 _WEIGHTED_REACH = 15.0
 #: Shift that a second look, after the first has brought the frames together, may still find, mm.
 _SECOND_LOOK = 11.0
+#: The same of the last look, in which the mean of all frames is a neighbour of every one, of this weight.
+_LAST_LOOK = 14.0
+_MEAN_WEIGHT = 2.0
+#: A proton-density volume lies no farther than this from the nearest position of another frame, mm.
+_OFF_PATH = 4.0
 #: Frames count as registered when they share this many times what noise shares on average, which is
 #: (bins - 1)^2 / (2 pixels) nats (Roulston 1999, Physica D 125:285).
 _SHARED = 1.5
@@ -47,11 +52,12 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
     """Translation of each frame in its plane, slice by slice.
 
     The heart is found twice: roughly, by what rises and falls as a first pass does; then, in the roughly corrected
-    series, closely around the left ventricle. Over the whole field of view the chest wall, which stays, would win.
+    series, closely around the left ventricle. Over the whole field of view the chest wall, which stays, would win. A
+    last look adds the mean of the corrected frames to the neighbours of each.
     """
 
     name = "chained"
-    version = "1.0"
+    version = "1.1"
     summary = "In-plane shift of every frame by mutual information with its neighbours, in the heart region."
     citations = (
         "Maes F, Collignon A, Vandermeulen D, Marchal G, Suetens P. Multimodality image registration by maximization "
@@ -96,22 +102,70 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         # Pixels that were measured; those of a finer working grid are no further samples of the histogram.
         samples = float(np.prod(spacing) / max(np.prod(spacing), np.prod(native)))
 
-        def look(moved: NDArray[np.intp], region: NDArray[np.bool_], reach: float) -> Positions:
+        def look(
+            moved: NDArray[np.intp], region: NDArray[np.bool_], reach: float, mean: NDArray[np.float32] | None = None
+        ) -> Positions:
             n = samples * region.sum()
-            bins = int(np.clip(np.sqrt(n / _PIXELS_PER_CELL), 4, self.options.bins))
+            bins = self._bins(n)
             pixels = int(np.ceil(reach / spacing.min()))
-            surfaces = information_surfaces(shifted_back(frames, moved), region, pairs, pixels, bins)
+            images = shifted_back(frames, moved)
+            surfaces = information_surfaces(images, region, pairs, pixels, bins)
             offsets = np.array([moved[j] - moved[i] for i, j in pairs]).reshape(-1, 2)
             step = max(1.0, float((native / spacing).max()))
             surfaces = prefer_rest(surfaces, offsets, step, self.options.rest / n)
-            found = chain(n_frames, pairs, surfaces, chance=_SHARED * (bins - 1) ** 2 / (2 * n))
+            anchors = None
+            if mean is not None:
+                images = np.concatenate([mean[..., None], images], axis=-1)
+                with_mean = [(0, t + 1) for t in range(n_frames)]
+                anchors = _MEAN_WEIGHT * information_surfaces(images, region, with_mean, pixels, bins)
+            found = chain(n_frames, pairs, surfaces, chance=_SHARED * (bins - 1) ** 2 / (2 * n), anchors=anchors)
             return replace(found, shift=found.shift + moved)
 
         disc = squared_distance(frames.shape[:2], centre, spacing) <= self.options.heart_radius**2
         rough = look(np.zeros((n_frames, 2), int), disc, self.options.max_shift)
         whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
         pool = left_ventricle(shifted_back(frames, whole)[..., first:], spacing, interval, centre)
-        return rough if pool is None else look(whole, grown(pool, self.options.margin, spacing), _SECOND_LOOK)
+        if pool is None:
+            return rough
+        region = grown(pool, self.options.margin, spacing)
+        near = look(whole, region, _SECOND_LOOK)
+        whole = np.round(near.shift).astype(int)
+        use = near.found & (np.arange(n_frames) >= first)
+        if not use.any():
+            return near
+        last = look(whole, region, _LAST_LOOK, shifted_back(frames, whole)[..., use].mean(axis=-1))
+        return self._place_density(last, frames, spacing, region, first, samples) if first else last
+
+    def _place_density(
+        self,
+        found: Positions,
+        frames: NDArray[np.float32],
+        spacing: NDArray[np.float64],
+        region: NDArray[np.bool_],
+        first: int,
+        samples: float,
+    ) -> Positions:
+        """Place the proton-density volumes by the mean of all others alone.
+
+        What such a volume shares with the noisy frames next to it, before contrast, is little; with the mean of all
+        frames, in which heart, lung and chest wall stand out, it is much. Breathing takes the heart along one path:
+        where no other frame comes near, the information's summit is a mistake.
+        """
+        placed = np.flatnonzero(found.found & (np.arange(len(found.found)) >= first))
+        if not len(placed):
+            return found
+        still = shifted_back(frames, np.round(found.shift).astype(int))[..., placed].mean(axis=-1, keepdims=True)
+        n = samples * region.sum()
+        bins, reach = self._bins(n), int(np.ceil(self.options.max_shift / spacing.min()))
+        images = np.concatenate([still, frames[..., :first]], axis=-1)
+        surfaces = information_surfaces(images, region, [(0, k + 1) for k in range(first)], reach, bins)
+        away = _distance(reach, found.shift[placed], spacing)
+        surfaces = np.where(away <= _OFF_PATH, surfaces, surfaces.min(axis=(1, 2), keepdims=True))
+        return place_leading(found, surfaces, chance=_SHARED * (bins - 1) ** 2 / (2 * n))
+
+    def _bins(self, samples: float) -> int:
+        """Grey levels for a region of so many samples."""
+        return int(np.clip(np.sqrt(samples / _PIXELS_PER_CELL), 4, self.options.bins))
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """One slice on each thread: half a dozen copies of it and 0.7 MB of grey-level maps a frame; the field.
@@ -122,6 +176,14 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         threads = max(1, min(slices, 4))
         each = 50 * voxels / max(slices, 1) + 0.7e6 * shape[3]
         return Resources(memory_gb=0.25 + (threads * each + 40 * voxels) / 2**30, threads=threads)
+
+
+def _distance(reach: int, shifts: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance, mm, of every whole-pixel shift of up to ``reach`` from the nearest of ``shifts`` (n, 2)."""
+    axis = np.arange(-reach, reach + 1)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+    distance: NDArray[np.float64] = np.linalg.norm((grid[:, :, None] - shifts) * spacing, axis=-1).min(axis=-1)
+    return distance
 
 
 def _motion(series: Series, found: Sequence[Positions], scales: Sequence[NDArray[np.float64]]) -> Motion:

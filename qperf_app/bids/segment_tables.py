@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
@@ -12,11 +13,21 @@ from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentRow, SegmentTable
 
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
+_BASES = {
+    "map": ("Medians over", "Median {} of the voxels that have an estimate"),
+    "curve": ("Estimates for", "{} of the segment's curve, the median over its voxels at each time"),
+}
 _LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the wall", "epi": "the outer half"}
 
 
-def write_segments(out: Path, prefix: str, table: SegmentTable, sources: Sequence[str]) -> dict[str, Path]:
-    """Write a table, each layer to its own file; returns the files by layer."""
+def write_segments(
+    out: Path, prefix: str, table: SegmentTable, sources: Sequence[str], basis: Literal["map", "curve"] = "map"
+) -> dict[str, Path]:
+    """Write a table, each layer to its own file; returns the files by layer.
+
+    ``basis`` says in the sidecar what the values are: medians of a map, or the fit of each segment's own curve.
+    """
+    words = _BASES[basis]
     files = {}
     quantities = list(table.units)
     for layer in LAYERS:
@@ -25,15 +36,12 @@ def write_segments(out: Path, prefix: str, table: SegmentTable, sources: Sequenc
             continue
         files[layer] = out / segments_name(prefix, table.plugin, layer)
         described = {
-            **describe(f"Medians over AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
+            **describe(f"{words[0]} AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
             "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
             "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
-            **{
-                q: {"Description": f"Median {q} of the voxels that have an estimate", "Units": table.units[q]}
-                for q in quantities
-            },
+            **{q: {"Description": words[1].format(q), "Units": table.units[q]} for q in quantities},
         }
         cells = [
             (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))

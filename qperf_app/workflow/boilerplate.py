@@ -37,7 +37,9 @@ def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
         if phrase and found:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
             sentences.append(f"{phrase.format(summary=f'{plugin!r} {found.version} ({summary})')}.")
-    sentences.append("Maps were summarised by medians over the segments of the American Heart Association's model.")
+    sentences.append(
+        "Values of the segments of the American Heart Association's model were estimated from each segment's median curve."
+    )
     return " ".join(sentences)
 
 

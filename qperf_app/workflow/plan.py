@@ -172,9 +172,7 @@ class Planner:
         for choice in self._configuration.steps[KINETICS]:
             fitted = self._kinetics(tissue, nodes, choice)
             nodes[f"{KINETICS}:{choice.plugin}"] = fitted
-            nodes[f"{SEGMENT_VALUES}:{choice.plugin}"] = self._host_task(
-                SEGMENT_VALUES, tissue, {"segments": nodes[SEGMENTS], "kinetics": fitted}, plugin=choice.plugin
-            )
+            nodes[f"{SEGMENT_VALUES}:{choice.plugin}"] = self._segment_values(tissue, nodes, self._tasks[fitted])
 
     def _motion(self, series: SeriesInput) -> str:
         return self._plugin_task("motion-correction", series, {}, path=str(series.path))
@@ -183,6 +181,22 @@ class Planner:
         read = {name: nodes[name] for name in ("concentration", "myocardium")} | {"aif": nodes[INPUT_FUNCTION]}
         handed_in = find_handed_in_maps(self._datasets, tissue.prefix, choice.plugin)
         return self._plugin_task(KINETICS, tissue, read, choice, handed_in=handed_in)
+
+    def _segment_values(self, tissue: SeriesInput, nodes: Mapping[str, str], fitted: Task) -> str:
+        """The plugin fits the segments' curves with the options it fitted the voxels with; not where maps came in."""
+        read = {"segments": nodes[SEGMENTS], "kinetics": fitted.node}
+        if not fitted.handed_in:
+            read |= {"concentration": nodes["concentration"], "aif": nodes[INPUT_FUNCTION]}
+        task = self._task(SEGMENT_VALUES, tissue, read, plugin=fitted.plugin)
+        return self._add(
+            dataclasses.replace(
+                task,
+                version=fitted.version,
+                options=fitted.options,
+                threads=fitted.threads,
+                memory_gb=fitted.memory_gb,
+            )
+        )
 
     def _input_function(
         self, main: SeriesInput, pool_series: SeriesInput, concentration: str, nodes: Mapping[str, str], handed_in: str

@@ -134,6 +134,9 @@ def make_input_function(task: Task, upstream: Upstream, out: Path) -> Result:
         series = _corrected(upstream)
         pools = records.read_pools(upstream["pools"].files)
         aif, warnings = _measure_input_function(task, series, pools.aif)
+        late = _cut_short(aif)
+        if late:
+            return "not-found", {}, {"reason": late, "warnings": warnings}
         state = "done"
     sources = task.sources if state == "handed-in" else _sources(task, upstream)
     path, features = records.write_aif(out, task.prefix, aif, task.haematocrit, sources)
@@ -141,6 +144,19 @@ def make_input_function(task: Task, upstream: Upstream, out: Path) -> Result:
         warnings += ("The input function has no first pass that can be told from its baseline.",)
     summary = f"peak {features['peak_value']:.3g} {aif.units} at {features['peak']:.1f} s"
     return state, {"aif": path}, {"warnings": warnings, "summary": summary}
+
+
+#: Time after the peak of the input function, s, without which the muscle has shown nothing of its flow.
+_AFTER_PEAK = 5.0
+
+
+def _cut_short(aif: InputFunction) -> str:
+    """Say so where the series ends with the bolus; what a fit made of the first rise would be noise."""
+    concentration = np.where(np.isfinite(aif.concentration), aif.concentration, -np.inf)
+    left = float(aif.times[-1] - aif.times[int(concentration.argmax())])
+    if left >= _AFTER_PEAK:
+        return ""
+    return f"the blood is brightest {left:.1f} s before the series ends: the bolus came too late for its first pass"
 
 
 def _measure_input_function(task: Task, series: Series, voxels: np.ndarray) -> tuple[InputFunction, tuple[str, ...]]:
