@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from qperf_app.geometry import voxel_displacement, warp
 from qperf_app.plugins import Motion, RunContext, Series
+from qperf_motion.chain import Positions, place_leading
 from qperf_motion.chained import ChainedMotionCorrection, ChainedOptions
 from qperf_motion.mutual_information import information_surfaces
 from qperf_motion.none import NoMotionCorrection
@@ -206,6 +207,16 @@ def test_information_peaks_at_the_shift_between_two_frames() -> None:
     region[18:42, 15:35] = True
     surface = information_surfaces(np.stack([image, other], axis=-1), region, [(0, 1)], 6, 8)[0]
     assert np.unravel_index(surface.argmax(), surface.shape) == (6 - 4, 6 + 3)
+
+
+def test_leading_frames_go_to_the_summit_of_their_information_with_the_mean() -> None:
+    found = Positions(np.ones((4, 2)), np.full(4, 0.3), np.array([True, False, True, False]))
+    x, y = np.mgrid[-3:4, -3:4]
+    surface = np.exp(-0.1 * ((x - 2) ** 2 + (y + 1) ** 2)).astype(np.float32)
+    placed = place_leading(found, np.stack([surface, 0.1 * surface]), chance=0.5)
+    np.testing.assert_allclose(placed.shift[:2], [[2, -1], [2, -1]], atol=1e-6)
+    np.testing.assert_allclose(placed.shift[2:], 1)
+    assert placed.found.tolist() == [True, False, True, False]
 
 
 def test_none_moves_nothing() -> None:
