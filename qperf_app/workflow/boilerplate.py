@@ -38,7 +38,7 @@ def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
             sentences.append(f"{phrase.format(summary=f'{plugin!r} {found.version} ({summary})')}.")
     sentences.append(
-        "Values of the segments of the American Heart Association's model were estimated from each segment's median curve."
+        "Values of the American Heart Association's segments were estimated from the median curve of each segment."
     )
     return " ".join(sentences)
 
