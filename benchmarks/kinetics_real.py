@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from qperf_app.physics.conversion import blood_flow, plasma_concentration
 from qperf_app.physics.models import MODELS, adiabatic_tissue_homogeneity
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
 from qperf_kinetics.fitting import Problem, estimate, sobol
-from qperf_kinetics.inputs import even_input
 from qperf_kinetics.least_squares import Prior
 from tests.realdata_ring import ring_mask
 

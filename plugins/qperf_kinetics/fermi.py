@@ -81,7 +81,8 @@ class FermiDeconvolution(KineticsPlugin):
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
         """Estimate Fb, MBF and Ta of every curve."""
-        from qperf_kinetics import inputs, judging
+        from qperf_app.plugins import kinetic_inputs as inputs
+        from qperf_kinetics import judging
 
         features = inputs.check(curves, aif)
         times = np.asarray(curves.times, dtype=np.float64)
@@ -109,9 +110,9 @@ class FermiDeconvolution(KineticsPlugin):
         return KineticMaps(self.model, maps, judged.code, judging.legend(judged.code), fitted.T)
 
     def _problem(self, times: Array, aif: InputFunction, constants: TissueConstants):  # type: ignore[no-untyped-def]
+        from qperf_app.plugins.kinetic_inputs import even_input
         from qperf_kinetics.fermi_response import fermi_model
         from qperf_kinetics.fitting import Problem, sobol
-        from qperf_kinetics.inputs import even_input
         from qperf_kinetics.least_squares import Prior
 
         delays = self.options.min_delay, self.options.max_delay

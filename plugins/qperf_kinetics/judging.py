@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.plugins.kinetic_inputs import usable_curves
 from qperf_kinetics.fitting import Estimates, Problem, estimate
-from qperf_kinetics.inputs import usable_curves
 
 Array = NDArray[np.float64]
 

@@ -82,7 +82,8 @@ class ExchangeLeastSquares(KineticsPlugin):
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
         """Estimate Fp, Fb, MBF, PS, vp, ve, vb and Ta of every curve."""
-        from qperf_kinetics import inputs, judging
+        from qperf_app.plugins import kinetic_inputs as inputs
+        from qperf_kinetics import judging
 
         inputs.check(curves, aif)
         problem = self._problem(curves, aif, constants)
@@ -103,9 +104,9 @@ class ExchangeLeastSquares(KineticsPlugin):
         return KineticMaps(self.model, maps, judged.code, judging.legend(judged.code), judged.fitted)
 
     def _problem(self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants):  # type: ignore[no-untyped-def]
+        from qperf_app.plugins.kinetic_inputs import even_input
         from qperf_kinetics.exchange import exchange_model
         from qperf_kinetics.fitting import Problem, sobol
-        from qperf_kinetics.inputs import even_input
         from qperf_kinetics.least_squares import Prior
 
         options = self.options

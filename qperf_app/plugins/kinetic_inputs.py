@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.input_function import InputFeatures, find_features, smooth_input
-from qperf_app.plugins import InputFunction, TissueCurves
+from qperf_app.plugins.records import InputFunction, TissueCurves
 
 Array = NDArray[np.float64]
 
