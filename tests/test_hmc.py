@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -125,7 +126,7 @@ def test_derived_quantities_come_from_the_draws(fitted):
 
 def test_a_missing_frame_costs_only_that_frame(fitted):
     """The curve with a gap is estimated, and its fitted curve bridges the gap."""
-    curves, maps = fitted
+    _, maps = fitted
     assert maps.fitted is not None and np.isfinite(maps.fitted[4]).all()
     assert maps.qc[4] != 20
 
@@ -134,7 +135,10 @@ def test_a_missing_frame_costs_only_that_frame(fitted):
     ("change", "message"),
     [
         (lambda c: c["models"]["2CXM"].pop("vp"), "x.yaml: models.2CXM: vp is missing"),
-        (lambda c: c["models"]["2CXM"]["Fp"].update(log_sd=-1), "models.2CXM.Fp.log_sd is -1; it must be greater than 0"),
+        (
+            lambda c: c["models"]["2CXM"]["Fp"].update(log_sd=-1),
+            "models.2CXM.Fp.log_sd is -1; it must be greater than 0",
+        ),
         (lambda c: c["models"]["2CXM"]["Fp"].update(distribution="flat"), "distribution is 'flat'"),
         (lambda c: c.pop("noise"), "x.yaml: noise.shape is missing"),
     ],
@@ -146,6 +150,5 @@ def test_bad_priors_are_refused_by_field(change, message):
 
     content = yaml.safe_load((Path(qperf_hmc.__file__).parent / "priors.yaml").read_text("utf-8"))
     change(content)
-    with pytest.raises(ValueError, match="(?s).*") as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         parse(content, "2CXM", NAMES, "x.yaml")
-    assert message in str(error.value)

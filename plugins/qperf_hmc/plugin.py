@@ -23,11 +23,12 @@ from qperf_app.plugins import (
     kinetic_inputs,
 )
 
-FULL, PRIOR_DECIDES, NOT_CONVERGED, NOT_FINITE = 0, 16, 18, 20
+FULL, PRIOR_DECIDES, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 18, 19, 20
 _LEGEND = {
     FULL: "full estimate",
     PRIOR_DECIDES: "flow hardly narrowed from its prior",
     NOT_CONVERGED: "the chains did not converge: R-hat above 1.01 or fewer than 400 effective draws after every pass",
+    NO_ENHANCEMENT: "no enhancement: the curve is constant",
     NOT_FINITE: "too few finite frames",
 }
 _MAX_OF_PRIOR = 0.7
@@ -85,9 +86,11 @@ class PosteriorKinetics(KineticsPlugin):
         names = [p.name for p in self.kinetic_model.parameters]
         priors = read(self.options.priors, self.model, names)
         data = np.asarray(curves.concentration, dtype=np.float64)
-        usable = kinetic_inputs.usable_curves(data)
-        n = len(data)
-        code, fitted = np.full(n, NOT_FINITE, dtype=np.uint8), np.full(data.shape, np.nan)
+        n, finite = len(data), kinetic_inputs.usable_curves(data)
+        # A curve without noise has no posterior to speak of.
+        moving = np.nanmax(data, axis=1, initial=-np.inf) > np.nanmin(data, axis=1, initial=np.inf)
+        usable = finite & moving
+        code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
         drawn = np.full((n, self.options.draws, len(names)), np.nan)
         if usable.any():
             plasma = self.kinetic_model.input_kind == "plasma"

@@ -142,7 +142,7 @@ def _setting(
 ) -> _Setting:
     direct = Coordinates(Direct(model), priors.positive)
     grid = make_grid(times, input_times, concentration)
-    if model.name == "2CXM" and whole:
+    if model.name == "2CXM":
         mean, sd = priors.mean[4], priors.sd[4]
         tables = table.build(times, input_times, concentration, (mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd))
         tabulated = Coordinates(exchange.forward, priors.positive)
@@ -150,9 +150,11 @@ def _setting(
         curve = lambda coordinates, arrays: coordinates.features(arrays, [tf.constant(v) for v in x]).numpy()  # noqa: E731
         exact, found = curve(direct, grid), tables.basis @ curve(tabulated, tables)
         error = np.sqrt(((found - exact) ** 2).mean(axis=0)) / np.abs(exact).max(axis=0)
-        noise = np.abs(np.diff(curves, 2, axis=1)).mean(axis=1) / 1.95 / np.maximum(np.abs(curves).max(axis=1), 1e-30)
+        noise = np.nanmean(np.abs(np.diff(curves, 2, axis=1)), axis=1) / 1.95 / np.nanmax(np.abs(curves), axis=1)
         if np.median(noise) > _ERROR_BELOW_NOISE * np.median(error):
-            return _Setting(tabulated, tables, tables.basis)
+            if whole:
+                return _Setting(tabulated, tables, tables.basis)
+            return _Setting(Coordinates(exchange.frames, priors.positive), tables, None)
     return _Setting(direct, grid, None)
 
 
