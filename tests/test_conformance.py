@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from qperf_app.testing import KineticsConformance, PluginConformance
 
 
@@ -40,6 +42,13 @@ class TestFermi(KineticsConformance):
 
 class TestNonlinearLeastSquares(KineticsConformance):
     name = "nlls"
+
+
+class TestPosterior(KineticsConformance):
+    """One pass: whether the chains of every voxel converge is a benchmark's question."""
+
+    name = "hmc"
+    options: ClassVar = {"passes": 1}
 
 
 def test_every_built_in_plugin_is_here() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,20 +12,12 @@ import pytest
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import RunContext, TissueConstants
 from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_app.testing import KineticsConformance
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
 from qperf_hmc.priors import parse, read
 
 NAMES = ("Fp", "PS", "vp", "ve", "Ta")
-
-
-class TestPosterior(KineticsConformance):
-    """The suite of a plugin author; one pass, since convergence has its own benchmark."""
-
-    name = "hmc"
-    options: ClassVar = {"passes": 1}
 
 
 @pytest.fixture(scope="module")
