@@ -27,7 +27,7 @@ from qperf_app.plugins import InputFunction, KineticMaps, KineticsPlugin, RunCon
 from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
-from qperf_hmc.posterior import PASSES, Pass, Posterior, sample
+from qperf_hmc.posterior import Posterior, sample
 from qperf_hmc.priors import Priors, read
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
 
@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 NOISES = (0.002, 0.004, 0.008)
 
 
-def posterior(curves: CurveSet, threads: int, passes: tuple[Pass, ...] = PASSES, seed: int = 0) -> Posterior:
+def posterior(curves: CurveSet, threads: int, passes: int = 3, seed: int = 0) -> Posterior:
     """Sample every curve with the built-in priors."""
     grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
     return sample(MODELS["2CXM"], priors(), curves.times, curves.tissue, grid, cp, seed, threads, passes=passes)
@@ -58,7 +58,7 @@ def convergence(count: int, threads: int) -> Iterator[str]:
     for noise in NOISES:
         curves = simulate(count, 1, noise, of="input")
         started = time.perf_counter()
-        posterior(curves, threads, PASSES[:1])
+        posterior(curves, threads, 1)
         first = time.perf_counter() - started
         started = time.perf_counter()
         found = posterior(curves, threads)

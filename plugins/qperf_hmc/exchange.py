@@ -20,7 +20,3 @@ def forward(tables: table.Table, parameters: Sequence[Any]) -> Any:
     rates = exchange_response(xp, per_second(Fp), per_second(PS), vp, ve)
     return table.features(tables, rates, Fp, Ta)
 
-
-def frames(tables: table.Table, parameters: Sequence[Any]) -> Any:
-    """Curves (t, n), for what lacks a frame and can't be compressed."""
-    return tf.matmul(tables.basis, forward(tables, parameters))

@@ -100,7 +100,7 @@ class PosteriorKinetics(KineticsPlugin):
             grid, c = kinetic_inputs.even_input(aif.times, concentration, times[-1] - min(earliest, 0.0))
             found = posterior.sample(
                 self.kinetic_model, priors, times, data[usable], grid, c, context.seed, context.threads,
-                self.options.draws, posterior.PASSES[: self.options.passes],
+                self.options.draws, self.options.passes,
             )  # fmt: skip
             drawn[usable], fitted[usable] = found.draws, found.fitted
             code[usable] = self._codes(found, priors)

@@ -10,6 +10,7 @@ there is a constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,17 +78,22 @@ def features(table: Table, parts: tuple[Any, Any, Any], Fp: Any, Ta: Any) -> Any
     """Features (r, n) of n curves from K+, K-, E (each (n,), 1/s), Fp (mL/min/mL) and Ta (s)."""
     fast, slow, weight = parts
     flow = per_second(Fp)
-    mix = _rate_factors(table, fast) * ((1.0 - weight) * flow / (fast + _SCALE))
-    mix = mix + _rate_factors(table, slow) * (weight * flow / (slow + _SCALE))
+    mix = rate_factors(table, fast) * ((1.0 - weight) * flow) + rate_factors(table, slow) * (weight * flow)
+    return members(table, [mix], Ta)[0]
+
+
+def members(table: Table, factors: Sequence[Any], Ta: Any) -> list[Any]:
+    """Features (r, n) of curves at one delay, from their rates' factors (a, n)."""
     position = (Ta - table.first_delay) / DELAY_SPACING
     by_delay = tf.matmul(table.delay, spline_weights(position, table.delay.shape[1]))
     joined = tf.matmul(table.core, by_delay, transpose_a=True)
     joined = tf.reshape(joined, (RANKS[0], RANKS[2], -1))
-    return tf.reduce_sum(mix[:, None, :] * joined, axis=0)
+    return [tf.reduce_sum(f[:, None, :] * joined, axis=0) for f in factors]
 
 
-def _rate_factors(table: Table, k: Any) -> Any:
-    return tf.matmul(table.rate, spline_weights(rate_position(k), RATE_KNOTS))
+def rate_factors(table: Table, k: Any) -> Any:
+    """Factors (a, n) of exp(-k t) for rates (n,), 1/s."""
+    return tf.matmul(table.rate, spline_weights(rate_position(k), RATE_KNOTS)) / (k + _SCALE)
 
 
 def rate_position(k: Any) -> Any:

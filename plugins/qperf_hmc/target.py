@@ -23,7 +23,7 @@ class Problem(NamedTuple):
     tables
         Arrays that the forward model reads.
     data : (r, v)
-        Features of the measured curves; ``present`` (r, v) or (1, 1) is 0 where a frame is missing.
+        Features of the measured curves; ``present`` (r, v) or (r, 1) is 0 where a frame is missing.
     rest : (v,)
         Sum of squares of the curve outside the features.
     count : (v,)
@@ -67,13 +67,13 @@ class Coordinates(NamedTuple):
         return self.forward(tables, self.physical(x))
 
 
-def residual_squares(model: Coordinates, problem: Problem, x: Sequence[Any]) -> Any:
-    """Sum of squared residuals (draws, v)."""
+def residuals(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[Any, Any]:
+    """Features (r, draws, v) and the sum of squared residuals (draws, v)."""
     shape = x[0].shape
     found = model.features(problem.tables, [tf.reshape(v, [-1]) for v in x])
     found = tf.reshape(found, [-1, *shape])
     difference = (problem.data[:, None, :] - found) * problem.present[:, None, :]
-    return problem.rest + tf.reduce_sum(difference * difference, axis=0)
+    return found, problem.rest + tf.reduce_sum(difference * difference, axis=0)
 
 
 def log_posterior(model: Coordinates, problem: Problem, x: Sequence[Any]) -> Any:
@@ -82,7 +82,7 @@ def log_posterior(model: Coordinates, problem: Problem, x: Sequence[Any]) -> Any
     With noise variance s ~ IG(a, b), :math:`\int p(y | x, s) p(s) ds \propto (b + RSS / 2)^{-(a + n / 2)}`: a
     Student-t.
     """
-    squares = residual_squares(model, problem, x)
+    squares = residuals(model, problem, x)[1]
     likelihood = -(problem.shape + 0.5 * problem.count) * tf.math.log(problem.scale + 0.5 * squares)
     return likelihood + log_prior(problem, x)
 

@@ -1,0 +1,128 @@
+r"""The exchange model in coordinates in which two of its parameters can be taken out.
+
+Its response is A1 exp(-K+ t) + A2 exp(-K- t) with positive amplitudes, and with M = A1 K+ + A2 K-
+
+.. math:: F_p = A_1 + A_2, \quad v_p = F_p^2 / M, \quad PS = F_p A_1 A_2 (K_+ - K_-)^2 / M^2, \quad
+          v_e = A_1 A_2 (K_+ - K_-)^2 / (M K_+ K_-)
+
+(from :func:`qperf_app.physics.models.exchange_response`). Between the logarithms of the four parameters and of K+, K-,
+A1, A2 the determinant of the derivatives is 1, everywhere: densities carry over as they are. Given the rates and the
+delay a curve is linear in the amplitudes, so that all that the data say of them is two products and three norms.
+Everything here is arithmetic, point by point, on tensors of one shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+class Evidence(NamedTuple):
+    """What a curve y says of the amplitudes of the members h1, h2 (curves of K+ and K- at unit amplitude).
+
+    ``y1``, ``y2`` are y'h1 and y'h2, ``h11``, ``h12``, ``h22`` the members' products, ``yy`` is y'y.
+    """
+
+    y1: Any
+    y2: Any
+    h11: Any
+    h12: Any
+    h22: Any
+    yy: Any
+
+
+class Prior(NamedTuple):
+    """Normal prior of the logarithms of Fp (1/s), PS (1/s), vp and ve, and the noise's weight.
+
+    The likelihood is (scale + squares / 2) ** -exponent.
+    """
+
+    mean: Sequence[Any]
+    sd: Sequence[Any]
+    exponent: Any
+    scale: Any
+
+
+class Peak(NamedTuple):
+    """Mode of the log amplitudes, the lower factor (l11, l21, l22) of the curvature there, the log density."""
+
+    first: Any
+    second: Any
+    l11: Any
+    l21: Any
+    l22: Any
+    value: Any
+
+
+def parameters(fast: Any, slow: Any, first: Any, second: Any) -> tuple[Any, Any, Any, Any]:
+    """Logarithms of Fp (1/s), PS (1/s), vp, ve from those of K+, K- (1/s) and of the amplitudes (1/s)."""
+    flow = tf.math.log(tf.exp(first) + tf.exp(second))
+    moment = tf.math.log(tf.exp(first + fast) + tf.exp(second + slow))
+    return _parameters(flow, moment, first + second + 2.0 * _log_gap(fast, slow), fast + slow)
+
+
+def _log_gap(fast: Any, slow: Any) -> Any:
+    """Logarithm of K+ - K-."""
+    return fast + tf.math.log(-tf.math.expm1(tf.minimum(slow - fast, -1e-4)))
+
+
+def _parameters(flow: Any, moment: Any, product: Any, rates: Any) -> tuple[Any, Any, Any, Any]:
+    return flow, flow + product - 2.0 * moment, 2.0 * flow - moment, product - moment - rates
+
+
+def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int) -> Peak:
+    """Mode of the two log amplitudes by Gauss-Newton steps, none longer than 1.5, from least squares."""
+    determinant = evidence.h11 * evidence.h22 - evidence.h12 * evidence.h12
+    both = tf.maximum(evidence.y1 + evidence.y2, 1e-20) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22)
+    least = [
+        tf.where(determinant > 1e-4 * evidence.h11 * evidence.h22, a / determinant, both)
+        for a in (
+            evidence.h22 * evidence.y1 - evidence.h12 * evidence.y2,
+            evidence.h11 * evidence.y2 - evidence.h12 * evidence.y1,
+        )
+    ]
+    first, second = (tf.math.log(tf.clip_by_value(a, 0.1 * both, 100.0 * both)) for a in least)
+    gap, (k1, k2) = 2.0 * _log_gap(fast, slow), (tf.exp(fast), tf.exp(slow))
+    for _ in range(steps):
+        _, (g1, g2), (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+        determinant = c11 * c22 - c21 * c21
+        d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
+        shorter = 1.5 / tf.maximum(1.5, tf.maximum(tf.abs(d1), tf.abs(d2)))
+        first, second = first + d1 * shorter, second + d2 * shorter
+    value, _, (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+    l11 = tf.sqrt(c11)
+    l21 = c21 / l11
+    return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, 1e-6 * c22)), value)
+
+
+def _slope(
+    evidence: Evidence, prior: Prior, k1: Any, k2: Any, gap: Any, rates: Any, first: Any, second: Any
+) -> tuple[Any, tuple[Any, Any], tuple[Any, Any, Any]]:
+    """Log density, its gradient and its Gauss-Newton curvature."""
+    a1, a2 = tf.exp(first), tf.exp(second)
+    r1 = evidence.y1 - a1 * evidence.h11 - a2 * evidence.h12
+    r2 = evidence.y2 - a1 * evidence.h12 - a2 * evidence.h22
+    squares = tf.maximum(evidence.yy - a1 * (evidence.y1 + r1) - a2 * (evidence.y2 + r2), 0.0)
+    level = prior.scale + 0.5 * squares
+    weight = prior.exponent / level
+    g1, g2 = weight * a1 * r1, weight * a2 * r2
+    c11, c21, c22 = weight * a1 * a1 * evidence.h11, weight * a1 * a2 * evidence.h12, weight * a2 * a2 * evidence.h22
+    flow, moment = a1 + a2, a1 * k1 + a2 * k2
+    share, lever = a2 / flow, a2 * k2 / moment
+    slopes = (
+        (1.0 - share, share),
+        (2.0 * lever - share, 1.0 + share - 2.0 * lever),
+        (1.0 - 2.0 * share + lever, 2.0 * share - lever),
+        (lever, 1.0 - lever),
+    )
+    value = -prior.exponent * tf.math.log(level)
+    found = _parameters(tf.math.log(flow), tf.math.log(moment), first + second + gap, rates)
+    for at, (s1, s2), mean, sd in zip(found, slopes, prior.mean, prior.sd, strict=True):
+        precision = 1.0 / (sd * sd)
+        off = mean - at
+        z = off * precision
+        value -= 0.5 * off * z
+        g1, g2 = g1 + z * s1, g2 + z * s2
+        c11, c21, c22 = c11 + s1 * s1 * precision, c21 + s1 * s2 * precision, c22 + s2 * s2 * precision
+    return value, (g1, g2), (c11, c21, c22)

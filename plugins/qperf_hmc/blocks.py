@@ -1,0 +1,170 @@
+"""Sample one block of voxels: independent draws where the grid gives them, trajectories where it does not."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from qperf_hmc import approximation, chains, grid
+from qperf_hmc.setting import Setting
+from qperf_hmc.target import Coordinates, Problem
+
+Array = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
+
+CHAINS = 4
+#: Fresh draws that each iteration of the independent sampler chooses from, besides the present state.
+CANDIDATES = 1
+_TEMPERED_SIZE, _STARTS = 60.0, 4
+# Draws at first that only find a chain's start.
+_BURN_IN = 32
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Draw so many points of the grid's density and let the chains choose among them."""
+
+    points: int
+
+
+@dataclass(frozen=True)
+class Hamiltonian:
+    """Rounds and draws of the approximation, draws of each chain, acceptance aimed at."""
+
+    rounds: int
+    importance_draws: int
+    draws: int
+    acceptance: float
+
+
+class Sampled(NamedTuple):
+    """Coordinates (draws, chains, v, p) float32; (v,) least energy fraction of missing information, part of the
+    trajectories that diverged; NaN and 0 where there were no trajectories."""
+
+    x: FloatArray
+    bfmi: Array
+    divergences: Array
+
+
+def independent(setting: Setting, problem: Problem, how: Independent, seed: int) -> Sampled:
+    """Chains that choose anew among their state and fresh draws of the grid's density, by importance weight.
+
+    Iterated sampling importance resampling (Andrieu, Lee and Vihola 2018, doi:10.3150/15-BEJ785): it leaves the
+    posterior invariant whatever the density, and the better that is the more independent the draws are. Where it is
+    poor the chains stand still, which R-hat and the effective sample size tell.
+    """
+    assert setting.cells is not None
+    pool = grid.propose(setting.cells, problem, how.points, seed)
+    weight = pool.log_weight
+    v, steps = weight.shape[1], how.points // (CHAINS * CANDIDATES)
+    weight = weight.reshape(steps, CANDIDATES, CHAINS, v)
+    rng = np.random.default_rng([seed, 1])
+    # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
+    noisy = rng.gumbel(size=(steps, CANDIDATES, CHAINS, 1)).astype(np.float32) + weight
+    best = noisy.argmax(axis=1)
+    top = np.take_along_axis(noisy, best[:, None], axis=1)[:, 0]
+    level = np.take_along_axis(weight, best[:, None], axis=1)[:, 0]
+    own = rng.gumbel(size=(steps, CHAINS, 1)).astype(np.float32)
+    start = _BURN_IN // CANDIDATES
+    first = top[:start].argmax(axis=0)
+    state = np.take_along_axis(best, first[None], axis=0)[0] + CANDIDATES * first
+    held = np.take_along_axis(level, first[None], axis=0)[0]
+    kept = np.empty((steps - start, CHAINS, v), dtype=np.intp)
+    for k in range(start, steps):
+        moves = top[k] > held + own[k]
+        state = np.where(moves, best[k] + CANDIDATES * k, state)
+        held = np.where(moves, level[k], held)
+        kept[k - start] = state
+    index = (kept * CHAINS + np.arange(CHAINS)[:, None]).reshape(-1, v)
+    x = np.stack([np.take_along_axis(a, index, axis=0) for a in pool.x], axis=-1)
+    return Sampled(x.reshape(*kept.shape, -1), np.full(v, np.nan), np.zeros(v))
+
+
+def hamiltonian(
+    setting: Setting, problem: Problem, how: Hamiltonian, seed: int, before: FloatArray | None
+) -> Sampled:
+    """Trajectories and global moves (:mod:`qperf_hmc.chains`), from ``before`` (v, n, p), what was drawn so far."""
+    model = setting.model
+    if before is None:
+        centres, mean, lower = _first_centres(setting, problem)
+    else:
+        # What was drawn so far, badly mixed as it may be, says more than any approximation.
+        every = np.linspace(0, before.shape[1] - 1, approximation.PIECES).astype(int)
+        centres = [_tensor(before[:, every, i].T) for i in range(before.shape[2])]
+        mean, lower = _moments(before)
+    seeds = [tf.constant([seed % 2**31, k], tf.int32) for k in range(how.rounds + 1)]
+    for key in seeds[:-1]:
+        mixture = _around(model, problem, centres, mean, lower)
+        moments = _weigh(model, problem, mixture, how.importance_draws, key)
+        centres, mean, lower = moments.starts, moments.mean, moments.lower
+    mixture = _around(model, problem, centres, mean, lower)
+    found = chains.run(model, problem, mixture, moments, CHAINS, how.draws, how.acceptance, seeds[-1])
+    return Sampled(tf.stack(found.x, axis=-1).numpy(), found.bfmi.numpy(), found.divergences.numpy())
+
+
+def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[Any], list[list[Any]]]:
+    """Modes climbed to from the best of the dictionary, and draws of the tempered posterior."""
+    y, present = problem.data.numpy().T.astype(np.float64), problem.present.numpy().T.astype(np.float64)
+    x, features = setting.dictionary, setting.features
+    rest, exponent = problem.rest.numpy()[:, None], (problem.shape + 0.5 * problem.count).numpy()[:, None]
+    squares = (y**2).sum(axis=1)[:, None] + present @ features**2 - 2.0 * y @ features + rest
+    level = -exponent * np.log(problem.scale.numpy() + 0.5 * np.maximum(squares, 0.0))
+    # Starts differ in the first and the last parameter, flow and delay, which trade most against each other.
+    group = 2 * (x[-1] > np.median(x[-1])) + (x[0] > np.median(x[0]))
+    best = np.stack([np.flatnonzero(group == g)[level[:, group == g].argmax(axis=1)] for g in range(_STARTS)])
+    modes = _climb(setting.model, problem, [_tensor(v[best]) for v in x])
+    tempered = _temper(level, approximation.PIECES - _STARTS)
+    centres = [tf.concat([m, _tensor(v[tempered])], axis=0) for m, v in zip(modes, x, strict=True)]
+    zero = tf.zeros_like(problem.sd[0])
+    lower = [[problem.sd[i] if i == j else zero for j in range(i + 1)] for i in range(len(x))]
+    return centres, list(tf.unstack(problem.mean)), lower
+
+
+def _temper(level: Array, count: int) -> NDArray[np.intp]:
+    """Systematic draws (count, v) from the powers of likelihoods (v, k) whose effective number is about 60."""
+    level = level - level.max(axis=1, keepdims=True)
+    low, high = np.zeros(len(level)), np.ones(len(level))
+    for _ in range(12):
+        power = 0.5 * (low + high)
+        weight = np.exp(power[:, None] * level)
+        size = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)
+        low, high = np.where(size > _TEMPERED_SIZE, power, low), np.where(size > _TEMPERED_SIZE, high, power)
+    weight = np.exp(low[:, None] * level)
+    running = np.cumsum(weight, axis=1) / weight.sum(axis=1, keepdims=True)
+    at = (np.arange(count) + 0.5) / count
+    return np.stack([np.minimum(np.searchsorted(row, at), level.shape[1] - 1) for row in running], axis=1)
+
+
+def _moments(draws: FloatArray) -> tuple[list[Any], list[list[Any]]]:
+    """Mean and covariance factor, entry by entry, of draws (v, n, p)."""
+    mean = draws.mean(axis=1)
+    centred = draws - mean[:, None]
+    covariance = np.einsum("vni,vnj->vij", centred, centred) / draws.shape[1]
+    lower = np.linalg.cholesky(covariance + 1e-6 * np.eye(draws.shape[2]))
+    p = draws.shape[2]
+    return [_tensor(m) for m in mean.T], [[_tensor(lower[:, i, j]) for j in range(i + 1)] for i in range(p)]
+
+
+@functools.partial(tf.function, autograph=False)
+def _climb(model: Coordinates, problem: Problem, starts: Sequence[Any]) -> Any:
+    return approximation.find_modes(model, problem, starts)
+
+
+@functools.partial(tf.function, autograph=False)
+def _around(model: Coordinates, problem: Problem, centres: Any, mean: Any, lower: Any) -> approximation.Mixture:
+    return approximation.around(model, problem, centres, mean, lower)
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _weigh(model: Coordinates, problem: Problem, mixture: Any, draws: int, seed: Any) -> approximation.Moments:
+    return approximation.weigh(model, problem, mixture, draws, seed)
+
+
+def _tensor(value: Any) -> Any:
+    return tf.constant(np.asarray(value, dtype=np.float32))

@@ -1,0 +1,102 @@
+"""How curves become features: the exchange model's table and grid, or any model as it stands."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from qperf_app.physics.models import Model
+from qperf_hmc import exchange, grid, table
+from qperf_hmc.forward import Direct, make_grid
+from qperf_hmc.priors import Priors
+from qperf_hmc.target import Coordinates
+
+Array = NDArray[np.float64]
+
+_DICTIONARY = 8192
+# The table's delays reach this many standard deviations of the prior to either side.
+_DELAY_REACH = 3.5
+# The table is used where the noise exceeds its error by this factor.
+_ERROR_BELOW_NOISE = 5.0
+
+
+class Setting(NamedTuple):
+    """One way to compute features of curves with samples at the same times.
+
+    ``basis`` (t, r) compresses curves, None where features are the samples themselves; ``bridge`` (all t, r) gives a
+    curve at every time, measured there or not. ``dictionary`` (p, n) are draws of the prior's coordinates and
+    ``features`` (r, n) theirs. ``cells`` is the exchange model's grid, None for other models.
+    """
+
+    model: Coordinates
+    tables: Any
+    basis: Array | None
+    bridge: Array | None
+    cells: grid.Cells | None
+    dictionary: Array
+    features: Array
+
+    def curves(self, features: Array) -> Array:
+        """Curves (n, t) at every time from features (n, r)."""
+        return features if self.bridge is None else features @ self.bridge.T
+
+
+def choose(
+    model: Model, priors: Priors, times: Array, curves: Array, input_times: Array, concentration: Array
+) -> Setting:
+    """Choose the table where the curves' noise (n, t) hides its error."""
+    dictionary = prior_draws(priors, _DICTIONARY)
+    direct, joined = Coordinates(Direct(model), priors.positive), make_grid(times, input_times, concentration)
+    if model.name == "2CXM":
+        mean, sd = priors.mean[4], priors.sd[4]
+        tables = table.build(times, input_times, concentration, (mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd))
+        tabulated = Coordinates(exchange.forward, priors.positive)
+        some = [tf.constant(v) for v in dictionary[:, :: _DICTIONARY // 256]]
+        exact = direct.features(joined, some).numpy()
+        found = tables.basis @ tabulated.features(tables, some).numpy()
+        error = np.sqrt(((found - exact) ** 2).mean(axis=0)) / np.abs(exact).max(axis=0)
+        noise = np.nanmean(np.abs(np.diff(curves, 2, axis=1)), axis=1) / 1.95 / np.nanmax(np.abs(curves), axis=1)
+        if np.median(noise) > _ERROR_BELOW_NOISE * np.median(error):
+            return _with_table(tabulated, tables, tables.basis, dictionary)
+    return Setting(direct, joined, None, None, None, dictionary, _features(direct, joined, dictionary))
+
+
+def _with_table(model: Coordinates, tables: table.Table, bridge: Array, dictionary: Array) -> Setting:
+    cells = grid.build(tables, dictionary)
+    return Setting(model, tables, tables.basis, bridge, cells, dictionary, _features(model, tables, dictionary))
+
+
+def without_gaps(setting: Setting, present: NDArray[np.bool_]) -> Setting:
+    """Return the setting for curves that have the samples ``present`` (t,) and no others.
+
+    Without all its rows the basis is not orthonormal; features are turned into those of a basis that is.
+    """
+    if setting.basis is None or present.all():
+        return setting
+    basis, turn = np.linalg.qr(setting.basis[present])
+    core = setting.tables.core.reshape(-1, turn.shape[1]) @ turn.T
+    tables = setting.tables._replace(core=core.reshape(setting.tables.core.shape), basis=basis)
+    return _with_table(setting.model, tables, setting.basis @ np.linalg.pinv(turn), setting.dictionary)
+
+
+def _features(model: Coordinates, tables: Any, dictionary: Array) -> Array:
+    single = tf.nest.map_structure(lambda v: _single(v), tables)
+    features: Array = model.features(single, [_single(v) for v in dictionary]).numpy().astype(np.float64)
+    return features
+
+
+def _single(value: Any) -> Any:
+    array = np.asarray(value)
+    return tf.constant(array if array.dtype.kind == "i" else array.astype(np.float32))
+
+
+def prior_draws(priors: Priors, count: int) -> Array:
+    """Evenly spread draws of the prior's coordinates, (p, count)."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    uniform = qmc.Sobol(len(priors.mean), scramble=True, seed=0).random(count)
+    return (priors.mean + priors.sd * ndtri(uniform)).T
