@@ -28,9 +28,10 @@ _BURN_IN = 32
 
 @dataclass(frozen=True)
 class Independent:
-    """Draw so many points of the grid's density and let the chains choose among them."""
+    """Draw points of the grid's density, divided where so many cells are heaviest; the chains choose among them."""
 
     points: int
+    halved: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def independent(setting: Setting, problem: Problem, how: Independent, seed: int)
     poor the chains stand still, which R-hat and the effective sample size tell.
     """
     assert setting.cells is not None
-    pool = grid.propose(setting.cells, problem, how.points, seed)
+    pool = grid.propose(setting.cells, problem, how.points, how.halved, seed)
     weight = pool.log_weight
     v, steps = weight.shape[1], how.points // (CHAINS * CANDIDATES)
     weight = weight.reshape(steps, CANDIDATES, CHAINS, v)
@@ -110,10 +111,10 @@ def hamiltonian(
 
 def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[Any], list[list[Any]]]:
     """Modes climbed to from the best of the dictionary, and draws of the tempered posterior."""
-    y, present = problem.data.numpy().T.astype(np.float64), problem.present.numpy().T.astype(np.float64)
+    y, worth = problem.data.numpy().T.astype(np.float64), problem.weight.numpy().T.astype(np.float64) ** 2
     x, features = setting.dictionary, setting.features
     rest, exponent = problem.rest.numpy()[:, None], (problem.shape + 0.5 * problem.count).numpy()[:, None]
-    squares = (y**2).sum(axis=1)[:, None] + present @ features**2 - 2.0 * y @ features + rest
+    squares = (worth * y**2).sum(axis=1)[:, None] + worth @ features**2 - 2.0 * (worth * y) @ features + rest
     level = -exponent * np.log(problem.scale.numpy() + 0.5 * np.maximum(squares, 0.0))
     # Starts differ in the first and the last parameter, flow and delay, which trade most against each other.
     group = 2 * (x[-1] > np.median(x[-1])) + (x[0] > np.median(x[0]))

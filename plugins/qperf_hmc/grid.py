@@ -26,12 +26,12 @@ from qperf_hmc.target import Problem
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-#: Cells along log K+, log K- and Ta at first; how often the heaviest are halved along every axis, and how many.
-CELLS, HALVINGS, HALVED = (24, 24, 22), 3, 512
+#: Cells along log K+, log K- and Ta at first; how often the heaviest are halved along every axis.
+CELLS, HALVINGS = (24, 24, 22), 3
 # Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
-_SPREAD = 0.15
-_FREEDOM = 8
-_STEPS = 4
+_SPREAD = 0.3
+_FREEDOM = 5
+_STEPS = 5
 # Draws that are weighed together.
 _AT_ONCE = 4096
 
@@ -97,12 +97,12 @@ def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Le
     return Level(*centres, members(centres[0]), members(centres[1]), tuple(float(w) for w in width))
 
 
-def propose(cells: Cells, problem: Problem, count: int, seed: int) -> Pool:
-    """Draw ``count`` points of every voxel and weigh them.
+def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) -> Pool:
+    """Draw ``count`` points of every voxel and weigh them; ``halved`` cells are divided on each level.
 
     The same random numbers serve every voxel: what is drawn for a curve does not depend on the curves beside it.
     """
-    leaves = _divide(cells, problem)
+    leaves = _divide(cells, problem, halved)
     share = np.concatenate([leaf.share for leaf in leaves]).T
     rng = np.random.default_rng(seed)
     running = np.cumsum(share, axis=1, dtype=np.float64)
@@ -117,17 +117,17 @@ def propose(cells: Cells, problem: Problem, count: int, seed: int) -> Pool:
     return Pool([np.concatenate(a) for a in zip(*x, strict=True)], np.concatenate(weight))
 
 
-def _divide(cells: Cells, problem: Problem) -> list[Leaves]:
+def _divide(cells: Cells, problem: Problem, halved: int) -> list[Leaves]:
     """Share the draws among cells: all coarse ones, and level by level the halves of the heaviest."""
     v = problem.rest.shape[0]
     mass = _share(_log_masses(cells.levels[0], problem, cells.nodes[..., None]))
     leaves = [Leaves(np.broadcast_to(cells.nodes[..., None], (*cells.nodes.shape, v)), _dilate(cells, mass))]
     for level in cells.levels[1:]:
         at, share = leaves[-1]
-        chosen = np.argpartition(-share, HALVED, axis=0)[:HALVED]
+        chosen = np.argpartition(-share, halved, axis=0)[:halved]
         offsets = np.indices((2, 2, 2)).reshape(3, 1, 8, 1)
         parts = 2 * np.take_along_axis(at, chosen[None], axis=1)[:, :, None] + offsets
-        mass = _share(_log_masses(level, problem, parts.reshape(3, -1, v))).reshape(HALVED, 8, v)
+        mass = _share(_log_masses(level, problem, parts.reshape(3, -1, v))).reshape(halved, 8, v)
         of_cell, before = mass.sum(axis=1), np.take_along_axis(share, chosen, axis=0)
         # What the parts weigh together is known better than by the centre of the whole.
         after = (1.0 - _SPREAD) * of_cell * before.sum(axis=0) + _SPREAD * before
@@ -177,11 +177,17 @@ def _marginal(
     problem: Problem, y1: Any, y2: Any, h11: Any, h12: Any, h22: Any, fast: Any, slow: Any, delay: Any
 ) -> Any:
     """Log density of rates and delay, (n, v), the amplitudes integrated out by Laplace's method."""
-    yy = problem.rest + tf.reduce_sum(problem.data * problem.data, axis=0)
-    peak = amplitudes.climb(Evidence(y1, y2, h11, h12, h22, yy), _prior(problem), fast, slow, _STEPS)
+    peak = amplitudes.climb(_evidence(problem, y1, y2, h11, h12, h22), _prior(problem), fast, slow, _STEPS)
     late = (delay - problem.mean[4]) / problem.sd[4]
     found = peak.value - tf.math.log(peak.l11 * peak.l22) - 0.5 * late * late
     return tf.where(tf.math.is_finite(found), found, -1e30)
+
+
+def _evidence(problem: Problem, *products: Any) -> Evidence:
+    """Products of data and members (y1, y2, h11, h12, h22), weighed. Features have one weight in every voxel's curve."""
+    worth = problem.weight[0] ** 2
+    yy = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
+    return Evidence(*(worth * a for a in products), yy)
 
 
 def _prior(problem: Problem) -> amplitudes.Prior:
@@ -221,14 +227,13 @@ def _weigh(
     h1, h2 = (tf.reshape(h, [-1, *shape]) for h in table.members(problem.tables, factors, flat(delay)))
     data = problem.data[:, None, :]
     sums = [tf.reduce_sum(a * b, axis=0) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
-    yy = problem.rest + tf.reduce_sum(problem.data * problem.data, axis=0)
     prior = _prior(problem)
-    peak = amplitudes.climb(Evidence(*sums, yy), prior, fast, slow, _STEPS)
+    peak = amplitudes.climb(_evidence(problem, *sums), prior, fast, slow, _STEPS)
     # a = mode + L'^-1 z
     d2 = z2 / peak.l22
     d1 = (z1 - peak.l21 * d2) / peak.l11
     first, second = peak.first + d1, peak.second + d2
-    residual = data - tf.exp(first) * h1 - tf.exp(second) * h2
+    residual = problem.weight[:, None, :] * (data - tf.exp(first) * h1 - tf.exp(second) * h2)
     squares = problem.rest + tf.reduce_sum(residual * residual, axis=0)
     x = list(amplitudes.parameters(fast, slow, first, second))
     off = sum(((a - m) / s) ** 2 for a, m, s in zip(x, prior.mean, prior.sd, strict=True))

@@ -23,15 +23,19 @@ from qperf_app.plugins import (
     kinetic_inputs,
 )
 
-FULL, PRIOR_DECIDES, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 18, 19, 20
+FULL, PRIOR_DECIDES, FEW_DRAWS, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 17, 18, 19, 20
 _LEGEND = {
     FULL: "full estimate",
     PRIOR_DECIDES: "flow hardly narrowed from its prior",
+    FEW_DRAWS: "the neighbours contradict the curve: the spatial prior leaves fewer than 20 draws",
     NOT_CONVERGED: "the chains did not converge: R-hat above 1.01 or fewer than 400 effective draws after every pass",
     NO_ENHANCEMENT: "no enhancement: the curve is constant",
     NOT_FINITE: "too few finite frames",
 }
 _MAX_OF_PRIOR = 0.7
+_LEAST_DRAWS = 20
+# The spatial prior chooses among so many draws for each one that it keeps.
+_CHOICE = 4
 _STATISTICS: tuple[Literal["mean", "std", "q05", "q95"], ...] = ("mean", "std", "q05", "q95")
 
 
@@ -40,6 +44,9 @@ class PosteriorOptions:
     """Options of ``hmc``."""
 
     priors: str = field(default="", metadata={"help": "YAML file of priors; the built-in ones where it is empty"})
+    prior: Literal["voxel", "spatial"] = field(
+        default="voxel", metadata={"help": "voxel: every voxel by itself; spatial: neighbours resemble each other"}
+    )
     passes: int = field(
         default=3,
         metadata={"help": "passes at most, 1 to 3: voxels whose chains have not converged are sampled again, longer"},
@@ -51,6 +58,8 @@ class PosteriorOptions:
             raise ValueError(f"passes is {self.passes}; it must be 1, 2 or 3")
         if self.draws < 100:
             raise ValueError(f"draws is {self.draws}; it must be at least 100")
+        if self.prior not in ("voxel", "spatial"):
+            raise ValueError(f"prior is {self.prior!r}; it must be voxel or spatial")
 
 
 class PosteriorKinetics(KineticsPlugin):
@@ -85,6 +94,10 @@ class PosteriorKinetics(KineticsPlugin):
         kinetic_inputs.check(curves, aif)
         names = [p.name for p in self.kinetic_model.parameters]
         priors = read(self.options.priors, self.model, names)
+        spatial_prior = self.options.prior == "spatial"
+        if spatial_prior and np.isnan(priors.between).any():
+            lacking = names[int(np.isnan(priors.between).argmax())]
+            raise ValueError(f"{self.options.priors}: models.{self.model}.{lacking}.between_neighbours is missing")
         data = np.asarray(curves.concentration, dtype=np.float64)
         n, finite = len(data), kinetic_inputs.usable_curves(data)
         # A curve without noise has no posterior to speak of.
@@ -98,12 +111,16 @@ class PosteriorKinetics(KineticsPlugin):
             earliest = priors.mean[-1] - 4.0 * priors.sd[-1]
             times = np.asarray(curves.times, dtype=np.float64)
             grid, c = kinetic_inputs.even_input(aif.times, concentration, times[-1] - min(earliest, 0.0))
+            kept = self.options.draws * (_CHOICE if spatial_prior else 1)
             found = posterior.sample(
-                self.kinetic_model, priors, times, data[usable], grid, c, context.seed, context.threads,
-                self.options.draws, self.options.passes,
+                self.kinetic_model, priors, times, data[usable], grid, c, context.seed, context.threads, kept,
+                self.options.passes,
             )  # fmt: skip
-            drawn[usable], fitted[usable] = found.draws, found.fitted
-            code[usable] = self._codes(found, priors)
+            draws, codes = found.draws, self._codes(found, priors)
+            if spatial_prior:
+                draws, few = self._coupled(draws, curves.voxels[usable], priors, context.seed)
+                codes = np.where(few & (codes == FULL), FEW_DRAWS, codes).astype(np.uint8)
+            drawn[usable], fitted[usable], code[usable] = draws, found.fitted, codes
         maps = [
             ParameterMap(name, units, value, statistic)
             for name, (units, values) in self.quantities(
@@ -113,6 +130,17 @@ class PosteriorKinetics(KineticsPlugin):
         ]
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
         return KineticMaps(self.model, tuple(maps), code, legend, fitted)
+
+    def _coupled(
+        self, draws: NDArray[np.float32], voxels: NDArray[np.intp], priors: Any, seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Draws under the spatial prior, and where too few different ones are left."""
+        from qperf_hmc.spatial import couple
+
+        x = np.where(np.array(priors.positive), np.log(np.maximum(draws, 1e-30)), draws)
+        chosen = couple(x, voxels, priors.between, self.options.draws, seed)
+        few = np.array([len(np.unique(row)) for row in chosen]) < _LEAST_DRAWS
+        return np.take_along_axis(draws, chosen[..., None], axis=1), few
 
     @staticmethod
     def _codes(found: Any, priors: Any) -> NDArray[np.uint8]:

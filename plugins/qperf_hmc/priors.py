@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 class Priors:
     """Normal priors of a model's coordinates (log of what is lognormal) and the noise's.
 
-    ``positive`` says which parameters are lognormal; ``mean`` and ``sd`` are (p,). ``noise_scale`` is relative to the
-    input function's peak.
+    ``positive`` says which parameters are lognormal; ``mean`` and ``sd`` are (p,), and ``between`` is the standard
+    deviation of the difference of neighbouring voxels, NaN where the file does not give it. ``noise_scale`` is relative
+    to the input function's peak.
     """
 
     positive: tuple[bool, ...]
@@ -26,6 +27,7 @@ class Priors:
     sd: NDArray[np.float64]
     noise_shape: float
     noise_scale: float
+    between: NDArray[np.float64]
 
 
 def read(path: str, model: str, names: Sequence[str]) -> Priors:
@@ -56,7 +58,13 @@ def parse(content: Any, model: str, names: Sequence[str], where: str) -> Priors:
         _positive(_field(content, f"noise.{key}", where), f"{where}: noise.{key}")
         for key in ("shape", "relative_scale")
     ]
-    return Priors(tuple(positive), np.array(mean), np.array(sd), *noise)
+    between = [
+        _positive(chosen[name]["between_neighbours"], f"{where}: models.{model}.{name}.between_neighbours")
+        if "between_neighbours" in chosen[name]
+        else np.nan
+        for name in names
+    ]
+    return Priors(tuple(positive), np.array(mean), np.array(sd), noise[0], noise[1], np.array(between))
 
 
 def _prior(entry: Any, where: str) -> tuple[bool, float, float]:

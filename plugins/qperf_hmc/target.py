@@ -22,12 +22,13 @@ class Problem(NamedTuple):
     ----------
     tables
         Arrays that the forward model reads.
-    data : (r, v)
-        Features of the measured curves; ``present`` (r, v) or (r, 1) is 0 where a frame is missing.
+    data, weight : (r, v)
+        Features of the measured curves and the weight of their residuals: the root of what a sample is worth, 0 where
+        a frame is missing.
     rest : (v,)
-        Sum of squares of the curve outside the features.
+        Weighed sum of squares of the curve outside the features.
     count : (v,)
-        Number of frames.
+        What all samples are worth.
     mean, sd : (p, v)
         Normal prior of the coordinates.
     shape, scale : ()
@@ -36,7 +37,7 @@ class Problem(NamedTuple):
 
     tables: Any
     data: Any
-    present: Any
+    weight: Any
     rest: Any
     count: Any
     mean: Any
@@ -72,7 +73,7 @@ def residuals(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[A
     shape = x[0].shape
     found = model.features(problem.tables, [tf.reshape(v, [-1]) for v in x])
     found = tf.reshape(found, [-1, *shape])
-    difference = (problem.data[:, None, :] - found) * problem.present[:, None, :]
+    difference = (problem.data[:, None, :] - found) * problem.weight[:, None, :]
     return found, problem.rest + tf.reduce_sum(difference * difference, axis=0)
 
 
