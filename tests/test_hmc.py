@@ -60,6 +60,112 @@ def test_table_gives_the_models_curves(input_function, priors):
     assert np.quantile(error, 0.99) < 2e-3
 
 
+def test_rates_and_amplitudes_are_the_parameters_in_other_words():
+    """Parameters come back from rates and amplitudes, and volumes of the logarithms are kept: the determinant is 1."""
+    tf = pytest.importorskip("tensorflow")
+    from qperf_app.physics.backend import common_arrays
+    from qperf_app.physics.models import exchange_response
+    from qperf_hmc import amplitudes
+
+    x = np.log([0.8, 0.8, 0.06, 0.18]) + np.random.default_rng(0).standard_normal((200, 4))
+    Fp, PS, vp, ve = (tf.constant(v) for v in np.exp(x).T)
+    fast, slow, share = exchange_response(common_arrays(Fp)[0], Fp / 60, PS / 60, vp, ve)
+    z = [tf.math.log(v) for v in (fast, slow, Fp / 60 * (1 - share), Fp / 60 * share)]
+    with tf.GradientTape(persistent=True) as tape:
+        for v in z:
+            tape.watch(v)
+        back = amplitudes.parameters(*z)
+    zero = tf.UnconnectedGradients.ZERO
+    expected = x - [np.log(60), np.log(60), 0.0, 0.0]
+    assert np.stack(back, axis=1) == pytest.approx(expected, abs=1e-9)
+    slopes = np.array([[tape.gradient(b, v, unconnected_gradients=zero).numpy() for v in z] for b in back])
+    assert np.abs(np.linalg.det(slopes.transpose(2, 0, 1))) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_the_grids_draws_weigh_to_the_posterior(input_function, priors):
+    """Their weighed means are those of draws of the prior, weighed by the exact model's likelihood in float64."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc import grid
+    from qperf_hmc.posterior import _Run
+    from qperf_hmc.setting import choose, prior_draws
+
+    times, points, cp = input_function
+    rng = np.random.default_rng(3)
+    truth = np.exp(priors.mean[:4]), priors.mean[4]
+    joined = np.union1d(points, times)
+    cp_joined, index = np.interp(joined, points, cp), np.searchsorted(joined, times)
+    # Noise so strong that the prior's own draws are enough to weigh.
+    noise = 0.02 * cp.max()
+    curve = two_compartment_exchange(joined, cp_joined, *truth[0], truth[1])[index]
+    curve = curve + noise * rng.standard_normal(len(times))
+    setting = choose(MODELS["2CXM"], priors, times, curve[None], points, cp)
+    scale = priors.noise_scale * cp.max()
+    problem = _Run(setting, priors, scale, curve[None], 0, 1, 100)._problem(np.zeros(4, dtype=int))
+    pool = grid.propose(setting.cells, problem, 8192, 256, seed=4)
+    weight = np.exp(pool.log_weight[:, 0] - pool.log_weight[:, 0].max())
+    assert weight.sum() ** 2 / (weight**2).sum() > 800
+    found = [np.average(x[:, 0], weights=weight) for x in pool.x]
+
+    x = prior_draws(priors, 65536)
+    models = two_compartment_exchange(joined, cp_joined, *np.exp(x[:4]), x[4])[:, index]
+    level = -(priors.noise_shape + 0.5 * len(times)) * np.log(scale**2 + 0.5 * ((curve - models) ** 2).sum(axis=1))
+    weight = np.exp(level - level.max())
+    assert weight.sum() ** 2 / (weight**2).sum() > 800
+    mean = np.average(x, weights=weight, axis=1)
+    sd = np.sqrt(np.average((x - mean[:, None]) ** 2, weights=weight, axis=1))
+    assert np.abs((found - mean) / sd).max() < 0.15
+
+
+def test_gaps_turn_the_features_not_the_curves(input_function, priors):
+    """Without some frames, features give the same curves at the frames that are left."""
+    tf = pytest.importorskip("tensorflow")
+    from qperf_hmc.setting import choose, without_gaps
+
+    times, points, cp = input_function
+    noisy = 0.05 * cp.max() * np.random.default_rng(1).standard_normal((3, len(times)))
+    setting = choose(MODELS["2CXM"], priors, times, noisy, points, cp)
+    present = np.ones(len(times), dtype=bool)
+    present[[3, 10, 11]] = False
+    gapped = without_gaps(setting, present)
+    x = [tf.constant(v[:50]) for v in setting.dictionary]
+    features = [s.model.features(s.tables, x).numpy().T for s in (setting, gapped)]
+    curves = setting.curves(features[0])
+    assert gapped.basis is not None
+    assert features[1] @ gapped.basis.T == pytest.approx(curves[:, present], abs=1e-6 * curves.max())
+    assert gapped.curves(features[1]) == pytest.approx(curves, abs=1e-3 * curves.max())
+
+
+def test_noise_that_hangs_together_weighs_less():
+    """White noise counts in full; noise of lag-one autocorrelation 0.6 for about a quarter."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc.posterior import sample_worth
+
+    white = np.random.default_rng(0).standard_normal((200, 400))
+    coloured = white.copy()
+    for k in range(1, coloured.shape[1]):
+        coloured[:, k] += 0.6 * coloured[:, k - 1]
+    assert np.mean(sample_worth(white) == 1.0) > 0.95
+    assert np.median(sample_worth(coloured)) == pytest.approx(0.25, abs=0.04)
+
+
+def test_spatial_prior_is_a_markov_random_field():
+    """Of two neighbours with normal posteriors the joint one is known; a voxel far away keeps its own."""
+    from qperf_hmc.spatial import couple
+
+    rng, sd = np.random.default_rng(0), 0.5
+    means = np.array([0.0, 1.0, 3.0])
+    x = means[:, None, None] + rng.standard_normal((3, 4000, 1))
+    voxels = np.array([[0, 0, 0], [0, 1, 0], [5, 5, 0]])
+    chosen = couple(x, voxels, np.array([sd]), 4000, seed=1)
+    drawn = np.take_along_axis(x[..., 0], chosen, axis=1)
+    precision = np.array([[1 + sd**-2, -(sd**-2)], [-(sd**-2), 1 + sd**-2]])
+    expected = np.linalg.solve(precision, means[:2])
+    assert drawn.mean(axis=1) == pytest.approx([*expected, 3.0], abs=0.08)
+    assert drawn[:2].var(axis=1) == pytest.approx(np.diag(np.linalg.inv(precision)), rel=0.15)
+    backwards = couple(x[::-1], voxels[::-1], np.array([sd]), 4000, seed=1)
+    assert (backwards[::-1] == chosen).all()
+
+
 def test_density_is_the_students_likelihood_times_the_prior(input_function, priors):
     """Differences of the log density are those of the formula, evaluated with the exact model in float64."""
     tf = pytest.importorskip("tensorflow")
@@ -86,11 +192,11 @@ def test_density_is_the_students_likelihood_times_the_prior(input_function, prio
 
 def test_without_a_signal_the_posterior_is_the_prior(input_function, priors):
     """Noise that drowns the curve leaves the prior: the sampler then has to return a distribution that is known."""
-    from qperf_hmc.posterior import PASSES, sample
+    from qperf_hmc.posterior import sample
 
     times, grid, cp = input_function
     noise = 50.0 * np.random.default_rng(1).standard_normal((4, len(times)))
-    found = sample(MODELS["2CXM"], priors, times, noise, grid, cp, seed=2, passes=PASSES[:1])
+    found = sample(MODELS["2CXM"], priors, times, noise, grid, cp, seed=2, passes=1)
     x = np.where(priors.positive, np.log(np.where(priors.positive, found.draws, 1.0)), found.draws)
     assert x.mean(axis=(0, 1)) == pytest.approx(priors.mean, abs=0.12 * priors.sd.max())
     assert x.std(axis=(0, 1)) == pytest.approx(priors.sd, rel=0.12)

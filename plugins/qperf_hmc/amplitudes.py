@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+
 class Evidence(NamedTuple):
     """What a curve y says of the amplitudes of the members h1, h2 (curves of K+ and K- at unit amplitude).
 

@@ -87,9 +87,7 @@ def independent(setting: Setting, problem: Problem, how: Independent, seed: int)
     return Sampled(x.reshape(*kept.shape, -1), np.full(v, np.nan), np.zeros(v))
 
 
-def hamiltonian(
-    setting: Setting, problem: Problem, how: Hamiltonian, seed: int, before: FloatArray | None
-) -> Sampled:
+def hamiltonian(setting: Setting, problem: Problem, how: Hamiltonian, seed: int, before: FloatArray | None) -> Sampled:
     """Trajectories and global moves (:mod:`qperf_hmc.chains`), from ``before`` (v, n, p), what was drawn so far."""
     model = setting.model
     if before is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from qperf_app.physics.backend import common_arrays
 from qperf_app.physics.conversion import per_second
 from qperf_app.physics.models import exchange_response
@@ -19,4 +17,3 @@ def forward(tables: table.Table, parameters: Sequence[Any]) -> Any:
     xp = common_arrays(Fp)[0]
     rates = exchange_response(xp, per_second(Fp), per_second(PS), vp, ve)
     return table.features(tables, rates, Fp, Ta)
-

@@ -85,16 +85,15 @@ def build(tables: table.Table, draws: Array) -> Cells:
 
 def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Level:
     width = [(high - low) / (n * split) for (low, high), n in zip(limits, CELLS, strict=True)]
-    centres = [
-        low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)
-    ]
+    centres = [low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)]
+    fast, slow, delay = centres
 
     def members(log_rate: Array) -> Array:
-        k, Ta = (tf.constant(v.ravel()) for v in np.meshgrid(np.exp(log_rate), centres[2], indexing="ij"))
+        k, Ta = (tf.constant(v.ravel()) for v in np.meshgrid(np.exp(log_rate), delay, indexing="ij"))
         found = table.members(tables, [table.rate_factors(tables, k)], Ta)[0]
         return np.ascontiguousarray(found.numpy().T, dtype=np.float32)
 
-    return Level(*centres, members(centres[0]), members(centres[1]), tuple(float(w) for w in width))
+    return Level(fast, slow, delay, members(fast), members(slow), tuple(float(w) for w in width))
 
 
 def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) -> Pool:
@@ -184,10 +183,11 @@ def _marginal(
 
 
 def _evidence(problem: Problem, *products: Any) -> Evidence:
-    """Products of data and members (y1, y2, h11, h12, h22), weighed. Features have one weight in every voxel's curve."""
+    """Weighed products of data and members (y1, y2, h11, h12, h22). All features of a curve weigh the same."""
     worth = problem.weight[0] ** 2
     yy = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
-    return Evidence(*(worth * a for a in products), yy)
+    y1, y2, h11, h12, h22 = (worth * a for a in products)
+    return Evidence(y1, y2, h11, h12, h22, yy)
 
 
 def _prior(problem: Problem) -> amplitudes.Prior:

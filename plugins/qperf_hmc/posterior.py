@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -226,7 +226,7 @@ class _Run:
 
 
 def sample_worth(residual: Array) -> Array:
-    """Independent samples per sample, (n,), from residuals (n, t): (1 - r) / (1 + r) of their lag-one autocorrelation r.
+    """Independent samples per sample, (n,), from the lag-one autocorrelation r of residuals (n, t): (1 - r) / (1 + r).
 
     Interpolation in time and motion correction leave noise that hangs together, and a model that is only nearly right
     looks the same; counted as independent such samples would claim a precision that is not there (Bartlett 1946,
