@@ -2,9 +2,10 @@
 
 Simulates series of rest and stress, mild to extreme breathing and CNR 10 to 40, and runs each plugin on them. Dice is
 the overlap of the myocardium of each corrected dynamic frame with that of the key frame (the one that moves least by
-the plugin's displacement), in the mean over frames and slices; ``truth`` warps by the true displacement within the slice:
-what comes and goes through the slice is left. The error is the root mean square, in pixels, over the voxels of myocardium and left ventricle and the
-dynamic frames, whatever position was taken for reference. Times are CPU seconds of a series of three slices.
+the plugin's displacement), in the mean over frames and slices; ``truth`` warps by the true displacement within the
+slice: what comes and goes through the slice is left. The error is the root mean square, in pixels, over the voxels of
+myocardium and left ventricle and the dynamic frames, whatever position was taken for reference.
+Times are CPU seconds of a series of three slices.
 
 Run from the root of the repository: ``python -m benchmarks.motion_phantom``.
 """
@@ -46,7 +47,15 @@ def main() -> None:
         spread = (f"{np.median(dice):.3f}", f"{np.percentile(dice, 5):.3f}")
         errors = (f"{np.median(error):.2f}", f"{np.percentile(error, 95):.2f}", f"{np.median(weighted):.2f}")
         rows.append((name, *spread, *errors, f"{np.median(seconds):.1f}"))
-    head = ["method", "Dice, median", "5th percentile", "error, px, median", "95th percentile", "proton density, px", "s"]
+    head = [
+        "method",
+        "Dice, median",
+        "5th percentile",
+        "error, px, median",
+        "95th percentile",
+        "proton density, px",
+        "s",
+    ]
     text = "\n".join(table(head, rows)) + "\n"
     print(text)
     if args.out:
@@ -70,9 +79,15 @@ def measure(number: int, seed: int, plugins: list[str]) -> Scores:
         started = time.process_time()
         motion = make(registry.get("motion-correction", name)).correct(series, RunContext())
         seconds = time.process_time() - started
-        scores[name] = (overlap(series, truth, motion.displacement), *error(series, truth, motion.displacement), seconds)
+        scores[name] = (
+            overlap(series, truth, motion.displacement),
+            *error(series, truth, motion.displacement),
+            seconds,
+        )
     scores["truth"] = (overlap(series, truth, truth.displacement), 0.0, 0.0, 0.0)
-    print(number, config.breathing, config.task, {k: tuple(round(x, 3) for x in v) for k, v in scores.items()}, flush=True)
+    print(
+        number, config.breathing, config.task, {k: tuple(round(x, 3) for x in v) for k, v in scores.items()}, flush=True
+    )
     return scores
 
 

@@ -64,7 +64,9 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         slices = ChainedMotionCorrection().register(series, context)
         first = series.n_proton_density
         dynamic = np.arange(series.data.shape[3]) >= first
-        tracked = [k for k, each in enumerate(slices) if each.pool is not None and (each.positions.found & dynamic).any()]
+        tracked = [
+            k for k, each in enumerate(slices) if each.pool is not None and (each.positions.found & dynamic).any()
+        ]
         use = [slices[k].positions.found & dynamic for k in tracked]
         agreed = agree_over_slices([slices[k].positions.shift for k in tracked], use)
         for k, shift in zip(tracked, agreed, strict=True):

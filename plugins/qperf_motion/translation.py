@@ -109,9 +109,7 @@ def position_agreement(
         for frame, where in zip(splines, shift, strict=True)
     ])  # fmt: skip
     margin = reach + 1
-    inside = np.pad(region, margin)[
-        low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin
-    ]
+    inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
     tensors = edge_tensors(images)
     return agreement_surfaces(np.tensordot(weights, tensors, 1), tensors, inside, reach)
 
