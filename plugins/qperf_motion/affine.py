@@ -76,7 +76,7 @@ def refine_affine(
     points = np.argwhere(region).astype(float)
     basis = start._basis(points[:, 0], points[:, 1])
     tensors = edge_tensors(frames)
-    slopes = np.stack(np.gradient(tensors, axis=(2, 3)), axis=2)
+    slopes = np.stack([*np.gradient(tensors, axis=(2, 3))], axis=2)
     images = np.concatenate([tensors[:, :, None], slopes], axis=2)
     weights = reference_weights(use, window, floor)
     elastic = np.zeros((3, 3))
