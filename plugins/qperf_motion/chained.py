@@ -98,7 +98,9 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         scores = [first_pass_score(f[..., first:], s, interval, smoothing=4.0, median=5) for f, s in slices]
         centre = heart_centre(scores, slices[0][1])
         if centre is None:
-            found = [(unplaced(series.data.shape[3]), None) for _ in slices]
+            found: list[tuple[Positions, NDArray[np.bool_] | None]] = [
+                (unplaced(series.data.shape[3]), None) for _ in slices
+            ]
         else:
             register = partial(self._register, native=spacing, first=first, interval=interval, centre=centre)
             with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
