@@ -81,7 +81,9 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         use = positions.found & dynamic
         region = np.ones(slice_.frames.shape[:2], bool)
         if slice_.pool is None or use.sum() < 3:
-            return _Refined(translation_of(positions.shift, region, spacing), 1.0 - positions.found, None)
+            return _Refined(
+                translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
+            )
         from scipy.ndimage import spline_filter
 
         region = grown(slice_.pool, self.options.margin, spacing)
