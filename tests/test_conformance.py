@@ -15,6 +15,10 @@ class TestChained(PluginConformance):
     step, name = "motion-correction", "chained"
 
 
+class TestProgressive(PluginConformance):
+    step, name = "motion-correction", "progressive"
+
+
 class TestKMeans(PluginConformance):
     step, name = "blood-pool", "kmeans"
 

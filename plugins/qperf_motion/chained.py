@@ -48,6 +48,19 @@ class ChainedOptions:
     )
 
 
+@dataclass(frozen=True)
+class RegisteredSlice:
+    """Frames (x, y, t) of one slice on their working grid of ``spacing`` (2,) mm, with their positions there.
+
+    ``pool`` (x, y) is the left ventricle's blood in the common position, None where it was not found.
+    """
+
+    frames: NDArray[np.float32]
+    spacing: NDArray[np.float64]
+    positions: Positions
+    pool: NDArray[np.bool_] | None
+
+
 class ChainedMotionCorrection(MotionCorrectionPlugin):
     """Translation of each frame in its plane, slice by slice.
 
@@ -72,6 +85,11 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         frame that fits nowhere keeps the identity and ``corrected`` False, and so do all frames where nothing in the
         series looks like a first pass.
         """
+        found = self.register(series, context)
+        return _motion(series, [each.positions for each in found], [each.spacing for each in found])
+
+    def register(self, series: Series, context: RunContext) -> list[RegisteredSlice]:
+        """Find the positions of every slice's frames; a plugin that refines them starts here."""
         spacing = series.voxel_size[:2]
         dynamic = series.dynamic()
         interval = float(np.median(np.diff(dynamic.times))) if len(dynamic.times) > 1 else 1.0
@@ -80,12 +98,14 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         scores = [first_pass_score(f[..., first:], s, interval, smoothing=4.0, median=5) for f, s in slices]
         centre = heart_centre(scores, slices[0][1])
         if centre is None:
-            found = [unplaced(series.data.shape[3]) for _ in slices]
+            found: list[tuple[Positions, NDArray[np.bool_] | None]] = [
+                (unplaced(series.data.shape[3]), None) for _ in slices
+            ]
         else:
             register = partial(self._register, native=spacing, first=first, interval=interval, centre=centre)
             with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
                 found = list(pool.map(register, [f for f, _ in slices], [s for _, s in slices]))
-        return _motion(series, found, [s / spacing for _, s in slices])
+        return [RegisteredSlice(f, s, *each) for (f, s), each in zip(slices, found, strict=True)]
 
     def _register(
         self,
@@ -95,7 +115,7 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         first: int,
         interval: float,
         centre: NDArray[np.float64],
-    ) -> Positions:
+    ) -> tuple[Positions, NDArray[np.bool_] | None]:
         """Look twice: in a disc around the heart, then closely around the left ventricle, where that is found."""
         n_frames = frames.shape[2]
         pairs = neighbour_pairs(n_frames, self.options.neighbours)
@@ -126,15 +146,15 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
         pool = left_ventricle(shifted_back(frames, whole)[..., first:], spacing, interval, centre)
         if pool is None:
-            return rough
+            return rough, None
         region = grown(pool, self.options.margin, spacing)
         near = look(whole, region, _SECOND_LOOK)
         whole = np.round(near.shift).astype(int)
         use = near.found & (np.arange(n_frames) >= first)
         if not use.any():
-            return near
+            return near, pool
         last = look(whole, region, _LAST_LOOK, shifted_back(frames, whole)[..., use].mean(axis=-1))
-        return self._place_density(last, frames, spacing, region, first, samples) if first else last
+        return (self._place_density(last, frames, spacing, region, first, samples) if first else last), pool
 
     def _place_density(
         self,
@@ -186,13 +206,14 @@ def _distance(reach: int, shifts: NDArray[np.float64], spacing: NDArray[np.float
     return distance
 
 
-def _motion(series: Series, found: Sequence[Positions], scales: Sequence[NDArray[np.float64]]) -> Motion:
-    """Displacement field from shifts on each slice's working grid; ``scales`` are its pixels in voxels."""
+def _motion(series: Series, found: Sequence[Positions], spacings: Sequence[NDArray[np.float64]]) -> Motion:
+    """Displacement field from shifts on each slice's working grid, of these ``spacings``, mm."""
     n_slices, n_frames = series.data.shape[2:]
     first = series.n_proton_density
     displacement = np.zeros((*series.data.shape, 3), np.float32)
     corrected = np.zeros((n_slices, n_frames), bool)
-    for z, (positions, scale) in enumerate(zip(found, scales, strict=True)):
+    for z, (positions, spacing) in enumerate(zip(found, spacings, strict=True)):
+        scale = spacing / series.voxel_size[:2]
         corrected[z] = positions.found
         if not corrected[z].any():
             continue

@@ -71,17 +71,22 @@ def read_motion(path: Path) -> Motion:
     sidecar = read_json(sidecar_path(path)) if sidecar_path(path).is_file() else {}
     shape = displacement.shape[2:4]
     corrected = np.asarray(sidecar.get("CorrectedFrames", np.ones(shape, dtype=bool)), dtype=bool)
-    cost = sidecar.get("RegistrationCost")
-    costs = None if cost is None else np.array([[np.nan if c is None else c for c in row] for row in cost], dtype=float)
-    return Motion(displacement, corrected.reshape(shape), costs)
+    cost, residual = (_by_frame(sidecar.get(name)) for name in ("RegistrationCost", "ResidualMotion"))
+    return Motion(displacement, corrected.reshape(shape), cost, residual)
+
+
+def _by_frame(values: Any) -> NDArray[np.float64] | None:
+    """Numbers (z, t) of a sidecar, ``null`` as NaN; None where there are none."""
+    return None if values is None else np.array([[np.nan if v is None else v for v in row] for row in values], float)
 
 
 def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources: Sequence[str]) -> Path:
     """Write a displacement field, mm in the RAS+ world frame."""
     path = out / derivative_name(prefix, "xfm")
     fields: dict[str, Any] = {"CorrectedFrames": motion.corrected.tolist()}
-    if motion.cost is not None:
-        fields["RegistrationCost"] = [[None if np.isnan(c) else round(float(c), 6) for c in row] for row in motion.cost]
+    for name, values in (("RegistrationCost", motion.cost), ("ResidualMotion", motion.residual)):
+        if values is not None:
+            fields[name] = [[None if np.isnan(v) else round(float(v), 6) for v in row] for row in values]
     description = "Displacement of each frame, world RAS+: the corrected voxel at p is read from p + displacement"
     write_image(
         path, motion.displacement.astype(np.float32), series.affine,

@@ -10,7 +10,7 @@ from qperf_app import __version__
 
 #: Steps that a flag selects the plugin of, with the default that the help names.
 STEP_HELP = {
-    "motion-correction": "motion correction (default: chained)",
+    "motion-correction": "motion correction (default: progressive)",
     "blood-pool": "finding the ventricles' blood (default: kmeans)",
     "concentration": "signal to concentration (default: by the series' metadata: identity, sr-flash or linear)",
     "myocardium": "outlining the myocardium (default: classical)",

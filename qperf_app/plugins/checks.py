@@ -30,6 +30,8 @@ def check_motion(result: Any, series: Series) -> Motion:
         raise PluginResultError("displacement is not finite everywhere")
     if result.cost is not None:
         _shape("cost", result.cost, series.data.shape[2:])
+    if result.residual is not None:
+        _shape("residual", result.residual, series.data.shape[2:])
     return result
 
 

@@ -90,11 +90,14 @@ class Motion:
         False where a frame could not be corrected and keeps the identity.
     cost : (z, t) float array or None
         Final registration cost, lower is better; None where the method has none.
+    residual : (z, t) float array or None
+        Motion, mm, that is left in the corrected frame as far as the method can tell; NaN where it can't.
     """
 
     displacement: NDArray[np.float32]
     corrected: NDArray[np.bool_]
     cost: NDArray[np.float64] | None = None
+    residual: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,13 @@ def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
     )
     if left:
         words += f" {left} of {motion.corrected.size} slice images could not be corrected and are left as they were."
+    if motion.residual is not None and np.isfinite(motion.residual).any():
+        rest = motion.residual[np.asarray(motion.corrected) & np.isfinite(motion.residual)]
+        if rest.size:
+            words += (
+                f" Left after correction by the method's own reckoning: median {np.median(rest):.1f} mm, "
+                f"95th percentile {np.percentile(rest, 95):.1f} mm over slice images."
+            )
     return words
 
 

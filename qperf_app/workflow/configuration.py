@@ -17,7 +17,7 @@ AUTO = "auto"
 SINGLE_STEPS = ("motion-correction", "blood-pool", "concentration", "myocardium")
 KINETICS = "kinetics"
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "motion-correction": ("chained",),
+    "motion-correction": ("progressive",),
     "blood-pool": ("kmeans",),
     "concentration": (AUTO,),
     "myocardium": ("classical",),

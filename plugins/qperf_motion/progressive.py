@@ -1,0 +1,166 @@
+"""Motion correction ``progressive``: from whole shifts to an affine deformation, each step kept only if it helps."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.geometry import world_displacement
+from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
+from qperf_motion.affine import Deformation, refine_affine, translation_of
+from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
+from qperf_motion.heart import grown
+from qperf_motion.quality import frame_quality, roughness
+from qperf_motion.translation import agree_over_slices, refine_translation
+
+#: Farther than this from the median position a proton-density volume was mistaken, mm.
+_WEIGHTED_REACH = 15.0
+
+
+@dataclass(frozen=True)
+class ProgressiveOptions:
+    """Options of :class:`ProgressiveMotionCorrection`."""
+
+    margin: float = field(default=26.0, metadata={"help": "mm around the left blood pool that the edges come from"})
+    rest: float = field(
+        default=20.0, metadata={"help": "price of moving a pixel from one frame to the next: nats times pixels"}
+    )
+    window: float = field(default=3.0, metadata={"help": "temporal window of the last reference, frames"})
+    floor: float = field(default=0.1, metadata={"help": "weight of frames outside the window"})
+    stiffness: float = field(default=3.0, metadata={"help": "price of deforming against the misfit of the edges"})
+    gain: float = field(
+        default=0.09, metadata={"help": "part by which a deformation must smooth the curves over time to be kept"}
+    )
+
+
+class ProgressiveMotionCorrection(MotionCorrectionPlugin):
+    """Shift, then stretch of each frame in its plane, against references made of all other frames.
+
+    It starts where ``chained`` ends. The edges of all frames together are the first reference, which no contrast
+    changes; the window then shrinks to the frames around each, and the shift becomes an affine deformation. A slice
+    takes a step only if that makes its voxels' curves smoother over time, judged on frames that had no part in the
+    prediction.
+    """
+
+    name = "progressive"
+    version = "1.0"
+    summary = "In-plane affine deformation of every frame against the edges of the others, after chained's shifts."
+    citations = (
+        *ChainedMotionCorrection.citations,
+        "Haber E, Modersitzki J. Intensity gradient based registration and fusion of multi-modal images. MICCAI 2006, "
+        "Lect Notes Comput Sci 4191:726-733. doi:10.1007/11866763_89",
+    )
+    Options = ProgressiveOptions
+
+    def correct(self, series: Series, context: RunContext) -> Motion:
+        """Find each frame's deformation; the reference is the median position over the frames.
+
+        Frames that ``chained`` could not place keep the identity and ``corrected`` False. The result doesn't depend
+        on ``context.threads``.
+        """
+        slices = ChainedMotionCorrection().register(series, context)
+        first = series.n_proton_density
+        dynamic = np.arange(series.data.shape[3]) >= first
+        tracked = [
+            k for k, each in enumerate(slices) if each.pool is not None and (each.positions.found & dynamic).any()
+        ]
+        use = [slices[k].positions.found & dynamic for k in tracked]
+        agreed = agree_over_slices([slices[k].positions.shift for k in tracked], use)
+        for k, shift in zip(tracked, agreed, strict=True):
+            slices[k] = replace(slices[k], positions=replace(slices[k].positions, shift=shift))
+        with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
+            results = list(pool.map(lambda each: self._refine(each, dynamic), slices))
+        return _motion(series, slices, results)
+
+    def _refine(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> _Refined:
+        """Refine one slice step by step."""
+        positions, spacing = slice_.positions, slice_.spacing
+        use = positions.found & dynamic
+        region = np.ones(slice_.frames.shape[:2], bool)
+        if slice_.pool is None or use.sum() < 3:
+            return _Refined(
+                translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
+            )
+        from scipy.ndimage import spline_filter
+
+        region = grown(slice_.pool, self.options.margin, spacing)
+        frames = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0))
+        splines = np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in frames])
+        start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
+        kept = translation_of(start, region, spacing)
+        still = roughness(_read(splines, kept), region, use)
+        moved = translation_of(refine_translation(splines, region, start, use, self.options.rest), region, spacing)
+        shifted = roughness(_read(splines, moved), region, use)
+        if shifted < still:
+            kept, still = moved, shifted
+        bent = refine_affine(
+            frames, region, moved, use, self.options.window, self.options.floor, self.options.stiffness
+        )
+        if roughness(_read(splines, bent), region, use) < (1 - self.options.gain) * still:
+            kept = bent
+        identity = translation_of(np.zeros_like(start), region, spacing)
+        home = np.median(kept.coefficients[use, 0], axis=0)
+        at_home = replace(identity, coefficients=identity.coefficients + [home, [0, 0], [0, 0]])
+        corrected = _read(splines, kept)
+        if roughness(_read(splines, at_home), region, use) <= roughness(corrected, region, use):
+            kept, corrected = at_home, _read(splines, at_home)
+        cost, residual = frame_quality(corrected, region, use, spacing)
+        return _Refined(kept, cost, residual)
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """What ``chained`` takes, and the edge tensors with their slopes of one slice on each thread."""
+        base = ChainedMotionCorrection().resources(shape)
+        each = 60 * float(np.prod(shape)) / max(shape[2], 1)
+        return Resources(base.memory_gb + base.threads * each / 2**30, base.threads)
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """Deformation of a slice with the cost and the residual motion (mm) of its frames; None: not known."""
+
+    deformation: Deformation
+    cost: NDArray[np.float64]
+    residual: NDArray[np.float64] | None
+
+
+def _read(splines: NDArray[np.float32], deformation: Deformation) -> NDArray[np.float32]:
+    """Read frames (t, x, y) through a deformation."""
+    from scipy.ndimage import map_coordinates
+
+    x, y = np.indices(splines.shape[1:], dtype=float)
+    where = deformation.displacement(x, y) + np.stack([x, y], axis=-1)[:, :, None]
+    return np.stack([
+        map_coordinates(frame, np.moveaxis(where[:, :, t], -1, 0), order=3, mode="nearest", prefilter=False)
+        for t, frame in enumerate(splines)
+    ])  # fmt: skip
+
+
+def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refined]) -> Motion:
+    """Displacement on the series' own grid from deformations on each slice's working grid."""
+    shape = series.data.shape
+    displacement = np.zeros((*shape, 3), np.float32)
+    corrected = np.stack([each.positions.found for each in slices]).copy()
+    residual = np.full(shape[2:], np.nan)
+    for z, (each, result) in enumerate(zip(slices, results, strict=True)):
+        if result.residual is not None:
+            residual[z] = result.residual
+        if not corrected[z].any():
+            continue
+        scale = each.spacing / series.voxel_size[:2]
+        found = result.deformation
+        centred = found.coefficients.copy()
+        centred[:, 0] -= np.median(centred[corrected[z], 0], axis=0)
+        first = series.n_proton_density
+        away = np.hypot(*(centred[:first, 0] * each.spacing).T)
+        corrected[z, :first] &= away <= _WEIGHTED_REACH
+        centred[~corrected[z]] = 0.0
+        grid = np.indices(shape[:2], dtype=float)
+        ratio = np.array(each.frames.shape[:2]) / np.array(shape[:2])
+        x, y = ((g + 0.5) * r - 0.5 for g, r in zip(grid, ratio, strict=True))
+        shift = replace(found, coefficients=centred).displacement(x, y) * scale
+        voxels = np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1)
+        displacement[:, :, z] = world_displacement(series.affine, voxels)
+    return Motion(displacement, corrected, np.stack([each.cost for each in results]), residual)

@@ -1,0 +1,54 @@
+"""How still a corrected slice is: against itself, with nothing known of the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+
+#: Residual motion is looked for this far, pixels.
+_REACH = 3
+
+
+def roughness(frames: NDArray[np.floating], region: NDArray[np.bool_], use: NDArray[np.bool_]) -> float:
+    """Usual deviation of the region's pixels from the mean of the frames before and after, as a part of their spread.
+
+    A frame has no part in its own prediction. Contrast comes and goes smoothly, breathing does not. 0 where there
+    are fewer than three frames (t, x, y) to use.
+    """
+    curves = frames[use][:, region]
+    if len(curves) < 3:
+        return 0.0
+    middle = curves[1:-1]
+    miss = np.sqrt(((middle - (curves[2:] + curves[:-2]) / 2) ** 2).mean(axis=1))
+    return float(np.median(miss / np.maximum(middle.std(axis=1), np.finfo(np.float32).tiny)))
+
+
+def frame_quality(
+    frames: NDArray[np.float32], region: NDArray[np.bool_], use: NDArray[np.bool_], spacing: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cost and residual motion (mm) of every corrected frame (t, x, y) against the mean edges of the others.
+
+    The cost is 1 less the correlation of the edge tensors: 0 for a frame all of whose edges lie where they usually
+    do. The residual is the shift at which that correlation would be largest.
+    """
+    margin = _REACH + 1
+    padded = np.pad(frames, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
+    tensors = edge_tensors(padded)
+    reference = np.tensordot(reference_weights(use, np.inf, 0.0), tensors, 1)
+    surfaces = agreement_surfaces(reference, tensors, np.pad(region, margin), _REACH)
+    offset = np.array([_summit(surface) for surface in surfaces]) * spacing
+    return 1 - surfaces[:, _REACH, _REACH], np.hypot(offset[:, 0], offset[:, 1])
+
+
+def _summit(surface: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Position of the largest value against the centre, to a fraction of a pixel by parabolas."""
+    index = np.unravel_index(int(surface.argmax()), surface.shape)
+    offset = np.array(index, float) - _REACH
+    for axis, at in enumerate(index):
+        line = surface[:, index[1]] if axis == 0 else surface[index[0]]
+        if 0 < at < len(line) - 1:
+            curvature = line[at - 1] - 2 * line[at] + line[at + 1]
+            offset[axis] += 0.5 * (line[at - 1] - line[at + 1]) / curvature if curvature < 0 else 0.0
+    return offset

@@ -1,0 +1,136 @@
+"""Translations refined to a fraction of a pixel, each frame against the mean edges of all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+
+#: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
+_REACH, _STEP = 2, 0.25
+_SWEEPS = 6
+_SETTLED = 0.1
+#: A frame whose slice lies this far from where the other slices say, in pixels and in usual deviations, is lost.
+_LOST, _DEVIATIONS = 2.0, 3.0
+
+
+def agree_over_slices(shifts: Sequence[NDArray[np.float64]], use: Sequence[NDArray[np.bool_]]) -> list[NDArray]:
+    """Put frames that one slice lost where the other slices of the same beat say.
+
+    Slices of one beat share the breath: the shift of one is a linear function of the others', fitted robustly. Only
+    what is far off is moved; what a slice shows itself counts more than what its neighbours do.
+
+    Parameters
+    ----------
+    shifts : sequence of (t, 2) arrays
+        Pixels.
+    use : sequence of (t,) bool arrays
+        Frames the fit may rest on.
+    """
+    found = [shift.copy() for shift in shifts]
+    if len(found) < 2:
+        return found
+    for _ in range(2):
+        for k, shift in enumerate(found):
+            others = np.concatenate([other for m, other in enumerate(found) if m != k], axis=1)
+            if use[k].sum() <= 2 * others.shape[1]:
+                continue
+            predicted, spread = _predict(shift, others, use[k])
+            lost = np.hypot(*(shift - predicted).T) > max(_DEVIATIONS * spread, _LOST)
+            found[k] = np.where(lost[:, None], predicted, shift)
+    return found
+
+
+def _predict(
+    target: NDArray[np.float64], others: NDArray[np.float64], use: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], float]:
+    """Linear prediction (t, 2) from ``others`` (t, m) with Cauchy weights, and the usual deviation."""
+    design = np.concatenate([np.ones((len(others), 1)), others], axis=1)
+    weights = use.astype(float)
+    prior = 1e-2 * np.eye(design.shape[1])
+    predicted, spread = target, 0.0
+    for _ in range(8):
+        root = np.sqrt(weights)[:, None]
+        left = np.concatenate([design * root, prior])
+        right = np.concatenate([target * root, np.zeros((len(prior), 2))])
+        predicted = design @ np.linalg.lstsq(left, right, rcond=None)[0]
+        away = np.hypot(*(target - predicted).T)
+        spread = 1.26 * float(np.median(away[use])) + 1e-3
+        weights = use / (1 + (away / (2 * spread)) ** 2)
+    return predicted, spread
+
+
+def refine_translation(
+    splines: NDArray[np.float32],
+    region: NDArray[np.bool_],
+    shift: NDArray[np.float64],
+    use: NDArray[np.bool_],
+    price: float,
+) -> NDArray[np.float64]:
+    """Refine shifts (t, 2) pixels; the median stays where it is.
+
+    The path over time with the largest sum of agreements (as information, -1/2 log(1 - r^2) nats a pixel), less
+    ``price`` for each move of a pixel or more from one frame to the next, is found exactly on a grid of quarters of a
+    pixel. Then references are made anew.
+
+    Parameters
+    ----------
+    splines : (t, x, y) array
+        Cubic spline coefficients of the frames.
+    """
+    weights = reference_weights(use, np.inf, 0.0)
+    for _ in range(_SWEEPS):
+        surfaces = position_agreement(splines, region, shift, weights, _REACH)
+        information = -0.5 * np.log(1 - np.minimum(surfaces, 0.999) ** 2)
+        step = _best_path(information, shift, price / region.sum()) - shift
+        shift = shift + step - np.median(step[use], axis=0)
+        if np.abs(step).max() < _SETTLED:
+            break
+    return shift
+
+
+def position_agreement(
+    splines: NDArray[np.float32],
+    region: NDArray[np.bool_],
+    shift: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    reach: int,
+) -> NDArray[np.float64]:
+    """Agreement of every shifted frame with its reference, for whole shifts around, (t, 2 reach + 1, 2 reach + 1)."""
+    from scipy.ndimage import map_coordinates
+
+    low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
+    grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"))
+    images = np.stack([
+        map_coordinates(frame, grid + where[:, None, None], order=3, mode="nearest", prefilter=False)
+        for frame, where in zip(splines, shift, strict=True)
+    ])  # fmt: skip
+    margin = reach + 1
+    inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
+    tensors = edge_tensors(images)
+    return agreement_surfaces(np.tensordot(weights, tensors, 1), tensors, inside, reach)
+
+
+def _best_path(information: NDArray[np.float64], shift: NDArray[np.float64], price: float) -> NDArray[np.float64]:
+    """Viterbi's path through the shifts around the present ones."""
+    from scipy.ndimage import map_coordinates
+
+    reach = information.shape[1] // 2
+    axis = np.arange(-reach + 0.5, reach - 0.5 + _STEP / 2, _STEP)
+    steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    value = [map_coordinates(frame, (steps + reach).T, order=3, mode="nearest") for frame in information]
+    best, back = value[0], np.zeros((len(shift), len(steps)), np.intp)
+    for t in range(1, len(shift)):
+        between = (shift[t] + steps)[:, None] - (shift[t - 1] + steps)[None]
+        reached = best[None] - price * np.minimum(np.hypot(between[..., 0], between[..., 1]), 1)
+        back[t] = reached.argmax(axis=1)
+        best = reached[np.arange(len(steps)), back[t]] + value[t]
+    at = int(best.argmax())
+    path = [at]
+    for t in range(len(shift) - 1, 0, -1):
+        at = int(back[t, at])
+        path.append(at)
+    return np.asarray(shift + steps[path[::-1]])

@@ -1,0 +1,144 @@
+"""Motion correction ``progressive``: series whose motion is known, its parts, and a real one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from qperf_app.bids import records
+from qperf_app.geometry import voxel_displacement, warp
+from qperf_app.plugins import Motion, RunContext, Series
+from qperf_motion.affine import refine_affine, translation_of
+from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.progressive import ProgressiveMotionCorrection
+from qperf_motion.quality import frame_quality, roughness
+from qperf_motion.translation import agree_over_slices
+from tests.realdata import ASSUMED_FRAME_INTERVAL
+from tests.test_motion import FRAMES, breathing, chest, pairwise, series_of
+
+
+def progressive(series: Series, threads: int = 1) -> Motion:
+    return ProgressiveMotionCorrection().correct(series, RunContext(seed=0, threads=threads))
+
+
+def heart_error(motion: Motion, series: Series, truth: np.ndarray, z: int = 0) -> np.ndarray:
+    """Error (t,) of the mean displacement over the heart, pixels, whatever position was taken for reference."""
+    shift = voxel_displacement(series.affine, motion.displacement)[30:46, 31:47, z, :, :2].mean(axis=(0, 1))
+    return np.hypot(*(shift - truth - np.median(shift - truth, axis=0)).T)
+
+
+def test_slices_with_known_shifts_and_threads_change_nothing() -> None:
+    truths = [breathing(20, seed) for seed in (1, 2)]
+    series = series_of([chest(truth, noise=4.0, seed=k) for k, truth in enumerate(truths)])
+    motion, again = progressive(series), progressive(series, threads=3)
+    np.testing.assert_array_equal(motion.displacement, again.displacement)
+    np.testing.assert_array_equal(motion.residual, again.residual)
+    assert motion.displacement.dtype == np.float32 and motion.corrected.all()
+    assert (motion.cost >= 0).all() and (motion.cost <= 1).all()
+    assert np.median(motion.residual) < 1.0
+    for z, truth in enumerate(truths):
+        assert np.median(heart_error(motion, series, truth, z)) < 0.4
+
+
+def test_a_still_series_stays_and_a_blank_frame_keeps_the_identity() -> None:
+    frames = chest(np.zeros((FRAMES, 2)), noise=6.0)
+    frames[..., 20] = 7.0
+    motion = progressive(series_of([frames]))
+    size = np.linalg.norm(motion.displacement, axis=-1)[:, :, 0] / 2.4
+    assert np.median(size) < 0.1
+    assert not motion.corrected[0, 20] and not motion.displacement[:, :, 0, 20].any()
+
+
+def test_without_a_first_pass_nothing_moves() -> None:
+    series = Series(np.full((20, 20, 1, 5), 3.0), np.arange(5) * 0.8, np.diag([2.4, 2.4, 8.0, 1.0]))
+    motion = progressive(series)
+    assert not motion.displacement.any() and not motion.corrected.any()
+    assert np.isnan(motion.residual).all()
+
+
+def discs(scale: np.ndarray) -> np.ndarray:
+    """Frames (t, 60, 60) of a textured disc of changing size whose contrast reverses every other frame."""
+    x, y = np.indices((60, 60)) - 29.5
+    frames = []
+    for t, s in enumerate(scale):
+        u, v = x / s, y / s
+        image = (np.hypot(u, v) < 16) * 1.0 + (np.hypot(u - 4, v + 3) < 5) * 0.8
+        frames.append(ndimage.gaussian_filter(image * (-1) ** t, 0.8))
+    return np.array(frames, np.float32)
+
+
+def test_affine_finds_a_change_of_size_through_reversed_contrast() -> None:
+    scale = 1 + 0.06 * np.sin(np.arange(14) * 1.3)
+    frames, region = discs(scale), np.hypot(*(np.indices((60, 60)) - 29.5)) < 22
+    use = np.ones(14, bool)
+    start = translation_of(np.zeros((14, 2)), region, np.ones(2))
+    found = refine_affine(frames, region, start, use, np.inf, 0.0, 0.3)
+    size = found.coefficients[:, 1, 0] / found.radius
+    assert np.corrcoef(size, scale)[0, 1] > 0.98
+    assert np.abs(size - np.median(size) - (scale - np.median(scale))).max() < 0.025
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(-3, 3), st.integers(-3, 3), st.floats(-5, 5).filter(lambda c: abs(c) > 0.1))
+def test_edges_agree_at_the_shift_whatever_the_contrast(dx: int, dy: int, contrast: float) -> None:
+    image = discs(np.ones(1))[0]
+    pair = np.stack([image, contrast * np.roll(image, (dx, dy), axis=(0, 1))]).astype(np.float32)
+    inside = np.zeros(image.shape, bool)
+    inside[10:50, 10:50] = True
+    tensors = edge_tensors(pair)
+    surface = agreement_surfaces(tensors[:1], tensors[1:], inside, 4)[0]
+    assert np.unravel_index(surface.argmax(), surface.shape) == (4 + dx, 4 + dy)
+    assert surface.max() == pytest.approx(1.0, abs=1e-4)
+
+
+@given(st.integers(2, 12), st.floats(0.5, 10), st.floats(0.01, 1))
+def test_no_frame_has_part_in_its_own_reference(n: int, window: float, floor: float) -> None:
+    weights = reference_weights(np.ones(n, bool), window, floor)
+    assert not np.diag(weights).any()
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+
+def test_a_frame_lost_in_one_slice_is_found_by_the_others() -> None:
+    path = breathing(24)
+    lost = 0.8 * path
+    lost[5] += 9.0
+    found = agree_over_slices([path, lost, 1.1 * path], [np.ones(24, bool)] * 3)
+    np.testing.assert_allclose(found[1], 0.8 * path, atol=0.3)
+    np.testing.assert_array_equal(found[0], path)
+
+
+def test_quality_tells_a_frame_that_is_off() -> None:
+    frames = np.array(np.repeat(discs(np.ones(1)), 9, axis=0))
+    frames[4] = np.roll(frames[4], 2, axis=0)
+    region, use = np.hypot(*(np.indices((60, 60)) - 29.5)) < 22, np.ones(9, bool)
+    cost, residual = frame_quality(frames, region, use, np.array([1.5, 1.5]))
+    assert cost.argmax() == 4 and residual[4] == pytest.approx(3.0, abs=0.5)
+    assert np.delete(residual, 4).max() < 0.5
+    noise = np.random.default_rng(0).normal(size=frames.shape)
+    assert roughness(noise, region, use) > 1.0
+
+
+def test_residual_motion_survives_the_file(tmp_path) -> None:
+    series = series_of([np.zeros((4, 5, 3))])
+    residual = np.array([[0.5, np.nan, 1.25]])
+    motion = Motion(np.zeros((4, 5, 1, 3, 3), np.float32), np.ones((1, 3), bool), None, residual)
+    path = records.write_motion(tmp_path, "sub-01_task-rest", motion, series, ())
+    read = records.read_motion(path)
+    np.testing.assert_array_equal(read.residual, residual)
+    assert read.cost is None
+
+
+def test_real_series_overlaps_better_after_correction(data_dir) -> None:
+    import nibabel as nib
+
+    stem = data_dir / "mlperf" / "sub-03_task-rest_slice-mid"
+    image = nib.load(f"{stem}_perf.nii.gz")
+    drawn = np.asarray(nib.load(f"{stem}_dseg.nii.gz").dataobj)
+    data = image.get_fdata(dtype=np.float32)
+    series = Series(data, np.arange(data.shape[3]) * ASSUMED_FRAME_INTERVAL, image.affine)
+    moved = warp((drawn == 1).astype(np.float32), series.affine, progressive(series).displacement) >= 0.5
+    assert pairwise(drawn == 1) < 0.75
+    assert pairwise(moved) > 0.87
