@@ -66,8 +66,8 @@ def replace_text(path: Path, text: str) -> None:
 def exclusive(out_dir: Path, owner: str) -> Iterator[None]:
     """Let one process at a time do something to OUT_DIR; others, on whichever machine, wait.
 
-    The lock is the kernel's, so that a process that is killed gives it back. Where the file system has no locks there is
-    none, and every write is whole all the same.
+    The lock is the kernel's, so that a process that is killed gives it back. Where the file system has no locks
+    there is none, and every write is whole all the same.
     """
     path = out_dir / f".lock-{owner}"
     while True:

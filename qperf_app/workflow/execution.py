@@ -12,7 +12,6 @@ import yaml
 
 from qperf_app.workflow.configuration import ConfigurationError
 
-
 #: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
 SLURM_GRAPH = "SLURMGraph"
 
