@@ -1,10 +1,10 @@
-"""Participants as a Slurm array onto one OUT_DIR; some tasks are killed with SIGKILL in mid-run and requeued.
+"""Participants as a Slurm array onto one OUT_DIR; some tasks are stopped in mid-run by a requeue.
 
-Makes small datasets, runs them once undisturbed in this process's shell, then as ``sbatch --array``, one participant a task,
-relative paths; kills the first tasks once they have begun, requeues them, waits, and compares both OUT_DIRs.
+Makes small datasets and runs them as ``sbatch --array``, one participant a task, relative paths; requeues the first tasks
+once they have begun (Slurm sends SIGTERM, then SIGKILL), waits, runs all undisturbed and compares both OUT_DIRs.
 
-Run from the root of the repository on a machine with Slurm: ``python -m benchmarks.cluster WORK``; exits 1 where the two
-differ or a participant is not complete.
+Run from the root of the repository on a machine with Slurm: ``python -m benchmarks.cluster WORK``; exits 1 where the
+two differ or a participant is not complete.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--participants", type=int, default=12)
-    parser.add_argument("--kill", type=int, default=3, help="tasks to kill and requeue")
+    parser.add_argument("--kill", type=int, default=3, help="tasks to stop and requeue")
     args = parser.parse_args()
     if not shutil.which("sbatch"):
         raise SystemExit("sbatch is not here: this needs Slurm")
@@ -68,7 +68,7 @@ def queued(array: str) -> str:
 
 
 def kill(work: Path, array: str, label: str, task: int) -> str:
-    """SIGKILL a task once a step of its participant has ended, and requeue it."""
+    """Requeue a task once a step of its participant has ended; Slurm stops it."""
     nodes = work / "nodes" / "qperf" / f"sub_{label}"
     while not list(nodes.glob("*/outcome.json")):
         if not queued(array):
@@ -77,10 +77,9 @@ def kill(work: Path, array: str, label: str, task: int) -> str:
     done = len(list(nodes.glob("*/outcome.json")))
     before = status(work / "out", label)
     subprocess.run(["scontrol", "requeuehold", f"{array}_{task}"], check=False)
-    subprocess.run(["scancel", "--signal=KILL", "--full", f"{array}_{task}"], check=False, stderr=subprocess.DEVNULL)
     time.sleep(6)
     subprocess.run(["scontrol", "release", f"{array}_{task}"], check=False)
-    return f"sub-{label}: killed while {before!r}, after {done} steps; requeued"
+    return f"sub-{label}: stopped while {before!r}, after {done} steps; requeued"
 
 
 def status(out: Path, label: str) -> str:
