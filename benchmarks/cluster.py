@@ -1,10 +1,9 @@
 """Participants as a Slurm array onto one OUT_DIR; some tasks are stopped in mid-run by a requeue.
 
-Makes small datasets and runs them as ``sbatch --array``, one participant a task, relative paths; requeues the first tasks
-once they have begun (Slurm sends SIGTERM, then SIGKILL), waits, runs all undisturbed and compares both OUT_DIRs.
+Makes small datasets, runs them as ``sbatch --array``, one participant a task, relative paths; requeues the first tasks
+once they have begun (Slurm kills them), waits, runs all undisturbed and compares both OUT_DIRs.
 
-Run from the root of the repository on a machine with Slurm: ``python -m benchmarks.cluster WORK``; exits 1 where the
-two differ or a participant is not complete.
+Run where Slurm is, from the root of the repository: ``python -m benchmarks.cluster WORK``; exits 1 where they differ.
 """
 
 from __future__ import annotations

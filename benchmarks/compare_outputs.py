@@ -1,7 +1,7 @@
 """Compare two OUT_DIRs: every image and table bit for bit, every JSON file but for what tells of the run itself.
 
-Left out of the comparison, since they tell of the run and not of the result: ``seconds`` in the status file, the links of
-``dataset_description.json`` (relative to OUT_DIR), the HTML pages (they give those seconds and the versions of Python).
+Left out, since they tell of the run and not of the result: ``seconds`` in the status file, the links of
+``dataset_description.json`` (relative to OUT_DIR), the HTML pages (only whether they are whole is looked at).
 
 Run from the root of the repository: ``python -m benchmarks.compare_outputs ONE OTHER``; exits 1 where they differ.
 """

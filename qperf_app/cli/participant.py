@@ -87,7 +87,8 @@ def _execute(
 def _execution(args: argparse.Namespace) -> Any:
     from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_file
 
-    plugin, arguments = None, {}
+    plugin: str | None = None
+    arguments: dict[str, Any] = {}
     if args.use_plugin:
         plugin, arguments = read_plugin_file(args.use_plugin)
         check_plugin(args.use_plugin, plugin)

@@ -1,8 +1,7 @@
 """Jobs that Nipype's ``SLURM`` and ``SLURMGraph`` plugins submit: what each asks for, waiting for them, cancelling.
 
-Each job carries a comment that names the work directory and the participant. By it the jobs of a run are found again: by
-the run itself, which waits for them, and by a later run of the same, whose forerunner was killed and left jobs behind that
-would write into the same folders.
+Each job carries a comment that names the work directory and the participant, by which jobs are found again: by the run
+that waits for them, and by a later one whose forerunner was killed and left jobs that write into the same folders.
 """
 
 from __future__ import annotations
