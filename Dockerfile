@@ -5,7 +5,7 @@
 #     --volume "$PWD/bids:/data:ro" --volume "$PWD/out:/out" --volume "$PWD/work:/work" \
 #     qperf-app /data /out participant --work-dir /work
 #
-# Only OUT_DIR, the work directory and /tmp are written.
+# Only OUT_DIR, the work directory and /tmp are written. docs/clusters.md has Apptainer, Podman and a build without network.
 
 FROM docker.io/library/python:3.11-slim AS build
 
@@ -20,7 +20,10 @@ COPY bids_spec /src/bids_spec
 COPY plugins /src/plugins
 COPY qperf_app /src/qperf_app
 RUN /opt/qperf-app/bin/python -m pip install --compile --no-deps --no-build-isolation /src \
-    && /opt/qperf-app/bin/python -m pip check
+    && /opt/qperf-app/bin/python -m pip check \
+    # What only a compiler or an installer needs makes half a gigabyte of nothing at run time.
+    && cd /opt/qperf-app/lib/python3*/site-packages \
+    && rm -rf tensorflow/include clang libclang* pip pip-* && rm -f /opt/qperf-app/bin/pip*
 
 
 FROM docker.io/library/python:3.11-slim

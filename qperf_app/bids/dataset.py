@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qperf_app import __version__
@@ -22,6 +24,11 @@ def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path
 
     Links are relative to OUT_DIR: a path of the machine may name a person. Links of earlier runs stay.
     """
+    with exclusive(out_dir, "description"):
+        _write_description(out_dir, bids_dir, datasets)
+
+
+def _write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
     path = out_dir / "dataset_description.json"
     links = {"raw": _relative(bids_dir, out_dir), **{name: _relative(p, out_dir) for name, p in datasets.items()}}
     try:
@@ -43,19 +50,53 @@ def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a text file whole or not at all.
+
+    A process number would not do for the temporary name: jobs in containers on several machines share theirs.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(out_dir: Path, owner: str) -> Iterator[None]:
+    """Let one process at a time do something to OUT_DIR; others, on whichever machine, wait.
+
+    The lock is the kernel's, so that a process that is killed gives it back. Where the file system has no locks
+    there is none, and every write is whole all the same.
+    """
+    path = out_dir / f".lock-{owner}"
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            break
+        # Whoever held it before may have removed the file that was waited for.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextmanager
 def replace_files(out_dir: Path, owner: str = "group") -> Iterator[Path]:
     """Give a folder to write into; when the block ends well, each of its files moves to its place in OUT_DIR.
 
-    Until then nothing in OUT_DIR changes, and after an error nothing is left behind.
+    Until then nothing in OUT_DIR changes, and after an error nothing is left behind; what a killed process left behind
+    is removed by the next one. Call it inside :func:`exclusive` where another process may have the same owner.
     """
-    staging = out_dir / f".staging-{owner}-{os.getpid()}"
+    staging = out_dir / f".staging-{owner}"
+    shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
         yield staging

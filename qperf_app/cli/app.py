@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.parser import build_parser
@@ -53,19 +52,33 @@ def _refuse(reason: object, code: int) -> int:
     return code
 
 
+#: Variables that tell a library how many threads to use.
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
+#: Variables that tell a library where to keep what it would else write below HOME.
+_CACHES = ("NIPYPE_CONFIG_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "KERAS_HOME")
+
+
 def _set_environment(args: object) -> None:
     """Keep threads and caches where they belong, before a library that looks at them is imported."""
     threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in _THREADS:
         os.environ[name] = threads
+    # HOME may be read-only, be missing or belong to somebody else; the work directory is ours.
     caches = str(args.work_dir.absolute() / "caches")  # type: ignore[attr-defined]
-    os.environ.setdefault("NIPYPE_CONFIG_DIR", caches)
-    # In a container HOME may be read-only. Where it is not, the font cache that is there spares seconds.
-    if not os.access(Path.home(), os.W_OK):
-        for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
-            os.environ.setdefault(name, caches)
+    for name in _CACHES:
+        os.environ.setdefault(name, caches)
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ[name] = "1"
+    # Nipype names a batch job after it; a container run as any uid, or with a clean environment, has none.
+    os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
+    if args.gpu:  # type: ignore[attr-defined]
+        # Several processes may share the device: none may take all its memory at once.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from qperf_app.bids.dataset import replace_files
+from qperf_app.bids.dataset import exclusive, replace_files
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import write_table
 from qperf_app.cli.errors import DONE, UsageError
@@ -36,7 +36,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
     page = render_group(flows_by_method(rows), compared, participants)
-    with replace_files(out_dir) as staging:
+    with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
     say(f"{participants} participants, {len(rows)} rows of segments")

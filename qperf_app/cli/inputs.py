@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,11 @@ def make_folder(what: str, folder: Path) -> None:
     ------
     UsageError
     """
-    probe = folder / ".qperf-write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        # A name of its own: other jobs may be trying the same folder.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UsageError(f"{what} {folder} can't be written to: {error.strerror}") from None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from qperf_app import __version__
+from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
 
 #: Steps that a flag selects the plugin of, with the default that the help names.
 STEP_HELP = {
@@ -63,14 +63,17 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=_positive, metavar="N",
-                       default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                       default=allotted_processors(),
                        help="processes at a time (default: %(default)s, the processors allotted)")  # fmt: skip
     group.add_argument("--omp-nthreads", type=_positive, default=1, metavar="N",
                        help="most threads of one process (default: %(default)s)")  # fmt: skip
     group.add_argument("--mem", "--mem-mb", "--mem_mb", type=_gigabytes, metavar="MB", dest="memory_gb",
-                       help="most memory in use, MB (or with a unit: 8G); default: most of the machine's")  # fmt: skip
+                       default=allotted_memory_gb(),
+                       help="most memory in use, MB (or with a unit: 8G); default: the job's or container's limit, "
+                       "else most of the machine's")  # fmt: skip
     group.add_argument("--use-plugin", type=Path, metavar="FILE",
                        help="YAML of a Nipype execution plugin: plugin and plugin_args")  # fmt: skip
+    group.add_argument("--gpu", action="store_true", help="let plugins use a GPU where there is one (default: hide it)")
     group.add_argument("-w", "--work-dir", type=Path, default=Path("work"), metavar="DIR",
                        help="folder for intermediate files, re-used by later runs (default: ./work)")  # fmt: skip
     group.add_argument("--clean-workdir", action="store_true", help="delete the participants' part of it first")

@@ -57,9 +57,9 @@ def _execute(
     configuration: Configuration,
     datasets: dict[str, Path],
 ) -> int:
+    execution = _execution(args)
     inputs.make_folder("OUT_DIR", args.out_dir)
     inputs.make_folder("--work-dir", args.work_dir)
-    execution = _execution(args)
     # Nipype takes a second to import: not before everything that can be wrong has been looked at.
     from qperf_app.workflow import graph
 
@@ -75,7 +75,7 @@ def _execute(
         _mark_running(out_dir, plan.participant)
     progress = StepProgress(plans, args.verbose)
     try:
-        graph.run(graph.build(plans, requests, execution), execution, progress.notify)
+        graph.run(graph.build(plans, requests, execution), execution, list(requests), progress.notify, say)
     finally:
         progress.close()
     statuses = {plan.participant: _finished(out_dir, requests[plan.participant]) for plan in plans}
@@ -85,9 +85,13 @@ def _execute(
 
 
 def _execution(args: argparse.Namespace) -> Any:
-    from qperf_app.workflow.execution import Execution, read_plugin_file
+    from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_file
 
-    plugin, arguments = read_plugin_file(args.use_plugin) if args.use_plugin else (None, {})
+    plugin: str | None = None
+    arguments: dict[str, Any] = {}
+    if args.use_plugin:
+        plugin, arguments = read_plugin_file(args.use_plugin)
+        check_plugin(args.use_plugin, plugin)
     return Execution(
         work_dir=args.work_dir.resolve(),
         nprocs=args.nprocs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import yaml
 
 from qperf_app.workflow.configuration import ConfigurationError
+
+#: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
+SLURM_GRAPH = "SLURMGraph"
 
 
 @dataclass(frozen=True)
@@ -41,4 +45,22 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
     arguments = content.get("plugin_args") or {}
     if not isinstance(arguments, dict):
         raise ConfigurationError(f"--use-plugin {path}: key 'plugin_args' must be a mapping")
-    return content["plugin"], arguments
+    plugin = content["plugin"]
+    if plugin == "CondorDAGMan" or (plugin.endswith("Graph") and plugin != SLURM_GRAPH):
+        raise ConfigurationError(f"--use-plugin {path}: {plugin} returns before its jobs are done; take one that waits")
+    if plugin.startswith("SLURM") and not shutil.which("sbatch"):
+        raise ConfigurationError(f"--use-plugin {path}: {plugin} needs the command sbatch, which is not here")
+    return plugin, arguments
+
+
+def check_plugin(path: Path, plugin: str) -> None:
+    """Refuse a plugin that Nipype doesn't have. Imports Nipype.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    from nipype.pipeline import plugins
+
+    if not hasattr(plugins, f"{plugin}Plugin"):
+        raise ConfigurationError(f"--use-plugin {path}: Nipype has no execution plugin {plugin!r}")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.workflow.execution import Execution
+from qperf_app.workflow import slurm
+from qperf_app.workflow.execution import SLURM_GRAPH, Execution
 from qperf_app.workflow.interface import StepInterface
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.publish import PublishInterface, PublishRequest
@@ -38,20 +39,27 @@ def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishReques
     whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(execution.work_dir))
     for plan in plans:
         workflow = engine.Workflow(participant_workflow(plan.participant))
-        nodes = {task.node: _step_node(engine, task) for task in plan.tasks.values()}
+        nodes = {task.node: _step_node(engine, task, plan.participant, execution) for task in plan.tasks.values()}
         workflow.add_nodes(list(nodes.values()))
         for task in plan.tasks.values():
             for name, upstream in task.upstream.items():
                 workflow.connect(nodes[upstream], "outcome", nodes[task.node], name)
-        _add_publishing(engine, workflow, nodes, requests[plan.participant])
+        _add_publishing(engine, workflow, nodes, requests[plan.participant], execution)
         whole.add_nodes([workflow])
     return whole
 
 
-def run(workflow: Any, execution: Execution, notify: Callable[[Any, str], None]) -> bool:
-    """Run the graph; True when every node ended well.
+def run(
+    workflow: Any,
+    execution: Execution,
+    participants: Sequence[str],
+    notify: Callable[[Any, str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Run the graph to its end, whichever nodes fail: which and why is read from their folders afterwards.
 
-    ``notify`` is told of each node that starts, ends or fails (as far as the execution plugin says so).
+    ``notify`` is told of each node that starts, ends or fails (as far as the execution plugin says so), ``say`` of what
+    an execution plugin that was asked for complains of.
     """
     plugin = execution.plugin or ("Linear" if execution.nprocs == 1 else "MultiProc")
     arguments: dict[str, Any] = {**execution.plugin_args, "status_callback": notify}
@@ -60,27 +68,50 @@ def run(workflow: Any, execution: Execution, notify: Callable[[Any, str], None])
         arguments.setdefault("raise_insufficient", False)
         if execution.memory_gb:
             arguments.setdefault("memory_gb", execution.memory_gb)
+    comments = {slurm.mark(execution.work_dir, participant) for participant in participants}
     here = Path.cwd()
+    if slurm.is_slurm(plugin):
+        slurm.cancel(comments, say)
     try:
         workflow.run(plugin=plugin, plugin_args=arguments)
-    # Which node failed and why is read from the nodes' folders; Nipype raises whatever the first one raised.
-    except Exception:
-        return False
+        if plugin == SLURM_GRAPH:
+            slurm.wait(comments, say)
+    except KeyboardInterrupt:
+        if slurm.is_slurm(plugin):
+            slurm.cancel(comments, say)
+        raise
+    # Nipype raises whatever the first failing node raised.
+    except Exception as error:
+        if execution.plugin:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            say(f"{execution.plugin}: {lines[-1].strip()}")
     finally:
         os.chdir(here)
-    return True
 
 
-def _step_node(engine: Any, task: Task) -> Any:
+def _step_node(engine: Any, task: Task, participant: str, execution: Execution) -> Any:
     interface = StepInterface(task=task.identity(), threads=task.threads)
-    return engine.Node(interface, name=task.node, n_procs=task.threads, mem_gb=task.memory_gb)
+    node = engine.Node(interface, name=task.node, n_procs=task.threads, mem_gb=task.memory_gb)
+    return _for_batch(node, participant, execution, task.threads, task.memory_gb)
 
 
-def _add_publishing(engine: Any, workflow: Any, nodes: Mapping[str, Any], request: PublishRequest) -> None:
+def _for_batch(node: Any, participant: str, execution: Execution, threads: int, memory_gb: float) -> Any:
+    if slurm.is_slurm(execution.plugin):
+        comment = slurm.mark(execution.work_dir, participant)
+        node.plugin_args = slurm.node_arguments(execution.plugin_args, comment, threads, memory_gb)
+    return node
+
+
+def _add_publishing(
+    engine: Any, workflow: Any, nodes: Mapping[str, Any], request: PublishRequest, execution: Execution
+) -> None:
     from nipype.interfaces.utility import Merge
 
     merge = engine.Node(Merge(len(nodes)), name="outcomes", run_without_submitting=True)
     publish = engine.Node(PublishInterface(request=request.to_json()), name=PUBLISH_NODE, mem_gb=PUBLISH_MEMORY_GB)
+    # The plugin that submits the whole graph submits the small node between as well.
+    _for_batch(merge, request.participant, execution, 1, 0.5)
+    _for_batch(publish, request.participant, execution, 1, PUBLISH_MEMORY_GB)
     for number, node in enumerate(nodes.values(), start=1):
         workflow.connect(node, "outcome", merge, f"in{number}")
     workflow.connect(merge, "out", publish, "outcomes")
@@ -100,7 +131,12 @@ def _configure(execution: Execution) -> None:
                 "stop_on_first_crash": str(execution.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",
                 "check_version": "false",
-                "poll_sleep_duration": "0.05",
+                # A batch system's queue must not be asked twenty times a second.
+                "poll_sleep_duration": "2" if execution.plugin not in (None, "Linear", "MultiProc") else "0.05",
+                # A shared file system may show a job's result some time after the queue says that it has ended.
+                "job_finished_timeout": "20",
+                # It writes into a folder that all participants share: jobs that start together stumble over it.
+                "create_report": "false",
             },
             "logging": {"log_to_file": "false", "workflow_level": "CRITICAL", "interface_level": "CRITICAL"},
         }

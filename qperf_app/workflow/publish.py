@@ -12,7 +12,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, traits
 
-from qperf_app.bids.dataset import replace_files, replace_text
+from qperf_app.bids.dataset import exclusive, replace_files, replace_text
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.plugins import StepOutcome
@@ -60,6 +60,20 @@ def finish(request: PublishRequest) -> dict[str, Any]:
     dict
         The status, as in ``sub-X_status.json``.
     """
+    with exclusive(Path(request.out_dir), f"sub-{request.participant}"):
+        _remove_leftovers(request)
+        return _finish(request)
+
+
+def _remove_leftovers(request: PublishRequest) -> None:
+    """Remove what a process that was killed while writing a text file left beside it."""
+    participant = f"sub-{request.participant}"
+    out_dir = Path(request.out_dir)
+    for path in (*out_dir.glob(f".{participant}.html.*"), *(out_dir / participant).glob(f".{participant}_*")):
+        path.unlink(missing_ok=True)
+
+
+def _finish(request: PublishRequest) -> dict[str, Any]:
     from qperf_app.workflow.results import write_report
 
     outcomes = collect(request)

@@ -1,0 +1,42 @@
+"""Processors and memory as a batch system or a container allots them; locks and whole files in OUT_DIR."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+from qperf_app.bids.dataset import exclusive
+from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
+
+
+def test_the_least_limit_counts(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("max 100000\n")
+    (group / "memory.max").write_text("max\n")
+    assert allotted_memory_gb({}, tmp_path) is None
+    assert allotted_processors({"SLURM_CPUS_PER_TASK": "1"}, tmp_path) == 1
+    (group / "cpu.max").write_text("150000 100000\n")
+    (group / "memory.max").write_text(str(3 * 2**30))
+    assert allotted_processors({"SLURM_CPUS_PER_TASK": "64"}, tmp_path) == 1
+    assert allotted_memory_gb({"SLURM_MEM_PER_NODE": "2048"}, tmp_path) == 2.0
+    assert allotted_memory_gb({"SLURM_MEM_PER_NODE": "8192"}, tmp_path) == 3.0
+
+
+def _count(out: Path) -> None:
+    for _ in range(25):
+        with exclusive(out, "count"):
+            path = out / "count"
+            path.write_text(str(int(path.read_text()) + 1))
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_count, args=(tmp_path,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "count").read_text() == "100"
+    assert not list(tmp_path.glob(".lock*"))
