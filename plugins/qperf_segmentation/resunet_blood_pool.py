@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.physics.blood import brightest_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_segmentation.blood_pool import MIN_FOLLOW_UP, nothing
 from qperf_segmentation.enhancement import MIN_VOLUMES
@@ -146,7 +147,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
         doubt = doubts_of(times, curve, signal[rv].mean(axis=0) if rv.any() else None, options.min_contrast)
         if doubt:
             return doubt
-        aif = brightest_at_peak(series.dynamic().data, lv, k, int(curve.argmax()), options.aif_fraction)
+        aif = brightest_voxels(series.dynamic().data, lv, options.aif_fraction)
         return BloodPools(lv, rv, aif, series.affine)
 
 
@@ -195,13 +196,3 @@ def arrival(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
     i = int(below[-1])
     part = (half - smooth[i]) / (smooth[i + 1] - smooth[i]) if i + 1 <= peak and smooth[i + 1] > smooth[i] else 0.0
     return float(times[i] + part * (times[min(i + 1, len(times) - 1)] - times[i]))
-
-
-def brightest_at_peak(data: NDArray[np.floating], lv: Mask, k: int, peak: int, fraction: float) -> Mask:
-    """Mark the brightest share of the left pool in slice ``k`` around its peak."""
-    x, y = np.nonzero(lv[..., k])
-    around = np.nan_to_num(data[x, y, k, max(peak - 1, 0) : peak + 2]).mean(axis=-1)
-    chosen = np.argsort(-around, kind="stable")[: max(1, round(fraction * len(x)))]
-    aif = np.zeros_like(lv)
-    aif[x[chosen], y[chosen], k] = True
-    return aif

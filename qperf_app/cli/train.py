@@ -101,7 +101,9 @@ def load_trainer(plugin: InstalledPlugin) -> type[Trainer]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; return 0, or 2 where an option, a dataset or the output folder is refused."""
+    """Train; return 0, 2 where an option or the output folder is refused, or a dataset's own code."""
+    from qperf_app.bids.errors import DatasetError, SelectionError
+
     try:
         trainer_class = load_trainer(_trainable()[args.step][args.plugin])
         options = {f.name: getattr(args, f.name) for f in dataclasses.fields(trainer_class.Options)}
@@ -111,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, OSError, PluginOptionError) as error:
         print(f"qperf train {args.step}: {error}", file=sys.stderr)
         return USAGE
+    except (DatasetError, SelectionError) as error:
+        print(f"qperf train {args.step}: {error}", file=sys.stderr)
+        return error.exit_code
     for name, value in report.figures.items():
         _say(f"{name}: {value:g}")
     print("\n".join(str(path) for path in report.files))
@@ -125,7 +130,7 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
         start_from=args.start_from,
         command=_command(args, trainer),
         simulated=_simulator(trainer.cases, args.seed),
-        drawn=_drawn(args),
+        drawn=_drawn(args, trainer.cases),
         say=_say,
     )
 
@@ -156,13 +161,19 @@ def _simulator(kind: str, seed: int) -> Any:
     return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))  # type: ignore[arg-type]
 
 
-def _drawn(args: argparse.Namespace) -> list[Any]:
+def _drawn(args: argparse.Namespace, kind: str) -> list[Any]:
     """Readers of the cases of the datasets given."""
     if not args.dataset:
         return []
+    if kind == "none":
+        raise ValueError("this plugin is not trained on masks: --dataset has no use")
     from qperf_app.cli.labels import find_drawn_cases
 
-    return [case for raw, masks in args.dataset for case in find_drawn_cases(raw, masks, args.motion_correction, _say)]
+    return [
+        case
+        for raw, masks in args.dataset
+        for case in find_drawn_cases(raw, masks, kind, args.motion_correction, _say)  # type: ignore[arg-type]
+    ]
 
 
 def _say(text: str) -> None:
