@@ -22,8 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for step, plugins in trainable.items():
         for_step = steps.add_parser(step, help=f"plugin {', '.join(plugins)}", formatter_class=_Formatter)
         _common_arguments(for_step, list(plugins))
-        if not _wanted(step):
-            continue
         for plugin in plugins.values():
             group = for_step.add_argument_group(f"options of {plugin.name}")
             for option in dataclasses.fields(load_trainer(plugin).Options):
@@ -55,11 +53,6 @@ def _common_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None
     parser.add_argument(
         "--motion-correction", default="chained", metavar="NAME", help="plugin that aligns the series of --dataset"
     )
-
-
-def _wanted(step: str) -> bool:
-    """Whether this step's trainers are needed: only its own help and run import them."""
-    return step in sys.argv
 
 
 def _add_option(group: Any, option: dataclasses.Field[Any]) -> None:

@@ -91,7 +91,8 @@ class Trainer(ABC):
     """Trains one plugin's network. ``Options`` is a frozen dataclass as a plugin's is; its fields become flags.
 
     ``cases`` says what kind of simulated scans the host is to make; ``none`` for a trainer that makes its own data.
-    A plugin names its trainer in the class attribute ``trainer``, as ``module:class``, imported only for training.
+    A plugin names its trainer in the class attribute ``trainer``, as ``module:class``; importing it must be
+    as light as importing the plugin, for ``qperf train --help`` lists the options of all.
     """
 
     Options: ClassVar[type] = NoOptions

@@ -22,6 +22,8 @@ from qperf_segmentation.networks.weights import load, write_weights
 HELD_OUT = 1_000_000
 #: Share of the drawn cases that is held out, where there are enough of them.
 HELD_SHARE = 0.2
+#: Options that may change when a training is taken up again.
+SCHEDULE = ("epochs", "patience", "halve_every")
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,7 @@ class NetworkTrainer(Trainer):
     def _same_training(self, job: TrainingJob) -> None:
         """Note what is being trained; a resumed run must be of the same."""
         note = job.out / "training.json"
-        # How long a training may last can change when it is taken up again.
-        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in ("epochs", "patience")}
+        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in SCHEDULE}
         wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
         if job.resume and note.is_file() and json.loads(note.read_text()) != wanted:
             raise ValueError(f"{note}: the training to resume had other options or another seed")
@@ -158,7 +159,7 @@ class NetworkTrainer(Trainer):
                     array.flush()
                 progress.write_text(str(i + 1))
                 job.say(f"simulated {i + 1} of {count} cases ({name})")
-        return Examples(arrays["images"], arrays["classes"], arrays["points"])
+        return Examples(*(arrays[key][:count] for key in shapes))
 
     def _one(self, job: TrainingJob, number: int) -> Example:
         """The example of a simulated case; one that shows nothing is replaced by another."""
