@@ -23,6 +23,10 @@ class TestKMeans(PluginConformance):
     step, name = "blood-pool", "kmeans"
 
 
+class TestResUNetBloodPool(PluginConformance):
+    step, name = "blood-pool", "resunet"
+
+
 class TestSaturationRecovery(PluginConformance):
     step, name = "concentration", "sr-flash"
 
@@ -38,6 +42,10 @@ class TestIdentity(PluginConformance):
 
 class TestClassical(PluginConformance):
     step, name = "myocardium", "classical"
+
+
+class TestResUNetMyocardium(PluginConformance):
+    step, name = "myocardium", "resunet"
 
 
 class TestFermi(KineticsConformance):

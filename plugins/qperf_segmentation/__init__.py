@@ -5,17 +5,19 @@ from __future__ import annotations
 from qperf_app.plugins import hookimpl
 from qperf_segmentation.blood_pool import KMeansBloodPool, KMeansOptions
 from qperf_segmentation.myocardium import ClassicalMyocardium, ClassicalOptions
+from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
+from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
 
 __all__ = ["ClassicalMyocardium", "ClassicalOptions", "KMeansBloodPool", "KMeansOptions"]
 
 
 @hookimpl
-def qperf_blood_pool() -> type[KMeansBloodPool]:
-    """Blood pools by clustering."""
-    return KMeansBloodPool
+def qperf_blood_pool() -> tuple[type, ...]:
+    """Blood pools by clustering, and by a network."""
+    return KMeansBloodPool, ResUNetBloodPool
 
 
 @hookimpl
-def qperf_myocardium() -> type[ClassicalMyocardium]:
-    """Myocardium by unmixing and dynamic programming."""
-    return ClassicalMyocardium
+def qperf_myocardium() -> tuple[type, ...]:
+    """Myocardium by unmixing and dynamic programming, and by a network."""
+    return ClassicalMyocardium, ResUNetMyocardium

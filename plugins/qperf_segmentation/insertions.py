@@ -50,6 +50,18 @@ def find_insertions(ring: Ring, k: int, affine: NDArray[np.float64]) -> tuple[li
     angle = ends * (2 * np.pi / ring.grid.n_rays)
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points = ring.grid.centre + direction * radius[:, None] / ring.grid.voxel
+    return name_points(points, k, affine)
+
+
+def name_points(points: NDArray[np.floating], k: int, affine: NDArray[np.float64]) -> tuple[list[Landmark], str]:
+    """Tell the anterior of two insertion points (2, 2), voxels of slice ``k``, from the inferior one.
+
+    Returns
+    -------
+    landmarks : list
+    doubt : str
+        Why they may be swapped; empty where they can't.
+    """
     world = voxel_to_world(affine, np.column_stack([points, np.full(2, k)]))
     height = (world - world.mean(axis=0)) @ UPWARDS
     anterior = int(height.argmax())

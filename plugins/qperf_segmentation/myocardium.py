@@ -20,7 +20,7 @@ from qperf_app.plugins import (
 from qperf_segmentation.blood_pool import KMeansBloodPool
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.insertions import find_insertions
-from qperf_segmentation.prior import bring_to_grid
+from qperf_segmentation.prior import ventricles_of
 from qperf_segmentation.ring import RingOptions, find_ring
 
 
@@ -87,22 +87,10 @@ class ClassicalMyocardium(MyocardiumPlugin):
         found = measure_enhancement(series, time_sigma=0.8, space_sigma=1.0)
         if found is None:
             return Myocardium(empty, warnings=(f"fewer than {MIN_VOLUMES} dynamic volumes: no myocardium",))
-        ventricles, warnings = self._ventricles(series, pools, context)
+        ventricles, warnings = ventricles_of(series, pools, KMeansBloodPool(), context)
         if ventricles is None:
             return Myocardium(empty, warnings=tuple(warnings))
         return self._slices(series, found, ventricles, warnings)
-
-    @staticmethod
-    def _ventricles(
-        series: Series, pools: BloodPools | None, context: RunContext
-    ) -> tuple[BloodPools | None, list[str]]:
-        """Blood pools on the grid of the series."""
-        if pools is not None and pools.found:
-            return bring_to_grid(pools, series, context.seed)
-        own = KMeansBloodPool().find(series, context)
-        if not own.found:
-            return None, [f"no blood pools to start from: {own.reason}"]
-        return own, ["no blood pools were handed on: they were looked for in the tissue series"]
 
     def _slices(self, series: Series, found: Enhancement, pools: BloodPools, warnings: list[str]) -> Myocardium:
         options = RingOptions(

@@ -8,12 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
-from qperf_app.plugins import BloodPools, Series
+from qperf_app.plugins import BloodPoolPlugin, BloodPools, RunContext, Series
 from qperf_segmentation.blood_pool import KMeansOptions, grow
 from qperf_segmentation.enhancement import Enhancement, measure_enhancement
 from qperf_segmentation.ventricles import VentriclePair, VentricleRules
 
 Mask = NDArray[np.bool_]
+
+
+def ventricles_of(
+    series: Series, pools: BloodPools | None, finder: BloodPoolPlugin, context: RunContext
+) -> tuple[BloodPools | None, list[str]]:
+    """Blood pools on the grid of a tissue series: those handed on, or else what ``finder`` finds; with warnings."""
+    if pools is not None and pools.found:
+        return bring_to_grid(pools, series, context.seed)
+    own = finder.find(series, context)
+    if not own.found:
+        return None, [f"no blood pools to start from: {own.reason}"]
+    return own, ["no blood pools were handed on: they were looked for in the tissue series"]
 
 
 def bring_to_grid(pools: BloodPools, series: Series, seed: int) -> tuple[BloodPools | None, list[str]]:

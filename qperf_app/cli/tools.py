@@ -13,6 +13,7 @@ from qperf_app import __version__
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
     "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
+    "train": ("qperf_app.cli.train", "train a plugin's network and write its weights and model card"),
     "validate": ("qperf_app.cli.validate", "check a raw or derivative dataset against bids_spec/"),
 }
 

@@ -40,7 +40,8 @@ class Plugin(ABC):
     """What every plugin says of itself.
 
     ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``.
-    ``requires`` names the BIDS metadata fields without which the plugin can't run on a series.
+    ``requires`` names the BIDS metadata fields without which the plugin can't run on a series. ``trainer`` names the
+    :class:`~qperf_app.plugins.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -49,6 +50,7 @@ class Plugin(ABC):
     summary: ClassVar[str]
     citations: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
+    trainer: ClassVar[str] = ""
     Options: ClassVar[type] = NoOptions
 
     def __init__(self, options: Any = None) -> None:

@@ -1,0 +1,65 @@
+"""What the blood-pool network sees of a series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins import Series
+from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid, without_coils
+
+SHAPE = (64, 48)
+#: Time samples and their distance, s.
+FRAMES, STEP = 64, 0.5
+#: Edge of a pixel, mm: as small as shows the whole field of view, within what the network was trained with.
+PIXEL = (4.3, 7.0)
+
+
+@dataclass(frozen=True)
+class PoolInput:
+    """A slice as the network sees it, (64, 48, 64), and the way back; ``turned`` where its axes were exchanged."""
+
+    image: NDArray[np.float32]
+    grid: PlaneGrid
+    turned: bool
+
+    def back(self, values: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Values (64, 48, ...) on the slice (x, y, ...)."""
+        if not self.turned:
+            return self.grid.back(values, shape)
+        return np.swapaxes(self.grid.back(values, (shape[1], shape[0])), 0, 1)
+
+
+def corrected_signal(series: Series) -> NDArray[np.float32]:
+    """Signal (x, y, z, t) of the dynamic volumes without the coils' shading, NaN replaced by 0."""
+    return without_coils(series.dynamic().data, series.proton_density, series.voxel_size)
+
+
+def look_at(
+    signal: NDArray[np.floating], times: NDArray[np.float64], voxel: NDArray[np.float64], start: float
+) -> PoolInput:
+    """Bring a slice to the network's grid.
+
+    Parameters
+    ----------
+    signal : (x, y, t) float array
+    times : (t,) float array
+        s.
+    voxel : (3,) array
+        mm.
+    start : float
+        Beginning of the 32 s that are looked at, s.
+    """
+    extent = np.array(signal.shape[:2]) * voxel[:2]
+    turned = bool(extent[1] > extent[0])
+    if turned:
+        signal, extent, voxel = np.swapaxes(signal, 0, 1), extent[::-1], voxel[[1, 0, 2]]
+    pixel = float(np.clip(max(extent[0] / SHAPE[0], extent[1] / SHAPE[1]), *PIXEL))
+    centre = ((signal.shape[0] - 1) / 2.0, (signal.shape[1] - 1) / 2.0)
+    grid = PlaneGrid(SHAPE, pixel, centre, (float(voxel[0]), float(voxel[1])))
+    sampled = on_time_grid(signal, times, start + STEP * np.arange(FRAMES))
+    image = grid.bring(sampled)
+    top = float(np.percentile(image.max(axis=-1), 99.5))
+    return PoolInput(np.clip(image / top, -0.5, 3.0) if top > 0 else image, grid, turned)

@@ -1,0 +1,66 @@
+"""Trainer of the blood-pool network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, TrainingCase
+from qperf_segmentation.networks import pool_input
+from qperf_segmentation.networks.architecture import Architecture
+from qperf_segmentation.networks.learning import flips, intensities
+from qperf_segmentation.networks.trainer import Example, NetworkTrainer, TrainerOptions
+
+
+@dataclass(frozen=True)
+class PoolTrainerOptions(TrainerOptions):
+    """Options of :class:`PoolTrainer`."""
+
+    two_class: bool = field(default=False, metadata={"help": "left ventricle against everything else"})
+
+
+class PoolTrainer(NetworkTrainer):
+    """Left and right blood on the low-resolution grid, 32 s from the start of the series."""
+
+    Options = PoolTrainerOptions
+    cases = "blood-pool"
+    file = "blood-pool.npz"
+    title = "Left- and right-ventricular blood in first-pass series"
+    limits = (
+        "Short-axis slices that cut the left ventricle, aligned by motion correction; contrast arrives within the "
+        "32 s that are looked at. Trained on simulated scans unless drawn ones are named above. Not a medical device."
+    )
+
+    def architecture(self) -> Architecture:
+        """64x48 pixels, 64 samples; two or three classes."""
+        classes = 2 if self.options.two_class else 3
+        options = self.options
+        return Architecture(pool_input.SHAPE, pool_input.FRAMES, classes, 0, options.filters, options.modules)
+
+    def examples_of(self, case: TrainingCase, rng: np.random.Generator) -> Iterator[Example]:
+        """Every slice, from the first saturation-recovery volume."""
+        signal = pool_input.corrected_signal(case.series)
+        times = case.series.dynamic().times
+        for k in range(signal.shape[2]):
+            seen = pool_input.look_at(signal[:, :, k], times, case.series.voxel_size, float(times[0]))
+            labels = case.labels[..., k]
+            labels = np.swapaxes(labels, 0, 1) if seen.turned else labels
+            classes = np.zeros(pool_input.SHAPE, np.uint8)
+            kept = (LEFT_BLOOD,) if self.options.two_class else (LEFT_BLOOD, RIGHT_BLOOD)
+            for label in kept:
+                classes[seen.grid.bring((labels == label).astype(np.float32)) > 0.5] = label
+            yield Example(seen.image, classes, np.zeros((0, 2)))
+
+    def augment(
+        self, images: NDArray[Any], targets: NDArray[Any], rng: np.random.Generator
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Mirror, change intensities, move in time by up to 1.5 s."""
+        images, targets = flips(images, targets, rng)
+        shifts = rng.integers(-3, 4, len(images))
+        index = np.clip(np.arange(images.shape[-1])[None] - shifts[:, None], 0, images.shape[-1] - 1)
+        images = np.take_along_axis(images, index[:, None, None, :], axis=-1)
+        return intensities(images, rng), targets

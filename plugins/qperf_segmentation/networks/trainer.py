@@ -1,0 +1,224 @@
+"""What the trainers of both networks share: examples from cases, cached on disk; training; model card; picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.training import Trainer, TrainingCase, TrainingJob, TrainingReport
+from qperf_segmentation.networks.architecture import Architecture
+from qperf_segmentation.networks.weights import load, write_weights
+
+#: Simulated cases from this number on are for validation, never for training.
+HELD_OUT = 1_000_000
+#: Share of the drawn cases that is held out, where there are enough of them.
+HELD_SHARE = 0.2
+#: Options that may change when a training is taken up again.
+SCHEDULE = ("epochs", "patience", "halve_every")
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """Options of both trainers; each becomes a flag of ``qperf train``."""
+
+    cases: int = field(default=3000, metadata={"help": "simulated cases to train on; 0: drawn ones only"})
+    held_out: int = field(default=300, metadata={"help": "simulated cases to validate on"})
+    filters: int = field(default=32, metadata={"help": "filters of every convolution"})
+    modules: int = field(default=8, metadata={"help": "residual modules, 5 or more"})
+    epochs: int = field(default=40, metadata={"help": "passes through the cases at most"})
+    batch: int = field(default=16, metadata={"help": "cases of one step"})
+    rate: float = field(default=1e-3, metadata={"help": "learning rate at the start"})
+    halve_every: int = field(default=10, metadata={"help": "epochs after which the rate is halved"})
+    patience: int = field(default=12, metadata={"help": "epochs without a better validation Dice that end training"})
+    drawn_copies: int = field(default=10, metadata={"help": "times that each drawn case is seen in an epoch"})
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case as the network sees it: (x, y, frames), (x, y) classes, (p, 2) points in pixels, NaN for none."""
+
+    image: NDArray[np.floating]
+    classes: NDArray[np.uint8]
+    points: NDArray[np.floating]
+
+
+class NetworkTrainer(Trainer):
+    """Trains a residual U-Net on cases."""
+
+    Options = TrainerOptions
+    #: File name of the weights, and what the model card says of them.
+    file: str
+    title: str
+    limits: str
+    #: Landmarks of an example.
+    points = 0
+
+    @abstractmethod
+    def architecture(self) -> Architecture:
+        """The network for these options."""
+
+    @abstractmethod
+    def examples_of(self, case: TrainingCase, rng: np.random.Generator) -> Iterator[Example]:
+        """What the network sees of a case; nothing where it can't see anything."""
+
+    @abstractmethod
+    def augment(
+        self, images: NDArray[Any], targets: NDArray[Any], rng: np.random.Generator
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Variety for a batch."""
+
+    def train(self, job: TrainingJob) -> TrainingReport:
+        """Make the examples, train, and write weights, card and picture.
+
+        Raises
+        ------
+        ValueError
+            Where there is nothing to train on, or the checkpoint is of another training.
+        """
+        from qperf_segmentation.networks.learning import Learner, Schedule
+
+        options = self.options
+        if not options.cases and not job.drawn:
+            raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
+        self._same_training(job)
+        train, held = self._examples(job)
+        schedule = Schedule(options.epochs, options.batch, options.rate, options.halve_every, options.patience)
+        learner = Learner(self.architecture(), schedule, job.seed, job.out)
+        if job.start_from is not None:
+            learner.model.set_weights(load(job.start_from, **_fixed(self.architecture())).get_weights())
+        done = learner.resume() if job.resume else 0
+        job.say(
+            f"{learner.model.count_params()} parameters, {len(train)} cases to train on, {len(held)} held out; "
+            f"{done} of at most {options.epochs} epochs done"
+        )
+        started = time.monotonic()
+        learner.train(train, held, self.augment, job.say)
+        return self._write(job, learner, len(train), len(held), time.monotonic() - started)
+
+    def _same_training(self, job: TrainingJob) -> None:
+        """Note what is being trained; a resumed run must be of the same."""
+        note = job.out / "training.json"
+        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in SCHEDULE}
+        wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
+        if job.resume and note.is_file() and json.loads(note.read_text()) != wanted:
+            raise ValueError(f"{note}: the training to resume had other options or another seed")
+        if not job.resume and (job.out / "checkpoint.npz").exists():
+            raise ValueError(f"{job.out} has a checkpoint: resume it, or choose another folder")
+        note.write_text(json.dumps(wanted, indent=2))
+
+    def _examples(self, job: TrainingJob) -> tuple[Any, Any]:
+        """Examples to train on and to validate on: simulated, and drawn."""
+        sets = []
+        for name, count, first in (("train", self.options.cases, 0), ("held", self.options.held_out, HELD_OUT)):
+            simulated = self._simulated(job, name, count if self.options.cases else 0, first)
+            sets.append(simulated)
+        drawn_train, drawn_held = self._drawn(job)
+        return _joined(sets[0], drawn_train, self.options.drawn_copies), _joined(sets[1], drawn_held, 1)
+
+    def _simulated(self, job: TrainingJob, name: str, count: int, first: int) -> Any:
+        """Examples of ``count`` simulated cases, from a cache in the output folder that is filled where it is short."""
+        from qperf_segmentation.networks.learning import Examples
+
+        architecture = self.architecture()
+        folder = job.out / "cache"
+        folder.mkdir(exist_ok=True)
+        shapes = {
+            "images": ((count, *architecture.shape, architecture.frames), np.float16),
+            "classes": ((count, *architecture.shape), np.uint8),
+            "points": ((count, self.points, 2), np.float32),
+        }
+        if not count:
+            return Examples(*(np.zeros(shape, dtype) for shape, dtype in shapes.values()))  # type: ignore[arg-type]
+        assert job.simulated is not None
+        paths = {key: folder / f"{name}-{key}.npy" for key in shapes}
+        progress = folder / f"{name}.count"
+        done = int(progress.read_text()) if progress.is_file() else 0
+        mode = "r+" if done and all(p.is_file() for p in paths.values()) else "w+"
+        done = done if mode == "r+" else 0
+        arrays = {
+            key: np.lib.format.open_memmap(paths[key], mode=mode, dtype=dtype, shape=None if mode == "r+" else shape)  # type: ignore[arg-type]
+            for key, (shape, dtype) in shapes.items()
+        }
+        last = time.monotonic()
+        for i in range(done, count):
+            example = self._one(job, first + i)
+            arrays["images"][i], arrays["classes"][i] = example.image, example.classes
+            arrays["points"][i] = example.points
+            if time.monotonic() - last > 15 or i + 1 == count:
+                last = time.monotonic()
+                for array in arrays.values():
+                    array.flush()
+                progress.write_text(str(i + 1))
+                job.say(f"simulated {i + 1} of {count} cases ({name})")
+        return Examples(*(arrays[key][:count] for key in shapes))
+
+    def _one(self, job: TrainingJob, number: int) -> Example:
+        """The example of a simulated case; one that shows nothing is replaced by another."""
+        assert job.simulated is not None
+        for attempt in range(20):
+            rng = np.random.default_rng([job.seed, number, attempt])
+            for example in self.examples_of(job.simulated(number + attempt * 10 * HELD_OUT), rng):
+                return example
+        raise ValueError("the simulated cases show nothing that could be trained on")
+
+    def _drawn(self, job: TrainingJob) -> tuple[list[Example], list[Example]]:
+        """Examples of cases that people drew, every fifth case held out."""
+        train: list[Example] = []
+        held: list[Example] = []
+        every = round(1 / HELD_SHARE)
+        for i, read in enumerate(job.drawn):
+            into = held if i % every == every - 1 else train
+            into += list(self.examples_of(read(), np.random.default_rng([job.seed, i, 99])))
+        if job.drawn:
+            job.say(f"drawn: {len(train)} slices to train on, {len(held)} held out")
+        if job.drawn and not train:
+            raise ValueError("none of the drawn cases can be trained on")
+        return train, held
+
+    def _write(self, job: TrainingJob, learner: Any, n_train: int, n_held: int, seconds: float) -> TrainingReport:
+        from qperf_segmentation.networks.picture import draw_history
+
+        figures = {f"held-out {k}": round(v, 4) for k, v in max(learner.history, key=learner._score).items()}
+        card = {
+            "title": self.title,
+            "architecture": self.architecture().as_dict(),
+            "parameters": int(learner.model.count_params()),
+            "command": job.command,
+            "seed": job.seed,
+            "started_from": None if job.start_from is None else job.start_from.name,
+            "data": {"simulated": self.options.cases, "drawn": len(job.drawn), "examples": n_train, "held_out": n_held},
+            "epochs": len(learner.history),
+            "seconds": round(seconds),
+            "figures": figures,
+            "limits": self.limits,
+        }
+        weights, picture = job.out / self.file, job.out / (Path(self.file).stem + ".png")
+        write_weights(weights, learner.model.get_weights(), card)
+        draw_history(learner.history, picture)
+        return TrainingReport((weights, weights.with_suffix(".json"), picture), figures)
+
+
+def _fixed(architecture: Architecture) -> dict[str, Any]:
+    """What weights to start from must share with the network."""
+    return {k: getattr(architecture, k) for k in ("shape", "frames", "classes", "points", "filters", "modules")}
+
+
+def _joined(simulated: Any, drawn: list[Example], copies: int) -> Any:
+    """Simulated and drawn examples as one set."""
+    from qperf_segmentation.networks.learning import Examples
+
+    if not drawn:
+        return simulated
+    parts: list[Callable[[Example], NDArray[Any]]] = [lambda e: e.image, lambda e: e.classes, lambda e: e.points]
+    stacked = [np.stack([part(e) for e in drawn] * copies) for part in parts]
+    arrays = (simulated.images, simulated.classes, simulated.points)
+    return Examples(*(np.concatenate([a, b.astype(a.dtype)]) for a, b in zip(arrays, stacked, strict=True)))

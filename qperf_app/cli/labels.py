@@ -1,0 +1,118 @@
+"""Training cases from a user's own dataset: raw series, and masks that someone drew or corrected.
+
+The masks may be this app's own outputs after a review, which closes the loop: classical labels, correction by a reader,
+training on them, better labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.index import SeriesFile, find_series, sidecar
+from qperf_app.bids.names import derivative_name, folder_of
+from qperf_app.bids.records import read_landmarks, read_mask, read_series
+from qperf_app.geometry.warp import warp
+from qperf_app.plugins import RunContext, Series
+from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+
+Kind = Literal["blood-pool", "myocardium"]
+
+#: Masks that a series must have to be trained on. A wall is enough to tell the cavity.
+NEEDED: dict[Kind, tuple[str, ...]] = {"blood-pool": ("lv",), "myocardium": ("myocardium",)}
+
+
+def find_drawn_cases(
+    raw: Path, masks: Path, kind: Kind, motion_correction: str, say: Callable[[str], None]
+) -> list[Callable[[], TrainingCase]]:
+    """Find the series of a raw dataset that have masks in a derivative dataset.
+
+    Parameters
+    ----------
+    raw, masks : Path
+        The masks bear the names of the contract, such as ``…_label-LV_mask.nii.gz``. A corrected series or a
+        displacement among them is used; without one the series is corrected by the plugin ``motion_correction``.
+    kind : {"blood-pool", "myocardium"}
+    say : function
+
+    Returns
+    -------
+    list of functions
+        Each reads one case.
+
+    Raises
+    ------
+    DatasetError
+        Where a dataset can't be read or no series has masks.
+    """
+    cases: list[Callable[[], TrainingCase]] = []
+    for series in find_series(raw):
+        paths = {role: _path(masks, series, role) for role in ("lv", "rv", "myocardium", "landmarks", "preproc", "xfm")}
+        there = {role: path for role, path in paths.items() if path.is_file()}
+        if all(role in there for role in NEEDED[kind]):
+            cases.append(partial(read_case, series, raw, there, motion_correction))
+    if not cases:
+        wanted = " and ".join(derivative_name("…", role) for role in NEEDED[kind])
+        raise DatasetError(f"{masks}: no series of {raw} has {wanted}")
+    say(f"{masks}: masks of {len(cases)} series")
+    return cases
+
+
+def read_case(series: SeriesFile, raw: Path, files: dict[str, Path], motion_correction: str) -> TrainingCase:
+    """Read one series with its masks, free of motion.
+
+    Raises
+    ------
+    DatasetError
+        Where a file can't be read or a mask does not fit the series.
+    """
+    corrected = _corrected(series, raw, files, motion_correction)
+    shape = corrected.data.shape[:3]
+    labels = np.zeros(shape, np.uint8)
+    if "lv" not in files:
+        labels[_insides(_mask(files["myocardium"], shape))] = LEFT_BLOOD
+    for role, label in (("rv", RIGHT_BLOOD), ("lv", LEFT_BLOOD), ("myocardium", WALL)):
+        if role in files:
+            labels[_mask(files[role], shape)] = label
+    landmarks = read_landmarks(files["landmarks"]) if "landmarks" in files else ()
+    return TrainingCase(corrected, labels, landmarks, series.prefix)
+
+
+def _path(masks: Path, series: SeriesFile, role: str) -> Path:
+    name = derivative_name(series.prefix, role)
+    return masks / folder_of(name) / name
+
+
+def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    mask = read_mask(path)
+    if mask.shape != tuple(shape):
+        raise DatasetError(f"{path}: shape {mask.shape}, its series has {tuple(shape)}")
+    return mask
+
+
+def _insides(wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What a closed wall encloses in each slice."""
+    from scipy.ndimage import binary_fill_holes
+
+    return np.stack([binary_fill_holes(wall[..., k]) for k in range(wall.shape[2])], axis=2) & ~wall
+
+
+def _corrected(series: SeriesFile, raw: Path, files: dict[str, Path], motion_correction: str) -> Series:
+    metadata = sidecar(series.path, raw)
+    if "preproc" in files:
+        return read_series(files["preproc"], metadata)
+    original = read_series(series.path, metadata)
+    if "xfm" in files:
+        from qperf_app.bids.records import read_motion
+
+        motion = read_motion(files["xfm"])
+    else:
+        motion = make(load_plugins().get("motion-correction", motion_correction)).correct(original, RunContext())
+    return original.with_data(warp(original.data, original.affine, motion.displacement))

@@ -1,0 +1,173 @@
+"""``qperf train STEP``: train the network of a step's plugin. What is trained, and how, is the plugin's own affair."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from qperf_app.cli.errors import DONE, USAGE
+from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins
+from qperf_app.plugins.training import Trainer, TrainingJob
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command; each trainer adds its own options, listed by ``qperf train STEP --help``."""
+    trainable = _trainable()
+    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+    for step, plugins in trainable.items():
+        for_step = steps.add_parser(step, help=f"plugin {', '.join(plugins)}", formatter_class=_Formatter)
+        _common_arguments(for_step, list(plugins))
+        for plugin in plugins.values():
+            group = for_step.add_argument_group(f"options of {plugin.name}")
+            for option in dataclasses.fields(load_trainer(plugin).Options):
+                _add_option(group, option)
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not the absence of one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
+def _common_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for weights, model card, curves and checkpoint")
+    parser.add_argument("--plugin", choices=names, default=names[0], help="whose network to train")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all draws")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="weights to start from, for fine-tuning")
+    parser.add_argument(
+        "--dataset",
+        nargs=2,
+        type=Path,
+        action="append",
+        default=[],
+        metavar=("RAW", "MASKS"),
+        help="also train on this BIDS dataset with the masks of that derivative dataset; may be repeated",
+    )
+    parser.add_argument(
+        "--motion-correction", default="chained", metavar="NAME", help="plugin that aligns the series of --dataset"
+    )
+
+
+def _add_option(group: Any, option: dataclasses.Field[Any]) -> None:
+    flag = "--" + option.name.replace("_", "-")
+    text = option.metadata.get("help", "")
+    if option.default is False:
+        group.add_argument(flag, action="store_true", help=text)
+    else:
+        kind = type(option.default)
+        group.add_argument(flag, type=kind, default=option.default, metavar=kind.__name__.upper(), help=text)
+
+
+def _trainable() -> dict[str, dict[str, InstalledPlugin]]:
+    """Plugins that can be trained, by step and name."""
+    found: dict[str, dict[str, InstalledPlugin]] = {}
+    for plugin in load_plugins().plugins.values():
+        if getattr(plugin.cls, "trainer", ""):
+            found.setdefault(plugin.step, {})[plugin.name] = plugin
+    return found
+
+
+def load_trainer(plugin: InstalledPlugin) -> type[Trainer]:
+    """Import the trainer that a plugin names.
+
+    Raises
+    ------
+    PluginOptionError
+        Where it can't be imported or is no trainer.
+    """
+    where = str(plugin.cls.trainer)  # type: ignore[attr-defined]
+    module, _, name = where.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginOptionError(f"{plugin.step} plugin {plugin.name!r}: no trainer {where!r} ({error})") from None
+    if not (isinstance(cls, type) and issubclass(cls, Trainer)):
+        raise PluginOptionError(f"{plugin.step} plugin {plugin.name!r}: {where!r} is no Trainer")
+    return cls
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; return 0, 2 where an option or the output folder is refused, or a dataset's own code."""
+    from qperf_app.bids.errors import DatasetError, SelectionError
+
+    try:
+        trainer_class = load_trainer(_trainable()[args.step][args.plugin])
+        options = {f.name: getattr(args, f.name) for f in dataclasses.fields(trainer_class.Options)}
+        trainer = trainer_class(trainer_class.Options(**options))
+        args.out.mkdir(parents=True, exist_ok=True)
+        report = trainer.train(_job(args, trainer))
+    except (ValueError, OSError, PluginOptionError) as error:
+        print(f"qperf train {args.step}: {error}", file=sys.stderr)
+        return USAGE
+    except (DatasetError, SelectionError) as error:
+        print(f"qperf train {args.step}: {error}", file=sys.stderr)
+        return error.exit_code
+    for name, value in report.figures.items():
+        _say(f"{name}: {value:g}")
+    print("\n".join(str(path) for path in report.files))
+    return DONE
+
+
+def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
+    return TrainingJob(
+        out=args.out,
+        seed=args.seed,
+        resume=args.resume,
+        start_from=args.start_from,
+        command=_command(args, trainer),
+        simulated=_simulator(trainer.cases, args.seed),
+        drawn=_drawn(args, trainer.cases),
+        say=_say,
+    )
+
+
+def _command(args: argparse.Namespace, trainer: Trainer) -> str:
+    """The command that trains the same again, without paths."""
+    words = ["qperf", "train", args.step, "OUT", "--plugin", args.plugin, "--seed", str(args.seed)]
+    words += ["--start-from", args.start_from.name] if args.start_from else []
+    words += ["--dataset", "RAW", "MASKS"] * len(args.dataset)
+    for option in dataclasses.fields(trainer.Options):
+        value = getattr(trainer.options, option.name)
+        flag = "--" + option.name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value != option.default:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def _simulator(kind: str, seed: int) -> Any:
+    """Maker of simulated cases of a kind, or None."""
+    if kind == "none":
+        return None
+    import numpy as np
+
+    from qperf_app.phantom.cases import simulate_case
+
+    return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))  # type: ignore[arg-type]
+
+
+def _drawn(args: argparse.Namespace, kind: str) -> list[Any]:
+    """Readers of the cases of the datasets given."""
+    if not args.dataset:
+        return []
+    if kind == "none":
+        raise ValueError("this plugin is not trained on masks: --dataset has no use")
+    from qperf_app.cli.labels import find_drawn_cases
+
+    return [
+        case
+        for raw, masks in args.dataset
+        for case in find_drawn_cases(raw, masks, kind, args.motion_correction, _say)  # type: ignore[arg-type]
+    ]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

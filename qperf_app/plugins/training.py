@@ -1,0 +1,106 @@
+"""What a plugin offers that can be trained, and what the host hands it: ``qperf train STEP`` brings both together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.interface import NoOptions
+from qperf_app.plugins.records import Landmark, Series
+
+#: Values of a case's labels.
+NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A motion-corrected series and what is to be seen in it.
+
+    Parameters
+    ----------
+    series : Series
+    labels : (x, y, z) uint8 array
+        0 nothing, 1 left blood, 2 right blood, 3 wall of the left ventricle.
+    landmarks : tuple of Landmark
+        Insertion points of the right ventricle, where they are known.
+    name : str
+        Where it is from.
+    """
+
+    series: Series
+    labels: NDArray[np.uint8]
+    landmarks: tuple[Landmark, ...] = ()
+    name: str = ""
+
+
+#: Makes the simulated case of a number: the same number, the same case.
+CaseMaker = Callable[[int], TrainingCase]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What the host gives a trainer.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for weights, model card, curves and checkpoints; it exists.
+    seed : int
+        Root of every random draw.
+    threads : int
+    resume : bool
+        Go on from the checkpoint in ``out``.
+    start_from : Path or None
+        Weights to start from instead of random ones.
+    command : str
+        For the model card.
+    simulated : function or None
+        Simulated case of a number, for a trainer with ``cases``. Different numbers are independent of each other.
+    drawn : sequence of functions
+        Each reads one case with masks that people drew; all of them are to be trained on.
+    say : function
+        Tells the waiting user something.
+    """
+
+    out: Path
+    seed: int
+    threads: int = 1
+    resume: bool = False
+    start_from: Path | None = None
+    command: str = ""
+    simulated: CaseMaker | None = None
+    drawn: Sequence[Callable[[], TrainingCase]] = ()
+    say: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What came out: the files written, and figures on held-out cases by name."""
+
+    files: tuple[Path, ...]
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer(ABC):
+    """Trains one plugin's network. ``Options`` is a frozen dataclass as a plugin's is; its fields become flags.
+
+    ``cases`` says what kind of simulated scans the host is to make; ``none`` for a trainer that makes its own data.
+    A plugin names its trainer in the class attribute ``trainer``, as ``module:class``; importing it must be
+    as light as importing the plugin, for ``qperf train --help`` lists the options of all.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    cases: ClassVar[Literal["none", "blood-pool", "myocardium"]] = "none"
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.Options() if options is None else options
+
+    @abstractmethod
+    def train(self, job: TrainingJob) -> TrainingReport:
+        """Train and write weights, model card and validation curve into ``job.out``."""
