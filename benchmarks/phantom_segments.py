@@ -9,6 +9,7 @@ of the true mask.
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import subprocess
 import sys
@@ -38,21 +39,26 @@ def main() -> None:
     parser.add_argument("--participants", type=int, default=20)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=list(HAND_INS))
+    parser.add_argument("--motion-correction", nargs="+", default=["progressive"], help="plugins to compare")
+    parser.add_argument("--kinetics", nargs="+", default=["nlls", "fermi"])
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--reuse", action="store_true", help="only compare the outputs that are there already")
     parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
-    columns = ("handed in", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits", "ratio to truth",
-               "ICC", "r", "validator errors")  # fmt: skip
+    columns = (
+        "handed in", "motion correction", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits",
+        "ratio to truth", "ICC", "r", "validator errors",
+    )  # fmt: skip
     lines = [_line(columns), _line(["---"] * len(columns))]
-    for kind in args.hand_in:
-        out = args.work / f"out-{kind}"
+    for kind, motion in itertools.product(args.hand_in, args.motion_correction):
+        out = args.work / f"out-{kind}-{motion}"
         if not (args.reuse and out.is_dir()):
-            run_app(raw, args.work, kind, args.nprocs)
+            chosen = ["--motion-correction", motion, "--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)]
+            run_app(raw, args.work, kind, out, chosen)
         errors = sum(issue.severity == "error" for issue in validate(out))
         for task, plugin, pairs in compare(raw, out):
-            lines.append(_row(kind, task, plugin, pairs, errors))
+            lines.append(_row((kind, motion, task, plugin), pairs, errors))
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
@@ -67,14 +73,12 @@ def make_phantom(raw: Path, participants: int, seed: int, nprocs: int) -> Path:
     return raw
 
 
-def run_app(raw: Path, work: Path, kind: str, nprocs: int) -> Path:
+def run_app(raw: Path, work: Path, kind: str, out: Path, options: Sequence[str]) -> None:
     """Run the app with some of the truth handed in."""
-    out = work / f"out-{kind}"
     command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work / "nodes")]
     if HAND_INS[kind]:
         command += ["-d", f"truth={hand_in(raw / 'derivatives' / 'truth', work / kind, HAND_INS[kind])}"]
-    subprocess.run([*command, "--nprocs", str(nprocs), "--skip-bids-validation"], check=True)
-    return out
+    subprocess.run([*command, *options, "--skip-bids-validation"], check=True)
 
 
 def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:
@@ -118,12 +122,12 @@ def true_means(truth: Path, prefix: str) -> dict[int, float]:
     return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
 
 
-def _row(kind: str, task: str, plugin: str, pairs: tuple[list[float], list[float]], errors: int) -> str:
+def _row(labels: tuple[str, ...], pairs: tuple[list[float], list[float]], errors: int) -> str:
     found: Agreement = agreement(*pairs)
     low, middle, high = np.nanpercentile(np.divide(pairs[1], pairs[0]), (25, 50, 75))
     bias = (f"{found.bias:+.3f}", f"{100 * found.relative_bias:+.1f}", f"{found.lower:+.2f} to {found.upper:+.2f}")
     agreeing = (f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{found.icc:.3f}", f"{found.correlation:.3f}", str(errors))
-    return _line((kind, task, plugin, str(found.n), f"{found.mean:.2f}", *bias, *agreeing))
+    return _line((*labels, str(found.n), f"{found.mean:.2f}", *bias, *agreeing))
 
 
 def _line(cells: Sequence[str]) -> str:

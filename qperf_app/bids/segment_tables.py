@@ -11,6 +11,7 @@ from qperf_app.bids.names import LAYERS, segments_name
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentRow, SegmentTable
+from qperf_app.plugins.results import is_interval
 
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
 _BASES = {
@@ -41,7 +42,7 @@ def write_segments(
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
             "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
-            **{q: {"Description": words[1].format(q), "Units": table.units[q]} for q in quantities},
+            **{q: {"Description": _describe(q, words[1]), "Units": table.units[q]} for q in quantities},
         }
         cells = [
             (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))
@@ -49,6 +50,13 @@ def write_segments(
         ]
         write_table(files[layer], (*_FIXED, *quantities), cells, described)
     return files
+
+
+def _describe(column: str, words: str) -> str:
+    if not is_interval(column):
+        return words.format(column)
+    quantity, statistic = column.rsplit("_", 1)
+    return f"{int(statistic[1:])} % quantile of the posterior of {words.format(quantity)}"
 
 
 def read_segments(plugin: str, model: str, files: Mapping[str, Path]) -> SegmentTable:

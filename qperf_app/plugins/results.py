@@ -52,11 +52,26 @@ class QualityMap:
     legend: Mapping[int, str]
 
 
+#: Statistics that bound a posterior's 90 % interval.
+INTERVAL = ("q05", "q95")
+
+
+def interval_column(quantity: str, statistic: str) -> str:
+    """Column of a segment table with a bound of a quantity's interval, such as ``MBF_q05``."""
+    return f"{quantity}_{statistic}"
+
+
+def is_interval(column: str) -> bool:
+    """Tell whether a column holds a bound rather than a quantity."""
+    return column.endswith(tuple(f"_{statistic}" for statistic in INTERVAL))
+
+
 @dataclass(frozen=True)
 class SegmentRow:
     """Means of one AHA segment; ``layer`` is ``transmural``, ``endo`` or ``epi``.
 
-    ``values`` maps a quantity's name to its median over the segment's estimated voxels (NaN where there are none).
+    ``values`` maps a quantity's name to its estimate for the segment (NaN where there is none), and
+    :func:`interval_column` to the bounds of its 90 % interval where the plugin gives a posterior.
     """
 
     segment: int

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from qperf_app.plugins.results import SegmentTable, Table
+from qperf_app.plugins.results import INTERVAL, SegmentRow, SegmentTable, Table, interval_column, is_interval
 from qperf_app.report.scales import unit_suffix
 from qperf_app.report.studies import TERRITORIES, reserve_of, rows_by_segment, values_of
 
@@ -24,6 +24,33 @@ def ratio(over: float, under: float) -> float:
     return over / under if np.isfinite(over) and np.isfinite(under) and under > 0 else float("nan")
 
 
+def interval_of(row: SegmentRow, quantity: str) -> tuple[float, float]:
+    """Bounds of a quantity's 90 % interval; NaN where the plugin gives none."""
+    low, high = (float(row.values.get(interval_column(quantity, s), np.nan)) for s in INTERVAL)
+    return low, high
+
+
+def reserve_interval(rest: SegmentRow, stress: SegmentRow, quantity: str) -> tuple[float, float]:
+    """90 % interval of stress over rest.
+
+    The two scans are independent, and flow's posterior is lopsided in the way of a lognormal: distances of the bounds
+    from the estimates add as squares on the logarithmic scale, each side for itself.
+    """
+    (rest_low, rest_high), (stress_low, stress_high) = (interval_of(row, quantity) for row in (rest, stress))
+    at_rest, at_stress = (float(row.values.get(quantity, np.nan)) for row in (rest, stress))
+    known = np.array([rest_low, at_rest, rest_high, stress_low, at_stress, stress_high])
+    if not (np.isfinite(known).all() and (known > 0).all()):
+        return float("nan"), float("nan")
+    middle = np.log(at_stress / at_rest)
+    down = np.hypot(np.log(at_stress / stress_low), np.log(rest_high / at_rest))
+    up = np.hypot(np.log(stress_high / at_stress), np.log(at_rest / rest_low))
+    return float(np.exp(middle - down)), float(np.exp(middle + up))
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f" ({number(bounds[0])} to {number(bounds[1])})" if np.isfinite(bounds).all() else ""
+
+
 def segment_table(table: SegmentTable, quantity: str) -> Table:
     """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated."""
     layers = {layer: values_of(table, quantity, layer) for layer in LAYERS}
@@ -32,19 +59,28 @@ def segment_table(table: SegmentTable, quantity: str) -> Table:
         whole, endo, epi = (layers[layer].get(segment, np.nan) for layer in LAYERS)
         share = f"{row.n_estimated} of {row.n_voxels}"
         rows.append(
-            (f"{segment} {row.name}", number(whole), number(endo), number(epi), number(ratio(endo, epi)), share)
+            (
+                f"{segment} {row.name}",
+                number(whole) + _interval(interval_of(row, quantity)),
+                number(endo),
+                number(epi),
+                number(ratio(endo, epi)),
+                share,
+            )
         )
     return Table(
         ("Segment", quantity, "Endo", "Epi", "Endo/epi", "Voxels"),
         tuple(rows),
-        f"{quantity}{unit_suffix(table.units.get(quantity, ''))} by segment and layer",
+        f"{quantity}{unit_suffix(table.units.get(quantity, ''))} by segment and layer"
+        + ("; in brackets the 90 % interval" if interval_column(quantity, "q05") in table.units else ""),
     )
 
 
 def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
     """Show the other quantities over the whole wall; None where there are none."""
     rows_found = rows_by_segment(table)
-    quantities = [q for q in dict.fromkeys(q for row in rows_found.values() for q in row.values) if q != primary]
+    named = dict.fromkeys(q for row in rows_found.values() for q in row.values)
+    quantities = [q for q in named if q != primary and not is_interval(q)]
     if not quantities:
         return None
     rows = tuple(
@@ -65,7 +101,9 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Ta
             f"{segment} {resting[segment].name}",
             number(rest_values[segment]),
             number(stress_values[segment]),
-            *(number(reserve.get(segment, np.nan)) for reserve in reserves),
+            number(reserves[0].get(segment, np.nan))
+            + _interval(reserve_interval(resting[segment], stressed[segment], quantity)),
+            *(number(reserve.get(segment, np.nan)) for reserve in reserves[1:]),
         )
         for segment in sorted(resting.keys() & stressed.keys())
     ]

@@ -19,6 +19,7 @@ from qperf_app.bids.tables import write_table
 from qperf_app.plugins import RunContext, SegmentRow, SegmentTable, TissueConstants, TissueCurves
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.plugins.results import INTERVAL, interval_column
 from qperf_app.workflow.tasks import Outcome, Task
 
 Upstream = Mapping[str, Outcome]
@@ -89,6 +90,9 @@ def _fit_segments(
     constants = TissueConstants(task.haematocrit, task.tissue_density)
     result = check_maps(plugin.fit(curves, aif, constants, RunContext(task.seed, task.threads)), curves)
     found = {m.quantity: m.values for m in result.maps if (m.statistic or "mean") == "mean"}
+    bounds = {interval_column(m.quantity, m.statistic): m for m in result.maps if m.statistic in INTERVAL}
+    found |= {column: m.values for column, m in bounds.items()}
+    table = replace(table, units={**table.units, **{column: m.units for column, m in bounds.items()}})
     nothing = dict.fromkeys(table.units, float("nan"))
     values = [nothing] * len(regions)
     for position, k in enumerate(known):

@@ -1,0 +1,50 @@
+"""Segments of a posterior plugin carry the bounds of their 90 % intervals, and the reserve has one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qperf_app.bids.segment_tables import read_segments, write_segments
+from qperf_app.plugins import SegmentRow, SegmentTable
+from qperf_app.report.tables import other_quantities_table, reserve_interval, segment_table
+
+
+def table(median: float, low: float, high: float) -> SegmentTable:
+    values = {"MBF": median, "vp": 0.06, "MBF_q05": low, "MBF_q95": high, "vp_q05": 0.04, "vp_q95": 0.09}
+    units = {q: "mL/min/g" if q.startswith("MBF") else "mL/mL" for q in values}
+    return SegmentTable("hmc", "2CXM", (SegmentRow(1, "basal anterior", "transmural", 20, 20, values),), units)
+
+
+def test_reserve_interval_is_that_of_the_draws() -> None:
+    """For lopsided posteriors of both scans the interval is that of the quotients of draws, to a few percent."""
+    rng = np.random.default_rng(0)
+    rest = 0.9 * np.exp(0.15 * rng.standard_normal(100_000))
+    stress = 2.5 * np.exp(0.25 * rng.standard_normal(100_000))
+    rows = [table(np.median(x), *np.quantile(x, (0.05, 0.95))).rows[0] for x in (rest, stress)]
+    expected = np.quantile(stress / rest, (0.05, 0.95))
+    assert reserve_interval(rows[0], rows[1], "MBF") == pytest.approx(expected, rel=0.02)
+
+
+def test_without_bounds_there_is_no_interval() -> None:
+    row = SegmentRow(1, "basal anterior", "transmural", 20, 20, {"MBF": 1.0})
+    assert np.isnan(reserve_interval(row, table(2.0, 1.5, 2.5).rows[0], "MBF")).all()
+
+
+def test_tables_show_intervals_beside_their_quantity() -> None:
+    shown = segment_table(table(1.25, 1.01, 1.52), "MBF")
+    assert shown.rows[0][1] == "1.25 (1.01 to 1.52)"
+    others = other_quantities_table(table(1.25, 1.01, 1.52), "MBF")
+    assert others is not None and not any("q05" in heading for heading in others.columns)
+
+
+def test_bounds_are_written_described_and_read(tmp_path: Path) -> None:
+    written = table(1.25, 1.01, 1.52)
+    files = write_segments(tmp_path, "sub-01_task-rest", written, [], "curve")
+    sidecar = json.loads(files["transmural"].with_suffix(".json").read_text("utf-8"))
+    assert sidecar["MBF_q05"]["Description"].startswith("5 % quantile of the posterior of MBF")
+    assert sidecar["MBF_q95"]["Units"] == "mL/min/g"
+    assert read_segments("hmc", "2CXM", files) == written
