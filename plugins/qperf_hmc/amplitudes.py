@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+# Standard deviations of flow's prior within which a climb starts.
+_REACH = 2.5
+
 
 class Evidence(NamedTuple):
     """What a curve y says of the amplitudes of the members h1, h2 (curves of K+ and K- at unit amplitude).
@@ -75,7 +78,10 @@ def _parameters(flow: Any, moment: Any, product: Any, rates: Any) -> tuple[Any, 
 def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int) -> Peak:
     """Mode of the two log amplitudes by Gauss-Newton steps, none longer than 1.5, from least squares."""
     determinant = evidence.h11 * evidence.h22 - evidence.h12 * evidence.h12
-    both = tf.maximum(evidence.y1 + evidence.y2, 1e-20) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22)
+    both = (evidence.y1 + evidence.y2) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22)
+    # A curve that is hardly more than noise may say anything: the start is one that the prior of flow knows.
+    reach = _REACH * prior.sd[0]
+    both = tf.clip_by_value(both, tf.exp(prior.mean[0] - reach), tf.exp(prior.mean[0] + reach))
     least = [
         tf.where(determinant > 1e-4 * evidence.h11 * evidence.h22, a / determinant, both)
         for a in (
