@@ -66,3 +66,11 @@ def test_not_found_is_an_answer(tmp_path: Path) -> None:
     assert status["scans"][0]["steps"]["blood-pool"]["state"] == "not-found"
     assert status["scans"][0]["steps"]["kinetics:nlls"]["state"] == "skipped"
     assert (out / "sub-01.html").is_file()
+
+
+def test_the_reproducing_command_names_one_participant_only() -> None:
+    """Labels that the first call gave are left out, its other words stay in place."""
+    from qperf_app.cli.participant import without_option
+
+    argv = ["bids", "out", "participant", "--participant-label", "01", "02", "-w", "work", "--participant-label=03"]
+    assert without_option(argv, "--participant-label") == ["bids", "out", "participant", "-w", "work"]

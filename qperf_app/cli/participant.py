@@ -24,6 +24,21 @@ from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.preflight import find_problems
 
 
+_LABEL = ("--participant-label", "--participant_label")
+
+
+def without_option(argv: Sequence[str], *names: str) -> list[str]:
+    """Command line without an option and its values: labels given again would add to those that it has."""
+    kept: list[str] = []
+    dropping = False
+    for word in argv:
+        if word.startswith("-"):
+            dropping = word in names
+        if not dropping and not word.startswith(tuple(f"{name}=" for name in names)):
+            kept.append(word)
+    return kept
+
+
 def run_participants(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Run the participant level; returns the exit code."""
     inputs.check_folders(args)
@@ -122,7 +137,7 @@ def _request(args: argparse.Namespace, argv: Sequence[str], plan: ParticipantPla
         {"node": t.node, "step": t.step, "plugin": t.plugin, "version": t.version, "upstream": dict(t.upstream)}
         for t in plan.tasks.values()
     ]
-    command = shlex.join(["qperf-app", *argv, "--participant-label", plan.participant])
+    command = shlex.join(["qperf-app", *without_option(argv, *_LABEL), "--participant-label", plan.participant])
     return PublishRequest(
         participant=plan.participant,
         bids_dir=str(bids_dir),
