@@ -23,7 +23,6 @@ from qperf_app.workflow.configuration import Configuration
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.preflight import find_problems
 
-
 _LABEL = ("--participant-label", "--participant_label")
 
 
