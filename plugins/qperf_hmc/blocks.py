@@ -19,8 +19,6 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 
 CHAINS = 4
-#: Fresh draws that each iteration of the independent sampler chooses from, besides the present state.
-CANDIDATES = 1
 _TEMPERED_SIZE, _STARTS = 60.0, 4
 # Draws at first that only find a chain's start.
 _BURN_IN = 32
@@ -54,34 +52,26 @@ class Sampled(NamedTuple):
 
 
 def independent(setting: Setting, problem: Problem, how: Independent, seed: int) -> Sampled:
-    """Chains that choose anew among their state and fresh draws of the grid's density, by importance weight.
+    """Chains that take fresh draws of the grid's density, or stay, by the ratio of importance weights.
 
-    Iterated sampling importance resampling (Andrieu, Lee and Vihola 2018, doi:10.3150/15-BEJ785): it leaves the
+    The independence sampler of Metropolis and Hastings (Tierney 1994, doi:10.1214/aos/1176325750): it leaves the
     posterior invariant whatever the density, and the better that is the more independent the draws are. Where it is
     poor the chains stand still, which R-hat and the effective sample size tell.
     """
     assert setting.cells is not None
     pool = grid.propose(setting.cells, problem, how.points, how.halved, seed)
-    weight = pool.log_weight
-    v, steps = weight.shape[1], how.points // (CHAINS * CANDIDATES)
-    weight = weight.reshape(steps, CANDIDATES, CHAINS, v)
+    v, steps = pool.log_weight.shape[1], how.points // CHAINS
+    weight = pool.log_weight.reshape(steps, CHAINS, v)
     rng = np.random.default_rng([seed, 1])
+    threshold = np.log(rng.random((steps, CHAINS, 1), dtype=np.float32))
     # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
-    noisy = rng.gumbel(size=(steps, CANDIDATES, CHAINS, 1)).astype(np.float32) + weight
-    best = noisy.argmax(axis=1)
-    top = np.take_along_axis(noisy, best[:, None], axis=1)[:, 0]
-    level = np.take_along_axis(weight, best[:, None], axis=1)[:, 0]
-    own = rng.gumbel(size=(steps, CHAINS, 1)).astype(np.float32)
-    start = _BURN_IN // CANDIDATES
-    first = top[:start].argmax(axis=0)
-    state = np.take_along_axis(best, first[None], axis=0)[0] + CANDIDATES * first
-    held = np.take_along_axis(level, first[None], axis=0)[0]
-    kept = np.empty((steps - start, CHAINS, v), dtype=np.intp)
-    for k in range(start, steps):
-        moves = top[k] > held + own[k]
-        state = np.where(moves, best[k] + CANDIDATES * k, state)
-        held = np.where(moves, level[k], held)
-        kept[k - start] = state
+    state = (weight[:_BURN_IN] + rng.gumbel(size=(_BURN_IN, CHAINS, 1)).astype(np.float32)).argmax(axis=0)
+    held = np.take_along_axis(weight, state[None], axis=0)[0]
+    kept = np.empty((steps - _BURN_IN, CHAINS, v), dtype=np.intp)
+    for k in range(_BURN_IN, steps):
+        moves = threshold[k] < weight[k] - held
+        state, held = np.where(moves, k, state), np.where(moves, weight[k], held)
+        kept[k - _BURN_IN] = state
     index = (kept * CHAINS + np.arange(CHAINS)[:, None]).reshape(-1, v)
     x = np.stack([np.take_along_axis(a, index, axis=0) for a in pool.x], axis=-1)
     return Sampled(x.reshape(*kept.shape, -1), np.full(v, np.nan), np.zeros(v))

@@ -24,6 +24,7 @@ from qperf_hmc.amplitudes import Evidence
 from qperf_hmc.target import Problem
 
 Array = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
 #: Cells along log K+, log K- and Ta at first; how often the heaviest are halved along every axis.
@@ -31,30 +32,37 @@ CELLS, HALVINGS = (24, 24, 22), 3
 # Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
 _SPREAD = 0.3
 _FREEDOM = 5
-_STEPS = 5
-# Draws that are weighed together.
-_AT_ONCE = 4096
+_STEPS = 2
+# Rows of cells that are looked at together, and draws that are weighed together.
+_AT_ONCE, _DRAWN = 4096, 2048
 
 
 class Level(NamedTuple):
-    """One grid: the cells' centres along each axis and the members there.
+    """One grid: the cells' centres along each axis, and the members there with their products.
 
-    ``first`` (fast * delay, r) and ``second`` (slow * delay, r); ``width`` of a cell along each axis.
+    ``first`` (fast * delay, r) and ``second`` (slow * delay, r) are members, ``both`` (fast * slow * delay,) products
+    of one with the other; ``width`` of a cell along each axis.
     """
 
     fast: Array
     slow: Array
     delay: Array
-    first: Array
-    second: Array
+    first: FloatArray
+    second: FloatArray
+    both: FloatArray
     width: tuple[float, ...]
 
 
 class Cells(NamedTuple):
-    """The grids of a scan, from coarse to fine; ``nodes`` (3, n) are the coarse cells that hold K+ > K-."""
+    """The grids of a scan, from coarse to fine; ``nodes`` (3, n) are the coarse cells that hold K+ > K-.
+
+    ``first`` and ``second`` (cells, 6 * r) are the members in the finest cells, as polynomials about the centres.
+    """
 
     levels: tuple[Level, ...]
     nodes: Index
+    first: Any
+    second: Any
 
 
 class Leaves(NamedTuple):
@@ -67,8 +75,8 @@ class Leaves(NamedTuple):
 class Pool(NamedTuple):
     """Weighed draws: p arrays (n, v) of coordinates and their log weights (n, v)."""
 
-    x: list[NDArray[np.float32]]
-    log_weight: NDArray[np.float32]
+    x: list[FloatArray]
+    log_weight: FloatArray
 
 
 def build(tables: table.Table, draws: Array) -> Cells:
@@ -80,7 +88,28 @@ def build(tables: table.Table, draws: Array) -> Cells:
     coarse = levels[0]
     upper, lower = coarse.fast + 0.5 * coarse.width[0], coarse.slow - 0.5 * coarse.width[1]
     nodes = np.nonzero(np.repeat((upper[:, None] > lower)[..., None], CELLS[2], axis=2))
-    return Cells(levels, np.array(nodes))
+    fine = levels[-1]
+    local = [tf.constant(_polynomials(tables, axis, fine.delay)) for axis in (fine.fast, fine.slow)]
+    return Cells(levels, np.array(nodes), *local)
+
+
+def _polynomials(tables: table.Table, log_rate: Array, delay: Array) -> FloatArray:
+    """Coefficients (cells, 6 * r) of 1, x, y, x^2, y^2 and xy, where x and y reach from -1 to 1 within a cell.
+
+    They go through the members at the centre and the middles of a cell's sides; with xy through those at its corners.
+    """
+    rates, delays = (
+        np.linspace(c[0] - 0.5 * (c[1] - c[0]), c[-1] + 0.5 * (c[1] - c[0]), 2 * len(c) + 1) for c in (log_rate, delay)
+    )
+    h = table.family(tables, np.exp(rates), delays)
+    centre, left, right = h[1::2, 1::2], h[:-1:2, 1::2], h[2::2, 1::2]
+    below, above = h[1::2, :-1:2], h[1::2, 2::2]
+    twist = h[2::2, 2::2] - h[2::2, :-1:2] - h[:-1:2, 2::2] + h[:-1:2, :-1:2]
+    parts = (
+        centre, 0.5 * (right - left), 0.5 * (above - below), 0.5 * (right + left) - centre,
+        0.5 * (above + below) - centre, 0.25 * twist,
+    )  # fmt: skip
+    return np.stack(parts, axis=2).reshape(centre.shape[0] * centre.shape[1], -1).astype(np.float32)
 
 
 def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Level:
@@ -88,12 +117,11 @@ def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Le
     centres = [low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)]
     fast, slow, delay = centres
 
-    def members(log_rate: Array) -> Array:
-        k, Ta = (tf.constant(v.ravel()) for v in np.meshgrid(np.exp(log_rate), delay, indexing="ij"))
-        found = table.members(tables, [table.rate_factors(tables, k)], Ta)[0]
-        return np.ascontiguousarray(found.numpy().T, dtype=np.float32)
-
-    return Level(fast, slow, delay, members(fast), members(slow), tuple(float(w) for w in width))
+    first, second = (table.family(tables, np.exp(c), delay).astype(np.float32) for c in (fast, slow))
+    # A matrix product for each delay.
+    both = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)).transpose(1, 2, 0)
+    flat = (m.reshape(-1, m.shape[2]) for m in (first, second))
+    return Level(fast, slow, delay, *flat, both.reshape(-1), tuple(float(w) for w in width))
 
 
 def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) -> Pool:
@@ -111,7 +139,7 @@ def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) 
     log_height = np.log(np.take_along_axis(share, picked, axis=1)).T
     point = _places(cells, leaves, picked.T, rng.random((3, count, 1)), log_height)
     arrays = [np.asarray(a, np.float32) for a in (*point, log_height, *_student(rng, count))]
-    parts = [_weigh(problem, *(a[k : k + _AT_ONCE] for a in arrays)) for k in range(0, count, _AT_ONCE)]
+    parts = [_weigh_at(cells, problem, [a[k : k + _DRAWN] for a in arrays]) for k in range(0, count, _DRAWN)]
     x, weight = zip(*parts, strict=True)
     return Pool([np.concatenate(a) for a in zip(*x, strict=True)], np.concatenate(weight))
 
@@ -151,24 +179,34 @@ def _dilate(cells: Cells, mass: Array) -> Array:
     return (1.0 - _SPREAD) * mass + _SPREAD * around
 
 
-def _log_masses(level: Level, problem: Problem, at: Index) -> Array:
+def _log_masses(level: Level, problem: Problem, at: Index) -> FloatArray:
     """Log density at the centres of cells (3, n, v or 1)."""
+    fast, slow, delay = (np.asarray(c[a], np.float32) for c, a in zip(level[:3], at, strict=True))
+    sums = _products(level, problem.data.numpy(), at)
+    shape = sums[0].shape
+    arrays = [np.broadcast_to(a, shape) for a in (*sums, fast, slow, delay)]
+    parts = (slice(k, k + _AT_ONCE) for k in range(0, shape[0], _AT_ONCE))
+    return np.concatenate([_padded(problem, [a[part] for a in arrays]) for part in parts])
+
+
+def _padded(problem: Problem, arrays: list[FloatArray]) -> FloatArray:
+    """:func:`_marginal` of at most so many rows, always compiled for as many."""
+    count = len(arrays[0])
+    filled = [np.pad(a, ((0, _AT_ONCE - count), (0, 0)), mode="edge") for a in arrays]
+    found: FloatArray = _marginal(problem, *filled).numpy()[:count]
+    return found
+
+
+def _products(level: Level, data: FloatArray, at: Index) -> tuple[FloatArray, ...]:
+    """Products with the data (r, v) of the members of cells (3, n, v or 1), (n, v), and of the members."""
     i, j, k = at
-    first, second = (m[a * len(level.delay) + k] for m, a in ((level.first, i), (level.second, j)))
-    place = (np.asarray(c[a], np.float32) for c, a in zip(level[:3], at, strict=True))
-    return _marginal(problem, *_products(problem.data, first, second), *place).numpy()
-
-
-# Apart from what uses them: joined, every product would be summed again for every use.
-@functools.partial(tf.function, jit_compile=True, autograph=False)
-def _products(data: Any, first: Any, second: Any) -> tuple[Any, ...]:
-    """Products with the data (r, v) of members (n, v or 1, r), and of the members: (n, v or 1) each."""
-    if first.shape[1] == 1:
-        with_data = [tf.matmul(m[:, 0], data) for m in (first, second)]
-    else:
-        with_data = [tf.reduce_sum(m * tf.transpose(data), axis=2) for m in (first, second)]
-    pairs = ((first, first), (first, second), (second, second))
-    return (*with_data, *(tf.reduce_sum(a * b, axis=2) for a, b in pairs))
+    at_first, at_second = i * len(level.delay) + k, j * len(level.delay) + k
+    v = data.shape[1]
+    voxel = np.arange(v)
+    with_data = ((m @ data).take(a * v + voxel) for m, a in ((level.first, at_first), (level.second, at_second)))
+    y1, y2 = with_data
+    h11, h22 = ((m * m).sum(axis=1).take(a) for m, a in ((level.first, at_first), (level.second, at_second)))
+    return y1, y2, h11, level.both.take(i * len(level.second) + at_second), h22
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
@@ -216,25 +254,39 @@ def _student(rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]
     return z[0], z[1], -0.5 * (_FREEDOM + 2) * np.log1p((z**2).sum(axis=0) / _FREEDOM)
 
 
+def _weigh_at(cells: Cells, problem: Problem, arrays: list[FloatArray]) -> tuple[list[Any], Any]:
+    """:func:`_weigh` with the members at the points, (n * v, 6 * r) polynomials and places (n, v) in the cells."""
+    fine, found = cells.levels[-1], []
+    place = [_locate(value, axis) for value, axis in zip(arrays, fine[:3], strict=False)]
+    for rows, (at, _) in ((cells.first, place[0]), (cells.second, place[1])):
+        found.append(tf.gather(rows, (at * len(fine.delay) + place[2][0]).ravel()))
+    return _weigh(problem, *found, *(offset for _, offset in place), *arrays)
+
+
+def _locate(value: FloatArray, centres: Array) -> tuple[Index, FloatArray]:
+    """Cell of every value, and where in it, -1 to 1."""
+    position = (value - centres[0]) / (centres[1] - centres[0])
+    at = np.clip(np.rint(position), 0, len(centres) - 1).astype(np.int32)
+    return at, (2.0 * (position - at)).astype(np.float32)
+
+
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _weigh(
-    problem: Problem, fast: Any, slow: Any, delay: Any, log_height: Any, z1: Any, z2: Any, log_noise: Any
-) -> tuple[list[Any], Any]:
+    problem: Problem, rows1: Any, rows2: Any, x1: Any, x2: Any, late: Any,
+    fast: Any, slow: Any, delay: Any, log_height: Any, z1: Any, z2: Any, log_noise: Any,
+) -> tuple[list[Any], Any]:  # fmt: skip
     """Draw the amplitudes at points (n, v); coordinates of the model's parameters and log weights."""
-    shape = fast.shape
-    flat = lambda a: tf.reshape(a, [-1])  # noqa: E731
-    factors = [table.rate_factors(problem.tables, tf.exp(flat(rate))) for rate in (fast, slow)]
-    h1, h2 = (tf.reshape(h, [-1, *shape]) for h in table.members(problem.tables, factors, flat(delay)))
-    data = problem.data[:, None, :]
-    sums = [tf.reduce_sum(a * b, axis=0) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
+    h1, h2 = _member(rows1, x1, late), _member(rows2, x2, late)
+    data = tf.transpose(problem.data)
+    sums = [tf.reduce_sum(a * b, axis=-1) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
     prior = _prior(problem)
     peak = amplitudes.climb(_evidence(problem, *sums), prior, fast, slow, _STEPS)
     # a = mode + L'^-1 z
     d2 = z2 / peak.l22
     d1 = (z1 - peak.l21 * d2) / peak.l11
     first, second = peak.first + d1, peak.second + d2
-    residual = problem.weight[:, None, :] * (data - tf.exp(first) * h1 - tf.exp(second) * h2)
-    squares = problem.rest + tf.reduce_sum(residual * residual, axis=0)
+    residual = data - tf.exp(first)[..., None] * h1 - tf.exp(second)[..., None] * h2
+    squares = problem.rest + problem.weight[0] ** 2 * tf.reduce_sum(residual * residual, axis=-1)
     x = list(amplitudes.parameters(fast, slow, first, second))
     off = sum(((a - m) / s) ** 2 for a, m, s in zip(x, prior.mean, prior.sd, strict=True))
     off += ((delay - problem.mean[4]) / problem.sd[4]) ** 2
@@ -243,3 +295,10 @@ def _weigh(
     weight = tf.where(tf.math.is_finite(weight) & (fast > slow), weight, -1e30)
     minute = np.float32(np.log(60.0))
     return [x[0] + minute, x[1] + minute, x[2], x[3], delay], weight
+
+
+def _member(rows: Any, x: Any, y: Any) -> Any:
+    """Members (n, v, r) from polynomials (n * v, 6 * r) at x, y (n, v)."""
+    c = tf.unstack(tf.reshape(rows, [*x.shape, 6, -1]), axis=2)
+    x, y = x[..., None], y[..., None]
+    return c[0] + x * (c[1] + x * c[3] + y * c[5]) + y * (c[2] + y * c[4])

@@ -82,6 +82,15 @@ def features(table: Table, parts: tuple[Any, Any, Any], Fp: Any, Ta: Any) -> Any
     return members(table, [mix], Ta)[0]
 
 
+def family(table: Table, k: Array, Ta: Array) -> Array:
+    """Features (rates, delays, r) of the members of every rate, 1/s, at every delay, s."""
+    position = (tf.constant(Ta) - table.first_delay) / DELAY_SPACING
+    by_delay = tf.matmul(table.delay, spline_weights(position, table.delay.shape[1])).numpy()
+    core = np.reshape(table.core, (RANKS[1], RANKS[0], RANKS[2]))
+    joined = np.tensordot(by_delay, core, axes=(0, 0))
+    return np.tensordot(rate_factors(table, tf.constant(k)).numpy(), joined, axes=(0, 1))
+
+
 def members(table: Table, factors: Sequence[Any], Ta: Any) -> list[Any]:
     """Features (r, n) of curves at one delay, from their rates' factors (a, n)."""
     position = (Ta - table.first_delay) / DELAY_SPACING
