@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qperf_app.bids import records
-from qperf_app.bids.sidecars import own_uri
+from qperf_app.bids.sidecars import RAW, own_uri
 from qperf_app.plugins import InputFunction, Myocardium, RunContext, Series, StepOutcome
 from qperf_app.plugins.checks import (
     check_concentration,
@@ -36,6 +36,10 @@ def run_step(task: Task, upstream: Upstream, out: Path) -> Outcome:
     if missing:
         return Outcome(StepOutcome(task.step, task.plugin, "skipped", task.version, missing, dict(task.options)))
     state, files, notes = _RUNNERS[task.step](task, upstream, out)
+    summary = notes.get("summary", "")
+    if state == "handed-in":
+        names = dict.fromkeys(source.split(":")[1] for source in task.sources)
+        summary = "; ".join(part for part in (f"from {', '.join(n for n in names if n != RAW)}", summary) if part)
     return Outcome(
         StepOutcome(
             step=task.step,
@@ -46,7 +50,7 @@ def run_step(task: Task, upstream: Upstream, out: Path) -> Outcome:
             options=dict(task.options),
             seconds=round(time.perf_counter() - started, 3),
             warnings=tuple(notes.get("warnings", ())),
-            summary=notes.get("summary", ""),
+            summary=summary,
         ),
         files,
     )
@@ -234,9 +238,9 @@ def _corrected(upstream: Upstream) -> Series:
 
 
 def _sources(task: Task, upstream: Upstream) -> tuple[str, ...]:
-    """BIDS URIs of what a step read: the files of the steps before it, or else the raw series."""
+    """BIDS URIs of what a step read: what was handed in, the files of the steps before it, or else the raw series."""
     read = sorted(own_uri(path.name) for outcome in upstream.values() for path in outcome.files.values())
-    return tuple(read) or task.sources
+    return (*(task.sources if task.handed_in or not read else ()), *read)
 
 
 _RUNNERS: Mapping[str, Callable[[Task, Upstream, Path], Result]] = {
