@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qperf_app.bids import records
+from qperf_app.bids.names import AIF_LABEL, parse_entities
 from qperf_app.bids.sidecars import RAW, own_uri
 from qperf_app.plugins import InputFunction, Myocardium, RunContext, Series, StepOutcome
 from qperf_app.plugins.checks import (
@@ -105,10 +106,11 @@ def correct_motion(task: Task, upstream: Upstream, out: Path) -> Result:
         "preproc": records.write_corrected(out, task.prefix, corrected, task.sources),
     }
     failed = int((~motion.corrected).sum())
-    warnings = (f"{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
+    name = "Input-function series: " if parse_entities(task.prefix).get("acq") == AIF_LABEL else ""
+    warnings = (f"{name}{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
     size = np.linalg.norm(motion.displacement, axis=-1).max(axis=(0, 1)) if motion.displacement.size else np.zeros(1)
     summary = f"largest displacement {size.max():.1f} mm, median over frames {np.median(size):.1f} mm"
-    return state, files, {"warnings": warnings, "summary": summary}
+    return state, files, {"warnings": warnings, "summary": name + summary}
 
 
 def find_blood_pools(task: Task, upstream: Upstream, out: Path) -> Result:
