@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -204,6 +205,31 @@ def test_what_is_handed_in_is_named_by_its_dataset(finished: tuple[Path, Path]) 
     assert f"bids:drawn:sub-01/perf/{PREFIX}_label-myocardium_mask.nii.gz" in sidecar["Sources"]
     assert json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]["drawn"] == "../drawn"
     assert "from drawn" in (out / "sub-01.html").read_text()
+
+
+def methods_in(report: Path) -> set[str]:
+    return set(re.findall(r"Segments by (\w+)", report.read_text(encoding="utf-8")))
+
+
+def test_another_plugin_is_added_to_an_earlier_run_of_the_same_input(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    raw, out = finished
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    only = ("--participant-label", "01", "-t", "rest", "-d", f"drawn={out.parent / 'drawn'}")
+    command = [str(raw), str(copy), "participant", "--nprocs", "1", "--skip-bids-validation", *only]
+    command += ["-w", str(out.parent / "work")]
+    fermi = [*command, "--kinetics", "fermi"]
+    assert main([*fermi, "--motion-correction", "none"]) == 0
+    assert methods_in(copy / "sub-01.html") == {"nlls", "fermi"}
+    assert "of an earlier run" in (copy / "sub-01.html").read_text()
+    # With other motion correction the curves are others: what was fitted to the first is no longer shown beside it.
+    assert main([*fermi, "--motion-correction", "chained"]) == 0
+    status = json.loads((copy / "sub-01" / "sub-01_status.json").read_text())
+    files = {scan["label"]: set(scan["files"]) for scan in status["scans"]}
+    assert "kinetics:nlls" not in files["task-rest"] and "kinetics:fermi" in files["task-rest"]
+    assert "kinetics:nlls" in files["task-stress"]
 
 
 def test_group_level(finished: tuple[Path, Path]) -> None:

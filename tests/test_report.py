@@ -358,6 +358,7 @@ def test_methods_are_compared_over_the_voxels_both_estimated() -> None:
     for name in ("nlls", "hmc"):
         for task in ("Rest", "Stress"):
             assert len(pictures(page, f"MBF (mL/min/g) by {name} (2CXM), {task}, Slice 1")) == 1
+    assert len(pictures(page, "Colour scale of MBF (mL/min/g) from 0 to 5")) == 4
 
 
 @pytest.mark.parametrize("changes", [{"units": "mL/min/mL"}, {"quantity": "Ktrans"}, {"plugin": "nlls"}])

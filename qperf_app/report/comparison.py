@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins.results import Picture, ScanResult, Table, VoxelMap
 from qperf_app.report.backdrops import backdrop_of, side_of, task_of
-from qperf_app.report.elements import PictureGrid, PictureRow, Section
+from qperf_app.report.elements import Columns, HostElement, PictureGrid, PictureRow, Section, TextTable
 from qperf_app.report.maps import map_in_words
 from qperf_app.report.scales import ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity
@@ -30,7 +30,7 @@ def comparison_sections(studies: Sequence[Study]) -> tuple[Section, ...]:
         scans = [(scan, found) for scan in study.scans if len(found := flows_of(study, scan)) > 1]
         if scans:
             title = f"Methods compared{': ' if study.label else ''}{study.label}"
-            elements = (_agreement_table(scans), _side_by_side(scans))
+            elements = (_agreement_table(scans), *_side_by_side(scans))
             sections.append(Section(title, f"comparison-{position}", elements))
     return tuple(sections)
 
@@ -49,14 +49,17 @@ def flows_of(study: Study, scan: ScanResult) -> dict[str, VoxelMap]:
     return found
 
 
-def _side_by_side(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> PictureGrid:
-    """One row for each slice, one column for each method."""
+def _side_by_side(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> list[HostElement]:
+    """One row for each slice, one column for each method; two scans beside each other."""
     columns = tuple(dict.fromkeys(name for _, flows in scans for name in flows))
     maps = [voxel_map for _, flows in scans for voxel_map in flows.values()]
     scale = scale_for(maps[0].quantity, maps[0].units, None, [voxel_map.data for voxel_map in maps])
     side = max(side_of(scan) for scan, _ in scans)
-    rows = [row for scan, flows in scans for row in _rows(scan, flows, columns, scale, side)]
-    return PictureGrid(columns, tuple(rows), "One colour scale for all pictures.", scale.bar(), size="small")
+    grids = [
+        PictureGrid(columns, tuple(_rows(scan, flows, columns, scale, side)), "", scale.bar(), size="small")
+        for scan, flows in scans
+    ]
+    return [Columns((grids[0],), (grids[1],))] if len(grids) == 2 else [*grids]
 
 
 def _rows(
@@ -99,7 +102,7 @@ def _agreement_table(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) ->
     quantity = next(iter(scans[0][1].values()))
     shown = f"{quantity.quantity}{unit_suffix(quantity.units)}"
     columns = ("Scan: first, second method", "Voxels", "First", "Second", "Difference", "Rank correlation")
-    return Table(columns, tuple(rows), f"{shown}. {_CAPTION}")
+    return TextTable(columns, tuple(rows), f"{shown}. {_CAPTION}")
 
 
 def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
