@@ -45,7 +45,7 @@ demo: environment  ## phantom dataset, qperf-app on it, path of the report
 	@ls -1 "$(CURDIR)"/$(DEMO)/out/sub-*.html
 
 .PHONY: browser
-browser:
+browser:  ## a Chromium for the tests that open the report in one, where it can be installed
 	@.ci/browser
 
 .PHONY: lint

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -135,6 +137,99 @@ def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path
     assert report.is_file()
     assert run(raw, tmp_path / "text", "--boilerplate-only") == 0
     assert "nlls" in (tmp_path / "text" / "logs" / "CITATION.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ((), {"sub-01.html", "sub-02.html"}),
+        (("--participant-label", "sub-02"), {"sub-02.html"}),
+        (("-t", "rest"), {"sub-01.html", "sub-02.html"}),
+        (("--participant-label", "01", "-t", "stress"), {"sub-01.html"}),
+    ],
+)
+def test_reports_of_the_selected_only(
+    finished: tuple[Path, Path], arguments: tuple[str, ...], written: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = finished
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("sub-*.html")}
+    assert run(raw, out, "--reports-only", "--dry-run", *arguments) == 0
+    said = capsys.readouterr().err
+    assert {name for name in before if f"would write: {out / name}" in said} == written
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("sub-*.html")} == before
+    assert run(raw, out, "--reports-only", *arguments) == 0
+    assert {path.name for path in out.glob("sub-*.html") if path.stat().st_mtime_ns != before[path.name]} == written
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+@pytest.mark.parametrize(
+    "arguments", [("--participant-label", "03"), ("-t", "walk"), ("--session-label", "A"), ("--bids-filter-file", "")]
+)
+def test_a_selection_of_results_that_selects_nothing(
+    finished: tuple[Path, Path], arguments: tuple[str, str], level: str, tmp_path: Path
+) -> None:
+    raw, out = finished
+    filters = tmp_path / "filters.json"
+    filters.write_text('{"dce": {"run": "1"}}')
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    only = ["--reports-only"] if level == "participant" else []
+    assert run(raw, out, *only, arguments[0], arguments[1] or str(filters), level=level) == 18
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_group_of_one_task_and_its_dry_run(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = finished
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    for old in copy.glob("group*"):
+        old.unlink()
+    assert run(raw, copy, "--dry-run", "-t", "rest", level="group") == 0
+    assert "would write" in capsys.readouterr().err and not list(copy.glob("group*"))
+    assert run(raw, copy, "-t", "rest", level="group") == 0
+    assert {row["task"] for row in read_table(copy / "group_segments.tsv")} == {"rest"}
+    assert run(raw, copy, "--reports-only", level="group") == 2
+
+
+def test_boilerplate_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = small_dataset(tmp_path / "raw")
+    assert run(raw, tmp_path / "out", "--boilerplate-only", "--dry-run") == 0
+    assert "would write" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "work").exists()
+
+
+def test_what_is_handed_in_is_named_by_its_dataset(finished: tuple[Path, Path]) -> None:
+    _, out = finished
+    sidecar = json.loads((out / PERF / f"{PREFIX}_label-myocardium_mask.json").read_text())
+    assert f"bids:drawn:sub-01/perf/{PREFIX}_label-myocardium_mask.nii.gz" in sidecar["Sources"]
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]["drawn"] == "../drawn"
+    assert "from drawn" in (out / "sub-01.html").read_text()
+
+
+def methods_in(report: Path) -> set[str]:
+    return set(re.findall(r"Segments by (\w+)", report.read_text(encoding="utf-8")))
+
+
+def test_another_plugin_is_added_to_an_earlier_run_of_the_same_input(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    raw, out = finished
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    only = ("--participant-label", "01", "-t", "rest", "-d", f"drawn={out.parent / 'drawn'}")
+    command = [str(raw), str(copy), "participant", "--nprocs", "1", "--skip-bids-validation", *only]
+    command += ["-w", str(out.parent / "work")]
+    fermi = [*command, "--kinetics", "fermi"]
+    assert main([*fermi, "--motion-correction", "none"]) == 0
+    assert methods_in(copy / "sub-01.html") == {"nlls", "fermi"}
+    assert "of an earlier run" in (copy / "sub-01.html").read_text()
+    # With other motion correction the curves are others: what was fitted to the first is no longer shown beside it.
+    assert main([*fermi, "--motion-correction", "chained"]) == 0
+    status = json.loads((copy / "sub-01" / "sub-01_status.json").read_text())
+    files = {scan["label"]: set(scan["files"]) for scan in status["scans"]}
+    assert "kinetics:nlls" not in files["task-rest"] and "kinetics:fermi" in files["task-rest"]
+    assert "kinetics:nlls" in files["task-stress"]
 
 
 def test_group_level(finished: tuple[Path, Path]) -> None:

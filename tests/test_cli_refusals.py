@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as tools
 from qperf_app.testing.examples import example_series
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 
@@ -167,6 +168,62 @@ def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(dataset, "--skip-bids-validation", out=blocker / "out") == 2
     said = capsys.readouterr().err
     assert "OUT_DIR" in said and "can't be written to" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("bids", "out", "participant", "--dry"), ("unrecognized arguments: --dry",)),
+        (("bids", "out", "participant", "--nprocs", "many"), ("--nprocs", "'many' is not a whole number")),
+        (("bids", "out", "participants"), ("invalid choice: 'participants'",)),
+        (("bids", "out", "participant", "--reports-only", "--boilerplate-only"), ("not allowed with",)),
+        (("--kinetics", "fermi", "bids", "out", "participant"), ("BIDS_DIR, OUT_DIR, level", "--kinetics takes every")),
+        (
+            ("--task-id", "rest", "--kinetics", "fermi", "bids", "out", "group"),
+            ("BIDS_DIR, OUT_DIR, level", "--task-id, --kinetics take every"),
+        ),
+    ],
+)
+def test_wrong_arguments_get_one_line(
+    arguments: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    one_line(capsys.readouterr().err, "qperf-app", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "words"),
+    [
+        (("phantom", "out", "--part", "1"), "qperf phantom", ("unrecognized arguments: --part 1",)),
+        (("plugins", "--js"), "qperf plugins", ("unrecognized arguments: --js",)),
+        (("validate",), "qperf validate", ("required: DATASET",)),
+        (("train", "myocardium", "out", "--res"), "qperf train", ("unrecognized arguments: --res",)),
+        (("magic",), "qperf", ("invalid choice: 'magic'",)),
+    ],
+)
+def test_so_do_those_of_the_tools(
+    arguments: tuple[str, ...], command: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        tools(arguments)
+    assert stopped.value.code == 2
+    one_line(capsys.readouterr().err, command, words)
+
+
+def one_line(said: str, command: str, words: tuple[str, ...]) -> None:
+    """The error is one line that says what is wrong and where the arguments are explained."""
+    assert said.startswith(f"{command}: ") and said.count("\n") == 1
+    assert all(word in said for word in (*words, f"{command} --help")), said
+
+
+@pytest.mark.parametrize("name", ["raw", "a:b"])
+def test_name_of_a_derivative_dataset_that_would_not_tell_it(
+    dataset: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    refuse_with(2, ("--derivatives", repr(name)), dataset, capsys, "-d", f"{name}={drawn}")
 
 
 def test_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def page() -> str:
 
 def test_sections_come_in_reading_order(page: str) -> None:
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert headings == ["Summary", "Rest", "Stress", "Perfusion", "What was done", "Methods"]
+    assert headings == ["Summary", "Perfusion", "Rest", "Stress", "What was done", "Methods"]
     assert re.findall(r"<h1>(.*?)</h1>", page) == ["Participant 07"]
 
 
@@ -77,9 +77,47 @@ def test_headline_has_flow_reserve_and_low_segments(page: str) -> None:
         ("Rest MBF", "0.80"),
         ("Stress MBF", "2.60"),
         ("Perfusion reserve", "3.25"),
-        ("Low segments", "2 of 11"),
+        ("Lowest stress MBF", "1.00"),
+        ("Reserve below 2", "2 of 11"),
     ]
-    assert "basal inferior, mid inferior; reserve below 2 in 2 of 11" in page
+    words = text_of(page)
+    assert "median of 11 segments, 1.00 to 2.60" in words
+    assert "1.00 mL/min/g basal inferior" in words and "2 of 11 segments basal inferior, mid inferior" in words
+
+
+def test_segments_full_of_blood_do_not_decide_the_headline() -> None:
+    scans = []
+    for task in ("rest", "stress"):
+        table = segments(task)
+        rows = tuple(
+            dataclasses.replace(row, values={"MBF": 12.0}) if row.segment in (11, 1) else row for row in table.rows
+        )
+        flow = np.where(np.arange(SHAPE[0])[:, None, None] % 2 == 0, 20.0, 1.0) * np.ones(SHAPE)
+        maps = (VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", flow),)
+        scans.append(bare_scan(task, maps=maps, segments=(dataclasses.replace(table, rows=rows),)))
+    page = render_report(participant(*scans))
+    figures = dict(re.findall(r"<dt>(.*?)</dt>\s*<dd><span class=\"value\">(.*?)</span>", page))
+    assert (figures["Rest MBF"], figures["Stress MBF"]) == ("0.80", "2.60")
+
+
+def test_values_with_a_wide_interval_are_marked() -> None:
+    def posterior(task: str) -> SegmentTable:
+        table = segments(task)
+        rows = []
+        for row in table.rows:
+            flow = row.values["MBF"]
+            wide = 3.0 if row.segment == 3 else 1.1
+            rows.append(dataclasses.replace(row, values={"MBF": flow, "MBF_q05": flow / wide, "MBF_q95": flow * wide}))
+        units = {q: "mL/min/g" for q in ("MBF", "MBF_q05", "MBF_q95")}
+        return dataclasses.replace(table, rows=tuple(rows), units=units)
+
+    page = render_report(participant(*(bare_scan(task, segments=(posterior(task),)) for task in ("rest", "stress"))))
+    for title in ("Rest MBF", "Stress MBF", "Perfusion reserve"):
+        words = next(w for w in map(html.unescape, re.findall(r'alt="(Bull[^"]*)"', page)) if title in w)
+        assert "wide interval: 3." in words
+    assert "? marks a value whose 90 % interval is wider" in text_of(page)
+    row = [cell.replace("\u00a0", " ") for cell in table_rows(page, "3 basal inferoseptal")[0]]
+    assert row[1] == "0.80 (0.27 to 2.40)" and row[2] == "2.60 (0.87 to 7.80)"
 
 
 def test_reserve_table_divides_stress_by_rest(page: str) -> None:
@@ -87,7 +125,7 @@ def test_reserve_table_divides_stress_by_rest(page: str) -> None:
     assert table_rows(page, "4 basal inferior")[0][1:4] == ["0.80", "1.00", "1.25"]
     assert table_rows(page, "12 mid anterolateral")[0][1:] == ["–"] * 5
     # Segments 3, 4, 9, 10 with stress flow 2.6, 1.0, 2.6, 1.2 over 0.8 at rest.
-    assert table_rows(page, "RCA territory")[0][1:4] == ["0.80", "1.85", "2.31"]
+    assert table_rows(page, "RCA territory, median")[0][1:4] == ["0.80", "1.90", "2.38"]
 
 
 def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None:
@@ -277,7 +315,7 @@ def test_posterior_maps_show_their_mean_and_their_spread() -> None:
     )
     page = render_report(participant(dataclasses.replace(one, maps=maps)))
     assert ("Stress MBF", "2.60") in re.findall(r"<dt>(.*?)</dt>\s*<dd><span class=\"value\">(.*?)</span>", page)
-    assert pictures(page, "Colour scale of MBF, standard deviation (mL/min/g) from 0 to 1")
+    assert pictures(page, "Colour scale of MBF, standard deviation (mL/min/g) from 0 to 2.5")
     assert pictures(page, "Map of MBF, 95 % quantile")
 
 
@@ -289,6 +327,44 @@ def test_the_first_of_several_methods_heads_the_page_and_all_are_compared() -> N
     page = render_report(participant(*scans))
     assert table_rows(page, "fermi (fermi)")[0][2:] == ["1.20", "2.60", "2.17"]
     assert "MBF by nlls (2cxm)" in page
+
+
+def two_methods(task: str, **changes: object) -> object:
+    """A scan whose second method differs by -0.5 in even columns, by +0.1 in odd ones, and lacks a corner."""
+    one = bare_scan(task)
+    wall = np.where(regions()["myocardium"], np.linspace(1.0, 3.0, SHAPE[0])[:, None, None], np.nan)
+    other = wall + np.where(np.arange(SHAPE[1])[:, None] % 2 == 0, -0.5, 0.1)
+    other[:20, :20] = np.nan
+    maps = [
+        VoxelMap("nlls", "2CXM", "MBF", "mL/min/g", wall),
+        VoxelMap("hmc", "2CXM", "MBF", "mL/min/g", other, "mean"),
+    ]
+    maps[1] = dataclasses.replace(maps[1], **changes)
+    return dataclasses.replace(one, maps=tuple(maps))
+
+
+def test_methods_are_compared_over_the_voxels_both_estimated() -> None:
+    scans = [two_methods("rest"), two_methods("stress")]
+    page = render_report(participant(*scans))
+    assert "Methods compared" in re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    first, second = (m.data for m in scans[0].maps)
+    shared = np.isfinite(first) & np.isfinite(second)
+    row = table_rows(page, "Rest: nlls (2CXM), hmc (2CXM)")[0]
+    assert row[1] == f"{shared.sum()} of {np.isfinite(first).sum()}"
+    assert row[2:4] == [f"{np.median(m[shared]):.2f}" for m in (first, second)]
+    assert row[4] == f"{np.median((second - first)[shared]):+.2f}"
+    assert 0.5 < float(row[5]) < 1.0
+    # Side by side for every slice of both scans, on one scale.
+    for name in ("nlls", "hmc"):
+        for task in ("Rest", "Stress"):
+            assert len(pictures(page, f"MBF (mL/min/g) by {name} (2CXM), {task}, Slice 1")) == 1
+    assert len(pictures(page, "Colour scale of MBF (mL/min/g) from 0 to 5")) == 4
+
+
+@pytest.mark.parametrize("changes", [{"units": "mL/min/mL"}, {"quantity": "Ktrans"}, {"plugin": "nlls"}])
+def test_what_is_not_the_same_quantity_is_not_compared(changes: dict) -> None:
+    page = render_report(participant(two_methods("stress", **changes)))
+    assert "Methods compared" not in text_of(page)
 
 
 def test_left_ventricle_not_found_is_said_first_and_the_series_still_shown() -> None:
@@ -316,7 +392,7 @@ def test_relative_units_are_no_absolute_flow() -> None:
     words = text_of(render_report(participant(bare_scan("rest"), relative)))
     assert "Stress: relative units: values of flow are not absolute" in words
     assert "Relative units: these values are not absolute flow." in words
-    assert "Low segments" not in words and "2.60 relative units" in words
+    assert "Lowest stress" not in words and re.search(r"[\d.]+ relative units", words)
 
 
 def test_no_landmarks_means_no_bullseye() -> None:
@@ -410,7 +486,7 @@ def test_sessions_and_runs_are_compared_with_their_own() -> None:
 def test_one_task_alone_has_no_reserve() -> None:
     words = text_of(render_report(participant(bare_scan("rest"))))
     assert "Perfusion reserve" not in words
-    assert "only judged under stress" in words
+    assert "Lowest stress" not in words and "Reserve below" not in words
 
 
 class _Section(ReportSectionPlugin):

@@ -164,6 +164,43 @@ def test_ci_scripts_are_executable() -> None:
     assert all(os.access(path, os.X_OK) for path in (ROOT / ".ci").iterdir())
 
 
+def stand_in_for_python(folder: Path, pip_install: str) -> Path:
+    """A virtual environment whose Python does nothing but what is asked of its pip."""
+    python = folder / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\ncase "$*" in *--requirement*) {pip_install};; esac\n')
+    python.chmod(0o755)
+    return python.parents[1]
+
+
+def make_environment(venv: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "VENV": str(venv), "PROGRESS_SECONDS": "1"}
+    command = [ROOT / ".ci" / "environment", "dev"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_long_installation_says_how_far_it_is(tmp_path: Path) -> None:
+    venv = stand_in_for_python(tmp_path, "echo Collecting a; echo Collecting b; sleep 2.5")
+    result = make_environment(venv)
+    assert result.returncode == 0, result.stderr
+    assert "fetching: 2 packages so far" in result.stdout and "Collecting" not in result.stdout
+    assert "is up to date" in make_environment(venv).stdout
+
+
+def test_a_failed_installation_shows_its_errors_only(tmp_path: Path) -> None:
+    venv = stand_in_for_python(tmp_path, "echo WARNING: mirror; echo ERROR: no such wheel >&2; exit 1")
+    result = make_environment(venv)
+    assert result.returncode != 0
+    assert result.stderr.splitlines() == ["ERROR: no such wheel"]
+
+
+def test_make_help_tells_of_every_command() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE))
+    told = set(re.findall(r"^([a-z-]+):.*## \S", makefile, flags=re.MULTILINE))
+    assert {name for line in phony for name in line.split()} == told
+
+
 # Documentation
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from qperf_app import __version__
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
+from qperf_app.bids.sidecars import RAW
 
 #: Version of BIDS that the names and metadata follow.
 BIDS_VERSION = "1.11.2"
@@ -30,7 +31,7 @@ def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path
 
 def _write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
     path = out_dir / "dataset_description.json"
-    links = {"raw": _relative(bids_dir, out_dir), **{name: _relative(p, out_dir) for name, p in datasets.items()}}
+    links = {RAW: _relative(bids_dir, out_dir), **{name: _relative(p, out_dir) for name, p in datasets.items()}}
     try:
         earlier = read_json(path).get("DatasetLinks", {}) if path.is_file() else {}
     except DatasetError:
@@ -41,7 +42,7 @@ def _write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Pat
         "DatasetType": "derivative",
         "License": "n/a",
         "GeneratedBy": [{"Name": "qperf-app", "Version": __version__}],
-        "SourceDatasets": [{"URL": links["raw"]}],
+        "SourceDatasets": [{"URL": links[RAW]}],
         "DatasetLinks": {**earlier, **links},
     }
     replace_text(path, json.dumps(description, indent=2, ensure_ascii=False) + "\n")

@@ -29,6 +29,14 @@ def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin
     return {}
 
 
+def source_uri(datasets: Mapping[str, Path], path: Path) -> str:
+    """BIDS URI of a file that was found in one of the datasets, by the name that the dataset was given."""
+    for name, dataset in datasets.items():
+        if path.is_relative_to(dataset):
+            return f"bids:{name}:{path.relative_to(dataset).as_posix()}"
+    raise ValueError(f"{path} lies in none of the datasets handed in")
+
+
 def map_role(path: Path) -> str:
     """Role of a parameter map, told from its name."""
     entities = parse_entities(path.name)

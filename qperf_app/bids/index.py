@@ -95,25 +95,51 @@ def find_series(
     """
     root = Path(bids_dir)
     chosen = _chosen_participants(root, participants)
-    wanted = {"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}
-    queries = _queries(filters or {})
-    found = [series for label in chosen for series in _series_of(root / f"sub-{label}", wanted["ses"])]
-    for entity, labels in wanted.items():
-        _refuse_unknown(entity, labels, {series.entities.get(entity) for series in found})
-    selected = tuple(
-        series
-        for series in found
-        if (wanted["task"] is None or series.entities.get("task") in wanted["task"])
-        and all(_matches(series.entities, entity, value) for entity, value in queries[series.is_aif].items())
-    )
-    if not selected:
-        if participants is None and not any(wanted.values()) and not filters:
-            pattern = f"sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz"
-            raise DatasetError(f"{root}: no perfusion series ({pattern})")
-        raise SelectionError(f"{root}: the filters select none of {len(found)} perfusion series")
+    sessions, tasks = (None if labels is None else tuple(labels) for labels in (sessions, tasks))
+    of_sessions = _labels(sessions, "ses")
+    found = [series for label in chosen for series in _series_of(root / f"sub-{label}", of_sessions)]
+    if not found and participants is None and not sessions and not tasks and not filters:
+        raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz)")
+    selected = select_series(root, found, sessions, tasks, filters)
     problems = list(_name_problems(selected))
     if problems:
         raise DatasetError("; ".join(problems))
+    return selected
+
+
+def select_series(
+    root: Path,
+    found: Sequence[SeriesFile],
+    sessions: Iterable[str] | None = None,
+    tasks: Iterable[str] | None = None,
+    filters: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[SeriesFile, ...]:
+    """Of series that were found, those of the chosen sessions and tasks that pass the filters.
+
+    Parameters
+    ----------
+    root
+        Dataset, for the message.
+    found, sessions, tasks, filters
+        See :func:`find_series`.
+
+    Raises
+    ------
+    SelectionError
+        If a label names what isn't there, or nothing is left.
+    """
+    wanted = {"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}
+    queries = _queries(filters or {})
+    for entity, labels in wanted.items():
+        refuse_unknown(entity, labels, {series.entities.get(entity) for series in found})
+    selected = tuple(
+        series
+        for series in found
+        if all(labels is None or series.entities.get(entity) in labels for entity, labels in wanted.items())
+        and all(_matches(series.entities, entity, value) for entity, value in queries[series.is_aif].items())
+    )
+    if not selected:
+        raise SelectionError(f"{root}: the filters select none of {len(found)} perfusion series")
     return selected
 
 
@@ -181,11 +207,11 @@ def _chosen_participants(root: Path, participants: Iterable[str] | None) -> Sequ
     wanted = _labels(participants, "sub")
     if wanted is None:
         return present
-    _refuse_unknown("sub", wanted, present)
+    refuse_unknown("sub", wanted, present)
     return [label for label in present if label in wanted]
 
 
-def _refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable[str | None]) -> None:
+def refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable[str | None]) -> None:
     """Raise SelectionError that names every wanted label that isn't there, and some that are."""
     there = {label for label in present if label is not None}
     missing = sorted((wanted or frozenset()) - there)

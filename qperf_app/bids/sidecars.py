@@ -7,6 +7,9 @@ from typing import Any
 
 from qperf_app.bids.names import folder_of
 
+#: Name of the raw dataset in BIDS URIs and dataset links.
+RAW = "raw"
+
 #: Fields of the raw series that stay true after motion correction.
 CARRIED_FIELDS = (
     "MagneticFieldStrength",

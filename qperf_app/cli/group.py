@@ -10,6 +10,7 @@ from qperf_app.bids.dataset import exclusive, replace_files
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import write_table
 from qperf_app.cli.errors import DONE, UsageError
+from qperf_app.cli.inputs import read_selection
 from qperf_app.cli.progress import say
 from qperf_app.workflow.group import (
     AGREEMENT_COLUMNS,
@@ -22,15 +23,24 @@ from qperf_app.workflow.group import (
     segment_cells,
 )
 
+#: What the group level writes.
+FILES = ("group.html", "group_segments.tsv", "group_agreement.tsv")
+
 
 def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Run the group level; returns the exit code."""
-    from qperf_app.report.group import render_group
-
     out_dir = args.out_dir.resolve()
     if not out_dir.is_dir():
         raise UsageError(f"OUT_DIR {args.out_dir} is not a folder; run the participant level first")
-    rows = read_group(out_dir, args.participant_label)
+    if args.reports_only or args.boilerplate_only:
+        raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
+    rows = read_group(out_dir, read_selection(args))
+    if args.dry_run:
+        for name in FILES:
+            say(f"would write: {args.out_dir / name}")
+        return DONE
+    from qperf_app.report.group import render_group
+
     comparisons = compare(rows)
     participants = len({row.participant for row in rows})
     compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
@@ -40,7 +50,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
     say(f"{participants} participants, {len(rows)} rows of segments")
-    for name in ("group.html", "group_segments.tsv", "group_agreement.tsv"):
+    for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE
 

@@ -12,6 +12,7 @@ from typing import Any
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_shape
 from qperf_app.bids.index import SeriesFile, find_series, sidecar
+from qperf_app.bids.sidecars import RAW
 from qperf_app.cli.errors import UsageError
 from qperf_app.plugins.manager import PluginRegistry
 from qperf_app.workflow.configuration import (
@@ -23,6 +24,7 @@ from qperf_app.workflow.configuration import (
     resolve,
 )
 from qperf_app.workflow.plan import ParticipantPlan, Planner, SeriesInput
+from qperf_app.workflow.selection import Selection
 
 
 def check_folders(args: argparse.Namespace) -> None:
@@ -74,6 +76,8 @@ def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
             raise UsageError(f"--derivatives {entry}: {text} is not a folder")
         if name in datasets:
             raise UsageError(f"--derivatives {entry}: the name {name!r} is there twice")
+        if name == RAW or ":" in name:
+            raise UsageError(f"--derivatives {entry}: the name {name!r} can't be used; give another as NAME=PATH")
         datasets[name] = path.resolve()
     return datasets
 
@@ -112,6 +116,26 @@ def read_filters(path: Path | None) -> dict[str, Any]:
     return content
 
 
+def read_selection(args: argparse.Namespace) -> Selection:
+    """What the command line selects.
+
+    Raises
+    ------
+    UsageError
+        Where the filter file can't be read.
+    """
+
+    def labels(given: Sequence[str] | None) -> tuple[str, ...] | None:
+        return None if given is None else tuple(given)
+
+    return Selection(
+        participants=labels(args.participant_label),
+        sessions=labels(args.session_label),
+        tasks=labels(args.task_id),
+        filters=read_filters(args.bids_filter_file),
+    )
+
+
 def read_series(args: argparse.Namespace) -> list[SeriesInput]:
     """Find the selected series and read their metadata and headers.
 
@@ -122,12 +146,13 @@ def read_series(args: argparse.Namespace) -> list[SeriesInput]:
     DatasetError
         Naming every file that can't be read.
     """
+    selection = read_selection(args)
     found = find_series(
         args.bids_dir.resolve(),
-        participants=args.participant_label,
-        sessions=args.session_label,
-        tasks=args.task_id,
-        filters=read_filters(args.bids_filter_file),
+        participants=selection.participants,
+        sessions=selection.sessions,
+        tasks=selection.tasks,
+        filters=selection.filters,
     )
     series: list[SeriesInput] = []
     problems: list[str] = []
@@ -143,7 +168,7 @@ def read_series(args: argparse.Namespace) -> list[SeriesInput]:
 
 
 def _read(file: SeriesFile, bids_dir: Path, listings: dict[Path, list[str]]) -> SeriesInput:
-    source = f"bids:raw:{file.path.relative_to(bids_dir).as_posix()}"
+    source = f"bids:{RAW}:{file.path.relative_to(bids_dir).as_posix()}"
     return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_shape(file.path), source)
 
 

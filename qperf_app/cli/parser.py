@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qperf_app import __version__
 from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
+from qperf_app.cli.arguments import Parser
 
 #: Steps that a flag selects the plugin of, with the default that the help names.
 STEP_HELP = {
@@ -19,14 +20,14 @@ STEP_HELP = {
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``qperf-app``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="qperf-app",
         description="Quantitative first-pass myocardial perfusion MRI: from a BIDS dataset to flow maps and a report.",
         epilog="Exit codes: 0 done; 1 a participant failed; 2 usage; 16 not a usable dataset; 18 nothing selected; "
         "70 internal error.",
     )
-    parser.add_argument("bids_dir", type=Path, help="raw dataset, laid out as bids_spec/ says")
-    parser.add_argument("out_dir", type=Path, help="derivative dataset to write")
+    parser.add_argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw dataset, laid out as bids_spec/ says")
+    parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="derivative dataset to write")
     parser.add_argument("level", choices=("participant", "group"), help="participants' maps, or tables of a group")
     parser.add_argument("--version", action="version", version=f"qperf-app {__version__}")
     _add_selection(parser.add_argument_group("which data"))
@@ -45,7 +46,8 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--bids-filter-file", type=Path, metavar="FILE",
                        help='JSON of entities to select, such as {"dce": {"run": "1"}, "aif": {…}}')  # fmt: skip
     group.add_argument("-d", "--derivatives", nargs="+", metavar="NAME=PATH", action="extend", default=None,
-                       help="derivative datasets whose files replace what the app would compute")  # fmt: skip
+                       help="derivative datasets whose files replace what the app would compute; NAME is yours to "
+                       "choose: report and provenance call the dataset by it (default: its folder's name)")  # fmt: skip
     group.add_argument("--skip-bids-validation", "--skip_bids_validation", action="store_true",
                        help="do not run the BIDS validator first")  # fmt: skip
 
@@ -78,24 +80,30 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
                        help="folder for intermediate files, re-used by later runs (default: ./work)")  # fmt: skip
     group.add_argument("--clean-workdir", action="store_true", help="delete the participants' part of it first")
     group.add_argument("--stop-on-first-crash", action="store_true", help="start nothing new after a failure")
-    group.add_argument("--reports-only", action="store_true", help="only write the reports again")
-    group.add_argument("--boilerplate-only", "--boilerplate_only", action="store_true",
-                       help="only write logs/CITATION.md")  # fmt: skip
-    group.add_argument("--dry-run", action="store_true", help="say what would run, and check that it can")
+    only = group.add_mutually_exclusive_group()
+    only.add_argument("--reports-only", action="store_true",
+                      help="only write the reports again, of the participants with a selected scan")  # fmt: skip
+    only.add_argument("--boilerplate-only", "--boilerplate_only", action="store_true",
+                      help="only write logs/CITATION.md")  # fmt: skip
+    group.add_argument("--dry-run", action="store_true", help="say what would run or be written, and check that it can")
     group.add_argument("-v", "--verbose", action="count", default=0, help="say more: -v steps, -vv options as well")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    return _whole_number(text, 1)
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 0")
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is not at least {least}")
     return value
 
 

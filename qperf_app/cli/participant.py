@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.dataset import write_description
-from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
@@ -232,33 +232,43 @@ def _listing(plans: Sequence[ParticipantPlan]) -> str:
 
 
 def _write_boilerplate(args: argparse.Namespace, plans: list[ParticipantPlan], registry: PluginRegistry) -> int:
+    if args.dry_run:
+        say(f"would write: {citations_path(args.out_dir)}")
+        return DONE
     inputs.make_folder("OUT_DIR", args.out_dir)
     path = _write_citations(args.out_dir.resolve(), plans, registry)
     say(f"methods and references: {path}")
     return DONE
 
 
+def citations_path(out_dir: Path) -> Path:
+    """Where methods and references of a run are written."""
+    return out_dir / "logs" / "CITATION.md"
+
+
 def _write_citations(out_dir: Path, plans: Sequence[ParticipantPlan], registry: PluginRegistry) -> Path:
     from qperf_app.bids.dataset import replace_text
 
     steps = [StepOutcome(t.step, t.plugin, "done") for plan in plans for t in plan.tasks.values()]
-    path = out_dir / "logs" / "CITATION.md"
+    path = citations_path(out_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, citation_page(steps, registry))
     return path
 
 
 def _write_reports(args: argparse.Namespace, configuration: Configuration) -> int:
+    """Write the reports again of all who have a selected scan. A report always shows all scans of its participant."""
+    from qperf_app.workflow.selection import published_scans
+
+    chosen = published_scans(args.out_dir.resolve(), inputs.read_selection(args))
+    if args.dry_run:
+        for label in chosen:
+            say(f"would write: {args.out_dir / f'sub-{label}.html'}")
+        return DONE
     from qperf_app.workflow.results import write_report
 
-    out_dir = args.out_dir.resolve()
-    labels = sorted(path.parent.name.removeprefix("sub-") for path in out_dir.glob("sub-*/sub-*_status.json"))
-    wanted = {label.removeprefix("sub-") for label in args.participant_label or labels}
-    chosen = [label for label in labels if label in wanted]
-    if not chosen:
-        raise SelectionError(f"--reports-only: {args.out_dir} has no results of the participants asked for")
     for label in chosen:
-        say(f"report: {write_report(out_dir, args.bids_dir.resolve(), label, configuration.disable)}")
+        say(f"report: {write_report(args.out_dir.resolve(), args.bids_dir.resolve(), label, configuration.disable)}")
     return DONE
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from qperf_app import __version__
+from qperf_app.cli.arguments import Parser
 
 #: Module of each sub-command, with the line that the help shows. A module has ``add_arguments`` and ``run``.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in COMMANDS:
         return _top_level(arguments)
     module = importlib.import_module(COMMANDS[command][0])
-    parser = argparse.ArgumentParser(prog=f"qperf {command}", description=COMMANDS[command][1])
+    parser = Parser(prog=f"qperf {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(arguments[1:])))
 
@@ -34,7 +35,7 @@ def _top_level(arguments: Sequence[str]) -> int:
     """Answer ``--help`` and ``--version``, and refuse what is no command."""
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="qperf",
         usage="qperf COMMAND …",
         description=f"commands:\n{listing}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,12 @@ _WALLS = (("Anterior", 0, 1.06), ("Inferior", 0, -1.06), ("Septal", -1.06, 0), (
 
 
 def bullseye(
-    values: Mapping[int, float], scale: ColourScale, title: str, low: float | None = None, decimals: int = 2
+    values: Mapping[int, float],
+    scale: ColourScale,
+    title: str,
+    low: float | None = None,
+    doubtful: Collection[int] = (),
+    decimals: int = 2,
 ) -> Picture:
     """Draw the values of the segments.
 
@@ -37,6 +42,8 @@ def bullseye(
     title : str
     low : float, optional
         A segment below it has a triangle beside its value.
+    doubtful : collection of int
+        Segments with a question mark beside their value.
     decimals : int
     """
     figure, axes = figure_axes(3.7, 3.95, (0.0, 0.0, 1.0, 3.7 / 3.95))
@@ -44,12 +51,15 @@ def bullseye(
     axes.set_xlim(-1.13, 1.13)
     axes.set_ylim(-1.13, 1.13)
     for number, sector in SECTORS.items():
-        _draw_segment(axes, number, sector, float(values.get(number, np.nan)), scale, low, decimals)
+        value = float(values.get(number, np.nan))
+        mark = "?" if number in doubtful else ""
+        mark += "\u25be" if low is not None and value < low else ""
+        _draw_segment(axes, number, sector, value, scale, f"{value:.{decimals}f}{mark}")
     for words, x, y in _WALLS:
         turn = {-1.06: 90, 1.06: -90}.get(x, 0)
         axes.text(x, y, words, ha="center", va="center", rotation=turn, fontsize=9, color=INK)
     axes.set_title(title, fontsize=11, color=INK, pad=2)
-    return encode_figure(figure, _in_words(values, title, low, decimals))
+    return encode_figure(figure, _in_words(values, title, low, doubtful, decimals))
 
 
 def _draw_segment(
@@ -58,8 +68,7 @@ def _draw_segment(
     sector: tuple[float, float, float, float],
     value: float,
     scale: ColourScale,
-    low: float | None,
-    decimals: int,
+    words: str,
 ) -> None:
     from matplotlib.patches import Wedge
 
@@ -75,18 +84,20 @@ def _draw_segment(
     # Black on light, white on dark, by relative luminance.
     ink = "white" if colour @ (0.2126, 0.7152, 0.0722) < 0.42 else "black"
     if np.isfinite(value):
-        mark = "\u25be" if low is not None and value < low else ""
-        axes.text(x, y - 0.025, f"{value:.{decimals}f}{mark}", ha="center", va="center", fontsize=9.5, color=ink)
+        axes.text(x, y - 0.025, words, ha="center", va="center", fontsize=9.5, color=ink)
         axes.text(x, y + 0.075, str(number), ha="center", va="center", fontsize=6.5, color=ink, alpha=0.85)
     else:
         axes.text(x, y, str(number), ha="center", va="center", fontsize=6.5, color="#4b5560")
 
 
-def _in_words(values: Mapping[int, float], title: str, low: float | None, decimals: int) -> str:
+def _in_words(
+    values: Mapping[int, float], title: str, low: float | None, doubtful: Collection[int], decimals: int
+) -> str:
     """Describe the bull's-eye for those who do not see it."""
     known = {number: value for number, value in values.items() if np.isfinite(value)}
     if not known:
         return f"Bull's-eye, {title}: no segment was estimated."
     words = ", ".join(f"{number}: {value:.{decimals}f}" for number, value in sorted(known.items()))
     below = f"; {sum(v < low for v in known.values())} below {low:g}" if low is not None else ""
+    below += f"; wide interval: {', '.join(map(str, sorted(doubtful)))}" if doubtful else ""
     return f"Bull's-eye, {title}, by segment: {words}{below}. Grey ({MISSING}): not estimated."

@@ -115,12 +115,17 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[
 
 
 def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]) -> Picture:
-    figure, axes = figure_axes(4.2, 2.8, (0.135, 0.165, 0.985, 0.915))
+    figure, axes = figure_axes(4.2, 2.8, (0.155, 0.165, 0.985, 0.915))
     for key, (colour, style, words) in _CURVES.items():
         if key in curves:
             axes.plot(series.times, curves[key], style, color=colour, lw=1.6, label=words)
     axes.set_ylim(limits)
-    axes.legend(fontsize=8.5, frameon=False, loc="upper right", labelcolor=INK)
+    if len(axes.lines) > 1:
+        # Above the axes: a curve may reach any corner of them.
+        axes.legend(
+            fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
+            bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
+        )  # fmt: skip
     _finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
     axes.set_title(name, fontsize=9.5, color=INK, loc="left")
     shown = ", ".join(words for key, (_, _, words) in _CURVES.items() if key in curves)

@@ -40,12 +40,16 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class PictureGrid:
-    """Rows of pictures under common column headings, with the scale that they share."""
+    """Rows of pictures under common column headings, with the scale that they share.
+
+    On a phone the rows of a ``large`` one are swiped through instead of shrinking; a ``small`` one is small everywhere.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[PictureRow, ...]
     caption: str = ""
     scale: Picture | None = None
+    size: Literal["small", "normal", "large"] = "normal"
 
 
 @dataclass(frozen=True)

@@ -74,14 +74,15 @@ def map_grid(
             if z not in backdrop.shown:
                 tiles.append(None)
                 continue
-            alt = f"Map of {scale.title}, {heading}, {backdrop.slices[z]}: {_in_words(values[:, :, z])}"
+            alt = f"Map of {scale.title}, {heading}, {backdrop.slices[z]}: {map_in_words(values[:, :, z])}"
             drawn = np.isfinite(values[:, :, z])
             tiles.append(backdrop.tile(z, scale.paint(values[:, :, z]), drawn, alt, edges))
         shown.append(PictureRow(heading, tuple(tiles)))
-    return PictureGrid(names, tuple(shown), caption, scale.bar())
+    return PictureGrid(names, tuple(shown), caption, scale.bar(), size="large" if edges else "small")
 
 
-def _in_words(values: NDArray) -> str:
+def map_in_words(values: NDArray) -> str:
+    """Describe the values of a slice for those who do not see it."""
     finite = values[np.isfinite(values)]
     return f"median {np.median(finite):.2f} of {finite.size} voxels." if finite.size else "no voxel was estimated."
 
@@ -98,7 +99,7 @@ def quality_grid(heading: str, quality: QualityMap, region: NDArray, backdrop: B
         )
         for z in backdrop.shown
     )
-    return PictureGrid(tuple(backdrop.slices[z] for z in backdrop.shown), (PictureRow(heading, tiles),))
+    return PictureGrid(tuple(backdrop.slices[z] for z in backdrop.shown), (PictureRow(heading, tiles),), size="small")
 
 
 def quality_key(qualities: Sequence[QualityMap]) -> Key:
@@ -119,7 +120,7 @@ def _codes(quality: QualityMap) -> list[int]:
 def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray]]) -> Table:
     """Count the codes of each scan over its region; a column for each scan."""
     seen = {int(code) for quality, region in labelled.values() for code in np.unique(quality.data[region])}
-    codes = sorted(seen.union(*({0, *(int(c) for c in quality.legend)} for quality, _ in labelled.values())))
+    codes = sorted({0, *seen})
     legend = {0: "full estimate"}
     for quality, _ in labelled.values():
         legend.update({int(code): words for code, words in quality.legend.items()})
@@ -129,9 +130,15 @@ def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray]]) -> Table:
         for quality, region in labelled.values():
             inside = quality.data[region]
             n = int((inside == code).sum())
-            counts.append(f"{n} ({100 * n / max(1, inside.size):.0f}\u00a0%)".replace(" ", "\u00a0"))
+            counts.append(f"{n} ({share_in_words(n, inside.size)})".replace(" ", "\u00a0"))
         rows.append((str(code), legend.get(code, "a code without a meaning in the legend"), *counts))
     return Table(("Code", "Meaning", *labelled), tuple(rows), "Voxels by quality code")
+
+
+def share_in_words(part: int, whole: int) -> str:
+    """Percentage that tells a few from none."""
+    percent = 100 * part / max(1, whole)
+    return "<\u00a01 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
 
 
 def region_of(scan: ScanResult) -> NDArray[np.bool_]:

@@ -75,7 +75,7 @@ def contour_grid(
         drawn.append(_with_contours(backdrop, {k: m[:, :, z] for k, m in masks.items()}, marks, view, name))
     rows = (PictureRow("Image", tuple(plain)), PictureRow("With contours", tuple(drawn)))
     caption = f"{when[:1].upper()}{when[1:]}. {orientation_in_words(view)} The bar is 20 mm long."
-    return PictureGrid(tuple(slices), rows, caption), _key(masks, landmarks)
+    return PictureGrid(tuple(slices), rows, caption, size="large"), _key(masks, landmarks)
 
 
 def orientation_in_words(view: View) -> str:

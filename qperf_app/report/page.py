@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from qperf_app.plugins.interface import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult, Picture
+from qperf_app.report.comparison import comparison_sections
 from qperf_app.report.elements import HostElement, Section
 from qperf_app.report.perfusion import perfusion_sections
 from qperf_app.report.pictures import picture_size
@@ -37,9 +38,11 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
     """
     studies = studies_of(result.scans)
     extra, broken = plugin_sections(result, extra_sections)
+    # From the result to its grounds.
     sections = (
-        *(scan_section(scan, number) for number, scan in enumerate(result.scans)),
         *perfusion_sections(studies),
+        *comparison_sections(studies),
+        *(scan_section(scan, number) for number, scan in enumerate(result.scans)),
         steps_section(result.scans),
         methods_section(result),
         *extra,

@@ -95,14 +95,14 @@ def unit_suffix(units: str) -> str:
 def scale_for(quantity: str, units: str, statistic: str | None, values: Sequence[NDArray]) -> ColourScale:
     """Return the one scale for all maps of a quantity that are shown together.
 
-    The customary range holds for values and quantiles, a fifth of it for standard deviations. Relative units and
+    The customary range holds for values and quantiles, half of it for standard deviations. Relative units and
     quantities without a customary range get one from 0 to the 98th percentile of all the values, rounded up.
     """
     known = RANGES.get((quantity, units))
     if known and statistic != "std":
         return ColourScale(quantity, units, *known, RATIO_MAP if quantity == "MPR" else VALUE_MAP, True, statistic)
     if known:
-        return ColourScale(quantity, units, 0.0, known[1] / 5, SPREAD_MAP, True, statistic)
+        return ColourScale(quantity, units, 0.0, known[1] / 2, SPREAD_MAP, True, statistic)
     finite = np.concatenate([np.ravel(v)[np.isfinite(np.ravel(v))] for v in values] or [np.zeros(0)])
     high = _rounded_up(float(np.percentile(finite, 98)) if finite.size else 1.0)
     low = min(0.0, float(np.percentile(finite, 2))) if finite.size else 0.0

@@ -107,8 +107,10 @@ def acquisition_in_words(scan: ScanResult) -> str:
     if series is None:
         return ""
     x, y, z, t = series.data.shape
-    voxel = " × ".join(f"{edge:.3g}" for edge in series.voxel_size)
-    words = f"{z} slice{'s' if z > 1 else ''} of {x} × {y}, voxels {voxel} mm, {t} volumes"
+    along, across, apart = series.voxel_size
+    words = f"{z} slice{'s' if z > 1 else ''} of {x} × {y}, pixels {along:.3g} × {across:.3g} mm"
+    # What the image says of the third axis is the way from slice to slice, not how thick they are.
+    words += f", slices {apart:.3g} mm apart, {t} volumes" if z > 1 else f", {t} volumes"
     if t > 1:
         words += f" over {series.times[-1] - series.times[0]:.0f} s"
     if series.n_proton_density:
@@ -198,9 +200,9 @@ def _curve_elements(scan: ScanResult, anatomy: Anatomy | None) -> list[HostEleme
             )
         )
     pictures = slice_curves(anatomy.after, anatomy.masks, anatomy.slices) if anatomy is not None else ()
-    if pictures:
+    if anatomy is not None and pictures:
         elements += [
-            Subheading("Blood and myocardium"),
-            Gallery(pictures, "Mean signal of each region, all slices on one axis."),
+            Subheading("Blood and myocardium" if {"lv", "rv"} & set(anatomy.masks) else "Myocardium"),
+            Gallery(pictures, "Mean signal over time, all slices on one axis."),
         ]
     return elements

@@ -11,10 +11,8 @@ from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import ScanResult, SegmentRow, SegmentTable, VoxelMap
 from qperf_app.report.scales import ABSOLUTE_FLOW
 
-#: Segment flow under stress below which the reader's eye is drawn to it, mL/min/g: regional cut-off for obstructive
-#: disease of Kotecha et al., JACC Cardiovasc Imaging 2019;12:1958. Cut-offs depend on sequence and model.
-LOW_STRESS_MBF = 1.94
-#: Perfusion reserve that counts as reduced by custom.
+#: Perfusion reserve below which the reader's eye is drawn to a segment: a round figure, no diagnostic cut-off. Flow
+#: itself has no mark, since what is low depends on sequence, model and stress agent.
 LOW_RESERVE = 2.0
 #: Coronary territories of the segments (Cerqueira et al., Circulation 2002;105:539).
 TERRITORIES = {
@@ -97,6 +95,11 @@ def _in_words(scan: ScanResult, keys: Sequence[str]) -> list[str]:
 def methods_of(study: Study) -> tuple[tuple[str, str], ...]:
     """Return (plugin, model) of the study's maps in order of first appearance."""
     return tuple(dict.fromkeys((m.plugin, m.model) for scan in study.scans for m in scan.maps))
+
+
+def method_title(method: tuple[str, str]) -> str:
+    """Plugin and model in words."""
+    return f"{method[0]} ({method[1]})"
 
 
 def maps_of(scan: ScanResult, method: tuple[str, str]) -> dict[tuple[str, str | None], VoxelMap]:

@@ -9,14 +9,14 @@ import numpy as np
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.report.elements import Figure, Headline, HostElement, TextTable
-from qperf_app.report.scales import unit_suffix
+from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
 from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
-    LOW_STRESS_MBF,
     Study,
     is_relative,
     maps_of,
+    method_title,
     methods_of,
     primary_quantity,
     reserve_of,
@@ -47,54 +47,73 @@ def _headline(study: Study, named: bool) -> Headline:
     method = methods_of(study)[0]
     quantity = primary_quantity(study, method)
     relative = any(is_relative(scan) for scan in study.scans)
-    figures = [_mean_figure(scan, study, method, quantity, relative) for scan in study.scans]
-    tables = [segments_of(scan, method) for scan in (study.rest, study.stress)]
+    figures = [_flow_figure(scan, study, method, quantity, relative) for scan in study.scans]
+    rest, stress = (segments_of(scan, method) for scan in (study.rest, study.stress))
     if study.rest is not None and study.stress is not None:
         figures.append(_reserve_figure(study, method, quantity))
     if quantity == "MBF" and not relative:
-        figures.append(_low_figure(tables[0], tables[1], study))
+        figures += [*_lowest_figure(stress), *_low_reserve_figure(rest, stress)]
     title = f"{study.label}: " if named and study.label else ""
-    return Headline(f"{title}{quantity} by {method[0]} ({method[1]})", tuple(figures))
+    return Headline(f"{title}{quantity} by {method_title(method)}", tuple(figures))
 
 
-def mean_flow(scan: ScanResult | None, method: Method, quantity: str) -> tuple[float, float, int]:
-    """Mean, standard deviation over voxels, and number of estimated voxels of a quantity; NaN where there are none."""
+def typical_flow(scan: ScanResult | None, method: Method, quantity: str) -> tuple[float, str]:
+    """Median of a quantity over the scan's segments, or over its voxels where there are none, and what it rests on.
+
+    Medians, since blood and noise give single voxels and segments many times the flow of the muscle around them.
+    """
+    found = [value for value in values_of(segments_of(scan, method), quantity).values() if np.isfinite(value)]
+    if found:
+        return float(np.median(found)), _spread("segments", found)
     voxel_map = maps_of(scan, method).get((quantity, None)) if scan is not None else None
     finite = voxel_map.data[np.isfinite(voxel_map.data)].astype(np.float64) if voxel_map is not None else np.zeros(0)
-    return (float(finite.mean()), float(finite.std()), finite.size) if finite.size else (np.nan, np.nan, 0)
+    return (float(np.median(finite)), f"median of {finite.size} voxels") if finite.size else (np.nan, "")
 
 
-def _mean_figure(scan: ScanResult, study: Study, method: Method, quantity: str, relative: bool) -> Figure:
-    mean, spread, n = mean_flow(scan, method, quantity)
+def typical_reserve(study: Study, method: Method, quantity: str) -> tuple[float, str]:
+    """Median of the segments' reserves, or the quotient of typical flows where there are none."""
+    tables = [segments_of(scan, method) for scan in (study.rest, study.stress)]
+    found = [value for value in reserve_of(tables[0], tables[1], quantity).values() if np.isfinite(value)]
+    if found:
+        return float(np.median(found)), _spread("segments", found)
+    rest, stress = (typical_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
+    return ratio(stress, rest), "median stress over median rest"
+
+
+def _spread(what: str, values: Sequence[float]) -> str:
+    return f"median of {len(values)} {what}, {number(min(values))} to {number(max(values))}"
+
+
+def _flow_figure(scan: ScanResult, study: Study, method: Method, quantity: str, relative: bool) -> Figure:
+    value, note = typical_flow(scan, method, quantity)
     voxel_map = maps_of(scan, method).get((quantity, None))
     units = "relative units" if relative else (voxel_map.units if voxel_map is not None else "")
     task = "Rest" if scan is study.rest else "Stress" if scan is study.stress else scan_title(scan)
-    note = f"mean of {n} voxels, SD {number(spread)}" if n else "nothing could be estimated"
-    return Figure(f"{task} {quantity}", number(mean), units if n else "", note)
+    return Figure(f"{task} {quantity}", number(value), units if note else "", note or "nothing could be estimated")
 
 
 def _reserve_figure(study: Study, method: Method, quantity: str) -> Figure:
-    means = [mean_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress)]
-    reserve = ratio(means[1], means[0])
-    return Figure("Perfusion reserve", number(reserve), "", "mean stress over mean rest", bool(reserve < LOW_RESERVE))
+    reserve, note = typical_reserve(study, method, quantity)
+    return Figure("Perfusion reserve", number(reserve), "", note, bool(reserve < LOW_RESERVE))
 
 
-def _low_figure(rest: SegmentTable | None, stress: SegmentTable | None, study: Study) -> Figure:
-    """Count the segments with low stress flow or low reserve and name them."""
-    label = "Low segments"
-    if study.stress is None:
-        return Figure(label, "–", "", "only judged under stress")
+def _lowest_figure(stress: SegmentTable | None) -> list[Figure]:
+    """The segment with the lowest flow under stress."""
     flow = {k: v for k, v in values_of(stress, "MBF").items() if np.isfinite(v)}
     if not flow:
-        return Figure(label, "–", "", "no segments were estimated under stress")
-    low = {k for k, v in flow.items() if v < LOW_STRESS_MBF}
+        return []
+    lowest = min(flow, key=lambda k: flow[k])
+    return [Figure("Lowest stress MBF", number(flow[lowest]), ABSOLUTE_FLOW, _named({lowest}, stress))]
+
+
+def _low_reserve_figure(rest: SegmentTable | None, stress: SegmentTable | None) -> list[Figure]:
+    """Count the segments with a low reserve and name them."""
     reserves = {k: v for k, v in reserve_of(rest, stress, "MBF").items() if np.isfinite(v)}
-    reduced = {k for k, v in reserves.items() if v < LOW_RESERVE}
-    note = f"stress flow below {LOW_STRESS_MBF:g} mL/min/g"
-    note += f": {_named(low, stress)}" if low else ""
-    if reserves:
-        note += f"; reserve below {LOW_RESERVE:g} in {len(reduced)} of {len(reserves)}"
-    return Figure(label, f"{len(low)} of {len(flow)}", "", note, bool(low or reduced))
+    if not reserves:
+        return []
+    low = {k for k, v in reserves.items() if v < LOW_RESERVE}
+    label, value = f"Reserve below {LOW_RESERVE:g}", f"{len(low)} of {len(reserves)}"
+    return [Figure(label, value, "segments", _named(low, stress), bool(low))]
 
 
 def _named(numbers: set[int], table: SegmentTable | None) -> str:
@@ -109,11 +128,12 @@ def _methods_table(study: Study) -> Table:
     rows = []
     for method in methods_of(study):
         quantity = primary_quantity(study, method)
-        rest, stress = (mean_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
+        rest, stress = (typical_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
+        reserve = typical_reserve(study, method, quantity)[0]
         units = next((m.units for s in study.scans for m in maps_of(s, method).values() if m.quantity == quantity), "")
         shown = f"{quantity}{unit_suffix(units)}"
-        rows.append((f"{method[0]} ({method[1]})", shown, number(rest), number(stress), number(ratio(stress, rest))))
-    title = f"Mean flow by every method{', ' if study.label else ''}{study.label}"
+        rows.append((method_title(method), shown, number(rest), number(stress), number(reserve)))
+    title = f"Flow by every method{', ' if study.label else ''}{study.label}"
     return Table(("Method", "Quantity", "Rest", "Stress", "Reserve"), tuple(rows), title)
 
 
@@ -167,5 +187,5 @@ def _relative(scan: ScanResult) -> Iterator[str]:
 
 
 def options_in_words(options: Mapping[str, object]) -> str:
-    """Write options as ``name = value``."""
-    return ", ".join(f"{name} = {value}" for name, value in options.items()) or "–"
+    """Write options as ``name = value``; one without a value leaves the choice to the plugin and is left out."""
+    return ", ".join(f"{name} = {value}" for name, value in options.items() if value not in (None, "")) or "–"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -47,8 +47,30 @@ def reserve_interval(rest: SegmentRow, stress: SegmentRow, quantity: str) -> tup
     return float(np.exp(middle - down)), float(np.exp(middle + up))
 
 
+def is_wide(value: float, bounds: tuple[float, float]) -> bool:
+    """Whether an interval is wider than its value: such a number says little."""
+    return bool(np.isfinite([value, *bounds]).all() and bounds[1] - bounds[0] > value)
+
+
+def doubtful_segments(table: SegmentTable | None, quantity: str) -> set[int]:
+    """Segments whose 90 % interval is wider than their value."""
+    values = values_of(table, quantity)
+    return {k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity))}
+
+
+def doubtful_reserves(rest: SegmentTable | None, stress: SegmentTable | None, quantity: str) -> set[int]:
+    """Segments whose reserve has a 90 % interval wider than itself."""
+    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
+    return {
+        k
+        for k, value in reserve_of(rest, stress, quantity).items()
+        if is_wide(value, reserve_interval(resting[k], stressed[k], quantity))
+    }
+
+
 def _interval(bounds: tuple[float, float]) -> str:
-    return f" ({number(bounds[0])} to {number(bounds[1])})" if np.isfinite(bounds).all() else ""
+    """Bounds that a narrow column keeps together."""
+    return f" ({number(bounds[0])}\u00a0to\u00a0{number(bounds[1])})" if np.isfinite(bounds).all() else ""
 
 
 def segment_table(table: SegmentTable, quantity: str) -> Table:
@@ -99,8 +121,8 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Ta
     rows = [
         (
             f"{segment} {resting[segment].name}",
-            number(rest_values[segment]),
-            number(stress_values[segment]),
+            number(rest_values[segment]) + _interval(interval_of(resting[segment], quantity)),
+            number(stress_values[segment]) + _interval(interval_of(stressed[segment], quantity)),
             number(reserves[0].get(segment, np.nan))
             + _interval(reserve_interval(resting[segment], stressed[segment], quantity)),
             *(number(reserve.get(segment, np.nan)) for reserve in reserves[1:]),
@@ -109,23 +131,18 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Ta
     ]
     groups = {f"{name} territory": numbers for name, numbers in TERRITORIES.items()}
     for name, numbers in {**groups, "All segments": tuple(range(1, 18))}.items():
-        means = [[mean_of_segments(table, quantity, numbers, layer) for table in (rest, stress)] for layer in LAYERS]
-        reserve = [number(ratio(stress_mean, rest_mean)) for rest_mean, stress_mean in means]
-        rows.append((name, number(means[0][0]), number(means[0][1]), *reserve))
+        medians = [median_over(values, numbers) for values in (rest_values, stress_values, *reserves)]
+        rows.append((f"{name}, median", *map(number, medians)))
     units = unit_suffix(rest.units.get(quantity, ""))
     return Table(
         ("Segment", f"Rest {quantity}", f"Stress {quantity}", "Reserve", "Reserve endo", "Reserve epi"),
         tuple(rows),
-        f"Perfusion reserve, stress over rest {quantity}{units}. Territories after the usual assignment of segments.",
+        f"Perfusion reserve, stress over rest {quantity}{units}. Territories after the usual assignment of segments."
+        + (" In brackets the 90 % interval." if interval_column(quantity, "q05") in rest.units else ""),
     )
 
 
-def mean_of_segments(table: SegmentTable, quantity: str, numbers: Iterable[int], layer: str = "transmural") -> float:
-    """Mean over segments, each weighted by its estimated voxels; NaN where none has a value."""
-    rows = rows_by_segment(table, layer)
-    pairs = [
-        (float(rows[k].values.get(quantity, np.nan)), rows[k].n_estimated)
-        for k in numbers
-        if k in rows and np.isfinite(rows[k].values.get(quantity, np.nan)) and rows[k].n_estimated > 0
-    ]
-    return float(np.average([p[0] for p in pairs], weights=[p[1] for p in pairs])) if pairs else float("nan")
+def median_over(values: Mapping[int, float], numbers: Iterable[int]) -> float:
+    """Median over segments, which one segment with blood in it does not decide; NaN where none has a value."""
+    found = [values[k] for k in numbers if np.isfinite(values.get(k, np.nan))]
+    return float(np.median(found)) if found else float("nan")

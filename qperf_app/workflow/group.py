@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_json
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.plugins import SegmentRow
 from qperf_app.report.agreement import Agreement, agreement
+from qperf_app.workflow.selection import Selection, published_scans
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
 SEGMENT_COLUMNS = (*_WHO, "index", "name", "n_voxels", "n_estimated")
@@ -45,35 +45,32 @@ class Comparison:
     result: Agreement
 
 
-def read_group(out_dir: Path, participants: Sequence[str] | None = None) -> list[GroupRow]:
-    """Read every participant's segment tables.
+def read_group(out_dir: Path, selection: Selection) -> list[GroupRow]:
+    """Read the segment tables of all selected scans.
 
     Raises
     ------
+    SelectionError
+        When the selection names what isn't there.
     DatasetError
         When OUT_DIR holds no participant's results, or a file of one can't be read.
     """
-    statuses = sorted(out_dir.glob("sub-*/sub-*_status.json"))
-    wanted = None if participants is None else {label.removeprefix("sub-") for label in participants}
-    rows: list[GroupRow] = []
-    for path in statuses:
-        status = read_json(path)
-        if wanted is None or status["participant"] in wanted:
-            rows += _participant_rows(out_dir, status)
+    scans = published_scans(out_dir, selection)
+    rows = [row for label, chosen in scans.items() for row in _participant_rows(out_dir, label, chosen)]
     if not rows:
         raise DatasetError(f"{out_dir}: no participant's segments to put together; run the participant level first")
     return rows
 
 
-def _participant_rows(out_dir: Path, status: Mapping[str, Any]) -> list[GroupRow]:
+def _participant_rows(out_dir: Path, participant: str, scans: Iterable[Mapping[str, Any]]) -> list[GroupRow]:
     rows = []
-    for scan in status.get("scans", []):
+    for scan in scans:
         for name, files in scan["files"].items():
             if name.startswith("segment-values:"):
                 plugin = name.split(":", 1)[1]
                 table = read_segments(plugin, "", {layer: out_dir / file for layer, file in files.items()})
                 rows += [
-                    GroupRow(status["participant"], scan["entities"], scan["label"], plugin, row, table.units)
+                    GroupRow(participant, scan["entities"], scan["label"], plugin, row, table.units)
                     for row in table.rows
                 ]
     return rows

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.handins import find_handed_in, find_handed_in_maps
+from qperf_app.bids.handins import find_handed_in, find_handed_in_maps, source_uri
 from qperf_app.bids.names import folder, identifier, label, prefix
 from qperf_app.plugins import CONCENTRATION_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
@@ -265,6 +265,8 @@ class Planner:
         if handed_in is None:
             found = {r: find_handed_in(self._datasets, series.prefix, r) for r in HAND_IN_ROLES.get(step, ())}
             handed_in = {role: str(path) for role, path in found.items() if path is not None}
+        handed = tuple(dict.fromkeys(source_uri(self._datasets, Path(path)) for path in handed_in.values()))
+        raw = () if handed and step != "motion-correction" else (series.source,)
         return Task(
             node=node,
             step=step,
@@ -273,7 +275,7 @@ class Planner:
             disable=self._configuration.disable,
             seed=derive_seed(self._configuration.random_seed, series.prefix, step, plugin),
             metadata=dict(series.metadata),
-            sources=(series.source,),
+            sources=(*handed, *raw),
             handed_in=dict(handed_in),
             upstream=dict(upstream),
             haematocrit=float(series.metadata.get("Haematocrit", self._configuration.haematocrit)),

@@ -16,6 +16,7 @@ from qperf_app.bids.dataset import exclusive, replace_files, replace_text
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.plugins import StepOutcome
+from qperf_app.workflow.earlier import basis_of, with_earlier_methods
 from qperf_app.workflow.tasks import FAILURE_FILE, OUTCOME_FILE, Outcome, load_outcome
 
 #: Suffixes of files that go together with an image or a table.
@@ -150,12 +151,19 @@ def _companions(path: Path) -> list[Path]:
 def summarise(
     request: PublishRequest, outcomes: Mapping[str, Outcome], published: Mapping[str, Mapping[str, str]], out_dir: Path
 ) -> dict[str, Any]:
-    """Make the status of a participant; scans of an earlier run that this one did not touch stay in it."""
-    scans = [_scan_status(scan, outcomes, published) for scan in request.scans]
-    labels = {scan["label"] for scan in scans}
-    earlier = status_path(out_dir, request.participant)
-    if earlier.is_file():
-        scans += [s for s in read_json(earlier).get("scans", []) if s["label"] not in labels]
+    """Make the status of a participant.
+
+    Scans of an earlier run that this one did not touch stay in it, as do results of other kinetics plugins that rest
+    on the same input.
+    """
+    path = status_path(out_dir, request.participant)
+    earlier = {scan["label"]: scan for scan in (read_json(path).get("scans", []) if path.is_file() else ())}
+    scans = []
+    for scan in request.scans:
+        status = _scan_status(scan, outcomes, published)
+        status["basis"] = basis_of(status["files"], out_dir, request.configuration)
+        scans.append(with_earlier_methods(status, earlier.pop(scan["label"], None)))
+    scans += earlier.values()
     scans.sort(key=lambda scan: scan["label"])
     steps = [{"scan": scan["label"], **step} for scan in scans for step in scan["steps"].values()]
     failed = [s for s in steps if s["state"] == "failed"]

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from qperf_app.bids import records
-from qperf_app.bids.sidecars import own_uri
+from qperf_app.bids.names import AIF_LABEL, parse_entities
+from qperf_app.bids.sidecars import RAW, own_uri
 from qperf_app.plugins import InputFunction, Myocardium, RunContext, Series, StepOutcome
 from qperf_app.plugins.checks import (
     check_concentration,
@@ -36,6 +37,10 @@ def run_step(task: Task, upstream: Upstream, out: Path) -> Outcome:
     if missing:
         return Outcome(StepOutcome(task.step, task.plugin, "skipped", task.version, missing, dict(task.options)))
     state, files, notes = _RUNNERS[task.step](task, upstream, out)
+    summary = notes.get("summary", "")
+    if state == "handed-in":
+        names = dict.fromkeys(source.split(":")[1] for source in task.sources)
+        summary = "; ".join(part for part in (f"from {', '.join(n for n in names if n != RAW)}", summary) if part)
     return Outcome(
         StepOutcome(
             step=task.step,
@@ -46,7 +51,7 @@ def run_step(task: Task, upstream: Upstream, out: Path) -> Outcome:
             options=dict(task.options),
             seconds=round(time.perf_counter() - started, 3),
             warnings=tuple(notes.get("warnings", ())),
-            summary=notes.get("summary", ""),
+            summary=summary,
         ),
         files,
     )
@@ -101,10 +106,11 @@ def correct_motion(task: Task, upstream: Upstream, out: Path) -> Result:
         "preproc": records.write_corrected(out, task.prefix, corrected, task.sources),
     }
     failed = int((~motion.corrected).sum())
-    warnings = (f"{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
+    name = "Input-function series: " if parse_entities(task.prefix).get("acq") == AIF_LABEL else ""
+    warnings = (f"{name}{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
     size = np.linalg.norm(motion.displacement, axis=-1).max(axis=(0, 1)) if motion.displacement.size else np.zeros(1)
     summary = f"largest displacement {size.max():.1f} mm, median over frames {np.median(size):.1f} mm"
-    return state, files, {"warnings": warnings, "summary": summary}
+    return state, files, {"warnings": warnings, "summary": name + summary}
 
 
 def find_blood_pools(task: Task, upstream: Upstream, out: Path) -> Result:
@@ -234,9 +240,9 @@ def _corrected(upstream: Upstream) -> Series:
 
 
 def _sources(task: Task, upstream: Upstream) -> tuple[str, ...]:
-    """BIDS URIs of what a step read: the files of the steps before it, or else the raw series."""
+    """BIDS URIs of what a step read: what was handed in, the files of the steps before it, or else the raw series."""
     read = sorted(own_uri(path.name) for outcome in upstream.values() for path in outcome.files.values())
-    return tuple(read) or task.sources
+    return (*(task.sources if task.handed_in or not read else ()), *read)
 
 
 _RUNNERS: Mapping[str, Callable[[Task, Upstream, Path], Result]] = {

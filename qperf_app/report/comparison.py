@@ -1,0 +1,114 @@
+"""Kinetics plugins side by side: maps of the same slices on one colour scale, and how their flows agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.results import Picture, ScanResult, Table, VoxelMap
+from qperf_app.report.backdrops import backdrop_of, side_of, task_of
+from qperf_app.report.elements import Columns, HostElement, PictureGrid, PictureRow, Section, TextTable
+from qperf_app.report.maps import map_in_words
+from qperf_app.report.scales import ColourScale, scale_for, unit_suffix
+from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity
+from qperf_app.report.tables import number
+
+_EDGE = 260
+_CAPTION = (
+    "Voxels that both methods estimated: median of each, median of the differences (second minus first), and rank "
+    "correlation (Spearman), which a few voxels with extreme flow do not decide."
+)
+
+
+def comparison_sections(studies: Sequence[Study]) -> tuple[Section, ...]:
+    """One section for each study in which several methods estimated flow of the same scan in the same units."""
+    sections = []
+    for position, study in enumerate(studies):
+        scans = [(scan, found) for scan in study.scans if len(found := flows_of(study, scan)) > 1]
+        if scans:
+            title = f"Methods compared{': ' if study.label else ''}{study.label}"
+            elements = (_agreement_table(scans), *_side_by_side(scans))
+            sections.append(Section(title, f"comparison-{position}", elements))
+    return tuple(sections)
+
+
+def flows_of(study: Study, scan: ScanResult) -> dict[str, VoxelMap]:
+    """Maps of a scan by method, all of the quantity, units and grid of the first method that has one."""
+    found: dict[str, VoxelMap] = {}
+    for method in methods_of(study):
+        voxel_map = maps_of(scan, method).get((primary_quantity(study, method), None))
+        if voxel_map is None:
+            continue
+        first = next(iter(found.values()), voxel_map)
+        same = voxel_map.quantity == first.quantity and voxel_map.units == first.units
+        if same and voxel_map.data.shape == first.data.shape:
+            found[method_title(method)] = voxel_map
+    return found
+
+
+def _side_by_side(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> list[HostElement]:
+    """One row for each slice, one column for each method; two scans beside each other."""
+    columns = tuple(dict.fromkeys(name for _, flows in scans for name in flows))
+    maps = [voxel_map for _, flows in scans for voxel_map in flows.values()]
+    scale = scale_for(maps[0].quantity, maps[0].units, None, [voxel_map.data for voxel_map in maps])
+    side = max(side_of(scan) for scan, _ in scans)
+    grids = [
+        PictureGrid(columns, tuple(_rows(scan, flows, columns, scale, side)), "", scale.bar(), size="small")
+        for scan, flows in scans
+    ]
+    return [Columns((grids[0],), (grids[1],))] if len(grids) == 2 else [*grids]
+
+
+def _rows(
+    scan: ScanResult, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, side: float
+) -> list[PictureRow]:
+    backdrop = backdrop_of(scan, next(iter(flows.values())), side, _EDGE)
+    rows = []
+    for z in backdrop.shown:
+        heading = f"{task_of(scan)}, {backdrop.slices[z]}"
+        tiles: list[Picture | None] = []
+        for name in columns:
+            if name not in flows:
+                tiles.append(None)
+                continue
+            values = flows[name].data[:, :, z]
+            alt = f"{scale.title} by {name}, {heading}: {map_in_words(values)}"
+            tiles.append(backdrop.tile(z, scale.paint(values), np.isfinite(values), alt, edges=False))
+        rows.append(PictureRow(heading, tuple(tiles)))
+    return rows
+
+
+def _agreement_table(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> Table:
+    rows = []
+    for scan, flows in scans:
+        for (name, one), (other_name, other) in itertools.combinations(flows.items(), 2):
+            shared = np.isfinite(one.data) & np.isfinite(other.data)
+            a, b = one.data[shared].astype(np.float64), other.data[shared].astype(np.float64)
+            either = int((np.isfinite(one.data) | np.isfinite(other.data)).sum())
+            medians = [number(float(np.median(x))) if x.size else number(np.nan) for x in (a, b)]
+            difference = f"{round(float(np.median(b - a)), 2) + 0.0:+.2f}" if a.size else number(np.nan)
+            rows.append(
+                (
+                    f"{task_of(scan)}: {name}, {other_name}",
+                    f"{a.size} of {either}",
+                    *medians,
+                    difference,
+                    number(rank_correlation(a, b)),
+                )
+            )
+    quantity = next(iter(scans[0][1].values()))
+    shown = f"{quantity.quantity}{unit_suffix(quantity.units)}"
+    columns = ("Scan: first, second method", "Voxels", "First", "Second", "Difference", "Rank correlation")
+    return TextTable(columns, tuple(rows), f"{shown}. {_CAPTION}")
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation; NaN for fewer than three pairs, or where one is the same everywhere."""
+    if a.size < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    from scipy.stats import rankdata
+
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

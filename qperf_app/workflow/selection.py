@@ -1,0 +1,71 @@
+"""Which published scans a command's selection names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_json
+from qperf_app.bids.index import SeriesFile, refuse_unknown, select_series
+from qperf_app.bids.names import parse_entities
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What ``--participant-label``, ``--session-label``, ``--task-id`` and ``--bids-filter-file`` name; None: all."""
+
+    participants: tuple[str, ...] | None = None
+    sessions: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] | None = None
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[Mapping[str, Any]]]:
+    """Selected scans of OUT_DIR as the status files tell of them, by participant.
+
+    A scan is selected as its tissue series is, or its input-function series where it has no other. Participants
+    without a selected scan are left out.
+
+    Raises
+    ------
+    SelectionError
+        If a label names what isn't there, or nothing is left.
+    DatasetError
+        If OUT_DIR holds no results, or a status file can't be read.
+    """
+    statuses = {
+        path.parent.name.removeprefix("sub-"): read_json(path)
+        for path in sorted(out_dir.glob("sub-*/sub-*_status.json"))
+    }
+    scans = {label: status.get("scans", []) for label, status in statuses.items()}
+    if not any(scans.values()):
+        raise DatasetError(f"{out_dir}: no participant's results; run the participant level first")
+    wanted = _without_prefix(selection.participants)
+    refuse_unknown("sub", wanted, scans)
+    series = {
+        (label, scan["label"]): _main_series(scan)
+        for label, of_participant in scans.items()
+        for scan in of_participant
+        if wanted is None or label in wanted
+    }
+    selected = set(
+        select_series(out_dir, tuple(series.values()), selection.sessions, selection.tasks, selection.filters)
+    )
+    chosen: dict[str, list[Mapping[str, Any]]] = {}
+    for label, of_participant in scans.items():
+        for scan in of_participant:
+            if series.get((label, scan["label"])) in selected:
+                chosen.setdefault(label, []).append(scan)
+    return chosen
+
+
+def _main_series(scan: Mapping[str, Any]) -> SeriesFile:
+    path = Path(scan["tissue"] or scan["aif"])
+    return SeriesFile(path, parse_entities(path.name))
+
+
+def _without_prefix(labels: Iterable[str] | None) -> frozenset[str] | None:
+    return None if labels is None else frozenset(label.removeprefix("sub-") for label in labels)
