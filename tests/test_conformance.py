@@ -63,6 +63,10 @@ class TestPosterior(KineticsConformance):
     options: ClassVar = {"passes": 1}
 
 
+class TestConvolutional(KineticsConformance):
+    name = "cnn"
+
+
 def test_every_built_in_plugin_is_here() -> None:
     from qperf_app.plugins.manager import OWN_DISTRIBUTION, load_plugins
 

@@ -15,6 +15,7 @@ from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.plugins import BloodPools, RunContext, Series
 from qperf_app.plugins.training import LEFT_BLOOD, WALL
+from qperf_app.plugins.weights import WeightsError, read_arrays, write_weights
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture, build
@@ -22,7 +23,6 @@ from qperf_segmentation.networks.heart_slice import LEFT, find_points, one_ring
 from qperf_segmentation.networks.heart_slice import WALL as WALL_CLASS
 from qperf_segmentation.networks.reading import one_blob
 from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid, without_coils
-from qperf_segmentation.networks.weights import WeightsError, read_arrays, write_weights
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, arrival, doubts_of
 
 CONTEXT = RunContext(seed=3)

@@ -69,7 +69,7 @@ class Leaves(NamedTuple):
     """Cells of one level in every voxel: their indices (3, n, v) and share of the draws (n, v)."""
 
     at: Index
-    share: Array
+    share: FloatArray
 
 
 class Pool(NamedTuple):
@@ -120,8 +120,8 @@ def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Le
     first, second = (table.family(tables, np.exp(c), delay).astype(np.float32) for c in (fast, slow))
     # A matrix product for each delay.
     both = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)).transpose(1, 2, 0)
-    flat = (m.reshape(-1, m.shape[2]) for m in (first, second))
-    return Level(fast, slow, delay, *flat, both.reshape(-1), tuple(float(w) for w in width))
+    first, second = (m.reshape(-1, m.shape[2]) for m in (first, second))
+    return Level(fast, slow, delay, first, second, both.reshape(-1), tuple(float(w) for w in width))
 
 
 def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) -> Pool:
@@ -164,12 +164,13 @@ def _divide(cells: Cells, problem: Problem, halved: int) -> list[Leaves]:
     return leaves
 
 
-def _share(level: Array) -> Array:
+def _share(level: FloatArray) -> FloatArray:
     share = np.exp(level - level.max(axis=0))
-    return share / share.sum(axis=0)
+    found: FloatArray = share / share.sum(axis=0)
+    return found
 
 
-def _dilate(cells: Cells, mass: Array) -> Array:
+def _dilate(cells: Cells, mass: FloatArray) -> FloatArray:
     """Spread a part of every coarse cell's mass (n, v) over the cells around it."""
     from scipy.ndimage import uniform_filter
 

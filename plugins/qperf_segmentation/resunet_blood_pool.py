@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from qperf_app.physics.blood import brightest_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
+from qperf_app.plugins.weights import short_digest
 from qperf_segmentation.blood_pool import MIN_FOLLOW_UP, nothing
 from qperf_segmentation.enhancement import MIN_VOLUMES
-from qperf_segmentation.networks.weights import SHIPPED, short_digest
+from qperf_segmentation.networks.weights import SHIPPED
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float32]

@@ -19,9 +19,10 @@ from qperf_app.plugins import (
     RunContext,
     Series,
 )
+from qperf_app.plugins.weights import short_digest
 from qperf_segmentation.enhancement import MIN_VOLUMES
 from qperf_segmentation.insertions import name_points
-from qperf_segmentation.networks.weights import SHIPPED, short_digest
+from qperf_segmentation.networks.weights import SHIPPED
 from qperf_segmentation.prior import ventricles_of
 from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
 

@@ -7,11 +7,13 @@ import dataclasses
 import importlib
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qperf_app.cli.errors import DONE, USAGE
-from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins
+from qperf_app.plugins import KineticsPlugin
+from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
 from qperf_app.plugins.training import Trainer, TrainingJob
 
 
@@ -125,7 +127,13 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
         simulated=_simulator(trainer.cases, args.seed),
         drawn=_drawn(args, trainer.cases),
         say=_say,
+        labeller=_labeller,
     )
+
+
+def _labeller(name: str, options: Mapping[str, Any]) -> KineticsPlugin:
+    plugin: KineticsPlugin = make(load_plugins().get("kinetics", name), options)
+    return plugin
 
 
 def _command(args: argparse.Namespace, trainer: Trainer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.interface import NoOptions
+from qperf_app.plugins.interface import KineticsPlugin, NoOptions
 from qperf_app.plugins.records import Landmark, Series
 
 #: Values of a case's labels.
@@ -66,6 +66,8 @@ class TrainingJob:
         Each reads one case with masks that people drew; all of them are to be trained on.
     say : function
         Tells the waiting user something.
+    labeller : function or None
+        Makes an installed kinetics plugin from its name and options, for a trainer that learns from another plugin.
     """
 
     out: Path
@@ -77,6 +79,7 @@ class TrainingJob:
     simulated: CaseMaker | None = None
     drawn: Sequence[Callable[[], TrainingCase]] = ()
     say: Callable[[str], None] = print
+    labeller: Callable[[str, Mapping[str, Any]], KineticsPlugin] | None = None
 
 
 @dataclass(frozen=True)

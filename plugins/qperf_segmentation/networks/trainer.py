@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.training import Trainer, TrainingCase, TrainingJob, TrainingReport
+from qperf_app.plugins.weights import write_weights
 from qperf_segmentation.networks.architecture import Architecture
-from qperf_segmentation.networks.weights import load, write_weights
+from qperf_segmentation.networks.weights import load
 
 #: Simulated cases from this number on are for validation, never for training.
 HELD_OUT = 1_000_000

@@ -1,86 +1,30 @@
-"""A network on disk: an .npz of plain arrays and a model card in JSON; reading it never runs code from the file."""
+"""The shipped networks, and how one is built from its files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from qperf_app.plugins.weights import WeightsError, card_of, read_arrays, read_card
 from qperf_segmentation.networks.architecture import Architecture, build
 
 #: Weights that come with the package.
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
-class WeightsError(ValueError):
-    """Weights that can't be used; the message names the file."""
-
-
-def card_of(path: Path) -> Path:
-    """The model card that stands beside weights."""
-    return path.with_suffix(".json")
-
-
-def read_card(path: Path) -> dict[str, Any]:
-    """The model card of weights.
+def read_architecture(path: Path) -> Architecture:
+    """Architecture that the card of weights gives.
 
     Raises
     ------
     WeightsError
-        Where there is none, or it isn't one.
+        Where the card can't be read or names no architecture.
     """
     try:
-        card = json.loads(card_of(path).read_text(encoding="utf-8"))
-        Architecture.from_dict(card["architecture"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Architecture.from_dict(read_card(path)["architecture"])
+    except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
-    return card
-
-
-def short_digest(path: Path) -> str:
-    """First 12 digits of the SHA-256 that the card gives, or ``unknown``."""
-    try:
-        return str(read_card(path)["sha256"])[:12]
-    except (WeightsError, KeyError):
-        return "unknown"
-
-
-def write_weights(path: Path, arrays: list[NDArray[Any]], card: Mapping[str, Any]) -> None:
-    """Write weights and their card, each in one step."""
-    partial = path.with_name(path.stem + ".partial.npz")
-    named: dict[str, Any] = {f"{i:04d}": np.asarray(a, np.float32) for i, a in enumerate(arrays)}
-    np.savez_compressed(partial, **named)
-    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    partial.replace(path)
-    text = json.dumps({**card, "sha256": digest}, indent=2, ensure_ascii=False) + "\n"
-    card_of(path).write_text(text, encoding="utf-8")
-
-
-def read_arrays(path: Path) -> list[NDArray[np.float32]]:
-    """Weights of a file whose digest is that of its card.
-
-    Raises
-    ------
-    WeightsError
-    """
-    card = read_card(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
-        raise WeightsError(f"{path}: its SHA-256 is not the one that {card_of(path).name} gives")
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return [found[name].astype(np.float32) for name in sorted(found.files)]
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(f"{path}: not weights ({error})") from None
 
 
 def load(path: Path, **expected: Any) -> Any:
@@ -97,7 +41,7 @@ def load(path: Path, **expected: Any) -> Any:
     WeightsError
         Where the files are missing, damaged, or of another network.
     """
-    architecture = Architecture.from_dict(read_card(path)["architecture"])
+    architecture = read_architecture(path)
     for name, value in expected.items():
         if getattr(architecture, name) != value:
             raise WeightsError(f"{path}: {name} is {getattr(architecture, name)}, it must be {value}")
@@ -108,7 +52,7 @@ def load(path: Path, **expected: Any) -> Any:
 @lru_cache(maxsize=4)
 def _load(path: Path, _: tuple[int, int]) -> Any:
     arrays = read_arrays(path)
-    model = build(Architecture.from_dict(read_card(path)["architecture"]))
+    model = build(read_architecture(path))
     try:
         model.set_weights(arrays)
     except ValueError as error:

@@ -1,0 +1,100 @@
+"""Labels of simulated studies, made by another kinetics plugin and kept on disk, so that training can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
+from qperf_cnn.simulation import Study
+
+Array = NDArray[np.float64]
+
+#: What is learnt of each curve, and of what unit.
+QUANTITIES = {"Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL", "vp": "mL/mL", "ve": "mL/mL", "Ta": "s"}
+STATISTICS = ("mean", "std", "q05", "q95")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a labeller says of n curves.
+
+    Parameters
+    ----------
+    values : (n, 6, 4) array
+        Mean, standard deviation, 5 and 95 % quantile of each of :data:`QUANTITIES`; NaN where it gives none.
+    qc : (n,) uint8 array
+        The labeller's own codes, 0 for a full estimate.
+    """
+
+    values: Array
+    qc: NDArray[np.uint8]
+
+
+class LabelStore:
+    """Labels in a folder, one file for each study, named by what went into it.
+
+    Parameters
+    ----------
+    folder : Path
+    plugin : KineticsPlugin
+        The labeller. Its name, version and options are part of a file's name, as are the curves.
+    threads : int
+    """
+
+    def __init__(self, folder: Path, plugin: KineticsPlugin, threads: int = 1) -> None:
+        self.folder, self.plugin, self.threads = folder, plugin, threads
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def label(self, study: Study) -> Labels:
+        """Labels of a study; read where they were made before."""
+        path = self.folder / f"{self.digest(study)}.npz"
+        if path.exists():
+            with np.load(path, allow_pickle=False) as found:
+                return Labels(found["values"].astype(np.float64), found["qc"])
+        labels = fit(self.plugin, study, self.threads)
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, values=labels.values.astype(np.float32), qc=labels.qc)
+        partial.replace(path)
+        return labels
+
+    def digest(self, study: Study) -> str:
+        """SHA-256 of the labeller and the curves, 32 digits of it."""
+        whole = hashlib.sha256(f"{self.plugin.name} {self.plugin.version} {self.plugin.options}".encode())
+        for array in (study.times, study.plasma, study.tissue):
+            whole.update(np.ascontiguousarray(array).tobytes())
+        return whole.hexdigest()[:32]
+
+
+def fit(plugin: KineticsPlugin, study: Study, threads: int = 1) -> Labels:
+    """Run the labeller on a study."""
+    n = len(study.tissue)
+    curves = TissueCurves(study.tissue, study.times, np.zeros((n, 3), dtype=np.intp), np.eye(4))
+    aif = InputFunction(study.times, study.plasma, plasma=True)
+    found = plugin.fit(curves, aif, TissueConstants(), RunContext(0, threads))
+    values = np.full((n, len(QUANTITIES), len(STATISTICS)), np.nan)
+    for at, quantity in enumerate(QUANTITIES):
+        for parameter in found.maps:
+            if parameter.quantity == quantity:
+                values[:, at, STATISTICS.index(parameter.statistic or "mean")] = parameter.values
+    return Labels(values, found.qc)
+
+
+def digest_of_set(store: LabelStore, studies: Iterator[Study]) -> str:
+    """SHA-256 of a whole set, from those of its studies."""
+    whole = hashlib.sha256()
+    for study in studies:
+        whole.update(store.digest(study).encode())
+    return whole.hexdigest()
+
+
+def usable(labels: Labels, needed: tuple[Any, ...] = STATISTICS) -> NDArray[np.bool_]:
+    """Curves that have every statistic needed."""
+    columns = [STATISTICS.index(s) for s in needed]
+    return np.asarray(np.isfinite(labels.values[:, :, columns]).all(axis=(1, 2)))

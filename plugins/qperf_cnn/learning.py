@@ -1,0 +1,258 @@
+"""Teach the network: examples, the loss for each kind of label, schedule, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.physics.models import two_compartment_exchange
+from qperf_cnn import network
+from qperf_cnn.network import Architecture
+
+FloatArray = NDArray[np.float32]
+
+# Errors of the mean count in units of the posterior's spread, with this much added, in coordinates.
+_LEAST_SPREAD = 0.05
+_BELOW, _ABOVE = 0.05, 0.95
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Curves of scans of n curves in all, padded to one number of frames.
+
+    ``times`` (s, t) s; ``plasma`` (s, t) and ``curves`` (n, t) relative to the input function's peak; ``weights``
+    (n, t), one over the noise, 0 where padded; ``first`` (s + 1,) row of each scan, and of the end.
+    """
+
+    times: FloatArray
+    plasma: FloatArray
+    curves: FloatArray
+    weights: FloatArray
+    first: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features and targets of n curves.
+
+    Parameters
+    ----------
+    responses : (n, l, channels) float16 array
+    scalars : (n, s) float32 array
+    mean : (n, 6) float32 array
+        Coordinates that the network's mean is to be.
+    spread : (n, 6, 3) float32 array or None
+        Logarithm of the relative standard deviation, and distances of both quantiles from the mean, in coordinates;
+        None where the label is a single value and the spread is learnt from its own errors.
+    scans : Scans or None
+        The curves themselves, where the network is to learn from how well it explains them.
+    """
+
+    responses: NDArray[np.float16]
+    scalars: FloatArray
+    mean: FloatArray
+    spread: FloatArray | None
+    scans: Scans | None = None
+
+    def __len__(self) -> int:
+        return len(self.scalars)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Epochs at most, curves of a step, first learning rate (it falls as a cosine), epochs without progress."""
+
+    epochs: int = 60
+    batch: int = 512
+    rate: float = 2e-3
+    patience: int = 15
+
+
+def distilled(answer: Any, mean: Any, spread: Any) -> Any:
+    """Loss against a labeller's mean, standard deviation and quantiles.
+
+    Huber's loss of each, in units of the posterior's own spread: what matters of an error is how it compares with it.
+    """
+    import tensorflow as tf
+
+    z, log_sd, low, high = _split(answer)
+    unit = _LEAST_SPREAD + 0.3 * (spread[..., 1] + spread[..., 2])
+    parts = (
+        _huber((z - mean) / unit),
+        _huber(log_sd - spread[..., 0]),
+        _huber((tf.math.softplus(low) - spread[..., 1]) / unit),
+        _huber((tf.math.softplus(high) - spread[..., 2]) / unit),
+    )
+    return tf.reduce_mean(parts[0] + 0.3 * (parts[1] + parts[2] + parts[3]), axis=1)
+
+
+def regressed(answer: Any, mean: Any) -> Any:
+    """Loss against single values: squared error of the mean, and what tells of its own errors.
+
+    Standard deviation by the Gaussian likelihood, quantiles by the pinball loss (Koenker and Bassett 1978,
+    doi:10.2307/1913643). Neither pulls at the mean.
+    """
+    import tensorflow as tf
+
+    z, log_sd, low, high = _split(answer)
+    still = tf.stop_gradient(z)
+    error = mean - z
+    fixed = tf.stop_gradient(error)
+    likelihood = log_sd + 0.5 * tf.square(fixed) * tf.exp(-2.0 * log_sd)
+    below, above = mean - (still - tf.math.softplus(low)), mean - (still + tf.math.softplus(high))
+    pinball = tf.maximum(_BELOW * below, (_BELOW - 1.0) * below) + tf.maximum(_ABOVE * above, (_ABOVE - 1.0) * above)
+    return tf.reduce_mean(tf.square(error) + 0.1 * likelihood + pinball, axis=1)
+
+
+def explained(answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -> Any:
+    """Loss without labels: squared residual of the answer's own curve, in units of the noise, through the model."""
+    import tensorflow as tf
+
+    z = _split(answer)[0]
+    x = z * network.SCALE.astype(np.float32) + network.CENTRE.astype(np.float32)
+    # Of the quantities, Ktrans is no parameter of its own.
+    Fp, PS, _, vp, ve = (tf.exp(tf.clip_by_value(v, -9.0, 4.0)) for v in tf.unstack(x[:, :5], axis=1))
+    found = two_compartment_exchange(times, plasma, Fp, PS, vp, ve, x[:, 5])
+    squares = tf.reduce_sum(tf.square(weights * (curves - found)), axis=1)
+    # Ktrans follows from the others; beyond that nothing is said of it.
+    follows = tf.math.log(tf.stop_gradient(Fp * PS / (Fp + PS)))
+    follows = (follows - network.CENTRE[2]) / network.SCALE[2]
+    count = tf.reduce_sum(tf.cast(weights > 0.0, tf.float32), axis=1)
+    return squares / count + tf.square(z[:, 2] - tf.cast(follows, tf.float32))
+
+
+def _split(answer: Any) -> list[Any]:
+    import tensorflow as tf
+
+    return tf.unstack(tf.reshape(answer, [-1, 4, answer.shape[-1] // 4]), axis=1)
+
+
+def _huber(x: Any) -> Any:
+    import tensorflow as tf
+
+    size = tf.abs(x)
+    return tf.where(size < 1.0, 0.5 * x * x, size - 0.5)
+
+
+class Learner:
+    """Trains one network; everything that a resumed run needs is in its checkpoint."""
+
+    def __init__(self, architecture: Architecture, schedule: Schedule, seed: int, folder: Path | None) -> None:
+        import keras
+
+        keras.utils.set_random_seed(seed % 2**32)
+        self.schedule, self.seed = schedule, seed
+        self.model = network.build(architecture)
+        self.optimizer = keras.optimizers.Adam(schedule.rate, clipnorm=1.0)
+        self.optimizer.build(self.model.trainable_variables)
+        self.history: list[dict[str, float]] = []
+        self.best: list[NDArray[Any]] = self.model.get_weights()
+        self._checkpoint = None if folder is None else folder / "checkpoint.npz"
+        self._step, self._loss = self._compile()
+
+    def train(self, train: Examples, held: Examples, say: Callable[[str], None]) -> None:
+        """Train to the end of the schedule, or until validation gets no better; the model keeps the best weights."""
+        while len(self.history) < self.schedule.epochs and not self._settled():
+            epoch, started = len(self.history), time.monotonic()
+            # Each epoch's draws hang on its number, so that a resumed run goes the same way.
+            parts = _parts(train, self.schedule.batch, np.random.default_rng([self.seed, epoch]))
+            losses = []
+            for k, rows in enumerate(parts):
+                done = (epoch + k / len(parts)) / self.schedule.epochs
+                self.optimizer.learning_rate.assign(self.schedule.rate * (0.01 + 0.495 * (1.0 + np.cos(np.pi * done))))
+                losses.append(self._step(*_batch(train, rows)))
+            found = {"loss": float(np.mean([float(v) for v in losses])), "validation": self.validate(held)}
+            self.history.append(found)
+            if found["validation"] <= min(entry["validation"] for entry in self.history):
+                self.best = self.model.get_weights()
+            self._save()
+            say(
+                f"epoch {epoch + 1}/{self.schedule.epochs}: loss {found['loss']:.4f}, validation "
+                f"{found['validation']:.4f} ({time.monotonic() - started:.0f} s)"
+            )
+        self.model.set_weights(self.best)
+
+    def validate(self, held: Examples) -> float:
+        """Mean loss of held-out curves."""
+        parts = _parts(held, 4096, None)
+        return float(np.concatenate([self._loss(*_batch(held, part)).numpy() for part in parts]).mean())
+
+    def resume(self) -> int:
+        """Take up the checkpoint, if there is one; returns the epochs that are done."""
+        if self._checkpoint is None or not self._checkpoint.is_file():
+            return 0
+        with np.load(self._checkpoint, allow_pickle=False) as found:
+            self.history = json.loads(str(found["history"]))
+            named = {kind: [found[k] for k in sorted(found.files) if k.startswith(kind)] for kind in ("w", "b", "o")}
+        self.model.set_weights(named["w"])
+        self.best = named["b"]
+        for variable, value in zip(self.optimizer.variables, named["o"], strict=True):
+            variable.assign(value)
+        return len(self.history)
+
+    def _compile(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        import tensorflow as tf
+
+        def loss_of(responses: Any, scalars: Any, *target: Any) -> Any:
+            answer = self.model([responses, scalars])[0]
+            if len(target) == 4:
+                return explained(answer, *target)
+            return regressed(answer, *target) if len(target) == 1 else distilled(answer, *target)
+
+        @tf.function(reduce_retracing=True)
+        def step(*batch: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(loss_of(*batch))
+            variables = self.model.trainable_variables
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss
+
+        return step, tf.function(loss_of, reduce_retracing=True)
+
+    def _settled(self) -> bool:
+        scores = [entry["validation"] for entry in self.history]
+        return bool(scores) and len(scores) - 1 - int(np.argmin(scores)) >= self.schedule.patience
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        arrays: dict[str, Any] = {"history": np.array(json.dumps(self.history))}
+        arrays |= {f"w{i:04d}": w for i, w in enumerate(self.model.get_weights())}
+        arrays |= {f"b{i:04d}": w for i, w in enumerate(self.best)}
+        arrays |= {f"o{i:04d}": np.asarray(v) for i, v in enumerate(self.optimizer.variables)}
+        partial = self._checkpoint.with_name("checkpoint.partial.npz")
+        np.savez(partial, **arrays)
+        partial.replace(self._checkpoint)
+
+
+def _parts(examples: Examples, size: int, rng: np.random.Generator | None) -> list[NDArray[np.intp]]:
+    """Rows of each step, drawn anew: any of the curves, or scan by scan where they go through the model."""
+    if examples.scans is not None:
+        first = examples.scans.first
+        scans = np.arange(len(first) - 1) if rng is None else rng.permutation(len(first) - 1)
+        return [np.arange(first[k], first[k + 1]) for k in scans]
+    n = len(examples)
+    if rng is None:
+        return [np.arange(k, min(k + size, n)) for k in range(0, n, size)]
+    order, size = rng.permutation(n), min(size, n)
+    return [np.sort(order[k : k + size]) for k in range(0, n - size + 1, size)]
+
+
+def _batch(examples: Examples, rows: NDArray[np.intp]) -> tuple[Any, ...]:
+    import tensorflow as tf
+
+    arrays = [examples.responses[rows].astype(np.float32), examples.scalars[rows]]
+    scans = examples.scans
+    if scans is not None:
+        scan = int(np.searchsorted(scans.first, rows[0], side="right")) - 1
+        arrays += [scans.times[scan], scans.plasma[scan], scans.curves[rows], scans.weights[rows]]
+    else:
+        arrays += [examples.mean[rows]] + ([] if examples.spread is None else [examples.spread[rows]])
+    return tuple(tf.constant(a) for a in arrays)

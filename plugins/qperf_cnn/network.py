@@ -1,0 +1,110 @@
+"""The network: from a response deconvolved to parameters and their uncertainty; and how its answer is read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.weights import WeightsError, card_of, read_arrays, read_card
+from qperf_cnn.features import CHANNELS, LAGS, SCALARS
+from qperf_cnn.labels import QUANTITIES, STATISTICS
+from qperf_cnn.scope import Scope
+
+Array = NDArray[np.float64]
+
+#: Where each quantity's coordinate is 0, and its unit: of the logarithm, but for the delay.
+CENTRE = np.array([np.log(0.8), np.log(0.8), np.log(0.4), np.log(0.06), np.log(0.18), 1.0])
+SCALE = np.array([1.0, 1.0, 1.0, 0.5, 1.0, 1.5])
+POSITIVE = np.array([name != "Ta" for name in QUANTITIES])
+#: Numbers of an answer: for each quantity the mean's coordinate, logarithm of the standard deviation, and how far both
+#: quantiles lie from the mean.
+OUTPUTS = len(QUANTITIES) * len(STATISTICS)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Filters of the three convolutions, each of which halves the response, and width of the dense layers."""
+
+    filters: tuple[int, int, int] = (24, 48, 96)
+    width: int = 128
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return asdict(self)
+
+
+def build(architecture: Architecture) -> Any:
+    """Keras model from responses and scalars to the answer and to what it is drawn from, (n, width)."""
+    import keras
+    from keras import layers
+
+    response, scalars = keras.Input((len(LAGS), CHANNELS)), keras.Input((SCALARS,))
+    x = response
+    for filters, size in zip(architecture.filters, (5, 3, 3), strict=True):
+        x = layers.Conv1D(filters, size, strides=2, padding="same", activation="gelu")(x)
+    x = layers.Concatenate()([layers.Flatten()(x), scalars])
+    for _ in range(2):
+        x = layers.Dense(architecture.width, activation="gelu")(x)
+    return keras.Model([response, scalars], [layers.Dense(OUTPUTS)(x), x])
+
+
+def to_coordinates(values: Array) -> Array:
+    """Coordinates of values (..., 6)."""
+    return (np.where(POSITIVE, np.log(np.maximum(values, 1e-9)), values) - CENTRE) / SCALE
+
+
+def from_coordinates(z: Array) -> Array:
+    """Values of coordinates (..., 6)."""
+    x = CENTRE + SCALE * z
+    return np.where(POSITIVE, np.exp(np.minimum(x, 10.0)), x)
+
+
+def read_answer(answer: NDArray[np.floating]) -> Array:
+    """Mean, standard deviation and quantiles (n, 6, 4) from the network's answer (n, 24)."""
+    mean, log_sd, low, high = np.moveaxis(answer.reshape(len(answer), 4, -1).astype(np.float64), 1, 0)
+    value = from_coordinates(mean)
+    sd = np.exp(np.minimum(log_sd, 5.0)) * np.where(POSITIVE, value, SCALE)
+    lower, upper = from_coordinates(mean - np.logaddexp(0.0, low)), from_coordinates(mean + np.logaddexp(0.0, high))
+    return np.stack([value, sd, lower, upper], axis=2)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and the scope of its training."""
+
+    model: Any
+    scope: Scope
+
+
+def load(path: Path) -> Trained:
+    """Load a trained network; once per process.
+
+    Raises
+    ------
+    WeightsError
+        Where the files are missing, damaged, or of another network.
+    """
+    stat = path.stat() if path.exists() else None
+    return _load(path, (stat.st_mtime_ns, stat.st_size) if stat else (0, 0))
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, _: tuple[int, int]) -> Trained:
+    card, arrays = read_card(path), read_arrays(path)
+    try:
+        given = card["architecture"]
+        architecture = Architecture(tuple(int(f) for f in given["filters"]), int(given["width"]))  # type: ignore[arg-type]
+        model = build(architecture)
+        own = len(arrays) - len(Scope._fields)
+        model.set_weights(arrays[:own])
+        scope = Scope(*(a.astype(np.float64) for a in arrays[own:]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: its arrays don't fit the architecture of its card ({error})") from None
+    return Trained(model, scope)

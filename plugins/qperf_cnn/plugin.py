@@ -1,0 +1,126 @@
+"""``cnn``: posterior of the exchange model's parameters by a network that was trained on posteriors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.physics import conversion
+from qperf_app.plugins import (
+    InputFunction,
+    KineticMaps,
+    KineticsPlugin,
+    ParameterMap,
+    Resources,
+    RunContext,
+    TissueConstants,
+    TissueCurves,
+    kinetic_inputs,
+)
+from qperf_app.plugins.weights import read_card, short_digest
+
+Array = NDArray[np.float64]
+
+#: Weights that come with the package.
+SHIPPED = Path(__file__).parent / "weights" / "kinetics.npz"
+FULL, PRIOR_DECIDES, OUT_OF_SCOPE, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 21, 19, 20
+_LEGEND = {
+    FULL: "full estimate",
+    PRIOR_DECIDES: "flow hardly narrowed from its prior",
+    OUT_OF_SCOPE: "unlike the curves that the network was trained on: not to be relied on",
+    NO_ENHANCEMENT: "no enhancement: the curve is constant",
+    NOT_FINITE: "too few finite frames",
+}
+# Spread of log flow beyond which a curve has said little: 0.7 of the prior's 1.0, as in hmc.
+_MAX_RELATIVE_SD = 0.8
+_STATISTICS: tuple[Literal["mean", "std", "q05", "q95"], ...] = ("mean", "std", "q05", "q95")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Options of ``cnn``."""
+
+    weights: str = field(
+        default="", metadata={"help": "weights made by `qperf train kinetics`; the shipped ones where it is empty"}
+    )
+
+
+class ConvolutionalKinetics(KineticsPlugin):
+    """Plugin ``cnn``."""
+
+    name = "cnn"
+    version = f"1.0+{short_digest(SHIPPED)}"
+    model = "2CXM"
+    summary = "two-compartment exchange model, posterior of every voxel by a network trained on those of hmc"
+    citations = (
+        "Scannell CM, van den Bosch P, Chiribiri A, Lee J, Breeuwer M, Veta M. Deep learning-based prediction of "
+        "kinetic parameters from myocardial perfusion MRI. arXiv:1907.11899 (2019).",
+    )
+    trainer = "qperf_cnn.trainer:KineticsTrainer"
+    Options = NetworkOptions
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """TensorFlow, and features of a myocardium of an eighth of the image."""
+        voxels = shape[0] * shape[1] * shape[2] / 8
+        return Resources(memory_gb=1.2 + voxels * 8e3 / 2**30, threads=1)
+
+    def fit(
+        self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
+    ) -> KineticMaps:
+        """Estimate mean, standard deviation and 5 and 95 % quantiles of every quantity. Nothing is random.
+
+        Raises
+        ------
+        WeightsError
+            Where the weights that are asked for can't be read.
+        ValueError
+            Where the curves and the input function don't go together (:func:`kinetic_inputs.check`).
+        """
+        from qperf_cnn.inference import estimate
+
+        kinetic_inputs.check(curves, aif)
+        path = Path(self.options.weights) if self.options.weights else SHIPPED
+        intervals = bool(read_card(path).get("intervals", True))
+        data = np.asarray(curves.concentration, dtype=np.float64)
+        finite = kinetic_inputs.usable_curves(data)
+        moving = np.nanmax(data, axis=1, initial=-np.inf) > np.nanmin(data, axis=1, initial=np.inf)
+        usable = finite & moving
+        code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
+        values = np.full((len(data), 6, 4), np.nan)
+        if usable.any():
+            found = estimate(
+                path, np.asarray(curves.times, dtype=np.float64), data[usable], np.asarray(aif.times, dtype=np.float64),
+                aif.in_plasma(constants.haematocrit),
+            )  # fmt: skip
+            values[usable], fitted[usable] = found.values, found.fitted
+            vague = found.values[:, 0, 1] > _MAX_RELATIVE_SD * found.values[:, 0, 0]
+            codes = np.where(vague & intervals, PRIOR_DECIDES, FULL)
+            code[usable] = np.where(found.outside, OUT_OF_SCOPE, codes)
+        maps = [
+            ParameterMap(name, units, column[:, k], statistic if intervals else None)
+            for name, (units, column) in _quantities(values, constants).items()
+            for k, statistic in enumerate(_STATISTICS[: 4 if intervals else 1])
+        ]
+        legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
+        return KineticMaps(self.model, tuple(maps), code, legend, fitted)
+
+
+def _quantities(values: Array, constants: TissueConstants) -> dict[str, tuple[str, Any]]:
+    """Unit and (n, 4) of each quantity; what is in proportion to another has its statistics in proportion too."""
+    Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
+    Fb = conversion.blood_flow(Fp, constants.haematocrit)
+    return {
+        "MBF": ("mL/min/g", conversion.myocardial_blood_flow(Fb, constants.density)),
+        "Fb": ("mL/min/mL", Fb),
+        "Fp": ("mL/min/mL", Fp),
+        "PS": ("mL/min/mL", PS),
+        "Ktrans": ("mL/min/mL", Ktrans),
+        "vp": ("mL/mL", vp),
+        "vb": ("mL/mL", conversion.blood_volume(vp, constants.haematocrit)),
+        "ve": ("mL/mL", ve),
+        "Ta": ("s", Ta),
+    }

@@ -1,0 +1,78 @@
+"""Responses of the exchange model on a grid of lags, and curves from them, for thousands of voxels at once.
+
+A response is written as a sum of tents about the lags. Second derivatives of tents are impulses, so that averages of
+exponentials over tents, and convolutions of a piecewise-linear input with tents, are second differences of closed
+forms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.physics.conversion import per_second
+from qperf_app.physics.models import exchange_response
+from qperf_app.plugins.kinetic_inputs import even_input
+
+Array = NDArray[np.float64]
+
+# s: lags of a curve; the error is of second order, some 1e-4 of the input function's peak.
+_SPACING = 0.25
+_EARLIEST = -2.0
+
+
+def curves(times: Array, input_times: Array, plasma: Array, parameters: Array) -> Array:
+    """Exchange-model curves (n, t), mmol/L, of parameters (n, 5): Fp, PS (mL/min/mL), vp, ve, Ta (s).
+
+    Good to 1e-3 of the curve's peak, and many times quicker than :mod:`qperf_app.physics.models`, which is exact.
+    """
+    lags = np.arange(_EARLIEST, times[-1] - input_times[0] + _SPACING, _SPACING)
+    grid, cp = even_input(input_times, plasma, times[-1] - _EARLIEST)
+    return tent_averages(parameters, lags) @ tent_convolutions(grid, cp, times, lags).T
+
+
+def tent_averages(parameters: Array, lags: Array) -> Array:
+    """Averages (n, l) of the responses, 1/s, over tents about the lags, s."""
+    Fp, PS, vp, ve, Ta = parameters.T
+    flow = per_second(Fp)
+    fast, slow, weight = exchange_response(np, flow, per_second(PS), vp, ve)
+    nodes = _nodes(lags)
+    u = np.maximum(nodes - Ta[:, None], 0.0)
+    double = sum(
+        (flow * w)[:, None] * _double_integral_of_decay(k[:, None], u)
+        for k, w in ((fast, 1.0 - weight), (slow, weight))
+    )
+    slope = np.diff(double, axis=1) / np.diff(nodes)
+    found: Array = np.diff(slope, axis=1) / (0.5 * (nodes[2:] - nodes[:-2]))
+    return found
+
+
+def tent_convolutions(input_times: Array, plasma: Array, times: Array, lags: Array) -> Array:
+    """Convolutions (t, l) of the piecewise-linear input with tents about the lags, exact."""
+    nodes = _nodes(lags)
+    double = _double_integral(input_times, plasma, times[:, None] - nodes)
+    return np.diff(np.diff(double, axis=1) / np.diff(nodes), axis=1)
+
+
+def _nodes(lags: Array) -> Array:
+    """Lags and one more at either end."""
+    return np.concatenate([[2.0 * lags[0] - lags[1]], lags, [2.0 * lags[-1] - lags[-2]]])
+
+
+def _double_integral_of_decay(rate: Array, u: Array) -> Array:
+    """Double integral of exp(-k u) from 0."""
+    k = np.maximum(rate, 1e-5)
+    found: Array = (np.expm1(-k * u) + k * u) / (k * k)
+    return found
+
+
+def _double_integral(knots: Array, values: Array, at: Array) -> Array:
+    """Double integral of a piecewise-linear input from its first sample; 0 before, its last value kept after."""
+    width, rise = np.diff(knots), np.diff(values)
+    first = np.concatenate([[0.0], np.cumsum(width * (values[:-1] + 0.5 * rise))])
+    second = np.concatenate([[0.0], np.cumsum(first[:-1] * width + width**2 * (values[:-1] / 2.0 + rise / 6.0))])
+    index = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 1)
+    slope = np.append(rise / width, 0.0)[index]
+    u = at - knots[index]
+    found = second[index] + u * (first[index] + u * (values[index] / 2.0 + u * slope / 6.0))
+    return np.where(at < knots[0], 0.0, found)

@@ -1,0 +1,267 @@
+"""``qperf train kinetics``: simulate, label, learn, and write weights and model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.training import Trainer, TrainingJob, TrainingReport
+from qperf_app.plugins.weights import write_weights
+from qperf_cnn.labels import QUANTITIES, Labels, LabelStore, digest_of_set
+from qperf_cnn.simulation import Study, simulate
+from qperf_cnn.targets import Kind, mean_of, read_kind, spread_of
+
+Array = NDArray[np.float64]
+
+#: Curves of a study.
+CURVES = 128
+#: Studies from this number on are for validation, never for training.
+HELD_OUT = 1_000_000
+#: Frames that every curve is padded to where the network learns through the model.
+FRAMES = 112
+#: Options that may change when a training is taken up again.
+SCHEDULE = ("epochs", "patience")
+FILE = "kinetics.npz"
+_LABELLER: dict[str, tuple[str, dict[str, Any]]] = {
+    "posterior": ("hmc", {"passes": 1}),
+    "mle": ("nlls", {"regularisation": "none", "max_log_sd": 1e3, "max_delay_sd": 1e3}),
+}
+_LIMITS = (
+    "Learnt from simulated curves of the two-compartment exchange model and from posteriors under the built-in priors; "
+    "whoever changes the priors trains again. Frames 0.5 to 1.4 s apart over 30 to 90 s, noise up to 2 % of the input "
+    "function's peak. Not a medical device."
+)
+
+
+@dataclass(frozen=True)
+class KineticsTrainerOptions:
+    """Options of the trainer; each becomes a flag of ``qperf train kinetics``."""
+
+    labels: str = field(
+        default="posterior",
+        metadata={
+            "help": "what to learn: posterior (of plugin hmc), truth, mle (plugin nlls without priors), self (through "
+            "the model, without labels) or hybrid:WEIGHT[:FIRST:SECOND], FIRST weighted against SECOND (truth and mle)"
+        },
+    )
+    studies: int = field(default=800, metadata={"help": f"simulated studies of {CURVES} curves to train on"})
+    held_out: int = field(default=50, metadata={"help": "simulated studies to validate on"})
+    label_folder: str = field(
+        default="",
+        metadata={"help": "folder of labels, for several trainings on the same; OUT/labels where it is empty"},
+    )
+    epochs: int = field(default=60, metadata={"help": "passes through the curves at most"})
+    batch: int = field(default=512, metadata={"help": "curves of one step"})
+    rate: float = field(default=2e-3, metadata={"help": "learning rate at the start"})
+    patience: int = field(default=15, metadata={"help": "epochs without a better validation loss that end training"})
+    width: int = field(default=128, metadata={"help": "width of the dense layers; filters are in proportion"})
+
+
+class KineticsTrainer(Trainer):
+    """Trains the network of plugin ``cnn``."""
+
+    Options = KineticsTrainerOptions
+
+    def train(self, job: TrainingJob) -> TrainingReport:
+        """Simulate, label in resumable pieces, train, and write weights, card and picture.
+
+        Raises
+        ------
+        ValueError
+            For a kind of label that there is none of, or a checkpoint of another training.
+        """
+        from qperf_cnn import scope
+        from qperf_cnn.learning import Learner, Schedule
+        from qperf_cnn.network import Architecture, load
+
+        options, kind = self.options, read_kind(self.options.labels)
+        self._same_training(job)
+        stores = self._stores(job, kind)
+        sets = {
+            name: collect(kind, stores, job.seed, range(first, first + count), job.say, name)
+            for name, count, first in (("train", options.studies, 0), ("held out", options.held_out, HELD_OUT))
+        }
+        width = options.width
+        architecture = Architecture((3 * width // 16, 3 * width // 8, 3 * width // 4), width)
+        schedule = Schedule(options.epochs, options.batch, options.rate, options.patience)
+        learner = Learner(architecture, schedule, job.seed, job.out)
+        if job.start_from is not None:
+            learner.model.set_weights(load(job.start_from).model.get_weights())
+        done = learner.resume() if job.resume else 0
+        train, held = sets["train"].examples, sets["held out"].examples
+        job.say(
+            f"{learner.model.count_params()} parameters, {len(train)} curves to train on, {len(held)} held out; "
+            f"{done} of at most {options.epochs} epochs done"
+        )
+        started = time.monotonic()
+        learner.train(train, held, job.say)
+        limits, figures = judge(learner.model, sets["held out"])
+        figures = {"held-out loss": round(min(e["validation"] for e in learner.history), 4), **figures}
+        card = {
+            "title": "Parameters of the two-compartment exchange model and their uncertainty from a curve",
+            "architecture": architecture.as_dict(),
+            "parameters": int(learner.model.count_params()),
+            "command": job.command,
+            "seed": job.seed,
+            "started_from": None if job.start_from is None else job.start_from.name,
+            "labels": options.labels,
+            "intervals": kind.first != "self",
+            "data": {
+                "studies": options.studies,
+                "curves": len(train),
+                "held_out_curves": len(held),
+                "labellers": {name: f"{s.plugin.name} {s.plugin.version}" for name, s in stores.items()},
+                "sha256": {
+                    name: digest_of_set(s, (simulate(job.seed, k, CURVES) for k in range(options.studies)))
+                    for name, s in stores.items()
+                },
+            },
+            "epochs": len(learner.history),
+            "seconds": round(time.monotonic() - started),
+            "figures": figures,
+            "limits": _LIMITS,
+        }
+        weights, picture = job.out / FILE, job.out / "kinetics.png"
+        write_weights(weights, [*learner.model.get_weights(), *scope.Scope(*limits)], card)
+        _draw(learner.history, picture)
+        return TrainingReport((weights, weights.with_suffix(".json"), picture), figures)
+
+    def _stores(self, job: TrainingJob, kind: Kind) -> dict[str, LabelStore]:
+        """Stores of the labels that are needed, by source."""
+        folder = Path(self.options.label_folder) if self.options.label_folder else job.out / "labels"
+        stores = {}
+        for source in kind.sources:
+            if source in _LABELLER:
+                if job.labeller is None:
+                    raise ValueError(f"labels {self.options.labels}: there is no labeller")
+                name, options = _LABELLER[source]
+                stores[source] = LabelStore(folder, job.labeller(name, options), job.threads)
+        return stores
+
+    def _same_training(self, job: TrainingJob) -> None:
+        """Note what is being trained; a resumed run must be of the same."""
+        note = job.out / "training.json"
+        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in (*SCHEDULE, "label_folder")}
+        wanted = {"trainer": FILE, "seed": job.seed, **fixed}
+        if job.resume and note.is_file() and json.loads(note.read_text()) != wanted:
+            raise ValueError(f"{note}: the training to resume had other options or another seed")
+        if not job.resume and (job.out / "checkpoint.npz").exists():
+            raise ValueError(f"{job.out} has a checkpoint: resume it, or choose another folder")
+        note.write_text(json.dumps(wanted, indent=2))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Examples and, of the same curves, their studies' truth (n, 6), noise (n,) and what the misfit needs."""
+
+    examples: Any
+    truth: Array
+    noise: Array
+    studies: list[tuple[Study, NDArray[np.bool_]]]
+
+
+def collect(
+    kind: Kind, stores: dict[str, LabelStore], seed: int, numbers: range, say: Callable[[str], None], name: str
+) -> Collected:
+    """Simulate and label studies, and extract what the network sees of them; tells how far it is every 15 s."""
+    from qperf_cnn.features import build_filters, extract
+    from qperf_cnn.learning import Examples
+    from qperf_cnn.targets import true_values
+
+    parts: list[tuple[Any, ...]] = []
+    studies: list[tuple[Study, NDArray[np.bool_]]] = []
+    started = last = time.monotonic()
+    for done, number in enumerate(numbers, 1):
+        study = simulate(seed, number, CURVES)
+        found = {source: store.label(study) for source, store in stores.items()}
+        mean, spread = _targets(kind, study, found)
+        good = np.asarray(np.isfinite(mean).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)))
+        filters = build_filters(study.times, study.times, study.plasma)
+        features = extract(filters, study.tissue[good])
+        parts.append(
+            (
+                features.responses.astype(np.float16), features.scalars, mean[good].astype(np.float32),
+                spread[good].astype(np.float32), true_values(study.truth[good]), study.noise[good],
+            )
+        )  # fmt: skip
+        studies.append((study, good))
+        if time.monotonic() - last > 15 or done == len(numbers):
+            last = time.monotonic()
+            say(f"{name}: {done} of {len(numbers)} studies simulated and labelled ({last - started:.0f} s)")
+    responses, scalars, mean, spread, truth, noise = (np.concatenate(column) for column in zip(*parts, strict=True))
+    alone: Any = spread if kind.first == "posterior" and not kind.second else None
+    scans = _scans(studies, scalars) if kind.first == "self" else None
+    return Collected(Examples(responses, scalars, mean.astype(np.float32), alone, scans), truth, noise, studies)
+
+
+def _targets(kind: Kind, study: Study, found: dict[str, Labels]) -> tuple[Array, Array]:
+    """Mean and spread that the network is to answer; the spread is that of the posterior alone."""
+    n = len(study.tissue)
+    mean = mean_of(kind, study, found) if kind.first != "self" else np.zeros((n, len(QUANTITIES)))
+    alone = kind.first == "posterior" and not kind.second
+    return mean, spread_of(found["posterior"]) if alone else np.zeros((n, len(QUANTITIES), 3))
+
+
+def _scans(studies: list[tuple[Study, NDArray[np.bool_]]], scalars: NDArray[np.float32]) -> Any:
+    """Curves as the loss through the model needs them."""
+    from qperf_cnn.learning import Scans
+
+    times, plasma, curves = [], [], []
+    for study, good in studies:
+        lacking, peak = FRAMES - len(study.times), study.plasma.max()
+        times.append(np.append(study.times, study.times[-1] + 1.0 + np.arange(lacking)))
+        plasma.append(np.pad(study.plasma / peak, (0, lacking), mode="edge"))
+        curves.append(np.pad(study.tissue[good] / peak, ((0, 0), (0, lacking)), constant_values=np.nan))
+    first = np.concatenate([[0], np.cumsum([good.sum() for _, good in studies])])
+    every = np.concatenate(curves)
+    # The least that any model leaves is about the residual of a deconvolution.
+    weights = np.isfinite(every) / np.maximum(np.exp(scalars[:, 1] - 6.0), 1e-3)[:, None]
+    single = [np.asarray(a, np.float32) for a in (np.stack(times), np.stack(plasma), np.nan_to_num(every), weights)]
+    return Scans(single[0], single[1], single[2], single[3], first)
+
+
+def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
+    """Scope of the training, and errors on held-out curves."""
+    from qperf_cnn import network, scope
+    from qperf_cnn.responses import curves
+
+    examples = held.examples
+    answer, hidden = (
+        np.asarray(a, np.float64)
+        for a in model.predict([examples.responses.astype(np.float32), examples.scalars], batch_size=4096, verbose=0)
+    )
+    values = network.read_answer(answer)
+    missed, first = [], 0
+    for study, good in held.studies:
+        rows = slice(first, first + int(good.sum()))
+        fitted = curves(study.times, study.times, study.plasma, values[rows][:, [0, 1, 3, 4, 5], 0])
+        missed.append(scope.misfit(study.tissue[good], fitted, examples.scalars[rows], float(study.plasma.max())))
+        first = rows.stop
+    figures = {}
+    for k, name in enumerate(QUANTITIES):
+        error, truth = values[:, k, 0] - held.truth[:, k], held.truth[:, k]
+        figures[f"{name} NMSE"] = round(float(np.mean(error**2) / np.mean(truth**2)), 4)
+        within = (truth >= values[:, k, 2]) & (truth <= values[:, k, 3])
+        figures[f"{name} in 90 % interval"] = round(float(within.mean()), 4)
+    return scope.learn(hidden, examples.scalars, np.concatenate(missed)), figures
+
+
+def _draw(history: list[dict[str, float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    epochs = range(1, len(history) + 1)
+    for key in ("loss", "validation"):
+        axes.plot(epochs, [entry[key] for entry in history], label=key)
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    axes.legend()
+    figure.savefig(path, dpi=100)
