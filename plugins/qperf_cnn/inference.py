@@ -46,8 +46,8 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
         answer, hidden = run(path, features)
         values[rows] = network.read_answer(answer)
         fitted[rows] = curves_of(times, input_times, plasma, values[rows][:, _PARAMETERS, 0])
-        missed = scope.misfit(curves[rows], fitted[rows], features.scalars, filters.peak)
-        outside[rows] = scope.outside(trained.scope, hidden, features.scalars, missed)
+        missed = scope.misfit(curves[rows], fitted[rows], features, filters.peak)
+        outside[rows] = scope.outside(trained.scope, features, hidden, missed, values[rows, -1, 0])
     return Estimates(values, fitted, outside)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.weights import WeightsError, card_of, read_arrays, read_card
+from qperf_cnn import scope
 from qperf_cnn.features import CHANNELS, LAGS, SCALARS
 from qperf_cnn.labels import QUANTITIES, STATISTICS
-from qperf_cnn.scope import Scope
 
 Array = NDArray[np.float64]
 
@@ -78,7 +78,7 @@ class Trained:
     """A trained network and the scope of its training."""
 
     model: Any
-    scope: Scope
+    scope: scope.Scope
 
 
 def load(path: Path) -> Trained:
@@ -100,11 +100,11 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
         given = card["architecture"]
         architecture = Architecture(tuple(int(f) for f in given["filters"]), int(given["width"]))  # type: ignore[arg-type]
         model = build(architecture)
-        own = len(arrays) - len(Scope._fields)
+        own = len(arrays) - scope.COUNT
         model.set_weights(arrays[:own])
-        scope = Scope(*(a.astype(np.float64) for a in arrays[own:]))
+        known = scope.from_arrays([a.astype(np.float64) for a in arrays[own:]])
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
     except ValueError as error:
         raise WeightsError(f"{path}: its arrays don't fit the architecture of its card ({error})") from None
-    return Trained(model, scope)
+    return Trained(model, known)

@@ -1,8 +1,9 @@
 """Whether a curve is like those that the network was trained on.
 
-Three signs that it is not, each with a limit that one training curve in some hundred exceeds: what the network makes of
-it lies far from what it made of any training curve (Mahalanobis distance; Lee et al. 2018, arXiv:1807.03888); the
-curve of its answer misses the data by more than a deconvolution without a model does; the noise is of another order.
+Signs that it is not, each with a limit that one training curve in a hundred exceeds: its features, or what the network
+makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018, arXiv:1807.03888); the
+curve of the answer misses the data by more than a deconvolution without a model does; the noise is of another order; or
+the delay is one that no training curve had.
 """
 
 from __future__ import annotations
@@ -12,54 +13,97 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_cnn.features import LEVELS
+from qperf_cnn.features import LEVELS, Features
+from qperf_cnn.simulation import RANGES
 
 Array = NDArray[np.float64]
 
 #: Part of the training curves beyond each limit.
-BEYOND = 0.004
+BEYOND = 0.01
 _BINS = 12
-_AUTOCORRELATION, _LEVEL = len(LEVELS), 0
+# Residuals whose size tells of the model, and of the noise: after the least and the strongest smoothing.
+_MODEL, _NOISE = 0, len(LEVELS) - 1
 
 
-class Scope(NamedTuple):
-    """``mean`` (w,) and ``axes`` (w, w) whiten the network's last layer; ``distance`` (1,) is its limit.
-
-    ``noise`` (b,) are sizes of the residual, ``misfit`` (b,) the limit of the misfit there.
-    """
+class Distance(NamedTuple):
+    """``mean`` (w,) and ``axes`` (w, w) whiten vectors; ``limit`` (1,) of their squared length."""
 
     mean: Array
     axes: Array
-    distance: Array
-    noise: Array
+    limit: Array
+
+
+class Scope(NamedTuple):
+    """Distances of the features and of the network's last layer.
+
+    ``size`` (b,) are sizes of the residual, ``misfit`` (b,) the limit of the misfit there, ``noise`` (1,) that of the noise.
+    """
+
+    seen: Distance
+    hidden: Distance
+    size: Array
     misfit: Array
+    noise: Array
 
 
-def learn(hidden: Array, scalars: NDArray[np.floating], missed: Array) -> Scope:
-    """Learn the limits from held-out curves: last layers (n, w), scalars (n, s) and misfits (n,)."""
-    mean = hidden.mean(axis=0)
-    value, vector = np.linalg.eigh(np.cov(hidden.T))
-    axes = vector / np.sqrt(np.maximum(value, 1e-4 * value.max()))
-    far = (((hidden - mean) @ axes) ** 2).sum(axis=1)
-    size = scalars[:, _LEVEL]
+def learn(features: Features, hidden: Array, missed: Array) -> Scope:
+    """Learn the limits from held-out curves: features, last layers (n, w) and misfits (n,)."""
+    size = features.scalars[:, _MODEL].astype(np.float64)
     edges = np.quantile(size, np.linspace(0.0, 1.0, _BINS + 1))
     where = np.clip(np.searchsorted(edges, size) - 1, 0, _BINS - 1)
     middle = np.array([np.median(size[where == b]) for b in range(_BINS)])
     limit = np.array([np.quantile(missed[where == b], 1.0 - BEYOND) for b in range(_BINS)])
-    distance = np.array([np.quantile(far, 1.0 - BEYOND)])
-    return Scope(mean, axes, distance, np.append(middle, edges[-1]), np.append(limit, limit[-1]))
+    noise = np.quantile(features.scalars[:, _NOISE], 1.0 - BEYOND)
+    return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, np.array([noise]))
 
 
-def outside(scope: Scope, hidden: Array, scalars: NDArray[np.floating], missed: Array) -> NDArray[np.bool_]:
-    """Curves (n,) that are unlike those of the training."""
-    far = (((hidden - scope.mean) @ scope.axes) ** 2).sum(axis=1) > scope.distance[0]
-    size = scalars[:, _LEVEL]
-    found: NDArray[np.bool_] = far | (size > scope.noise[-1]) | (missed > np.interp(size, scope.noise, scope.misfit))
-    return found
+def outside(scope: Scope, features: Features, hidden: Array, missed: Array, delay: Array) -> NDArray[np.bool_]:
+    """Curves (n,) that are unlike those of the training; ``delay`` (n,) is the network's answer, s."""
+    low, high = RANGES["Ta"]
+    size = features.scalars[:, _MODEL]
+    return np.asarray(
+        _beyond(scope.seen, _vectors(features))
+        | _beyond(scope.hidden, hidden)
+        | (features.scalars[:, _NOISE] > scope.noise[0])
+        | (missed > np.interp(size, scope.size, scope.misfit))
+        | (delay < low)
+        | (delay > high)
+    )
 
 
-def misfit(curves: Array, fitted: Array, scalars: NDArray[np.floating], peak: float) -> Array:
+def misfit(curves: Array, fitted: Array, features: Features, peak: float) -> Array:
     """Logarithm of the residual's size (n,) over that of a deconvolution that knows no model."""
     size = np.sqrt(np.nanmean((curves - fitted) ** 2, axis=1)) / peak
-    found: Array = np.log(size + 1e-6) - (scalars[:, _LEVEL].astype(np.float64) - 6.0)
-    return found
+    return np.asarray(np.log(size + 1e-6) - (features.scalars[:, _MODEL].astype(np.float64) - 6.0))
+
+
+def to_arrays(scope: Scope) -> list[Array]:
+    """Arrays of a scope, in the order in which :func:`from_arrays` takes them."""
+    return [*scope.seen, *scope.hidden, *scope[2:]]
+
+
+def from_arrays(arrays: list[Array]) -> Scope:
+    """Scope of :func:`to_arrays`."""
+    return Scope(Distance(*arrays[:3]), Distance(*arrays[3:6]), *arrays[6:])
+
+
+#: Arrays of a scope.
+COUNT = 9
+
+
+def _vectors(features: Features) -> Array:
+    """Responses at every level and the numbers of the curve (not of the scan), (n, w)."""
+    responses = features.responses[..., : len(LEVELS)].reshape(len(features.scalars), -1)
+    return np.concatenate([responses, features.scalars[:, : len(LEVELS) + 2]], axis=1).astype(np.float64)
+
+
+def _distance(vectors: Array) -> Distance:
+    mean = vectors.mean(axis=0)
+    value, vector = np.linalg.eigh(np.cov(vectors.T))
+    axes = vector / np.sqrt(np.maximum(value, 1e-4 * value.max()))
+    squares = (((vectors - mean) @ axes) ** 2).sum(axis=1)
+    return Distance(mean, axes, np.array([np.quantile(squares, 1.0 - BEYOND)]))
+
+
+def _beyond(distance: Distance, vectors: Array) -> NDArray[np.bool_]:
+    return np.asarray((((vectors - distance.mean) @ distance.axes) ** 2).sum(axis=1) > distance.limit[0])

@@ -130,7 +130,7 @@ class KineticsTrainer(Trainer):
             "limits": _LIMITS,
         }
         weights, picture = job.out / FILE, job.out / "kinetics.png"
-        write_weights(weights, [*learner.model.get_weights(), *scope.Scope(*limits)], card)
+        write_weights(weights, [*learner.model.get_weights(), *scope.to_arrays(limits)], card)
         _draw(learner.history, picture)
         return TrainingReport((weights, weights.with_suffix(".json"), picture), figures)
 
@@ -231,6 +231,7 @@ def _scans(studies: list[tuple[Study, NDArray[np.bool_]]], scalars: NDArray[np.f
 def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     """Scope of the training, and errors on held-out curves."""
     from qperf_cnn import network, scope
+    from qperf_cnn.features import Features
     from qperf_cnn.responses import curves
 
     examples = held.examples
@@ -243,7 +244,8 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     for study, good in held.studies:
         rows = slice(first, first + int(good.sum()))
         fitted = curves(study.times, study.times, study.plasma, values[rows][:, [0, 1, 3, 4, 5], 0])
-        missed.append(scope.misfit(study.tissue[good], fitted, examples.scalars[rows], float(study.plasma.max())))
+        features = Features(examples.responses[rows], examples.scalars[rows])
+        missed.append(scope.misfit(study.tissue[good], fitted, features, float(study.plasma.max())))
         first = rows.stop
     figures = {}
     for k, name in enumerate(QUANTITIES):
@@ -251,7 +253,8 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
         figures[f"{name} NMSE"] = round(float(np.mean(error**2) / np.mean(truth**2)), 4)
         within = (truth >= values[:, k, 2]) & (truth <= values[:, k, 3])
         figures[f"{name} in 90 % interval"] = round(float(within.mean()), 4)
-    return scope.learn(hidden, examples.scalars, np.concatenate(missed)), figures
+    features = Features(examples.responses.astype(np.float32), examples.scalars)
+    return scope.learn(features, hidden, np.concatenate(missed)), figures
 
 
 def _draw(history: list[dict[str, float]], path: Path) -> None:
