@@ -36,7 +36,8 @@ class Distance(NamedTuple):
 class Scope(NamedTuple):
     """Distances of the features and of the network's last layer.
 
-    ``size`` (b,) are sizes of the residual, ``misfit`` (b,) the limit of the misfit there, ``noise`` (1,) that of the noise.
+    ``size`` (b,) are sizes of the residual, ``misfit`` (b,) the limit of the misfit there, ``noise`` (1,) that of
+    the noise.
     """
 
     seen: Distance
