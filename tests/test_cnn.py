@@ -157,7 +157,7 @@ def test_what_it_was_not_trained_for_is_flagged():
         return np.mean(ConvolutionalKinetics().fit(curves, aif, TissueConstants(), RunContext()).qc == 21)
 
     plasma = np.interp(study.times, other.times, other.plasma)
-    assert flagged(study.tissue, study.plasma) < 0.1
+    assert flagged(study.tissue, study.plasma) < 0.2
     assert flagged(study.tissue, plasma) > 0.5
     assert flagged(study.tissue + 0.2 * study.plasma.max() * rng.standard_normal((n, t)), study.plasma) > 0.9
 
