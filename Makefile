@@ -44,9 +44,11 @@ demo: environment  ## phantom dataset, qperf-app on it, path of the report
 	@echo "--> Done. Open the report in a browser:"
 	@ls -1 "$(CURDIR)"/$(DEMO)/out/sub-*.html
 
-.PHONY: browser
+.PHONY: browser slurm
 browser:  ## a Chromium for the tests that open the report in one, where it can be installed
 	@.ci/browser
+slurm:  ## a Slurm for the tests that run jobs on one, where it can be installed
+	@.ci/slurm
 
 .PHONY: lint
 lint: environment-dev  ## ruff, mypy, import-linter
@@ -60,7 +62,7 @@ lint: environment-dev  ## ruff, mypy, import-linter
 	@$(BIN)/lint-imports
 
 .PHONY: test
-test: environment-dev browser lint  ## everything that continuous integration runs
+test: environment-dev browser slurm lint  ## everything that continuous integration runs
 	@echo "--> Running the test suite (pytest)"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -69,6 +71,10 @@ docs: environment-dev  ## the documentation as web pages
 	@echo "--> Building the documentation (sphinx)"
 	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo "--> Done: $(CURDIR)/docs/_build/html/index.html"
+
+.PHONY: boutiques
+boutiques: environment  ## the Boutiques descriptor, from the parser
+	@$(BIN)/python -m qperf_app.cli.boutiques >boutiques/qperf-app.json
 
 .PHONY: lock
 lock:  ## lock what setup.cfg asks for, with hashes (newest versions: make lock LOCK_ARGS=--upgrade)

@@ -1,90 +1,171 @@
-"""Participants as a Slurm array onto one OUT_DIR; some tasks are stopped in mid-run by a requeue.
+"""Participants on a Slurm, some of them killed in mid-run, against the same participants undisturbed.
 
-Makes small datasets, runs them as ``sbatch --array``, one participant a task, relative paths; requeues the first tasks
-once they have begun (Slurm kills them), waits, runs all undisturbed and compares both OUT_DIRs.
+1. Phantom participants as ``sbatch --array``, one a task, onto one OUT_DIR and one work directory. Three tasks are
+   killed with SIGKILL, in the first step, in a fit and while the outputs are written, and requeued.
+2. One participant with a job for every step, by Nipype's ``SLURM``: the app is killed with SIGKILL and started again,
+   then a job that runs is requeued. Another by ``SLURMGraph``, undisturbed.
 
-Run where Slurm is, from the root of the repository: ``python -m benchmarks.cluster WORK``; exits 1 where they differ.
+Every OUT_DIR is compared with that of an undisturbed run, hidden files included.
+
+Run on a node of the Slurm, from the root of the repository: ``python -m benchmarks.cluster WORK``. Where no Slurm
+answers, root gets one of this machine alone. Exits 1 where anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.compare_outputs import differences
-from tests.datasets import small_dataset
+from benchmarks.app_speed import family
+from benchmarks.compare_outputs import differences, files
+from tests.slurm import answers, one_node_slurm, unusable
 
-SCRIPT = """#!/bin/bash
+ARRAY = """#!/bin/bash
 #SBATCH --requeue --open-mode=append --cpus-per-task=1 --mem=1500M --output=slurm-%a.out
 label=$(printf %02d "$SLURM_ARRAY_TASK_ID")
-exec {python} -m qperf_app.cli.app raw {out} participant -w {work} --participant-label "$label" {options}
+echo $$ > "process-$label"
+exec {app} raw out participant -w nodes --participant-label "$label" --skip-bids-validation
 """
-OPTIONS = "--skip-bids-validation --motion-correction none"
+#: Smallest scans that the default plugins find a heart in.
+PHANTOM = "--seed 3 --tasks rest --matrix 64 --frames 40 --abnormal-bolus 0 --nprocs 2"
+APP = [sys.executable, "-m", "qperf_app.cli.app"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--participants", type=int, default=12)
-    parser.add_argument("--kill", type=int, default=3, help="tasks to stop and requeue")
     args = parser.parse_args()
-    if not shutil.which("sbatch"):
-        raise SystemExit("sbatch is not here: this needs Slurm")
+    work: Path = args.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    if not answers() and unusable():
+        raise SystemExit(f"no Slurm answers, and none can be started: {unusable()}")
     labels = [f"{number:02d}" for number in range(1, args.participants + 1)]
-    shutil.rmtree(args.work, ignore_errors=True)
-    small_dataset(args.work / "raw", participants=tuple(labels))
-    array = submit(args.work, args.participants)
-    killed = [kill(args.work, array, labels[task - 1], task) for task in range(1, args.kill + 1)]
-    print("\n".join(killed), flush=True)
-    while queued(array):
-        time.sleep(2)
-    app = [sys.executable, "-m", "qperf_app.cli.app", "raw", "undisturbed", "participant", "-w", "w", *OPTIONS.split()]
-    subprocess.run([*app, "--nprocs", "2"], cwd=args.work, check=True, stderr=subprocess.DEVNULL)
-    found = differences(args.work / "undisturbed", args.work / "out")
-    states = [status(args.work / "out", label) for label in labels]
-    found += [f"sub-{label}: {state}" for label, state in zip(labels, states, strict=True) if state != "done"]
-    print("\n".join(found) or f"{len(labels)} participants complete, outputs equal those of the undisturbed run")
+    tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", "raw", "--participants", str(len(labels))]
+    subprocess.run([*tool, *PHANTOM.split()], cwd=work, check=True, stderr=subprocess.DEVNULL)
+    with nullcontext() if answers() else one_node_slurm(work / "slurm"):
+        array(work, labels)
+        step_jobs(work)
+    for out, some in (("undisturbed", labels), ("undisturbed-steps", labels[:2])):
+        # The second only publishes: its steps are in the work directory.
+        run(work, out, "undisturbed-nodes", some, "--nprocs", "2")
+    found = compared(work, "undisturbed", "out", labels) + compared(work, "undisturbed-steps", "steps", labels[:2])
     sys.exit(bool(found))
 
 
-def submit(work: Path, participants: int) -> str:
-    """Submit the array; returns its job number."""
-    script = SCRIPT.format(python=sys.executable, out="out", work="nodes", options=OPTIONS)
-    (work / "array.sh").write_text(script)
-    command = ["sbatch", "--parsable", f"--array=1-{participants}", "array.sh"]
-    return subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout.strip()
+def array(work: Path, labels: Sequence[str]) -> None:
+    """All participants as one array, three of them killed and requeued."""
+    started = time.monotonic()
+    (work / "array.sh").write_text(ARRAY.format(app=" ".join(APP)))
+    command = ["sbatch", "--parsable", f"--array=1-{len(labels)}", "array.sh"]
+    number = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout.strip()
+    for label, when in zip(labels, ("first step", "fit", "outputs"), strict=False):
+        nodes = work / "nodes" / "qperf" / f"sub_{label}"
+        until(lambda nodes=nodes, label=label, when=when: begun(work / "out", nodes, label, when))  # type: ignore[misc]
+        done = len(list(nodes.glob("*/outcome.json")))
+        kill(int((work / f"process-{label}").read_text()))
+        task = f"{number}_{int(label)}"
+        until(lambda task=task: "RUNNING" not in queue("--jobs", task, "--states=all", "--format=%T"))  # type: ignore[misc]
+        left = [name for name in files(work / "out") if f".staging-sub-{label}" in name]
+        say(f"sub-{label}: killed in: {when}; {done} steps done, {len(left)} files not yet in their place; requeued")
+        subprocess.run(["scontrol", "requeue", task], check=True)
+    until(lambda: not queue("--jobs", number, "--format=%T"))
+    say(f"array of {len(labels)}: {time.monotonic() - started:.0f} s")
 
 
-def queued(array: str) -> str:
-    """What the queue says of the array; empty when it has ended."""
-    command = ["squeue", "--noheader", "--jobs", array]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+def begun(out: Path, nodes: Path, label: str, when: str) -> bool:
+    """Whether a participant is at the moment asked for."""
+    if when == "outputs":
+        return len(list((out / f".staging-sub-{label}").rglob("*.nii.gz"))) > 2
+    # Nipype's mark of a node that runs.
+    return bool(list(nodes.glob(f"{'*kinetics*' if when == 'fit' else '*'}/_0x*_unfinished.json")))
 
 
-def kill(work: Path, array: str, label: str, task: int) -> str:
-    """Requeue a task once a step of its participant has ended; Slurm stops it."""
-    nodes = work / "nodes" / "qperf" / f"sub_{label}"
-    while not list(nodes.glob("*/outcome.json")):
-        if not queued(array):
-            raise SystemExit(f"the array ended before sub-{label} began: look at {work}/slurm-{task}.out")
-        time.sleep(0.1)
-    done = len(list(nodes.glob("*/outcome.json")))
-    before = status(work / "out", label)
-    subprocess.run(["scontrol", "requeuehold", f"{array}_{task}"], check=False)
-    time.sleep(6)
-    subprocess.run(["scontrol", "release", f"{array}_{task}"], check=False)
-    return f"sub-{label}: stopped while {before!r}, after {done} steps; requeued"
+def step_jobs(work: Path) -> None:
+    """A job for every step: one participant killed and gone on with, another undisturbed."""
+    for plugin in ("SLURM", "SLURMGraph"):
+        (work / f"{plugin}.yaml").write_text(f"plugin: {plugin}\nplugin_args: {{sbatch_args: --requeue}}\n")
+    nodes = work / "steps-nodes" / "qperf" / "sub_01"
+    options = ("--use-plugin", "SLURM.yaml")
+    started = time.monotonic()
+    app = start(work, "steps", "steps-nodes", ["01"], *options)
+    until(lambda: len(list(nodes.glob("*/outcome.json"))) >= 2 and running())
+    kill(app.pid)
+    app.wait()
+    say(f"SLURM: app killed after {len(list(nodes.glob('*/outcome.json')))} steps, {len(running())} jobs left running")
+    app = start(work, "steps", "steps-nodes", ["01"], *options)
+    until(lambda: len(list(nodes.glob("*/outcome.json"))) >= 6 and running())
+    job = running()[0]
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    say(f"SLURM: job {job} requeued; app ended with {app.wait()} after {time.monotonic() - started:.0f} s in all")
+    started = time.monotonic()
+    run(work, "steps", "steps-nodes", ["02"], "--use-plugin", "SLURMGraph.yaml")
+    say(f"SLURMGraph: {time.monotonic() - started:.0f} s")
 
 
-def status(out: Path, label: str) -> str:
-    """State in a participant's status file."""
-    path = out / f"sub-{label}" / f"sub-{label}_status.json"
-    return str(json.loads(path.read_text())["state"]) if path.is_file() else "absent"
+def start(work: Path, out: str, nodes: str, labels: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
+    """Start the app; its words go to a file beside OUT_DIR."""
+    command = [*APP, "raw", out, "participant", "-w", nodes, "--skip-bids-validation", "--participant-label", *labels]
+    with (work / f"{out}.log").open("ab") as log:
+        return subprocess.Popen([*command, *options], cwd=work, stdout=log, stderr=log)
+
+
+def run(work: Path, out: str, nodes: str, labels: Sequence[str], *options: str) -> None:
+    """Run the app to its end."""
+    code = start(work, out, nodes, labels, *options).wait()
+    if code:
+        raise SystemExit(f"qperf-app ended with {code}: look at {work / out}.log")
+
+
+def kill(process: int) -> None:
+    """SIGKILL for a process and all that it started."""
+    for each in family(process):
+        os.kill(each, signal.SIGKILL)
+
+
+def queue(*arguments: str) -> list[str]:
+    """Lines of Slurm's queue."""
+    command = ["squeue", "--noheader", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+
+
+def running() -> list[str]:
+    """Numbers of the user's jobs that run."""
+    return queue("--me", "--states=R", "--format=%A")
+
+
+def until(condition: Callable[[], object], seconds: float = 3600.0) -> None:
+    """Wait for something, looking often: what is waited for may be short."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit("waited too long: look at the logs")
+        time.sleep(0.02)
+
+
+def compared(work: Path, one: str, other: str, labels: Sequence[str]) -> list[str]:
+    """Differences of two OUT_DIRs, and participants that are not done; says how it went."""
+    found = differences(work / one, work / other)
+    for label in labels:
+        path = work / other / f"sub-{label}" / f"sub-{label}_status.json"
+        state = json.loads(path.read_text())["state"] if path.is_file() else "absent"
+        found += [] if state == "done" else [f"sub-{label}: {state}"]
+    say("\n".join(found) or f"{other}: {len(labels)} participants done, {len(files(work / other))} files equal {one}")
+    return found
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -253,8 +253,26 @@ def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pyte
     assert not (dataset.parent / "out").exists()
 
 
-def test_broken_execution_plugin_file(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"plugin_args": {}}, ("'plugin' must name",)),
+        ({"plugin": "Linear", "plugin_args": ["-p short"]}, ("'plugin_args' must be a mapping",)),
+        ({"plugin": "SGEGraph"}, ("SGEGraph returns before its jobs are done",)),
+        ({"plugin": "CondorDAGMan"}, ("CondorDAGMan returns before its jobs are done",)),
+        ({"plugin": "SLURM"}, ("SLURM needs the command sbatch",)),
+        ({"plugin": "SLURMGraph"}, ("SLURMGraph needs the command sbatch",)),
+        ({"plugin": "Abacus"}, ("no execution plugin 'Abacus'",)),
+    ],
+)
+def test_execution_plugin_file(
+    dataset: Path,
+    content: dict[str, object],
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = dataset.parent / "plugin.yaml"
-    path.write_text(json.dumps({"plugin_args": {}}))
-    assert run(dataset, "--skip-bids-validation", "--use-plugin", str(path)) == 2
-    assert "'plugin' must name" in capsys.readouterr().err
+    path.write_text(json.dumps(content))
+    monkeypatch.setenv("PATH", "")
+    refuse_with(2, (f"--use-plugin {path}: ", *words), dataset, capsys, "--use-plugin", str(path))

@@ -8,6 +8,7 @@ from pathlib import Path
 from qperf_app import __version__
 from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
 from qperf_app.cli.arguments import Parser
+from qperf_app.cli.errors import EXIT_CODES
 
 #: Steps that a flag selects the plugin of, with the default that the help names.
 STEP_HELP = {
@@ -23,8 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="qperf-app",
         description="Quantitative first-pass myocardial perfusion MRI: from a BIDS dataset to flow maps and a report.",
-        epilog="Exit codes: 0 done; 1 a participant failed; 2 usage; 16 not a usable dataset; 18 nothing selected; "
-        "70 internal error.",
+        epilog=f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
     )
     parser.add_argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw dataset, laid out as bids_spec/ says")
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="derivative dataset to write")
