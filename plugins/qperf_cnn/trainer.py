@@ -56,7 +56,10 @@ class KineticsTrainerOptions:
     held_out: int = field(default=50, metadata={"help": "simulated studies to validate on"})
     label_folder: str = field(
         default="",
-        metadata={"help": "folder of labels, for several trainings on the same; OUT/labels where it is empty"},
+        metadata={
+            "help": "folder of labels, for several trainings on the same; OUT/labels where it is empty",
+            "path": True,
+        },
     )
     epochs: int = field(default=60, metadata={"help": "passes through the curves at most"})
     batch: int = field(default=512, metadata={"help": "curves of one step"})

@@ -31,7 +31,7 @@ MAX_RHAT, MIN_ESS, MIN_BFMI, MAX_DIVERGENCES = 1.01, 400.0, 0.2, 0.02
 
 Pass = Independent | Hamiltonian
 #: The first for all curves of the exchange model, the others for those that fail: longer, then with trajectories.
-PASSES: tuple[Pass, ...] = (Independent(4096, 1024), Independent(16384, 4096), Hamiltonian(2, 4096, 2400, 0.93))
+PASSES: tuple[Pass, ...] = (Independent(4096, 1024), Independent(32768, 4096), Hamiltonian(2, 4096, 2400, 0.93))
 #: Any other model: longer, then longer with a safer step.
 GENERAL_PASSES: tuple[Pass, ...] = (
     Hamiltonian(3, 1024, 400, 0.8),

@@ -142,6 +142,8 @@ def _command(args: argparse.Namespace, trainer: Trainer) -> str:
     words += ["--start-from", args.start_from.name] if args.start_from else []
     words += ["--dataset", "RAW", "MASKS"] * len(args.dataset)
     for option in dataclasses.fields(trainer.Options):
+        if option.metadata.get("path"):
+            continue
         value = getattr(trainer.options, option.name)
         flag = "--" + option.name.replace("_", "-")
         if value is True:

@@ -93,6 +93,8 @@ class TrainingReport:
 class Trainer(ABC):
     """Trains one plugin's network. ``Options`` is a frozen dataclass as a plugin's is; its fields become flags.
 
+    A field with ``"path": True`` in its metadata is left out of the command that a model card quotes.
+
     ``cases`` says what kind of simulated scans the host is to make; ``none`` for a trainer that makes its own data.
     A plugin names its trainer in the class attribute ``trainer``, as ``module:class``; importing it must be
     as light as importing the plugin, for ``qperf train --help`` lists the options of all.
