@@ -4,7 +4,7 @@ Simulates one participant of each size, runs ``qperf-app`` on it twice: with a p
 cluster has it, for the peak of each (``VmHWM``: Python and libraries included); and as it runs on a machine of its own,
 for wall time and the largest memory of all its processes together.
 
-Run from the root of the repository: ``python -m benchmarks.node_memory WORK [-- options of qperf-app]``. Linux only.
+Run from the root of the repository: ``python -m benchmarks.node_memory WORK [--options …]``. Linux only.
 Exits 1 where a step takes over 1.2 of its declaration.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(range(len(SIZES))), help="which of the sizes")
     parser.add_argument("--nprocs", nargs="*", default=["1", "2"], help="for the wall time of the whole")
-    parser.add_argument("options", nargs="*", help="after --: options of qperf-app")
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="the rest: options of qperf-app")
     args = parser.parse_args()
     plugins.EachMeasuredPlugin = EachMeasuredPlugin
     args.work.mkdir(parents=True, exist_ok=True)

@@ -111,9 +111,12 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         return _Refined(kept, cost, residual)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """What ``chained`` takes, and the edge tensors with their slopes of one slice on each thread."""
+        """What ``chained`` takes, and the edge tensors with their slopes of one slice on each thread.
+
+        A frame takes 3 MB whatever the matrix: small series of many frames exceeded a declaration without them.
+        """
         base = ChainedMotionCorrection().resources(shape)
-        each = 60 * float(np.prod(shape)) / max(shape[2], 1)
+        each = 60 * float(np.prod(shape)) / max(shape[2], 1) + 3e6 * shape[3]
         return Resources(base.memory_gb + base.threads * each / 2**30, base.threads)
 
 
