@@ -123,4 +123,4 @@ def test_the_image_does_what_the_app_does(undisturbed: Path, tmp_path: Path) -> 
     command = [engine, "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--user", "1234:1234"]
     command += [word for volume in volumes for word in ("--volume", volume)]
     subprocess.run([*command, image, "/raw", "/out", "participant", "-w", "/nodes", *QUICK], check=True)
-    assert not differences(undisturbed / "out", tmp_path / "out")
+    assert not differences(undisturbed / "out", tmp_path / "out"), "was the image built from this code?"
