@@ -32,7 +32,7 @@ CELLS, HALVINGS = (24, 24, 22), 3
 # Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
 _SPREAD = 0.3
 _FREEDOM = 5
-_STEPS = 2
+_STEPS = 5
 # Rows of cells that are looked at together, and draws that are weighed together.
 _AT_ONCE, _DRAWN = 4096, 2048
 
