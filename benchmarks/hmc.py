@@ -27,10 +27,10 @@ from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import InputFunction, KineticMaps, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_app.plugins.kinetic_inputs import even_input
+from qperf_app.plugins.kinetic_priors import Priors, read
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
 from qperf_hmc.posterior import Posterior, sample, sample_worth
-from qperf_hmc.priors import Priors, read
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
 
 Array = NDArray[np.float64]

@@ -67,6 +67,13 @@ class TestConvolutional(KineticsConformance):
     name = "cnn"
 
 
+class TestPhysicsInformed(KineticsConformance):
+    """A short fit: how good a long one gets is a benchmark's question."""
+
+    name = "pinn"
+    options: ClassVar = {"steps": 60}
+
+
 def test_every_built_in_plugin_is_here() -> None:
     from qperf_app.plugins.manager import OWN_DISTRIBUTION, load_plugins
 

@@ -12,10 +12,10 @@ import pytest
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import RunContext, TissueConstants
 from qperf_app.plugins.kinetic_inputs import even_input
+from qperf_app.plugins.kinetic_priors import parse, read
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
-from qperf_hmc.priors import parse, read
 
 NAMES = ("Fp", "PS", "vp", "ve", "Ta")
 
@@ -243,9 +243,9 @@ def test_a_missing_frame_costs_only_that_frame(fitted):
 def test_bad_priors_are_refused_by_field(change, message):
     import yaml
 
-    import qperf_hmc
+    from qperf_app.plugins import kinetic_priors
 
-    content = yaml.safe_load((Path(qperf_hmc.__file__).parent / "priors.yaml").read_text("utf-8"))
+    content = yaml.safe_load(Path(kinetic_priors.__file__).with_suffix(".yaml").read_text("utf-8"))
     change(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         parse(content, "2CXM", NAMES, "x.yaml")

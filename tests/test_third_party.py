@@ -42,7 +42,7 @@ def test_listing_shows_what_came_from_where_and_what_broke(site: Path) -> None:
     assert (upslope["distribution"], upslope["version"]) == ("perfusion-upslope", "2.1.0")
     assert upslope["options"][0]["name"] == "window"
     built_in = {p["name"] for p in listing["steps"]["kinetics"] if p["distribution"] == "qperf-app"}
-    assert built_in == {"nlls", "fermi", "hmc", "cnn"}
+    assert built_in == {"nlls", "fermi", "hmc", "cnn", "pinn"}
     reasons = [b["reason"] for b in listing["broken"]]
     assert all(b["distribution"] == "perfusion-broken" for b in listing["broken"])
     for expected in ("already there", "must take", "API version 0", "must return a class"):

@@ -88,8 +88,8 @@ class PosteriorKinetics(KineticsPlugin):
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
         """Estimate mean, standard deviation and 5 and 95 % quantiles of every quantity."""
+        from qperf_app.plugins.kinetic_priors import read
         from qperf_hmc import posterior
-        from qperf_hmc.priors import read
 
         kinetic_inputs.check(curves, aif)
         names = [p.name for p in self.kinetic_model.parameters]

@@ -14,8 +14,8 @@ import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import Model
+from qperf_app.plugins.kinetic_priors import Priors
 from qperf_hmc.blocks import Hamiltonian, Independent, Sampled, hamiltonian, independent
-from qperf_hmc.priors import Priors
 from qperf_hmc.setting import Setting, choose, without_gaps
 from qperf_hmc.target import Coordinates, Problem, residuals
 

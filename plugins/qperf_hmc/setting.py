@@ -9,9 +9,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import Model
+from qperf_app.plugins.kinetic_priors import Priors
 from qperf_hmc import exchange, grid, table
 from qperf_hmc.forward import Direct, make_grid
-from qperf_hmc.priors import Priors
 from qperf_hmc.target import Coordinates
 
 Array = NDArray[np.float64]

@@ -24,10 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for step, plugins in trainable.items():
         for_step = steps.add_parser(step, help=f"plugin {', '.join(plugins)}", formatter_class=_Formatter)
         _common_arguments(for_step, list(plugins))
+        known: dict[str, str] = {}
         for plugin in plugins.values():
-            group = for_step.add_argument_group(f"options of {plugin.name}")
-            for option in dataclasses.fields(load_trainer(plugin).Options):
-                _add_option(group, option)
+            options = dataclasses.fields(load_trainer(plugin).Options)
+            shared = [option for option in options if option.name in known]
+            also = ", ".join(
+                f"{_flag(option)} as {known[option.name]} (default: {option.default})" for option in shared
+            )
+            group = for_step.add_argument_group(f"options of {plugin.name}", f"and {also}" if also else None)
+            for option in options:
+                if option.name not in known:
+                    _add_option(group, option)
+                    known[option.name] = plugin.name
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -53,18 +61,49 @@ def _common_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None
         help="also train on this BIDS dataset with the masks of that derivative dataset; may be repeated",
     )
     parser.add_argument(
+        "--from-run",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="OUT_DIR",
+        help="learn from the curves of this output folder of qperf-app; may be repeated",
+    )
+    parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these participants of --from-run")
+    parser.add_argument(
         "--motion-correction", default="chained", metavar="NAME", help="plugin that aligns the series of --dataset"
     )
 
 
+def _flag(option: dataclasses.Field[Any]) -> str:
+    return "--" + option.name.replace("_", "-")
+
+
 def _add_option(group: Any, option: dataclasses.Field[Any]) -> None:
-    flag = "--" + option.name.replace("_", "-")
+    """Add an option; one that is not given is left to the default of the trainer that is chosen."""
     text = option.metadata.get("help", "")
     if option.default is False:
-        group.add_argument(flag, action="store_true", help=text)
-    else:
-        kind = type(option.default)
-        group.add_argument(flag, type=kind, default=option.default, metavar=kind.__name__.upper(), help=text)
+        group.add_argument(_flag(option), action="store_true", default=argparse.SUPPRESS, help=text)
+        return
+    kind = type(option.default)
+    if option.default not in (None, ""):
+        text = f"{text} (default: {option.default})"
+    group.add_argument(_flag(option), type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+
+
+def _options(args: argparse.Namespace, trainer: type[Trainer]) -> dict[str, Any]:
+    """Options given for a trainer.
+
+    Raises
+    ------
+    ValueError
+        For an option of another plugin's trainer.
+    """
+    own = {option.name for option in dataclasses.fields(trainer.Options)}
+    for plugin in _trainable()[args.step].values():
+        for option in dataclasses.fields(load_trainer(plugin).Options):
+            if option.name in args and option.name not in own:
+                raise ValueError(f"{_flag(option)} is no option of plugin {args.plugin}")
+    return {name: getattr(args, name) for name in own if name in args}
 
 
 def _trainable() -> dict[str, dict[str, InstalledPlugin]]:
@@ -101,8 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         trainer_class = load_trainer(_trainable()[args.step][args.plugin])
-        options = {f.name: getattr(args, f.name) for f in dataclasses.fields(trainer_class.Options)}
-        trainer = trainer_class(trainer_class.Options(**options))
+        trainer = trainer_class(trainer_class.Options(**_options(args, trainer_class)))
         args.out.mkdir(parents=True, exist_ok=True)
         report = trainer.train(_job(args, trainer))
     except (ValueError, OSError, PluginOptionError) as error:
@@ -128,6 +166,7 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
         drawn=_drawn(args, trainer.cases),
         say=_say,
         labeller=_labeller,
+        scans=_scans(args, trainer),
     )
 
 
@@ -140,16 +179,16 @@ def _command(args: argparse.Namespace, trainer: Trainer) -> str:
     """The command that trains the same again, without paths."""
     words = ["qperf", "train", args.step, "OUT", "--plugin", args.plugin, "--seed", str(args.seed)]
     words += ["--start-from", args.start_from.name] if args.start_from else []
-    words += ["--dataset", "RAW", "MASKS"] * len(args.dataset)
+    words += ["--dataset", "RAW", "MASKS"] * len(args.dataset) + ["--from-run", "OUT_DIR"] * len(args.from_run)
+    words += ["--participant-label", *args.participant_label] if args.participant_label else []
     for option in dataclasses.fields(trainer.Options):
         if option.metadata.get("path"):
             continue
         value = getattr(trainer.options, option.name)
-        flag = "--" + option.name.replace("_", "-")
         if value is True:
-            words.append(flag)
+            words.append(_flag(option))
         elif value != option.default:
-            words += [flag, str(value)]
+            words += [_flag(option), str(value)]
     return shlex.join(words)
 
 
@@ -177,6 +216,17 @@ def _drawn(args: argparse.Namespace, kind: str) -> list[Any]:
         for raw, masks in args.dataset
         for case in find_drawn_cases(raw, masks, kind, args.motion_correction, _say)  # type: ignore[arg-type]
     ]
+
+
+def _scans(args: argparse.Namespace, trainer: Trainer) -> list[Any]:
+    """Readers of the scans of the finished runs given."""
+    if not args.from_run:
+        return []
+    if not trainer.from_runs:
+        raise ValueError(f"plugin {args.plugin} does not learn from finished runs: --from-run has no use")
+    from qperf_app.cli.runs import find_scans
+
+    return [scan for out_dir in args.from_run for scan in find_scans(out_dir, args.participant_label, _say)]
 
 
 def _say(text: str) -> None:

@@ -46,6 +46,11 @@ class NumpyOps:
     dense = staticmethod(np.matmul)
 
     @staticmethod
+    def total(values: NDArray) -> NDArray:
+        """Sum over the last axis."""
+        return values.sum(axis=-1)
+
+    @staticmethod
     def in_pairs(matrices: NDArray) -> NDArray:
         """Matrices (..., a, 2 b) read row by row as pairs, (..., a b, 2)."""
         return matrices.reshape(*matrices.shape[:-2], -1, 2)
@@ -140,6 +145,10 @@ class TensorFlowOps:
         if left.shape[-1] <= _SMALL:
             return self._tf.reduce_sum(left[..., :, :, None] * right[..., None, :, :], axis=-2)
         return self._tf.matmul(left, right)
+
+    def total(self, values: Any) -> Any:
+        """See :meth:`NumpyOps.total`."""
+        return self._tf.reduce_sum(values, axis=-1)
 
     def in_pairs(self, matrices: Any) -> Any:
         """See :meth:`NumpyOps.in_pairs`."""

@@ -183,14 +183,15 @@ class EvenSolver:
         xp, A, b, w, delay = common_arrays(system.rates, system.inflow, system.readout, Ta)
         steps = xp.floor(delay / self.step)
         rest = 1.0 - (delay / self.step - steps)
-        whole = _step(xp, A, b, xp.like(np.array([self.step]), A), self.squarings)
-        part = _step(xp, A, b, (rest * self.step)[..., None], self.squarings)
+        # One exponential over a whole interval and one over what the delay leaves of it.
+        widths = self.step * xp.stack([0.0 * rest + 1.0, rest], -1)
+        moved = _step(xp, A, b, widths, self.squarings)
         # The interval that is read from goes before the whole ones.
-        rising = rest * xp.contract(part.rising, w)[..., 0]
-        now = xp.stack([xp.contract(part.held, w)[..., 0] - rising, rising], -1)
-        read = xp.matmul(w[..., None, :], part.move[..., 0, :, :])
-        ends = xp.stack([whole.held - whole.rising, whole.rising], -1)[..., 0, :, :]
-        before = _powers(xp, read, whole.move[..., 0, :, :], ends, self._runs)
+        rising = rest * xp.contract(moved.rising[..., 1:, :], w)[..., 0]
+        now = xp.stack([xp.contract(moved.held[..., 1:, :], w)[..., 0] - rising, rising], -1)
+        read = xp.matmul(w[..., None, :], moved.move[..., 1, :, :])
+        ends = xp.stack([moved.held - moved.rising, moved.rising], -1)[..., 0, :, :]
+        before = _powers(xp, read, moved.move[..., 0, :, :], ends, self._runs)
         taps = xp.join([now[..., None, :], before], -2)
         taps = _delayed(xp, taps, steps - float(self._least), self._shifts)
         return xp.contract_pairs(taps, xp.like(self._basis, A))

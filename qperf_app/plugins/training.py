@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.interface import KineticsPlugin, NoOptions
-from qperf_app.plugins.records import Landmark, Series
+from qperf_app.plugins.records import InputFunction, Landmark, Series, TissueConstants, TissueCurves
 
 #: Values of a case's labels.
 NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3
@@ -36,6 +36,19 @@ class TrainingCase:
     series: Series
     labels: NDArray[np.uint8]
     landmarks: tuple[Landmark, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class KineticScan:
+    """Curves of a participant's myocardium with their input function, as a kinetics plugin is given them.
+
+    ``name`` says where they are from.
+    """
+
+    curves: TissueCurves
+    aif: InputFunction
+    constants: TissueConstants
     name: str = ""
 
 
@@ -68,6 +81,8 @@ class TrainingJob:
         Tells the waiting user something.
     labeller : function or None
         Makes an installed kinetics plugin from its name and options, for a trainer that learns from another plugin.
+    scans : sequence of functions
+        Each reads the curves of one scan of a finished run, for a trainer with ``from_runs``.
     """
 
     out: Path
@@ -80,6 +95,7 @@ class TrainingJob:
     drawn: Sequence[Callable[[], TrainingCase]] = ()
     say: Callable[[str], None] = print
     labeller: Callable[[str, Mapping[str, Any]], KineticsPlugin] | None = None
+    scans: Sequence[Callable[[], KineticScan]] = ()
 
 
 @dataclass(frozen=True)
@@ -96,12 +112,14 @@ class Trainer(ABC):
     A field with ``"path": True`` in its metadata is left out of the command that a model card quotes.
 
     ``cases`` says what kind of simulated scans the host is to make; ``none`` for a trainer that makes its own data.
+    ``from_runs`` says that it learns from participants' own curves, which the host reads from finished runs.
     A plugin names its trainer in the class attribute ``trainer``, as ``module:class``; importing it must be
     as light as importing the plugin, for ``qperf train --help`` lists the options of all.
     """
 
     Options: ClassVar[type] = NoOptions
     cases: ClassVar[Literal["none", "blood-pool", "myocardium"]] = "none"
+    from_runs: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = self.Options() if options is None else options

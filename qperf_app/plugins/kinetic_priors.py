@@ -38,8 +38,8 @@ def read(path: str, model: str, names: Sequence[str]) -> Priors:
     ValueError
         Naming the file and the field that is missing or wrong.
     """
-    where = path or "priors.yaml of qperf_hmc"
-    text = Path(path).read_text("utf-8") if path else files("qperf_hmc").joinpath("priors.yaml").read_text("utf-8")
+    source = Path(path) if path else files("qperf_app.plugins").joinpath("kinetic_priors.yaml")
+    where, text = path or "kinetic_priors.yaml", source.read_text("utf-8")
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,0 +1,183 @@
+"""Teach the network on curves without labels: what it says of a curve, put through the model, must give the curve."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from qperf_app.physics.backend import common_arrays
+from qperf_app.plugins.kinetic_inputs import usable_curves
+from qperf_app.plugins.kinetic_priors import Priors
+from qperf_pinn.network import Weights, predict
+from qperf_pinn.setting import Setting
+
+Array = NDArray[np.float64]
+
+#: Curves of a step. Fixed, so that one compiled program serves any number.
+BATCH = 256
+# Steps between two words on the progress.
+_REPORTED = 100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Curves of one scan.
+
+    Parameters
+    ----------
+    setting : Setting
+    data : (n, t) array
+        In units of the input's peak, NaN where a sample is missing.
+    """
+
+    setting: Setting
+    data: Array
+
+
+def examples_of(setting: Setting, concentration: Array) -> Examples:
+    """Curves (n, t), mmol/L, that can be learnt from, in an order of their own: any order gives the same batches."""
+    data = np.asarray(concentration, dtype=np.float64) / setting.peak
+    data = data[usable_curves(data)]
+    return Examples(setting, data[np.lexsort(np.nan_to_num(data).T)])
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Minus the logarithm of a voxel's posterior density: Student's t likelihood of its residuals, and the priors.
+
+    The noise's level is unknown; integrating it out under an inverse-gamma prior leaves
+    (shape + n / 2) log(scale^2 + squares / 2), so that a noisy curve weighs no more than a quiet one.
+    """
+
+    priors: Priors
+
+    def __call__(self, x: Any, fitted: Any, data: Any, present: Any, prior_weight: Any = 1.0) -> Any:
+        """(n,) of coordinates (n, 5), model curves, data (any number where none is) and 1 or 0 for each sample."""
+        xp, x, fitted, data, present = common_arrays(x, fitted, data, present)
+        squares = xp.total(present * (fitted - data) ** 2)
+        count = xp.total(present)
+        scale = self.priors.noise_scale**2
+        misfit = (self.priors.noise_shape + 0.5 * count) * xp.log1p((squares * 0.5) / scale)
+        off = (x - xp.like(self.priors.mean, x)) / xp.like(self.priors.sd, x)
+        return misfit + 0.5 * prior_weight * xp.total(off**2)
+
+
+def teach(
+    weights: Weights,
+    scans: list[Examples],
+    objective: Objective,
+    steps: int,
+    rate: float,
+    seed: int,
+    prior_weight: float = 1.0,
+    say: Callable[[str], None] | None = None,
+) -> tuple[Weights, list[float]]:
+    """Train on the curves of one or several scans.
+
+    Parameters
+    ----------
+    weights : list of arrays
+        Where to start.
+    scans : list of Examples
+    objective : Objective
+    steps : int
+        Each of one batch of one scan; scans take turns.
+    rate : float
+        Of Adam (Kingma and Ba 2015, arXiv:1412.6980) at first; it falls to 0 along a cosine.
+    seed : int
+    prior_weight : float
+        0 for no priors.
+    say : function, optional
+        Told of the progress.
+
+    Returns
+    -------
+    weights, losses
+        Mean objective of the batch of every step.
+    """
+    rng, state = np.random.default_rng(seed), _start(weights)
+    advances = [_compiled(_Program.of(scan.setting, objective)) for scan in scans]
+    arrays = [_arrays(scan) for scan in scans]
+    losses: list[float] = []
+    weight = tf.constant(prior_weight, tf.float32)
+    for number in range(steps):
+        which = number % len(scans)
+        rows = rng.integers(len(scans[which].data), size=BATCH)
+        now = 0.5 * rate * (1.0 + np.cos(np.pi * number / steps))
+        batch = (tf.constant(array[rows]) for array in arrays[which])
+        state, loss = advances[which](state, *batch, tf.constant(now, tf.float32), weight)
+        losses.append(float(loss))
+        if say is not None and (number + 1) % _REPORTED == 0:
+            say(f"step {number + 1} of {steps}: objective {np.mean(losses[-_REPORTED:]):.3f}")
+    return [np.asarray(w) for w in state[0]], losses
+
+
+def _arrays(scan: Examples) -> tuple[NDArray[np.float32], ...]:
+    """What the network sees, the curves, and 1 or 0 for each sample that is there or not."""
+    present = np.isfinite(scan.data)
+    data = np.where(present, scan.data, 0.0).astype(np.float32)
+    return scan.setting.features(scan.data), data, present.astype(np.float32)
+
+
+def _start(weights: Weights) -> Any:
+    """Weights, both moments of Adam, and the number of steps done."""
+    constants = [tf.constant(w) for w in weights]
+    zeros = [tf.zeros_like(w) for w in constants]
+    return constants, zeros, zeros, tf.constant(0.0)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What a compiled step depends on; two are the same where their digests are."""
+
+    digest: str
+    setting: Setting = field(compare=False)
+    objective: Objective = field(compare=False)
+
+    @classmethod
+    def of(cls, setting: Setting, objective: Objective) -> _Program:
+        priors = objective.priors
+        arrays = (setting.times, setting.grid, setting.plasma, priors.mean, priors.sd)
+        numbers = (priors.noise_shape, priors.noise_scale, setting.model)
+        content = b"".join(np.ascontiguousarray(a, dtype=np.float64).tobytes() for a in arrays) + repr(numbers).encode()
+        return cls(hashlib.sha256(content).hexdigest(), setting, objective)
+
+
+@lru_cache(maxsize=4)
+def _compiled(program: _Program) -> Callable[..., Any]:
+    """Function that does a step on a batch of a scan's curves. Compiling takes longer than a hundred steps."""
+
+    @tf.function(jit_compile=True)
+    def judge(x: Any, data: Any, present: Any, prior_weight: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            fitted = program.setting.curves(common_arrays(x)[0], x)
+            loss = tf.reduce_mean(program.objective(x, fitted, data, present, prior_weight))
+        return loss, tape.gradient(loss, x)
+
+    # The network's products are left to the library: compiled ones of this size take five times as long.
+    @tf.function
+    def advance(state: Any, features: Any, data: Any, present: Any, rate: Any, prior_weight: Any) -> Any:
+        weights, first, second, done = state
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            x = predict(weights, features)
+        loss, towards = judge(x, data, present, prior_weight)
+        slope = tape.gradient(x, weights, output_gradients=towards)
+        # A step is never longer for one strange batch.
+        slope, _ = tf.clip_by_global_norm(slope, 20.0)
+        done += 1.0
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, slope, strict=True)]
+        second = [0.99 * v + 0.01 * g * g for v, g in zip(second, slope, strict=True)]
+        scale = rate * tf.sqrt(1.0 - 0.99**done) / (1.0 - 0.9**done)
+        moved = zip(weights, first, second, strict=True)
+        return ([w - scale * m / (tf.sqrt(v) + 1e-7) for w, m, v in moved], first, second, done), loss
+
+    return advance
