@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.hmc import NOISES, fit
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, fit_scipy, simulate
-from benchmarks.kinetics_real import ring_mask
+from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_cnn import ConvolutionalKinetics
@@ -178,17 +178,15 @@ def scope(args: argparse.Namespace) -> Iterator[str]:
 
 def real(args: argparse.Namespace) -> Iterator[str]:
     """The published resting slice, ``cnn`` against ``hmc`` and the authors' map."""
-    with np.load(args.data) as content:
-        ring, haematocrit = ring_mask(content), float(content["hematocrit"])
-        tissue, blood = content["concentration_mM"][ring].astype(np.float64), content["aif_mM"].astype(np.float64)
-        times = float(content["dt_s"]) * np.arange(len(blood), dtype=np.float64)
-        theirs = content["authors_mbf_ml_min_g"][ring].astype(np.float64)
-    voxels = np.argwhere(ring)
-    curves = TissueCurves(tissue, times, np.pad(voxels, ((0, 0), (0, 3 - voxels.shape[1]))), np.eye(4))
+    rest = read_slice(args.data)
+    theirs = rest.theirs
     found = {}
     for plugin in (network(args), ExchangePosterior()):
         found[plugin.name] = plugin.fit(
-            curves, InputFunction(times, blood), TissueConstants(haematocrit), RunContext(0, args.threads)
+            rest.curves,
+            InputFunction(rest.times, rest.blood),
+            TissueConstants(rest.haematocrit),
+            RunContext(0, args.threads),
         )
     flow = {
         name: next(m.values for m in maps.maps if (m.quantity, m.statistic) == ("MBF", "mean"))

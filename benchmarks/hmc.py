@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
-from benchmarks.kinetics_real import ring_mask
+from benchmarks.kinetics_real import read_slice
 from benchmarks.osipi import inside, read_cases
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
@@ -174,13 +174,8 @@ def osipi(folder: Path, threads: int) -> Iterator[str]:
 
 def real(path: Path, threads: int) -> Iterator[str]:
     """The published resting slice."""
-    with np.load(path) as content:
-        ring, haematocrit = ring_mask(content), float(content["hematocrit"])
-        tissue, blood = content["concentration_mM"][ring].astype(np.float64), content["aif_mM"].astype(np.float64)
-        times = float(content["dt_s"]) * np.arange(len(blood), dtype=np.float64)
-        theirs = content["authors_mbf_ml_min_g"][ring].astype(np.float64)
-    voxels = np.argwhere(ring)
-    curves = TissueCurves(tissue, times, np.pad(voxels, ((0, 0), (0, 3 - voxels.shape[1]))), np.eye(4))
+    rest = read_slice(path)
+    tissue, theirs = rest.tissue, rest.theirs
     yield (
         "| prior | voxels | r | ratio to the authors' MBF, median (quartiles) | relative SD, median "
         "| rank correlation of relative SD and residual noise over peak | converged, % | s |"
@@ -191,7 +186,10 @@ def real(path: Path, threads: int) -> Iterator[str]:
     for prior in ("voxel", "spatial"):
         started = time.perf_counter()
         found = ExchangePosterior(PosteriorOptions(prior=prior)).fit(
-            curves, InputFunction(times, blood), TissueConstants(haematocrit), RunContext(0, threads)
+            rest.curves,
+            InputFunction(rest.times, rest.blood),
+            TissueConstants(rest.haematocrit),
+            RunContext(0, threads),
         )
         seconds = time.perf_counter() - started
         maps = {(m.quantity, m.statistic): m.values for m in found.maps}

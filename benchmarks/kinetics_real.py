@@ -7,6 +7,7 @@ The table of docs/models.md. The slice is ``qperf/rest.npz`` of the measurement 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,43 @@ from qperf_kinetics.least_squares import Prior
 from tests.realdata_ring import ring_mask
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RealSlice:
+    """The ring of the published slice: n voxels at m times."""
+
+    #: Concentration in tissue, mmol/L, (n, m).
+    tissue: Array
+    #: Concentration in blood, mmol/L, (m,).
+    blood: Array
+    #: Seconds, (m,).
+    times: Array
+    #: The authors' blood flow, mL/min/g, (n,).
+    theirs: Array
+    #: Indices of the voxels, (n, 3).
+    voxels: NDArray[np.intp]
+    haematocrit: float
+
+    @property
+    def curves(self) -> TissueCurves:
+        """What a plugin is given."""
+        return TissueCurves(self.tissue, self.times, self.voxels, np.eye(4))
+
+
+def read_slice(path: Path) -> RealSlice:
+    """The slice of ``rest.npz``."""
+    with np.load(path) as content:
+        ring = ring_mask(content)
+        blood = content["aif_mM"].astype(np.float64)
+        return RealSlice(
+            content["concentration_mM"][ring].astype(np.float64),
+            blood,
+            float(content["dt_s"]) * np.arange(len(blood), dtype=np.float64),
+            content["authors_mbf_ml_min_g"][ring].astype(np.float64),
+            np.pad(np.argwhere(ring), ((0, 0), (0, 1))),
+            float(content["hematocrit"]),
+        )
 
 
 def fit_plugin(plugin: KineticsPlugin, times: Array, tissue: Array, blood: Array, haematocrit: float) -> Array:
@@ -69,13 +107,8 @@ def row(name: str, flow: Array, theirs: Array) -> str:
 
 def table(path: Path) -> str:
     """The table, in Markdown."""
-    with np.load(path) as real:
-        ring, haematocrit = ring_mask(real), float(real["hematocrit"])
-        tissue, blood = real["concentration_mM"][ring].astype(np.float64), real["aif_mM"].astype(np.float64)
-        times, theirs = (
-            float(real["dt_s"]) * np.arange(len(blood), dtype=np.float64),
-            real["authors_mbf_ml_min_g"][ring].astype(float),
-        )
+    real = read_slice(path)
+    tissue, blood, times, theirs, haematocrit = real.tissue, real.blood, real.times, real.theirs, real.haematocrit
     plugins = {"2CXM, `nlls`": ExchangeLeastSquares(), "Fermi, `fermi`": FermiDeconvolution()}
     lines = [
         "| blood flow of | voxels | r | ratio to the authors' MBF, median (quartiles) |",

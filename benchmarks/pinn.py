@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.hmc import NOISES, fit
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
+from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics import compartments, models
 from qperf_app.physics.compartments import SYSTEMS
@@ -35,7 +36,6 @@ from qperf_kinetics import ExchangeLeastSquares
 from qperf_pinn import PhysicsInformedFit
 from qperf_pinn.plugin import PhysicsInformedOptions
 from qperf_pinn.trainer import PhysicsInformedTrainer
-from tests.realdata_ring import ring_mask
 
 Array = NDArray[np.float64]
 
@@ -236,13 +236,8 @@ def speed() -> Iterator[str]:
 
 def real(path: Path) -> Iterator[str]:
     """The published resting slice beside its authors' map and ``nlls``."""
-    with np.load(path) as content:
-        ring, haematocrit = ring_mask(content), float(content["hematocrit"])
-        tissue, blood = content["concentration_mM"][ring].astype(np.float64), content["aif_mM"].astype(np.float64)
-        times = float(content["dt_s"]) * np.arange(len(blood), dtype=np.float64)
-        theirs = content["authors_mbf_ml_min_g"][ring].astype(np.float64)
-    curves = TissueCurves(tissue, times, np.pad(np.argwhere(ring), ((0, 0), (0, 1))), np.eye(4))
-    aif = InputFunction(times, blood)
+    rest = read_slice(path)
+    tissue, theirs, aif = rest.tissue, rest.theirs, InputFunction(rest.times, rest.blood)
     yield (
         "| fit | voxels | r with the authors' map | ratio, median (quartiles) | r with `nlls` | residual, mmol/L | s |"
     )
@@ -257,7 +252,7 @@ def real(path: Path) -> Iterator[str]:
     reference: Array | None = None
     for name, plugin in plugins.items():
         started = time.perf_counter()
-        found = plugin.fit(curves, aif, TissueConstants(haematocrit), RunContext(0, 2))
+        found = plugin.fit(rest.curves, aif, TissueConstants(rest.haematocrit), RunContext(0, 2))
         seconds = time.perf_counter() - started
         flow = next(m.values for m in found.maps if m.quantity == "MBF")
         reference = flow if reference is None else reference

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,17 +82,3 @@ def fit(plugin: KineticsPlugin, study: Study, threads: int = 1) -> Labels:
             if parameter.quantity == quantity:
                 values[:, at, STATISTICS.index(parameter.statistic or "mean")] = parameter.values
     return Labels(values, found.qc)
-
-
-def digest_of_set(store: LabelStore, studies: Iterator[Study]) -> str:
-    """SHA-256 of a whole set, from those of its studies."""
-    whole = hashlib.sha256()
-    for study in studies:
-        whole.update(store.digest(study).encode())
-    return whole.hexdigest()
-
-
-def usable(labels: Labels, needed: tuple[Any, ...] = STATISTICS) -> NDArray[np.bool_]:
-    """Curves that have every statistic needed."""
-    columns = [STATISTICS.index(s) for s in needed]
-    return np.asarray(np.isfinite(labels.values[:, :, columns]).all(axis=(1, 2)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.plugins import training_state
 from qperf_cnn import network
 from qperf_cnn.network import Architecture
 
@@ -144,7 +144,7 @@ def _huber(x: Any) -> Any:
 class Learner:
     """Trains one network; everything that a resumed run needs is in its checkpoint."""
 
-    def __init__(self, architecture: Architecture, schedule: Schedule, seed: int, folder: Path | None) -> None:
+    def __init__(self, architecture: Architecture, schedule: Schedule, seed: int, folder: Path) -> None:
         import keras
 
         keras.utils.set_random_seed(seed % 2**32)
@@ -154,7 +154,7 @@ class Learner:
         self.optimizer.build(self.model.trainable_variables)
         self.history: list[dict[str, float]] = []
         self.best: list[NDArray[Any]] = self.model.get_weights()
-        self._checkpoint = None if folder is None else folder / "checkpoint.npz"
+        self._folder = folder
         self._step, self._loss = self._compile()
 
     def train(self, train: Examples, held: Examples, say: Callable[[str], None]) -> None:
@@ -172,7 +172,7 @@ class Learner:
             self.history.append(found)
             if found["validation"] <= min(entry["validation"] for entry in self.history):
                 self.best = self.model.get_weights()
-            self._save()
+            training_state.save(self._folder, self.model, self.optimizer, self.best, self.history)
             say(
                 f"epoch {epoch + 1}/{self.schedule.epochs}: loss {found['loss']:.4f}, validation "
                 f"{found['validation']:.4f} ({time.monotonic() - started:.0f} s)"
@@ -186,15 +186,9 @@ class Learner:
 
     def resume(self) -> int:
         """Take up the checkpoint, if there is one; returns the epochs that are done."""
-        if self._checkpoint is None or not self._checkpoint.is_file():
-            return 0
-        with np.load(self._checkpoint, allow_pickle=False) as found:
-            self.history = json.loads(str(found["history"]))
-            named = {kind: [found[k] for k in sorted(found.files) if k.startswith(kind)] for kind in ("w", "b", "o")}
-        self.model.set_weights(named["w"])
-        self.best = named["b"]
-        for variable, value in zip(self.optimizer.variables, named["o"], strict=True):
-            variable.assign(value)
+        found = training_state.restore(self._folder, self.model, self.optimizer)
+        if found is not None:
+            self.best, self.history = found
         return len(self.history)
 
     def _compile(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -219,17 +213,6 @@ class Learner:
     def _settled(self) -> bool:
         scores = [entry["validation"] for entry in self.history]
         return bool(scores) and len(scores) - 1 - int(np.argmin(scores)) >= self.schedule.patience
-
-    def _save(self) -> None:
-        if self._checkpoint is None:
-            return
-        arrays: dict[str, Any] = {"history": np.array(json.dumps(self.history))}
-        arrays |= {f"w{i:04d}": w for i, w in enumerate(self.model.get_weights())}
-        arrays |= {f"b{i:04d}": w for i, w in enumerate(self.best)}
-        arrays |= {f"o{i:04d}": np.asarray(v) for i, v in enumerate(self.optimizer.variables)}
-        partial = self._checkpoint.with_name("checkpoint.partial.npz")
-        np.savez(partial, **arrays)
-        partial.replace(self._checkpoint)
 
 
 def _parts(examples: Examples, size: int, rng: np.random.Generator | None) -> list[NDArray[np.intp]]:

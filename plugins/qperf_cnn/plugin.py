@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics import conversion
 from qperf_app.plugins import (
     InputFunction,
     KineticMaps,
@@ -21,6 +20,7 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.exchange_quantities import exchange_quantities
 from qperf_app.plugins.weights import read_card, short_digest
 
 Array = NDArray[np.float64]
@@ -87,8 +87,7 @@ class ConvolutionalKinetics(KineticsPlugin):
         intervals = bool(read_card(path).get("intervals", True))
         data = np.asarray(curves.concentration, dtype=np.float64)
         finite = kinetic_inputs.usable_curves(data)
-        moving = np.nanmax(data, axis=1, initial=-np.inf) > np.nanmin(data, axis=1, initial=np.inf)
-        usable = finite & moving
+        usable = finite & kinetic_inputs.changing_curves(data)
         code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
         values = np.full((len(data), 6, 4), np.nan)
         if usable.any():
@@ -100,27 +99,11 @@ class ConvolutionalKinetics(KineticsPlugin):
             vague = found.values[:, 0, 1] > _MAX_RELATIVE_SD * found.values[:, 0, 0]
             codes = np.where(vague & intervals, PRIOR_DECIDES, FULL)
             code[usable] = np.where(found.outside, OUT_OF_SCOPE, codes)
+        Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
         maps = [
             ParameterMap(name, units, column[:, k], statistic if intervals else None)
-            for name, (units, column) in _quantities(values, constants).items()
+            for name, (units, column) in exchange_quantities(Fp, PS, vp, ve, Ta, constants, Ktrans).items()
             for k, statistic in enumerate(_STATISTICS[: 4 if intervals else 1])
         ]
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
         return KineticMaps(self.model, tuple(maps), code, legend, fitted)
-
-
-def _quantities(values: Array, constants: TissueConstants) -> dict[str, tuple[str, Any]]:
-    """Unit and (n, 4) of each quantity; what is in proportion to another has its statistics in proportion too."""
-    Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
-    Fb = conversion.blood_flow(Fp, constants.haematocrit)
-    return {
-        "MBF": ("mL/min/g", conversion.myocardial_blood_flow(Fb, constants.density)),
-        "Fb": ("mL/min/mL", Fb),
-        "Fp": ("mL/min/mL", Fp),
-        "PS": ("mL/min/mL", PS),
-        "Ktrans": ("mL/min/mL", Ktrans),
-        "vp": ("mL/mL", vp),
-        "vb": ("mL/mL", conversion.blood_volume(vp, constants.haematocrit)),
-        "ve": ("mL/mL", ve),
-        "Ta": ("s", Ta),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.training import Trainer, TrainingJob, TrainingReport
+from qperf_app.plugins.training_state import check_same_training
 from qperf_app.plugins.weights import write_weights
-from qperf_cnn.labels import QUANTITIES, Labels, LabelStore, digest_of_set
+from qperf_cnn.labels import QUANTITIES, Labels, LabelStore
 from qperf_cnn.simulation import Study, simulate
 from qperf_cnn.targets import Kind, mean_of, read_kind, spread_of
 
@@ -86,7 +87,8 @@ class KineticsTrainer(Trainer):
         from qperf_cnn.network import Architecture, load
 
         options, kind = self.options, read_kind(self.options.labels)
-        self._same_training(job)
+        fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
+        check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
         stores = self._stores(job, kind)
         sets = {
             name: collect(kind, stores, job.seed, range(first, first + count), job.say, name)
@@ -122,10 +124,7 @@ class KineticsTrainer(Trainer):
                 "curves": len(train),
                 "held_out_curves": len(held),
                 "labellers": {name: f"{s.plugin.name} {s.plugin.version}" for name, s in stores.items()},
-                "sha256": {
-                    name: digest_of_set(s, (simulate(job.seed, k, CURVES) for k in range(options.studies)))
-                    for name, s in stores.items()
-                },
+                "sha256": sets["train"].digests,
             },
             "epochs": len(learner.history),
             "seconds": round(time.monotonic() - started),
@@ -149,26 +148,16 @@ class KineticsTrainer(Trainer):
                 stores[source] = LabelStore(folder, job.labeller(name, options), job.threads)
         return stores
 
-    def _same_training(self, job: TrainingJob) -> None:
-        """Note what is being trained; a resumed run must be of the same."""
-        note = job.out / "training.json"
-        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in (*SCHEDULE, "label_folder")}
-        wanted = {"trainer": FILE, "seed": job.seed, **fixed}
-        if job.resume and note.is_file() and json.loads(note.read_text()) != wanted:
-            raise ValueError(f"{note}: the training to resume had other options or another seed")
-        if not job.resume and (job.out / "checkpoint.npz").exists():
-            raise ValueError(f"{job.out} has a checkpoint: resume it, or choose another folder")
-        note.write_text(json.dumps(wanted, indent=2))
-
 
 @dataclass(frozen=True)
 class Collected:
-    """Examples and, of the same curves, their studies' truth (n, 6), noise (n,) and what the misfit needs."""
+    """Examples and, of the same curves, the truth (n, 6); their studies, with the curves that are among the examples;
+    and by source the SHA-256 of all labels."""
 
     examples: Any
     truth: Array
-    noise: Array
     studies: list[tuple[Study, NDArray[np.bool_]]]
+    digests: dict[str, str]
 
 
 def collect(
@@ -181,10 +170,13 @@ def collect(
 
     parts: list[tuple[Any, ...]] = []
     studies: list[tuple[Study, NDArray[np.bool_]]] = []
+    digests = {source: hashlib.sha256() for source in stores}
     started = last = time.monotonic()
     for done, number in enumerate(numbers, 1):
         study = simulate(seed, number, CURVES)
         found = {source: store.label(study) for source, store in stores.items()}
+        for source, store in stores.items():
+            digests[source].update(store.digest(study).encode())
         mean, spread = _targets(kind, study, found)
         good = np.asarray(np.isfinite(mean).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)))
         filters = build_filters(study.times, study.times, study.plasma)
@@ -192,17 +184,18 @@ def collect(
         parts.append(
             (
                 features.responses.astype(np.float16), features.scalars, mean[good].astype(np.float32),
-                spread[good].astype(np.float32), true_values(study.truth[good]), study.noise[good],
+                spread[good].astype(np.float32), true_values(study.truth[good]),
             )
         )  # fmt: skip
         studies.append((study, good))
         if time.monotonic() - last > 15 or done == len(numbers):
             last = time.monotonic()
             say(f"{name}: {done} of {len(numbers)} studies simulated and labelled ({last - started:.0f} s)")
-    responses, scalars, mean, spread, truth, noise = (np.concatenate(column) for column in zip(*parts, strict=True))
+    responses, scalars, mean, spread, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
     alone: Any = spread if kind.first == "posterior" and not kind.second else None
     scans = _scans(studies, scalars) if kind.first == "self" else None
-    return Collected(Examples(responses, scalars, mean.astype(np.float32), alone, scans), truth, noise, studies)
+    examples = Examples(responses, scalars, mean.astype(np.float32), alone, scans)
+    return Collected(examples, truth, studies, {source: whole.hexdigest() for source, whole in digests.items()})
 
 
 def _targets(kind: Kind, study: Study, found: dict[str, Labels]) -> tuple[Array, Array]:

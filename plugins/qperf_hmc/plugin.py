@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics import conversion
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import (
     InputFunction,
@@ -22,6 +21,7 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.exchange_quantities import exchange_quantities
 
 FULL, PRIOR_DECIDES, FEW_DRAWS, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 17, 18, 19, 20
 _LEGEND = {
@@ -101,8 +101,7 @@ class PosteriorKinetics(KineticsPlugin):
         data = np.asarray(curves.concentration, dtype=np.float64)
         n, finite = len(data), kinetic_inputs.usable_curves(data)
         # A curve without noise has no posterior to speak of.
-        moving = np.nanmax(data, axis=1, initial=-np.inf) > np.nanmin(data, axis=1, initial=np.inf)
-        usable = finite & moving
+        usable = finite & kinetic_inputs.changing_curves(data)
         code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
         drawn = np.full((n, self.options.draws, len(names)), np.nan)
         if usable.any():
@@ -168,19 +167,7 @@ class ExchangePosterior(PosteriorKinetics):
         self, draws: Mapping[str, NDArray[np.float64]], constants: TissueConstants
     ) -> dict[str, tuple[str, NDArray[np.float64]]]:
         """Parameters and what follows from them, draw by draw."""
-        Fp, PS = draws["Fp"], draws["PS"]
-        Fb = conversion.blood_flow(Fp, constants.haematocrit)
-        return {
-            "MBF": ("mL/min/g", conversion.myocardial_blood_flow(Fb, constants.density)),
-            "Fb": ("mL/min/mL", Fb),
-            "Fp": ("mL/min/mL", Fp),
-            "PS": ("mL/min/mL", PS),
-            "Ktrans": ("mL/min/mL", Fp * PS / (Fp + PS)),
-            "vp": ("mL/mL", draws["vp"]),
-            "vb": ("mL/mL", conversion.blood_volume(draws["vp"], constants.haematocrit)),
-            "ve": ("mL/mL", draws["ve"]),
-            "Ta": ("s", draws["Ta"]),
-        }
+        return exchange_quantities(**draws, constants=constants)
 
 
 def summaries(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

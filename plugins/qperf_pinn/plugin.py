@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics import conversion
 from qperf_app.plugins import (
     InputFunction,
     KineticMaps,
@@ -21,6 +20,7 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.exchange_quantities import exchange_quantities
 
 Array = NDArray[np.float64]
 
@@ -109,7 +109,9 @@ class PhysicsInformedFit(KineticsPlugin):
             ends = np.minimum(x[usable, 0] - LOWER[0], UPPER[0] - x[usable, 0]) < _MARGIN * span
             code[usable] = _codes(data[usable], fitted[usable], ends)
         x[code != FULL] = np.nan
-        maps = _maps(x, constants)
+        Fp, PS, vp, ve = np.exp(x[:, :4]).T
+        quantities = exchange_quantities(Fp, PS, vp, ve, x[:, 4], constants)
+        maps = tuple(ParameterMap(name, units, values) for name, (units, values) in quantities.items())
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
         return KineticMaps(options.model, maps, code, legend, fitted * setting.peak)
 
@@ -145,19 +147,3 @@ def _codes(data: Array, fitted: Array, ends: NDArray[np.bool_]) -> NDArray[np.ui
         enhances = (energy > 0.0) & (gain > _MIN_GAIN)
     code = np.where(ends, AT_BOUND, FULL)
     return np.where(enhances, np.where(poor, POOR_FIT, code), NO_ENHANCEMENT).astype(np.uint8)
-
-
-def _maps(x: Array, constants: TissueConstants) -> tuple[ParameterMap, ...]:
-    Fp, PS, vp, ve = np.exp(x[:, :4]).T
-    Fb = conversion.blood_flow(Fp, constants.haematocrit)
-    return (
-        ParameterMap("MBF", "mL/min/g", conversion.myocardial_blood_flow(Fb, constants.density)),
-        ParameterMap("Fb", "mL/min/mL", Fb),
-        ParameterMap("Fp", "mL/min/mL", Fp),
-        ParameterMap("PS", "mL/min/mL", PS),
-        ParameterMap("Ktrans", "mL/min/mL", Fp * PS / (Fp + PS)),
-        ParameterMap("vp", "mL/mL", vp),
-        ParameterMap("vb", "mL/mL", conversion.blood_volume(vp, constants.haematocrit)),
-        ParameterMap("ve", "mL/mL", ve),
-        ParameterMap("Ta", "s", x[:, 4]),
-    )

@@ -50,3 +50,9 @@ def usable_curves(concentration: Array) -> NDArray[np.bool_]:
     """Curves (n, t) with enough finite frames to fit: at least four in five, and as many as a fit needs."""
     finite = np.isfinite(concentration).sum(axis=1)
     return finite >= max(MIN_FRAMES, 0.8 * concentration.shape[1])
+
+
+def changing_curves(concentration: Array) -> NDArray[np.bool_]:
+    """Curves (n, t) that are not constant; False where nothing is finite."""
+    low = np.nanmin(concentration, axis=1, initial=np.inf)
+    return np.asarray(np.nanmax(concentration, axis=1, initial=-np.inf) > low)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.plugins import training_state
 from qperf_segmentation.networks.architecture import Architecture, build
 
 #: Adds variety to a batch of images and targets.
@@ -89,7 +89,7 @@ class Learner:
         self.optimizer.build(self.model.trainable_variables)
         self.history: list[dict[str, float]] = []
         self.best: list[NDArray[Any]] = self.model.get_weights()
-        self._checkpoint = folder / "checkpoint.npz"
+        self._folder = folder
 
     def train(self, train: Examples, held: Examples, augment: Augment, say: Callable[[str], None]) -> None:
         """Train to the end of the schedule, or until validation gets no better; the model keeps the best weights."""
@@ -106,7 +106,7 @@ class Learner:
             )
             if self._score(self.history[-1]) >= max(map(self._score, self.history)):
                 self.best = self.model.get_weights()
-            self._save()
+            training_state.save(self._folder, self.model, self.optimizer, self.best, self.history)
             scores = ", ".join(f"{d:.3f}" for d in dice)
             say(
                 f"epoch {epoch + 1}/{self.schedule.epochs}: loss {np.mean(losses):.4f}, validation Dice {scores} "
@@ -116,15 +116,9 @@ class Learner:
 
     def resume(self) -> int:
         """Take up the checkpoint, if there is one; returns the epochs that are done."""
-        if not self._checkpoint.is_file():
-            return 0
-        with np.load(self._checkpoint, allow_pickle=False) as found:
-            self.history = json.loads(str(found["history"]))
-            named = {kind: [found[k] for k in sorted(found.files) if k.startswith(kind)] for kind in ("w", "b", "o")}
-        self.model.set_weights(named["w"])
-        self.best = named["b"]
-        for variable, value in zip(self.optimizer.variables, named["o"], strict=True):
-            variable.assign(value)
+        found = training_state.restore(self._folder, self.model, self.optimizer)
+        if found is not None:
+            self.best, self.history = found
         return len(self.history)
 
     def validate(self, held: Examples) -> NDArray[np.float64]:
@@ -182,15 +176,6 @@ class Learner:
     def _settled(self) -> bool:
         scores = [self._score(entry) for entry in self.history]
         return bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self.schedule.patience
-
-    def _save(self) -> None:
-        arrays: dict[str, Any] = {"history": np.array(json.dumps(self.history))}
-        arrays |= {f"w{i:04d}": w for i, w in enumerate(self.model.get_weights())}
-        arrays |= {f"b{i:04d}": w for i, w in enumerate(self.best)}
-        arrays |= {f"o{i:04d}": np.asarray(v) for i, v in enumerate(self.optimizer.variables)}
-        partial = self._checkpoint.with_name("checkpoint.partial.npz")
-        np.savez(partial, **arrays)
-        partial.replace(self._checkpoint)
 
 
 def flips(images: NDArray[Any], targets: NDArray[Any], rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.training import Trainer, TrainingCase, TrainingJob, TrainingReport
+from qperf_app.plugins.training_state import check_same_training
 from qperf_app.plugins.weights import write_weights
 from qperf_segmentation.networks.architecture import Architecture
 from qperf_segmentation.networks.weights import load
@@ -90,7 +90,9 @@ class NetworkTrainer(Trainer):
         options = self.options
         if not options.cases and not job.drawn:
             raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
-        self._same_training(job)
+        fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in SCHEDULE}
+        wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
+        check_same_training(job.out, wanted, job.resume)
         train, held = self._examples(job)
         schedule = Schedule(options.epochs, options.batch, options.rate, options.halve_every, options.patience)
         learner = Learner(self.architecture(), schedule, job.seed, job.out)
@@ -104,17 +106,6 @@ class NetworkTrainer(Trainer):
         started = time.monotonic()
         learner.train(train, held, self.augment, job.say)
         return self._write(job, learner, len(train), len(held), time.monotonic() - started)
-
-    def _same_training(self, job: TrainingJob) -> None:
-        """Note what is being trained; a resumed run must be of the same."""
-        note = job.out / "training.json"
-        fixed = {k: v for k, v in dataclasses.asdict(self.options).items() if k not in SCHEDULE}
-        wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
-        if job.resume and note.is_file() and json.loads(note.read_text()) != wanted:
-            raise ValueError(f"{note}: the training to resume had other options or another seed")
-        if not job.resume and (job.out / "checkpoint.npz").exists():
-            raise ValueError(f"{job.out} has a checkpoint: resume it, or choose another folder")
-        note.write_text(json.dumps(wanted, indent=2))
 
     def _examples(self, job: TrainingJob) -> tuple[Any, Any]:
         """Examples to train on and to validate on: simulated, and drawn."""
