@@ -39,10 +39,10 @@ Array = NDArray[np.float64]
 NOISES = (0.002, 0.004, 0.008)
 
 
-def posterior(curves: CurveSet, threads: int, passes: int = 3, seed: int = 0) -> Posterior:
+def posterior(curves: CurveSet, threads: int, passes: int = 3, seed: int = 0, kept: int = 400) -> Posterior:
     """Sample every curve with the built-in priors."""
     grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
-    return sample(MODELS["2CXM"], priors(), curves.times, curves.tissue, grid, cp, seed, threads, passes=passes)
+    return sample(MODELS["2CXM"], priors(), curves.times, curves.tissue, grid, cp, seed, threads, kept, passes)
 
 
 def priors() -> Priors:
@@ -210,7 +210,8 @@ def independent(count: int, threads: int) -> Iterator[str]:
 
     curves, chosen = simulate(count, 5, 0.004, of="input"), priors()
     started = time.perf_counter()
-    found = posterior(curves, threads)
+    # All draws of the first pass: those that are kept of a map would add chance of their own.
+    found = posterior(curves, threads, kept=4000)
     ours = time.perf_counter() - started
     grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
     joined = np.union1d(grid, curves.times)

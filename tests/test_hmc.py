@@ -101,7 +101,7 @@ def test_the_grids_draws_weigh_to_the_posterior(input_function, priors):
     setting = choose(MODELS["2CXM"], priors, times, curve[None], points, cp)
     scale = priors.noise_scale * cp.max()
     problem = _Run(setting, priors, scale, curve[None], 0, 1, 100)._problem(np.zeros(4, dtype=int))
-    pool = grid.propose(setting.cells, problem, 8192, 256, seed=4)
+    pool = grid.propose(setting.cells, problem, 8192, 1e-3, seed=4)
     weight = np.exp(pool.log_weight[:, 0] - pool.log_weight[:, 0].max())
     assert weight.sum() ** 2 / (weight**2).sum() > 800
     found = [np.average(x[:, 0], weights=weight) for x in pool.x]

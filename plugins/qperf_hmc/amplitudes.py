@@ -75,8 +75,24 @@ def _parameters(flow: Any, moment: Any, product: Any, rates: Any) -> tuple[Any, 
     return flow, flow + product - 2.0 * moment, 2.0 * flow - moment, product - moment - rates
 
 
-def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int) -> Peak:
-    """Mode of the two log amplitudes by Gauss-Newton steps, none longer than 1.5, from least squares."""
+def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int, start: Sequence[Any] = ()) -> Peak:
+    """Mode of the two log amplitudes by Gauss-Newton steps, none longer than 1.5, from a start or least squares."""
+    first, second = start or _least_squares(evidence, prior)
+    gap, (k1, k2) = 2.0 * _log_gap(fast, slow), (tf.exp(fast), tf.exp(slow))
+    for _ in range(steps):
+        _, (g1, g2), (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+        determinant = c11 * c22 - c21 * c21
+        d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
+        shorter = 1.5 / tf.maximum(1.5, tf.maximum(tf.abs(d1), tf.abs(d2)))
+        first, second = first + d1 * shorter, second + d2 * shorter
+    value, _, (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+    l11 = tf.sqrt(c11)
+    l21 = c21 / l11
+    return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, 1e-6 * c22)), value)
+
+
+def _least_squares(evidence: Evidence, prior: Prior) -> list[Any]:
+    """Log amplitudes of the least squares, where they are positive, or near it."""
     determinant = evidence.h11 * evidence.h22 - evidence.h12 * evidence.h12
     both = (evidence.y1 + evidence.y2) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22)
     # A curve that is hardly more than noise may say anything: the start is one that the prior of flow knows.
@@ -89,18 +105,7 @@ def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int) ->
             evidence.h11 * evidence.y2 - evidence.h12 * evidence.y1,
         )
     ]
-    first, second = (tf.math.log(tf.clip_by_value(a, 0.1 * both, 100.0 * both)) for a in least)
-    gap, (k1, k2) = 2.0 * _log_gap(fast, slow), (tf.exp(fast), tf.exp(slow))
-    for _ in range(steps):
-        _, (g1, g2), (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
-        determinant = c11 * c22 - c21 * c21
-        d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
-        shorter = 1.5 / tf.maximum(1.5, tf.maximum(tf.abs(d1), tf.abs(d2)))
-        first, second = first + d1 * shorter, second + d2 * shorter
-    value, _, (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
-    l11 = tf.sqrt(c11)
-    l21 = c21 / l11
-    return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, 1e-6 * c22)), value)
+    return [tf.math.log(tf.clip_by_value(a, 0.1 * both, 100.0 * both)) for a in least]
 
 
 def _slope(

@@ -26,10 +26,11 @@ _BURN_IN = 32
 
 @dataclass(frozen=True)
 class Independent:
-    """Draw points of the grid's density, divided where so many cells are heaviest; the chains choose among them."""
+    """Draw points of the grid's density; cells that may hold more than ``least`` of it are halved. The chains choose
+    among the points."""
 
     points: int
-    halved: int
+    least: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def independent(setting: Setting, problem: Problem, how: Independent, seed: int)
     poor the chains stand still, which R-hat and the effective sample size tell.
     """
     assert setting.cells is not None
-    pool = grid.propose(setting.cells, problem, how.points, how.halved, seed)
+    pool = grid.propose(setting.cells, problem, how.points, how.least, seed)
     v, steps = pool.log_weight.shape[1], how.points // CHAINS
     weight = pool.log_weight.reshape(steps, CHAINS, v)
     rng = np.random.default_rng([seed, 1])

@@ -1,15 +1,16 @@
 """Independent draws near the exchange model's posterior, from a grid over its two rates and the delay.
 
 With the amplitudes taken out (:mod:`qperf_hmc.amplitudes`) three coordinates are left, log K+, log K- and Ta, and on a
-grid over them the curves' members are the same for every voxel of a scan: a voxel costs a few thousand products of 18
-numbers and some arithmetic. The grid's heaviest cells are divided once more. What results is a density, constant in
-each cell, from which draws are made and weighed by the posterior: no start, no mode, no iteration that could miss a
-hump or a bend.
+grid over them the curves' members are the same for every voxel of a scan: a cell costs a few products and some
+arithmetic. Cells are halved along every axis where the curve puts its mass, until none has much of it. What results is
+a density, constant in each cell, from which draws are made and weighed by the posterior: no start, no mode, no
+iteration that could miss a hump or a bend.
 """
 
 from __future__ import annotations
 
 import functools
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,21 +28,28 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
-#: Cells along log K+, log K- and Ta at first; how often the heaviest are halved along every axis.
-CELLS, HALVINGS = (24, 24, 22), 3
+#: Cells along log K+, log K- and Ta at first, how many of them are halved in any case, and how often what has mass is.
+CELLS, FIRST, HALVINGS = (12, 12, 11), 224, 5
+# The level up to which products of members are stored, and whose cells hold the polynomials.
+_STORED = 4
 # Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
 _SPREAD = 0.3
+# The density rises or falls within a cell as it does between halves, a little less, and at most by the exponential of
+# this.
+_SLOPE, _STEEPEST = 0.8, 2.0
 _FREEDOM = 5
-_STEPS = 5
-# Rows of cells that are looked at together, and draws that are weighed together.
-_AT_ONCE, _DRAWN = 4096, 2048
+# Steps to the amplitudes' mode, from least squares and from that of the cell around.
+_STEPS, _FURTHER_STEPS = 5, 2
+# Cells that are looked at together, and draws of every voxel that are weighed together.
+_AT_ONCE, _DRAWN = 32768, 2048
+_NOTHING = -1e9
 
 
 class Level(NamedTuple):
     """One grid: the cells' centres along each axis, and the members there with their products.
 
-    ``first`` (fast * delay, r) and ``second`` (slow * delay, r) are members, ``both`` (fast * slow * delay,) products
-    of one with the other; ``width`` of a cell along each axis.
+    ``first`` (fast * delay, r) and ``second`` (slow * delay, r) are members, ``norms`` their products with themselves,
+    ``both`` (fast * slow * delay,) with each other, None where they are too many; ``width`` of a cell along each axis.
     """
 
     fast: Array
@@ -49,27 +57,43 @@ class Level(NamedTuple):
     delay: Array
     first: FloatArray
     second: FloatArray
-    both: FloatArray
+    norms: tuple[FloatArray, FloatArray]
+    both: FloatArray | None
     width: tuple[float, ...]
 
 
 class Cells(NamedTuple):
     """The grids of a scan, from coarse to fine; ``nodes`` (3, n) are the coarse cells that hold K+ > K-.
 
-    ``first`` and ``second`` (cells, 6 * r) are the members in the finest cells, as polynomials about the centres.
+    ``first`` and ``second`` (cells, 6 * r) are the members in the cells of ``fine``, as polynomials about the centres.
     """
 
     levels: tuple[Level, ...]
     nodes: Index
+    fine: Level
     first: Any
     second: Any
 
 
 class Leaves(NamedTuple):
-    """Cells of one level in every voxel: their indices (3, n, v) and share of the draws (n, v)."""
+    """Cells of one level, voxel after voxel.
 
+    ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
+    ``mode`` (2, n) the log amplitudes there, ``slope`` (3, n) by how much the density's logarithm rises through the
+    cell along each axis; ``share`` (n,) of the draws.
+    """
+
+    voxel: Index
     at: Index
-    share: FloatArray
+    log_mass: FloatArray
+    mode: FloatArray
+    slope: FloatArray
+    share: Array
+
+    def where(self, chosen: NDArray[np.bool_]) -> Leaves:
+        """Those that are chosen."""
+        rows = np.flatnonzero(chosen)
+        return Leaves(*(a.take(rows, axis=-1) for a in self))
 
 
 class Pool(NamedTuple):
@@ -84,13 +108,13 @@ def build(tables: table.Table, draws: Array) -> Cells:
     Fp, PS, vp, ve = (tf.constant(np.exp(v)) for v in draws[:4])
     fast, slow, _ = exchange_response(common_arrays(Fp)[0], per_second(Fp), per_second(PS), vp, ve)
     limits = [(v.min(), v.max()) for v in (np.log(fast), np.log(slow), draws[4])]
-    levels = tuple(_level(tables, limits, 2**h) for h in range(HALVINGS + 1))
+    levels = tuple(_level(tables, limits, 2**h, h <= _STORED) for h in range(HALVINGS + 1))
     coarse = levels[0]
     upper, lower = coarse.fast + 0.5 * coarse.width[0], coarse.slow - 0.5 * coarse.width[1]
     nodes = np.nonzero(np.repeat((upper[:, None] > lower)[..., None], CELLS[2], axis=2))
-    fine = levels[-1]
+    fine = levels[_STORED]
     local = [tf.constant(_polynomials(tables, axis, fine.delay)) for axis in (fine.fast, fine.slow)]
-    return Cells(levels, np.array(nodes), *local)
+    return Cells(levels, np.array(nodes), fine, *local)
 
 
 def _polynomials(tables: table.Table, log_rate: Array, delay: Array) -> FloatArray:
@@ -112,141 +136,179 @@ def _polynomials(tables: table.Table, log_rate: Array, delay: Array) -> FloatArr
     return np.stack(parts, axis=2).reshape(centre.shape[0] * centre.shape[1], -1).astype(np.float32)
 
 
-def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int) -> Level:
+def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int, stored: bool) -> Level:
     width = [(high - low) / (n * split) for (low, high), n in zip(limits, CELLS, strict=True)]
     centres = [low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)]
     fast, slow, delay = centres
 
     first, second = (table.family(tables, np.exp(c), delay).astype(np.float32) for c in (fast, slow))
     # A matrix product for each delay.
-    both = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)).transpose(1, 2, 0)
+    both = (
+        np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)).transpose(1, 2, 0).reshape(-1)
+        if stored
+        else None
+    )
     first, second = (m.reshape(-1, m.shape[2]) for m in (first, second))
-    return Level(fast, slow, delay, first, second, both.reshape(-1), tuple(float(w) for w in width))
+    norms = (first * first).sum(axis=1), (second * second).sum(axis=1)
+    return Level(fast, slow, delay, first, second, norms, both, tuple(float(w) for w in width))
 
 
-def propose(cells: Cells, problem: Problem, count: int, halved: int, seed: int) -> Pool:
-    """Draw ``count`` points of every voxel and weigh them; ``halved`` cells are divided on each level.
+def propose(cells: Cells, problem: Problem, count: int, least: float, seed: int) -> Pool:
+    """Draw ``count`` points of every voxel and weigh them; cells that may hold more than ``least`` are halved.
 
     The same random numbers serve every voxel: what is drawn for a curve does not depend on the curves beside it.
     """
-    leaves = _divide(cells, problem, halved)
-    share = np.concatenate([leaf.share for leaf in leaves]).T
-    rng = np.random.default_rng(seed)
-    running = np.cumsum(share, axis=1, dtype=np.float64)
-    at = rng.random(count)
-    picked = np.stack([np.searchsorted(row, at * row[-1], side="right") for row in running])
-    picked = np.minimum(picked, share.shape[1] - 1)
-    log_height = np.log(np.take_along_axis(share, picked, axis=1)).T
-    point = _places(cells, leaves, picked.T, rng.random((3, count, 1)), log_height)
-    arrays = [np.asarray(a, np.float32) for a in (*point, log_height, *_student(rng, count))]
-    parts = [_weigh_at(cells, problem, [a[k : k + _DRAWN] for a in arrays]) for k in range(0, count, _DRAWN)]
+    rng, levels = np.random.default_rng(seed), _divide(cells, problem, least)
+    every = Leaves(*(np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)))
+    depth = np.repeat(np.arange(len(levels)), [len(leaves.voxel) for leaves in levels])
+    centre = [
+        np.concatenate([level[axis][leaves.at[axis]] for level, leaves in zip(cells.levels, levels, strict=True)])
+        for axis in range(3)
+    ]
+    width = np.array([level.width for level in cells.levels]).T[:, depth]
+    log_height = np.log(np.maximum(every.share, 1e-300)) + depth * np.log(8.0)
+    columns = np.asarray([*centre, *width, *every.slope, log_height, *every.mode], np.float32)
+    picked = _pick(every, problem.data.shape[1], rng.random(count))
+    noise = np.asarray([*rng.random((3, count, 1)), *_student(rng, count)], np.float32)
+    parts = [
+        _weigh_at(cells, problem, columns.take(picked[k : k + _DRAWN], axis=1), noise[:, k : k + _DRAWN])
+        for k in range(0, count, _DRAWN)
+    ]
     x, weight = zip(*parts, strict=True)
     return Pool([np.concatenate(a) for a in zip(*x, strict=True)], np.concatenate(weight))
 
 
-def _divide(cells: Cells, problem: Problem, halved: int) -> list[Leaves]:
-    """Share the draws among cells: all coarse ones, and level by level the halves of the heaviest."""
-    v = problem.rest.shape[0]
-    mass = _share(_log_masses(cells.levels[0], problem, cells.nodes[..., None]))
-    leaves = [Leaves(np.broadcast_to(cells.nodes[..., None], (*cells.nodes.shape, v)), _dilate(cells, mass))]
+def _divide(cells: Cells, problem: Problem, least: float) -> list[Leaves]:
+    """Share the draws among cells: all coarse ones, and level by level the halves of those that may have mass."""
+    v, n = problem.data.shape[1], cells.nodes.shape[1]
+    voxel, at = np.repeat(np.arange(v), n), np.tile(cells.nodes, v)
+    log_mass, mode = _look(cells.levels[0], problem, voxel, at, None)
+    share = _dilate(cells, _shares(voxel, log_mass, v).reshape(v, n)).ravel()
+    leaves = [Leaves(voxel, at, log_mass, mode, np.zeros((3, v * n), np.float32), share)]
+    ranked = np.partition(log_mass.reshape(v, n), n - FIRST, axis=1)
+    wanted = log_mass >= np.repeat(ranked[:, n - FIRST], n)
     for level in cells.levels[1:]:
-        at, share = leaves[-1]
-        chosen = np.argpartition(-share, halved, axis=0)[:halved]
-        offsets = np.indices((2, 2, 2)).reshape(3, 1, 8, 1)
-        parts = 2 * np.take_along_axis(at, chosen[None], axis=1)[:, :, None] + offsets
-        mass = _share(_log_masses(level, problem, parts.reshape(3, -1, v))).reshape(halved, 8, v)
-        of_cell, before = mass.sum(axis=1), np.take_along_axis(share, chosen, axis=0)
-        # What the parts weigh together is known better than by the centre of the whole.
-        after = (1.0 - _SPREAD) * of_cell * before.sum(axis=0) + _SPREAD * before
-        inner = (1.0 - _SPREAD) * mass / np.maximum(of_cell, 1e-30)[:, None] + _SPREAD / 8.0
-        np.put_along_axis(share, chosen, 0.0, axis=0)
-        leaves.append(Leaves(parts.reshape(3, -1, v), (after[:, None] * inner).reshape(-1, v)))
+        wanted |= leaves[-1].share > least
+        whole, leaves[-1] = leaves[-1].where(wanted), leaves[-1].where(~wanted)
+        parts = _halve(level, problem, whole)
+        leaves.append(parts)
+        # A cell may hold more than its centre says, by as much as it differs from those beside it.
+        hope = np.repeat(parts.log_mass.reshape(-1, 8).std(axis=1), 8)
+        wanted = np.log(np.maximum(_shares(parts.voxel, parts.log_mass, v), 1e-300)) + hope > np.log(least)
     return leaves
 
 
-def _share(level: FloatArray) -> FloatArray:
-    share = np.exp(level - level.max(axis=0))
-    found: FloatArray = share / share.sum(axis=0)
+def _halve(level: Level, problem: Problem, whole: Leaves) -> Leaves:
+    """Halve cells along every axis."""
+    v, offsets = problem.data.shape[1], np.indices((2, 2, 2)).reshape(3, 1, 8)
+    at, voxel = (2 * whole.at[..., None] + offsets).reshape(3, -1), np.repeat(whole.voxel, 8)
+    log_mass, mode = _look(level, problem, voxel, at, np.repeat(whole.mode, 8, axis=1))
+    cube = log_mass.reshape(-1, 2, 2, 2)
+    rise = np.stack([np.broadcast_to(np.diff(cube, axis=axis), cube.shape).ravel() for axis in (1, 2, 3)])
+    slope = np.clip(_SLOPE * rise, -_STEEPEST, _STEEPEST)
+    # Mean of the exponential over the cell, along each axis: sinh(s / 2) / (s / 2) to fourth order in s.
+    mass = _shares(voxel, log_mass + np.log1p(slope * slope / 24.0).sum(axis=0), v).reshape(-1, 8)
+    # What the parts weigh together is known better than by the centre of the whole.
+    of_cell, together = mass.sum(axis=1), np.bincount(whole.voxel, whole.share, v)[whole.voxel]
+    after = (1.0 - _SPREAD) * of_cell * together + _SPREAD * whole.share
+    inner = (1.0 - _SPREAD) * mass / np.maximum(of_cell, 1e-30)[:, None] + _SPREAD / 8.0
+    return Leaves(voxel, at, log_mass, mode, slope, (after[:, None] * inner).ravel())
+
+
+def _shares(voxel: Index, log_mass: FloatArray, count: int) -> Array:
+    """Share of every cell (n,) in the mass of its voxel; ``voxel`` (n,) ascends."""
+    largest = np.zeros(count, dtype=np.float32)
+    own, first = np.unique(voxel, return_index=True)
+    largest[own] = np.maximum.reduceat(log_mass, first) if len(own) else 0.0
+    mass = np.exp(log_mass - largest[voxel], dtype=np.float64)
+    found: Array = mass / np.bincount(voxel, mass, count)[voxel]
     return found
 
 
-def _dilate(cells: Cells, mass: FloatArray) -> FloatArray:
-    """Spread a part of every coarse cell's mass (n, v) over the cells around it."""
+def _dilate(cells: Cells, mass: Array) -> Array:
+    """Spread a part of every coarse cell's mass (v, n) over the cells around it."""
     from scipy.ndimage import uniform_filter
 
-    dense = np.zeros((*CELLS, mass.shape[1]), dtype=np.float32)
-    dense[tuple(cells.nodes)] = mass
-    around = uniform_filter(dense, (3, 3, 3, 0), mode="nearest")[tuple(cells.nodes)]
-    return (1.0 - _SPREAD) * mass + _SPREAD * around
+    dense = np.zeros((len(mass), *CELLS))
+    dense[:, *cells.nodes] = mass
+    around = uniform_filter(dense, (0, 3, 3, 3), mode="nearest")[:, *cells.nodes]
+    return np.asarray((1.0 - _SPREAD) * mass + _SPREAD * around)
 
 
-def _log_masses(level: Level, problem: Problem, at: Index) -> FloatArray:
-    """Log density at the centres of cells (3, n, v or 1)."""
-    fast, slow, delay = (np.asarray(c[a], np.float32) for c, a in zip(level[:3], at, strict=True))
-    sums = _products(level, problem.data.numpy(), at)
-    shape = sums[0].shape
-    arrays = [np.broadcast_to(a, shape) for a in (*sums, fast, slow, delay)]
-    parts = (slice(k, k + _AT_ONCE) for k in range(0, shape[0], _AT_ONCE))
-    return np.concatenate([_padded(problem, [a[part] for a in arrays]) for part in parts])
+def _look(
+    level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (2, n)."""
+    data, worth = problem.data.numpy(), problem.weight[0].numpy() ** 2
+    squares = problem.rest.numpy() + worth * (data * data).sum(axis=0)
+    exponent = (problem.shape + 0.5 * problem.count).numpy()
+    rows = [*_products(level, data, voxel, at), squares.take(voxel), exponent.take(voxel), worth.take(voxel)]
+    rows += [centres.astype(np.float32).take(a) for centres, a in zip(level[:3], at, strict=True)]
+    # Always compiled for as many.
+    filled = -len(voxel) % _AT_ONCE
+    columns = np.pad(np.stack(rows if start is None else [*rows, *start]), ((0, 0), (0, filled)), mode="edge")
+    # The prior is one for all voxels.
+    prior = tf.concat([problem.mean[:, 0], problem.sd[:, 0], [problem.scale]], axis=0)
+    parts = [_marginal(prior, columns[:, k : k + _AT_ONCE]).numpy() for k in range(0, columns.shape[1], _AT_ONCE)]
+    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((3, 0), np.float32)
+    return found[0], found[1:]
 
 
-def _padded(problem: Problem, arrays: list[FloatArray]) -> FloatArray:
-    """:func:`_marginal` of at most so many rows, always compiled for as many."""
-    count = len(arrays[0])
-    filled = [np.pad(a, ((0, _AT_ONCE - count), (0, 0)), mode="edge") for a in arrays]
-    found: FloatArray = _marginal(problem, *filled).numpy()[:count]
-    return found
-
-
-def _products(level: Level, data: FloatArray, at: Index) -> tuple[FloatArray, ...]:
-    """Products with the data (r, v) of the members of cells (3, n, v or 1), (n, v), and of the members."""
+def _products(level: Level, data: FloatArray, voxel: Index, at: Index) -> list[FloatArray]:
+    """Products with the data (r, v) of the members of cells (3, n), and of the members: y1, y2, h11, h12, h22."""
     i, j, k = at
-    at_first, at_second = i * len(level.delay) + k, j * len(level.delay) + k
-    v = data.shape[1]
-    voxel = np.arange(v)
-    with_data = ((m @ data).take(a * v + voxel) for m, a in ((level.first, at_first), (level.second, at_second)))
-    y1, y2 = with_data
-    h11, h22 = ((m * m).sum(axis=1).take(a) for m, a in ((level.first, at_first), (level.second, at_second)))
-    return y1, y2, h11, level.both.take(i * len(level.second) + at_second), h22
+    first, second, count = i * len(level.delay) + k, j * len(level.delay) + k, data.shape[1]
+    if level.both is None:
+        # So many members that most belong to no cell that is looked at.
+        h1, h2, y = level.first[first], level.second[second], np.ascontiguousarray(data.T)[voxel]
+        return [np.einsum("nr,nr->n", a, b) for a, b in ((y, h1), (y, h2), (h1, h1), (h1, h2), (h2, h2))]
+    with_data = [(m @ data).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second))]
+    both = level.both.take(i * len(level.second) + second)
+    return [*with_data, level.norms[0].take(first), both, level.norms[1].take(second)]
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _marginal(
-    problem: Problem, y1: Any, y2: Any, h11: Any, h12: Any, h22: Any, fast: Any, slow: Any, delay: Any
-) -> Any:
-    """Log density of rates and delay, (n, v), the amplitudes integrated out by Laplace's method."""
-    peak = amplitudes.climb(_evidence(problem, y1, y2, h11, h12, h22), _prior(problem), fast, slow, _STEPS)
-    late = (delay - problem.mean[4]) / problem.sd[4]
+def _marginal(prior: Any, columns: Any) -> Any:
+    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (3, n).
+
+    ``prior`` (11,) holds means, standard deviations and the noise's scale; ``columns`` what :func:`_look` puts there.
+    """
+    y1, y2, h11, h12, h22, yy, exponent, worth, fast, slow, delay, *start = tf.unstack(columns)
+    mean, sd = tf.unstack(prior[:5]), tf.unstack(prior[5:10])
+    steps = _FURTHER_STEPS if start else _STEPS
+    evidence = Evidence(worth * y1, worth * y2, worth * h11, worth * h12, worth * h22, yy)
+    peak = amplitudes.climb(evidence, _prior(mean, sd, exponent, prior[10]), fast, slow, steps, start)
+    late = (delay - mean[4]) / sd[4]
     found = peak.value - tf.math.log(peak.l11 * peak.l22) - 0.5 * late * late
-    return tf.where(tf.math.is_finite(found), found, -1e30)
+    return tf.stack([tf.where(tf.math.is_finite(found), found, _NOTHING), peak.first, peak.second])
 
 
-def _evidence(problem: Problem, *products: Any) -> Evidence:
-    """Weighed products of data and members (y1, y2, h11, h12, h22). All features of a curve weigh the same."""
-    worth = problem.weight[0] ** 2
-    yy = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
-    y1, y2, h11, h12, h22 = (worth * a for a in products)
-    return Evidence(y1, y2, h11, h12, h22, yy)
-
-
-def _prior(problem: Problem) -> amplitudes.Prior:
-    mean = tf.unstack(problem.mean)
+def _prior(mean: list[Any], sd: list[Any], exponent: Any, scale: Any) -> amplitudes.Prior:
     mean = [mean[0] - np.log(60.0), mean[1] - np.log(60.0), mean[2], mean[3]]
-    return amplitudes.Prior(mean, tf.unstack(problem.sd)[:4], problem.shape + 0.5 * problem.count, problem.scale)
+    return amplitudes.Prior(mean, sd[:4], exponent, scale)
 
 
-def _places(cells: Cells, leaves: list[Leaves], picked: Index, jitter: Array, log_height: Array) -> list[Array]:
-    """Coordinates (n, v) within picked leaves (n, v); takes the log of the cells' sizes off the log heights."""
-    point, first = [np.zeros(picked.shape) for _ in range(3)], 0
-    for depth, (level, leaf) in enumerate(zip(cells.levels, leaves, strict=True)):
-        here = (picked >= first) & (picked < first + len(leaf.share))
-        n, v = np.nonzero(here)
-        for axis in range(3):
-            centre = level[axis][leaf.at[axis, picked[n, v] - first, v]]
-            point[axis][n, v] = centre + (jitter[axis, n, 0] - 0.5) * level.width[axis]
-        log_height[n, v] += depth * np.log(8.0)
-        first += len(leaf.share)
-    return point
+def _pick(leaves: Leaves, count: int, at: Array) -> Index:
+    """Cells (n, v) in proportion to their shares, for random numbers (n,)."""
+    order = np.argsort(leaves.voxel, kind="stable")
+    share, bounds = leaves.share[order], np.append(0, np.bincount(leaves.voxel, minlength=count).cumsum())
+    # Looked up in ascending order, which is many times faster.
+    ascending = np.argsort(at)
+    picked = np.empty((len(at), count), dtype=np.intp)
+    for k, (first, last) in enumerate(pairwise(bounds)):
+        running = np.cumsum(share[first:last])
+        found = np.searchsorted(running, at[ascending] * running[-1], side="right")
+        picked[ascending, k] = first + np.minimum(found, last - first - 1)
+    return order[picked]
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _place(centre: Any, width: Any, slope: Any, log_height: Any, at: Any) -> tuple[Any, Any]:
+    """Points (3, n, v) in cells, where the density rises by ``slope``, and its logarithm, for random numbers ``at``."""
+    slope = tf.where(tf.abs(slope) < 1e-3, 1e-3, slope)
+    within = tf.math.log1p(at * tf.math.expm1(slope)) / slope - 0.5
+    height = slope * within - tf.math.log(2.0 * tf.sinh(0.5 * slope) / slope)
+    return centre + within * width, log_height + tf.reduce_sum(height, axis=0)
 
 
 def _student(rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]:
@@ -255,18 +317,19 @@ def _student(rng: np.random.Generator, count: int) -> tuple[Array, Array, Array]
     return z[0], z[1], -0.5 * (_FREEDOM + 2) * np.log1p((z**2).sum(axis=0) / _FREEDOM)
 
 
-def _weigh_at(cells: Cells, problem: Problem, arrays: list[FloatArray]) -> tuple[list[Any], Any]:
+def _weigh_at(cells: Cells, problem: Problem, drawn: FloatArray, noise: FloatArray) -> tuple[list[Any], Any]:
     """:func:`_weigh` with the members at the points, (n * v, 6 * r) polynomials and places (n, v) in the cells."""
-    fine, found = cells.levels[-1], []
-    place = [_locate(value, axis) for value, axis in zip(arrays, fine[:3], strict=False)]
+    point, log_height = _place(drawn[:3], drawn[3:6], drawn[6:9], drawn[9], noise[:3])
+    fine, found = cells.fine, []
+    place = [_locate(value, axis) for value, axis in zip(point.numpy(), fine[:3], strict=True)]
     for rows, (at, _) in ((cells.first, place[0]), (cells.second, place[1])):
         found.append(tf.gather(rows, (at * len(fine.delay) + place[2][0]).ravel()))
-    return _weigh(problem, *found, *(offset for _, offset in place), *arrays)
+    return _weigh(problem, *found, *(offset for _, offset in place), point, log_height, *noise[3:], *drawn[10:])
 
 
 def _locate(value: FloatArray, centres: Array) -> tuple[Index, FloatArray]:
     """Cell of every value, and where in it, -1 to 1."""
-    position = (value - centres[0]) / (centres[1] - centres[0])
+    position = (value - np.float32(centres[0])) / np.float32(centres[1] - centres[0])
     at = np.clip(np.rint(position), 0, len(centres) - 1).astype(np.int32)
     return at, (2.0 * (position - at)).astype(np.float32)
 
@@ -274,14 +337,18 @@ def _locate(value: FloatArray, centres: Array) -> tuple[Index, FloatArray]:
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _weigh(
     problem: Problem, rows1: Any, rows2: Any, x1: Any, x2: Any, late: Any,
-    fast: Any, slow: Any, delay: Any, log_height: Any, z1: Any, z2: Any, log_noise: Any,
+    point: Any, log_height: Any, z1: Any, z2: Any, log_noise: Any, first: Any, second: Any,
 ) -> tuple[list[Any], Any]:  # fmt: skip
     """Draw the amplitudes at points (n, v); coordinates of the model's parameters and log weights."""
+    fast, slow, delay = tf.unstack(point)
     h1, h2 = _member(rows1, x1, late), _member(rows2, x2, late)
     data = tf.transpose(problem.data)
     sums = [tf.reduce_sum(a * b, axis=-1) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
-    prior = _prior(problem)
-    peak = amplitudes.climb(_evidence(problem, *sums), prior, fast, slow, _STEPS)
+    worth = problem.weight[0] ** 2
+    squares = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
+    evidence = Evidence(*(worth * a for a in sums), squares)
+    prior = _prior(tf.unstack(problem.mean), tf.unstack(problem.sd), problem.shape + 0.5 * problem.count, problem.scale)
+    peak = amplitudes.climb(evidence, prior, fast, slow, _FURTHER_STEPS, (first, second))
     # a = mode + L'^-1 z
     d2 = z2 / peak.l22
     d1 = (z1 - peak.l21 * d2) / peak.l11
@@ -293,7 +360,7 @@ def _weigh(
     off += ((delay - problem.mean[4]) / problem.sd[4]) ** 2
     value = -prior.exponent * tf.math.log(prior.scale + 0.5 * squares) - 0.5 * off
     weight = value - log_height - log_noise - tf.math.log(peak.l11 * peak.l22)
-    weight = tf.where(tf.math.is_finite(weight) & (fast > slow), weight, -1e30)
+    weight = tf.where(tf.math.is_finite(weight) & (fast > slow), weight, _NOTHING)
     minute = np.float32(np.log(60.0))
     return [x[0] + minute, x[1] + minute, x[2], x[3], delay], weight
 

@@ -24,14 +24,16 @@ FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
 #: Voxels sampled together. Fixed, so that nothing depends on how many there are; what is missing is filled up.
-#: Trajectories take many small steps, which pay for many voxels only, or for few.
-BLOCK, LARGE_BLOCK, SMALL_BLOCK = 64, 256, 32
+#: So many where points are few, and where they are many; trajectories take many small steps, which pay for many voxels
+#: only, or for few.
+BLOCK, SLOW_BLOCK, LARGE_BLOCK, SMALL_BLOCK = 64, 16, 256, 32
+_FEW_POINTS = 8192
 _LEAST_WORTH = 0.1
 MAX_RHAT, MIN_ESS, MIN_BFMI, MAX_DIVERGENCES = 1.01, 400.0, 0.2, 0.02
 
 Pass = Independent | Hamiltonian
 #: The first for all curves of the exchange model, the others for those that fail: longer, then with trajectories.
-PASSES: tuple[Pass, ...] = (Independent(4096, 1024), Independent(32768, 4096), Hamiltonian(2, 4096, 2400, 0.93))
+PASSES: tuple[Pass, ...] = (Independent(4096, 1e-3), Independent(49152, 5e-5), Hamiltonian(2, 4096, 2400, 0.93))
 #: Any other model: longer, then longer with a safer step.
 GENERAL_PASSES: tuple[Pass, ...] = (
     Hamiltonian(3, 1024, 400, 0.8),
@@ -169,7 +171,8 @@ class _Run:
 
     def _pass(self, rows: Index, how: Pass, turn: int, before: dict[str, Any]) -> dict[str, Any]:
         size = LARGE_BLOCK if len(rows) > SMALL_BLOCK else SMALL_BLOCK
-        size = BLOCK if isinstance(how, Independent) else size
+        if isinstance(how, Independent):
+            size = BLOCK if how.points <= _FEW_POINTS else SLOW_BLOCK
         blocks = [rows[i : i + size] for i in range(0, len(rows), size)]
         one = functools.partial(self._block, size=size, how=how, turn=turn, before=before)
         with ThreadPoolExecutor(max_workers=max(self.threads, 1)) as pool:
