@@ -61,6 +61,11 @@ class Level(NamedTuple):
     both: FloatArray | None
     width: tuple[float, ...]
 
+    @property
+    def axes(self) -> tuple[Array, Array, Array]:
+        """Centres along log K+, log K- and Ta."""
+        return self.fast, self.slow, self.delay
+
 
 class Cells(NamedTuple):
     """The grids of a scan, from coarse to fine; ``nodes`` (3, n) are the coarse cells that hold K+ > K-.
@@ -93,7 +98,8 @@ class Leaves(NamedTuple):
     def where(self, chosen: NDArray[np.bool_]) -> Leaves:
         """Those that are chosen."""
         rows = np.flatnonzero(chosen)
-        return Leaves(*(a.take(rows, axis=-1) for a in self))
+        taken: list[Any] = [a.take(rows, axis=-1) for a in self]
+        return Leaves(*taken)
 
 
 class Pool(NamedTuple):
@@ -162,7 +168,7 @@ def propose(cells: Cells, problem: Problem, count: int, least: float, seed: int)
     every = Leaves(*(np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)))
     depth = np.repeat(np.arange(len(levels)), [len(leaves.voxel) for leaves in levels])
     centre = [
-        np.concatenate([level[axis][leaves.at[axis]] for level, leaves in zip(cells.levels, levels, strict=True)])
+        np.concatenate([level.axes[axis][leaves.at[axis]] for level, leaves in zip(cells.levels, levels, strict=True)])
         for axis in range(3)
     ]
     width = np.array([level.width for level in cells.levels]).T[:, depth]
@@ -243,7 +249,7 @@ def _look(
     squares = problem.rest.numpy() + worth * (data * data).sum(axis=0)
     exponent = (problem.shape + 0.5 * problem.count).numpy()
     rows = [*_products(level, data, voxel, at), squares.take(voxel), exponent.take(voxel), worth.take(voxel)]
-    rows += [centres.astype(np.float32).take(a) for centres, a in zip(level[:3], at, strict=True)]
+    rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
     # Always compiled for as many.
     filled = -len(voxel) % _AT_ONCE
     columns = np.pad(np.stack(rows if start is None else [*rows, *start]), ((0, 0), (0, filled)), mode="edge")
@@ -321,7 +327,7 @@ def _weigh_at(cells: Cells, problem: Problem, drawn: FloatArray, noise: FloatArr
     """:func:`_weigh` with the members at the points, (n * v, 6 * r) polynomials and places (n, v) in the cells."""
     point, log_height = _place(drawn[:3], drawn[3:6], drawn[6:9], drawn[9], noise[:3])
     fine, found = cells.fine, []
-    place = [_locate(value, axis) for value, axis in zip(point.numpy(), fine[:3], strict=True)]
+    place = [_locate(value, axis) for value, axis in zip(point.numpy(), fine.axes, strict=True)]
     for rows, (at, _) in ((cells.first, place[0]), (cells.second, place[1])):
         found.append(tf.gather(rows, (at * len(fine.delay) + place[2][0]).ravel()))
     return _weigh(problem, *found, *(offset for _, offset in place), point, log_height, *noise[3:], *drawn[10:])
@@ -345,8 +351,9 @@ def _weigh(
     data = tf.transpose(problem.data)
     sums = [tf.reduce_sum(a * b, axis=-1) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
     worth = problem.weight[0] ** 2
-    squares = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
-    evidence = Evidence(*(worth * a for a in sums), squares)
+    yy = problem.rest + worth * tf.reduce_sum(problem.data * problem.data, axis=0)
+    y1, y2, h11, h12, h22 = (worth * a for a in sums)
+    evidence = Evidence(y1, y2, h11, h12, h22, yy)
     prior = _prior(tf.unstack(problem.mean), tf.unstack(problem.sd), problem.shape + 0.5 * problem.count, problem.scale)
     peak = amplitudes.climb(evidence, prior, fast, slow, _FURTHER_STEPS, (first, second))
     # a = mode + L'^-1 z
