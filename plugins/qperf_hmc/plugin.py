@@ -102,7 +102,8 @@ class PosteriorKinetics(KineticsPlugin):
         n, finite = len(data), kinetic_inputs.usable_curves(data)
         # A curve without noise has no posterior to speak of.
         usable = finite & kinetic_inputs.changing_curves(data)
-        code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
+        code = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8)
+        fitted, predicted = np.full(data.shape, np.nan), np.full(data.shape, np.nan)
         drawn = np.full((n, self.options.draws, len(names)), np.nan)
         if usable.any():
             plasma = self.kinetic_model.input_kind == "plasma"
@@ -113,22 +114,23 @@ class PosteriorKinetics(KineticsPlugin):
             kept = self.options.draws * (_CHOICE if spatial_prior else 1)
             found = posterior.sample(
                 self.kinetic_model, priors, times, data[usable], grid, c, context.seed, context.threads, kept,
-                self.options.passes,
+                self.options.passes, context.say,
             )  # fmt: skip
             draws, codes = found.draws, self._codes(found, priors)
             if spatial_prior:
                 draws, few = self._coupled(draws, curves.voxels[usable], priors, context.seed)
                 codes = np.where(few & (codes == FULL), FEW_DRAWS, codes).astype(np.uint8)
             drawn[usable], fitted[usable], code[usable] = draws, found.fitted, codes
+            predicted[usable] = np.sqrt(found.spread**2 + (found.noise**2).mean(axis=1)[:, None])
+        quantities = self.quantities({name: drawn[..., i] for i, name in enumerate(names)}, constants)
         maps = [
             ParameterMap(name, units, value, statistic)
-            for name, (units, values) in self.quantities(
-                {name: drawn[..., i] for i, name in enumerate(names)}, constants
-            ).items()
+            for name, (units, values) in quantities.items()
             for statistic, value in zip(_STATISTICS, summaries(values), strict=True)
         ]
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
-        return KineticMaps(self.model, tuple(maps), code, legend, fitted)
+        flow = quantities["MBF"][1].astype(np.float32) if "MBF" in quantities else None
+        return KineticMaps(self.model, tuple(maps), code, legend, fitted, predicted, flow)
 
     def _coupled(
         self, draws: NDArray[np.float32], voxels: NDArray[np.intp], priors: Any, seed: int

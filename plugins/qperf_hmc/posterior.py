@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +52,8 @@ class Posterior:
         Physical parameters, evenly thinned over the chains.
     noise : (n, kept) array
         Draws of the noise's standard deviation, mmol/L.
-    fitted : (n, t) array
-        Mean of the model curves.
+    fitted, spread : (n, t) arrays
+        Mean and standard deviation of the model curves.
     rhat, ess : (n, p) arrays
         Split R-hat and effective sample size of each coordinate, of all draws (not the thinned ones).
     bfmi, divergences : (n,) arrays
@@ -65,6 +65,7 @@ class Posterior:
     draws: FloatArray
     noise: FloatArray
     fitted: Array
+    spread: Array
     rhat: Array
     ess: Array
     bfmi: Array
@@ -84,6 +85,7 @@ def sample(
     threads: int = 1,
     kept: int = 400,
     passes: int = 3,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Posterior:
     """Sample the posterior of every curve.
 
@@ -102,6 +104,8 @@ def sample(
         Draws that are kept of each curve.
     passes : int
         How often to try at most, 1 to 3.
+    say : function
+        Told after every block how far sampling is.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def sample(
     parts: list[tuple[Index, Posterior]] = []
     for rows in _alike(np.isfinite(curves), order, setting.basis is not None):
         own = without_gaps(setting, np.isfinite(curves[rows[0]]))
-        parts.append((rows, _Run(own, priors, scale, curves[rows], seed, threads, kept).sample(passes)))
+        parts.append((rows, _Run(own, priors, scale, curves[rows], seed, threads, kept, say).sample(passes)))
     index = np.argsort(np.concatenate([rows for rows, _ in parts]))
     fields = Posterior.__dataclass_fields__
     return Posterior(*(np.concatenate([getattr(part, name) for _, part in parts])[index] for name in fields))
@@ -136,10 +140,11 @@ class _Run:
     """All curves of one setting."""
 
     def __init__(
-        self, setting: Setting, priors: Priors, scale: float, curves: Array, seed: int, threads: int, kept: int
-    ) -> None:
+        self, setting: Setting, priors: Priors, scale: float, curves: Array, seed: int, threads: int, kept: int,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.setting, self.priors = setting, priors
-        self.seed, self.threads, self.kept = seed, threads, kept
+        self.seed, self.threads, self.kept, self.say = seed, threads, kept, say
         self.scale = scale**2
         self.curves, self.present = curves, np.isfinite(curves)
         self.count = self.present.sum(axis=1).astype(np.float64)
@@ -176,7 +181,10 @@ class _Run:
         blocks = [rows[i : i + size] for i in range(0, len(rows), size)]
         one = functools.partial(self._block, size=size, how=how, turn=turn, before=before)
         with ThreadPoolExecutor(max_workers=max(self.threads, 1)) as pool:
-            found = list(pool.map(one, blocks))
+            found = []
+            for part in pool.map(one, blocks):
+                found.append(part)
+                self.say(f"pass {turn + 1}: {min(size * len(found), len(rows))} of {len(rows)} curves sampled")
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _block(self, rows: Index, size: int, how: Pass, turn: int, before: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +219,8 @@ class _Run:
         ess, rhat = (a.numpy() for a in _diagnose(tf.constant(found.x)))
         flat = found.x.reshape(-1, *found.x.shape[2:])
         thin = flat[np.linspace(0, len(flat) - 1, self.kept).astype(int)]
-        squares, features = _fit(self.setting.model, problem, [tf.constant(a) for a in np.moveaxis(thin, -1, 0)])
+        coordinates = [tf.constant(a) for a in np.moveaxis(thin, -1, 0)]
+        squares, features, covariance = _fit(self.setting.model, problem, coordinates, self.setting.bridge is not None)
         # Given a curve, the noise's variance is inverse-gamma.
         rng = np.random.default_rng([self.seed, turn, int(rows[0])])
         shape = self.priors.noise_shape + 0.5 * (self.worth * self.count)[rows][:, None]
@@ -223,7 +232,8 @@ class _Run:
         good &= ~(found.bfmi <= MIN_BFMI) & (found.divergences < MAX_DIVERGENCES)
         return {
             "draws": draws, "noise": noise.astype(np.float32),
-            "fitted": self.setting.curves(features.numpy().T.astype(np.float64)), "rhat": rhat, "ess": ess,
+            "fitted": self.setting.curves(features.numpy().T.astype(np.float64)),
+            "spread": self.setting.spreads(covariance.numpy().astype(np.float64)), "rhat": rhat, "ess": ess,
             "bfmi": found.bfmi, "divergences": found.divergences, "passes": np.full(len(rows), turn + 1), "good": good,
         }  # fmt: skip
 
@@ -242,10 +252,15 @@ def sample_worth(residual: Array) -> Array:
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _fit(model: Coordinates, problem: Problem, x: Any) -> tuple[Any, Any]:
-    """Sum of squared residuals (draws, v) and mean features (r, v)."""
+def _fit(model: Coordinates, problem: Problem, x: Any, joint: bool) -> tuple[Any, Any, Any]:
+    """Sum of squared residuals (draws, v), mean features (r, v), and their covariance (v, r, r) or variance (v, r)."""
     found, squares = residuals(model, problem, x)
-    return squares, tf.reduce_mean(found, axis=1)
+    mean = tf.reduce_mean(found, axis=1)
+    off = found - mean[:, None]
+    if not joint:
+        return squares, mean, tf.transpose(tf.reduce_mean(off * off, axis=1))
+    off = tf.transpose(off, (2, 0, 1))
+    return squares, mean, tf.matmul(off, off, transpose_b=True) / float(off.shape[2])
 
 
 @functools.partial(tf.function, autograph=False)

@@ -39,6 +39,13 @@ class Setting(NamedTuple):
     dictionary: Array
     features: Array
 
+    def spreads(self, covariance: Array) -> Array:
+        """Standard deviations (n, t) of curves from the covariance (n, r, r) of features, or their variance (n, r)."""
+        if self.bridge is None:
+            return np.sqrt(covariance)
+        variance = np.einsum("tr,nrs,ts->nt", self.bridge, covariance, self.bridge, optimize=True)
+        return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
     def curves(self, features: Array) -> Array:
         """Curves (n, t) at every time from features (n, r)."""
         return features if self.bridge is None else features @ self.bridge.T

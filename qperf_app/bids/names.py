@@ -77,6 +77,11 @@ def segments_name(series_prefix: str, plugin: str, layer: str = "transmural") ->
     return f"{series_prefix}_seg-{LAYERS[layer]}_desc-{plugin}_segments.tsv"
 
 
+def segment_curves_name(series_prefix: str, plugin: str, draws: bool = False) -> str:
+    """Name of the table of the segments' curves and a kinetics plugin's fit of them, or of its draws of their flow."""
+    return f"{series_prefix}_seg-{LAYERS['transmural']}_desc-{plugin}_{'draws' if draws else 'timeseries'}.tsv"
+
+
 def identifier(text: str) -> str:
     """``text`` with only letters, digits and underscores, for a workflow node."""
     return re.sub(r"[^A-Za-z0-9]+", "_", text)

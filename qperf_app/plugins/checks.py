@@ -84,6 +84,11 @@ def check_maps(result: Any, curves: TissueCurves) -> KineticMaps:
         _shape(f"map {parameter.quantity}", parameter.values, (n,))
         if np.isinf(parameter.values).any():
             raise PluginResultError(f"map {parameter.quantity} has infinite values; NaN says not estimated")
+    for name in ("fitted", "predicted_sd"):
+        if getattr(result, name) is not None:
+            _shape(name, getattr(result, name), curves.concentration.shape)
+    if result.flow_draws is not None and (np.ndim(result.flow_draws) != 2 or len(result.flow_draws) != n):
+        raise PluginResultError(f"flow_draws has shape {np.shape(result.flow_draws)}, expected ({n}, draws)")
     return result
 
 

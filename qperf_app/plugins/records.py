@@ -6,7 +6,7 @@ right-anterior-superior (RAS+) world frame of the NIfTI affine, concentrations m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -218,7 +218,9 @@ class KineticMaps:
     """What a kinetics plugin found for ``TissueCurves``, voxel by voxel in the same order.
 
     ``qc`` (n,) holds a code for each voxel, 0 for a full estimate; ``qc_legend`` says what every code means.
-    ``fitted`` (n, t) is the model curve, for the report.
+    ``fitted`` (n, t) is the model curve, for the report. A posterior may also give ``predicted_sd`` (n, t), the
+    standard deviation of a curve measured again (of the model's curves and of the noise together), and ``flow_draws``
+    (n, d), its draws of MBF in the order in which they were made.
     """
 
     model: str
@@ -226,14 +228,25 @@ class KineticMaps:
     qc: NDArray[np.uint8]
     qc_legend: Mapping[int, str]
     fitted: NDArray[np.float64] | None = None
+    predicted_sd: NDArray[np.float64] | None = None
+    flow_draws: NDArray[np.float32] | None = None
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the host gives every call: the seed of all its random draws and the threads it may use."""
+    """What the host gives every call: the seed of all its random draws and the threads it may use.
+
+    A plugin that takes more than some seconds may tell through ``say`` how far it is, as often as it likes: the host
+    shows the user some of it.
+    """
 
     seed: int = 0
     threads: int = 1
+    say: Callable[[str], None] = _silent
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,26 @@ class SegmentTable:
 
 
 @dataclass(frozen=True)
+class SegmentCurves:
+    """Curves of k AHA segments over the whole wall and one kinetics plugin's fit of them.
+
+    ``measured`` and ``fitted`` are (k, t) in ``units`` at ``times`` (t,) s. Of a posterior, ``predicted_sd`` (k, t) is
+    the standard deviation of a curve measured again, and ``flow_draws`` (k, d) its draws of MBF, mL/min/g, in the order
+    in which they were made.
+    """
+
+    plugin: str
+    model: str
+    units: str
+    segments: tuple[int, ...]
+    times: NDArray[np.float64]
+    measured: NDArray[np.float64]
+    fitted: NDArray[np.float64]
+    predicted_sd: NDArray[np.float64] | None = None
+    flow_draws: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """One tissue series (or a lone input-function series) and all that was made of it; None: not made.
 
@@ -112,6 +132,7 @@ class ScanResult:
     maps: tuple[VoxelMap, ...] = ()
     qc: tuple[QualityMap, ...] = ()
     segments: tuple[SegmentTable, ...] = ()
+    segment_curves: tuple[SegmentCurves, ...] = ()
     segment_labels: NDArray[np.integer] | None = None
     steps: tuple[StepOutcome, ...] = ()
     warnings: tuple[str, ...] = ()

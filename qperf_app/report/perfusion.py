@@ -10,6 +10,7 @@ from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult, interva
 from qperf_app.report.backdrops import backdrop_of, side_of, task_of
 from qperf_app.report.bullseye import bullseye
 from qperf_app.report.elements import Details, Gallery, HostElement, PictureGrid, Section, Subheading
+from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import map_grid, quality_counts, quality_grid, quality_key, region_of, share_in_words
 from qperf_app.report.scales import NAMES, STATISTICS, scale_for, unit_suffix
 from qperf_app.report.studies import (
@@ -64,6 +65,7 @@ def _method_elements(study: Study, method: Method) -> list[HostElement]:
         elements += [Subheading(f"Uncertainty of {quantity} by {method_title(method)}"), spread]
     elements += _bullseye_elements(study, method, quantity)
     elements += _table_elements(study, method, quantity)
+    elements += fit_elements(study, method)
     elements += _other_maps(study, method, quantity)
     elements += _quality_elements(study, method, quantity)
     return elements
@@ -108,7 +110,10 @@ def _bullseye_elements(study: Study, method: Method, quantity: str) -> list[Host
         both = tables[id(study.rest)], tables[id(study.stress)]
         reserve = reserve_of(*both, quantity)
         if reserve:
-            ratio, doubtful = scale_for("MPR", "", None, []), doubtful_reserves(*both, quantity)
+            ratio, doubtful = (
+                scale_for("MPR", "", None, []),
+                doubtful_reserves(*both, quantity, drawn_reserves(study.rest, study.stress, method)),
+            )
             pictures.append(bullseye(reserve, ratio, "Perfusion reserve (stress / rest)", LOW_RESERVE, doubtful))
             caption += (
                 f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
@@ -124,7 +129,8 @@ def _table_elements(study: Study, method: Method, quantity: str) -> list[HostEle
     if study.rest is not None and study.stress is not None:
         rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
         if rest is not None and stress is not None:
-            elements += [Subheading("Perfusion reserve"), reserve_table(rest, stress, quantity)]
+            drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
+            elements += [Subheading("Perfusion reserve"), reserve_table(rest, stress, quantity, drawn)]
     for scan in study.scans:
         table = segments_of(scan, method)
         if table is not None:

@@ -133,6 +133,24 @@ def figure_axes(width: float, height: float, inside: tuple[float, float, float, 
     return figure, figure.add_axes((left, bottom, right - left, top - bottom))
 
 
+def figure_grid(width: float, count: int, columns: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``count`` small axes in rows, ``height`` inches each, under a title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-count // columns)
+    whole = rows * height + 0.3
+    figure = Figure(figsize=(width, whole), dpi=200)
+    FigureCanvasAgg(figure)
+    figure.text(0.01, 1.0 - 0.2 / whole, title, fontsize=8.5, color=INK)
+    axes = []
+    for k in range(count):
+        row, column = divmod(k, columns)
+        left, bottom = (column * width / columns + 0.3) / width, (whole - 0.3 - (row + 1) * height + 0.2) / whole
+        axes.append(figure.add_axes((left, bottom, (width / columns - 0.38) / width, (height - 0.38) / whole)))
+    return figure, axes
+
+
 def encode_figure(figure: Figure, alt: str) -> Picture:
     """Draw a figure and encode it."""
     from PIL import Image as PillowImage

@@ -12,6 +12,9 @@ from qperf_app.report.studies import TERRITORIES, reserve_of, rows_by_segment, v
 
 LAYERS = ("transmural", "endo", "epi")
 MISSING = "–"
+#: 90 % intervals by segment.
+Drawn = Mapping[int, tuple[float, float]]
+NONE_DRAWN: Drawn = {}
 
 
 def number(value: float, decimals: int = 2) -> str:
@@ -58,13 +61,15 @@ def doubtful_segments(table: SegmentTable | None, quantity: str) -> set[int]:
     return {k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity))}
 
 
-def doubtful_reserves(rest: SegmentTable | None, stress: SegmentTable | None, quantity: str) -> set[int]:
-    """Segments whose reserve has a 90 % interval wider than itself."""
+def doubtful_reserves(
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
+) -> set[int]:
+    """Segments whose reserve has a 90 % interval wider than itself; ``drawn`` has those that come from draws."""
     resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
     return {
         k
         for k, value in reserve_of(rest, stress, quantity).items()
-        if is_wide(value, reserve_interval(resting[k], stressed[k], quantity))
+        if is_wide(value, drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity))
     }
 
 
@@ -113,8 +118,11 @@ def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
     return Table(("Segment", *headings), rows, "Other quantities by segment")
 
 
-def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Table:
-    """Rest, stress and their ratio by segment and layer, then by coronary territory and over all."""
+def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str, drawn: Drawn = NONE_DRAWN) -> Table:
+    """Rest, stress and their ratio by segment and layer, then by coronary territory and over all.
+
+    ``drawn`` has the 90 % intervals that come from draws; others are put together from the bounds of both scans.
+    """
     resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
     reserves = [reserve_of(rest, stress, quantity, layer) for layer in LAYERS]
     rest_values, stress_values = values_of(rest, quantity), values_of(stress, quantity)
@@ -124,7 +132,7 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str) -> Ta
             number(rest_values[segment]) + _interval(interval_of(resting[segment], quantity)),
             number(stress_values[segment]) + _interval(interval_of(stressed[segment], quantity)),
             number(reserves[0].get(segment, np.nan))
-            + _interval(reserve_interval(resting[segment], stressed[segment], quantity)),
+            + _interval(drawn.get(segment) or reserve_interval(resting[segment], stressed[segment], quantity)),
             *(number(reserve.get(segment, np.nan)) for reserve in reserves[1:]),
         )
         for segment in sorted(resting.keys() & stressed.keys())

@@ -10,9 +10,10 @@ import numpy as np
 
 from qperf_app.bids import records
 from qperf_app.bids.sidecars import own_uri
-from qperf_app.plugins import RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import TissueConstants, TissueCurves
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import Outcome, Task
 
 
@@ -37,7 +38,7 @@ def estimate(task: Task, upstream: Mapping[str, Outcome], out: Path) -> tuple[st
     )
     constants = TissueConstants(task.haematocrit, task.tissue_density)
     plugin = make(load_plugins(task.disable).get("kinetics", task.plugin), task.options)
-    result = check_maps(plugin.fit(curves, aif, constants, RunContext(task.seed, task.threads)), curves)
+    result = check_maps(plugin.fit(curves, aif, constants, context_of(task)), curves)
     sources = sorted(own_uri(path.name) for outcome in upstream.values() for path in outcome.files.values())
     files = records.write_maps(
         out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants, sources

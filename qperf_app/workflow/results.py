@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qperf_app.bids import records
+from qperf_app.bids import records, segment_curves
 from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.images import read_image, read_json, sidecar_path
 from qperf_app.bids.index import sidecar
@@ -22,6 +22,7 @@ from qperf_app.plugins import (
     ParticipantResult,
     QualityMap,
     ScanResult,
+    SegmentCurves,
     SegmentTable,
     Series,
     VoxelMap,
@@ -102,6 +103,7 @@ def _load_scan(out_dir: Path, bids_dir: Path, scan: Mapping[str, Any]) -> ScanRe
         maps=tuple(m for plugin, roles in kinetics.items() for m in _maps(plugin, roles)),
         qc=tuple(_quality(plugin, roles["qc"]) for plugin, roles in kinetics.items() if "qc" in roles),
         segments=tuple(_segment_tables(files)),
+        segment_curves=tuple(_segment_curves(files)),
         segment_labels=_labels(files.get("segments", {}).get("dseg")),
         steps=tuple(load_step(step) for step in scan["steps"].values()),
         warnings=tuple(scan["warnings"]),
@@ -154,10 +156,21 @@ def _labels(path: Path | None) -> Any:
 
 
 def _segment_tables(files: Mapping[str, Mapping[str, Path]]) -> list[SegmentTable]:
-    tables = []
-    for name, roles in files.items():
-        if name.startswith("segment-values:") and "transmural" in roles:
-            maps = files.get(f"kinetics:{name.split(':', 1)[1]}", {})
-            model = next((parse_entities(p.name)["model"] for r, p in maps.items() if r.startswith("map:")), "")
-            tables.append(read_segments(name.split(":", 1)[1], model, roles))
-    return tables
+    return [read_segments(*_method(files, name), roles) for name, roles in _segment_files(files, "transmural")]
+
+
+def _segment_curves(files: Mapping[str, Mapping[str, Path]]) -> list[SegmentCurves]:
+    found = _segment_files(files, segment_curves.CURVES)
+    return [segment_curves.read_segment_curves(*_method(files, name), roles) for name, roles in found]
+
+
+def _segment_files(files: Mapping[str, Mapping[str, Path]], role: str) -> list[tuple[str, Mapping[str, Path]]]:
+    """Steps that summarised a plugin's segments, with their files, where there is one of ``role``."""
+    return [(name, roles) for name, roles in files.items() if name.startswith("segment-values:") and role in roles]
+
+
+def _method(files: Mapping[str, Mapping[str, Path]], name: str) -> tuple[str, str]:
+    """Plugin and model of a step that summarised segments."""
+    plugin = name.split(":", 1)[1]
+    maps = files.get(f"kinetics:{plugin}", {})
+    return plugin, next((parse_entities(p.name)["model"] for r, p in maps.items() if r.startswith("map:")), "")

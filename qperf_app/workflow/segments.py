@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
 from qperf_app.bids.names import derivative_name, parse_entities
+from qperf_app.bids.segment_curves import write_segment_curves
 from qperf_app.bids.segment_tables import write_segments
 from qperf_app.bids.sidecars import describe_image, own_uri
 from qperf_app.bids.tables import write_table
-from qperf_app.plugins import RunContext, SegmentRow, SegmentTable, TissueConstants, TissueCurves
+from qperf_app.plugins import KineticMaps, SegmentCurves, SegmentRow, SegmentTable, TissueConstants, TissueCurves
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.results import INTERVAL, interval_column
+from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import Outcome, Task
 
 Upstream = Mapping[str, Outcome]
@@ -63,18 +65,23 @@ def summarise(task: Task, upstream: Upstream, out: Path) -> Result:
     labels, affine = read_image(upstream["segments"].files["dseg"], np.uint8)
     maps, units, model = _read_maps(upstream["kinetics"].files)
     table = segment_medians(task.plugin, model, maps, units, labels, affine)
+    sources = sorted(own_uri(path.name) for outcome in upstream.values() for path in outcome.files.values())
+    files: dict[str, Path] = {}
     fitted = "concentration" in upstream
     if fitted:
-        table = _fit_segments(task, upstream, table, labels, affine)
-    sources = [own_uri(path.name) for outcome in upstream.values() for path in outcome.files.values()]
-    files = write_segments(out, task.prefix, table, sorted(sources), "curve" if fitted else "map")
-    return "done", dict(files), {"summary": f"{len({row.segment for row in table.rows})} segments"}
+        table, curves = _fit_segments(task, upstream, table, labels, affine)
+        files = write_segment_curves(out, task.prefix, curves, sources) if curves else {}
+    files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map")
+    return "done", files, {"summary": f"{len({row.segment for row in table.rows})} segments"}
 
 
 def _fit_segments(
     task: Task, upstream: Upstream, table: SegmentTable, labels: NDArray[np.integer], affine: NDArray[np.float64]
-) -> SegmentTable:
-    """Put the fit of each segment's median curve in place of the medians over its voxels (:func:`median_curve`)."""
+) -> tuple[SegmentTable, SegmentCurves | None]:
+    """Put the fit of each segment's median curve in place of the medians over its voxels (:func:`median_curve`).
+
+    The curves come along where the plugin gives its own.
+    """
     series = records.read_series(upstream["concentration"].files["conc"])
     aif = records.read_aif(upstream["aif"].files["aif"])
     regions = [region for _, region in _regions(labels, affine)]
@@ -88,7 +95,7 @@ def _fit_segments(
     )
     plugin = make(load_plugins(task.disable).get("kinetics", task.plugin), task.options)
     constants = TissueConstants(task.haematocrit, task.tissue_density)
-    result = check_maps(plugin.fit(curves, aif, constants, RunContext(task.seed, task.threads)), curves)
+    result = check_maps(plugin.fit(curves, aif, constants, context_of(task)), curves)
     found = {m.quantity: m.values for m in result.maps if (m.statistic or "mean") == "mean"}
     bounds = {interval_column(m.quantity, m.statistic): m for m in result.maps if m.statistic in INTERVAL}
     found |= {column: m.values for column, m in bounds.items()}
@@ -102,7 +109,23 @@ def _fit_segments(
         replace(row, values=value if enough else nothing)
         for row, value, enough in zip(table.rows, values, trusted, strict=True)
     )
-    return replace(table, rows=rows)
+    whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
+    numbers = tuple(table.rows[known[i]].segment for i in whole)
+    return replace(table, rows=rows), _curves_of(table, curves, result, np.array(whole, dtype=int), numbers)
+
+
+def _curves_of(
+    table: SegmentTable, curves: TissueCurves, result: KineticMaps, rows: NDArray[np.int_], segments: tuple[int, ...]
+) -> SegmentCurves | None:
+    """Some rows of what was fitted, and the fit."""
+    if result.fitted is None or not segments:
+        return None
+    predicted = None if result.predicted_sd is None else result.predicted_sd[rows]
+    draws = None if result.flow_draws is None else result.flow_draws[rows]
+    measured, fitted = curves.concentration[rows], result.fitted[rows]
+    return SegmentCurves(
+        table.plugin, table.model, curves.units, segments, curves.times, measured, fitted, predicted, draws
+    )
 
 
 def median_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 from qperf_app.bids import records
 from qperf_app.bids.names import AIF_LABEL, parse_entities
 from qperf_app.bids.sidecars import RAW, own_uri
-from qperf_app.plugins import InputFunction, Myocardium, RunContext, Series, StepOutcome
+from qperf_app.plugins import InputFunction, Myocardium, Series, StepOutcome
 from qperf_app.plugins.checks import (
     check_concentration,
     check_motion,
@@ -25,6 +25,7 @@ from qperf_app.plugins.checks import (
 )
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow import kinetics, segments
+from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_VALUES, SEGMENTS, Outcome, Task
 
 Upstream = Mapping[str, Outcome]
@@ -79,10 +80,6 @@ def _plugin(task: Task, step: str | None = None) -> Any:
     return make(load_plugins(task.disable).get(step or task.step, task.plugin), task.options)
 
 
-def _context(task: Task) -> RunContext:
-    return RunContext(seed=task.seed, threads=task.threads)
-
-
 def correct_motion(task: Task, upstream: Upstream, out: Path) -> Result:
     """Find the displacement (or take the one handed in), apply it, write both."""
     from qperf_app.geometry.warp import warp
@@ -98,7 +95,7 @@ def correct_motion(task: Task, upstream: Upstream, out: Path) -> Result:
     if "xfm" in task.handed_in:
         motion, state = records.read_motion(Path(task.handed_in["xfm"])), "handed-in"
     else:
-        motion, state = _plugin(task).correct(series, _context(task)), "done"
+        motion, state = _plugin(task).correct(series, context_of(task)), "done"
     check_motion(motion, series)
     corrected = series.with_data(warp(series.data, series.affine, motion.displacement))
     files = {
@@ -124,7 +121,7 @@ def find_blood_pools(task: Task, upstream: Upstream, out: Path) -> Result:
             pools = dataclasses.replace(pools, aif=brightest_voxels(data, pools.lv))
         return "handed-in", records.write_pools(out, task.prefix, pools, _sources(task, upstream)), {}
     series = _corrected(upstream)
-    pools = check_pools(_plugin(task).find(series, _context(task)), series)
+    pools = check_pools(_plugin(task).find(series, context_of(task)), series)
     if not pools.found:
         return "not-found", {}, {"reason": pools.reason}
     summary = f"LV {int(pools.lv.sum())}, RV {int(pools.rv.sum())}, input function {int(pools.aif.sum())} voxels"
@@ -168,7 +165,7 @@ def _cut_short(aif: InputFunction) -> str:
 def _measure_input_function(task: Task, series: Series, voxels: np.ndarray) -> tuple[InputFunction, tuple[str, ...]]:
     signal = series.data[voxels].mean(axis=0, dtype=np.float64)
     curve = Series(signal[None, None, None, :], series.times, series.affine, series.metadata)
-    converted = check_concentration(_plugin(task, "concentration").convert(curve, "blood", _context(task)), curve)
+    converted = check_concentration(_plugin(task, "concentration").convert(curve, "blood", context_of(task)), curve)
     dynamic = curve.dynamic()
     invalid = int(converted.invalid.sum())
     if len(dynamic.times) - invalid < 3:
@@ -191,7 +188,7 @@ def convert_to_concentration(task: Task, upstream: Upstream, out: Path) -> Resul
         path = Path(task.handed_in["conc"])
         return "handed-in", {"conc": records.copy_concentration(out, task.prefix, path, task.sources)}, {}
     series = _corrected(upstream)
-    converted = check_concentration(_plugin(task).convert(series, "myocardium", _context(task)), series)
+    converted = check_concentration(_plugin(task).convert(series, "myocardium", context_of(task)), series)
     path = records.write_concentration(out, task.prefix, series, converted, _sources(task, upstream))
     summary = f"{converted.invalid.mean():.1%} of values outside the signal equation" if converted.invalid.any() else ""
     return "done", {"conc": path}, {"summary": summary}
@@ -230,7 +227,7 @@ def _segment(task: Task, series: Series, upstream: Upstream) -> Myocardium:
         series,
         records.read_pools(pools.files) if pools.usable else None,
         records.read_aif(aif.files["aif"]) if aif.usable else None,
-        _context(task),
+        context_of(task),
     )
     return check_myocardium(result, series)
 
