@@ -15,7 +15,7 @@ from qperf_motion.affine import refine_affine, translation_of
 from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
 from qperf_motion.progressive import ProgressiveMotionCorrection
 from qperf_motion.quality import frame_quality, roughness
-from qperf_motion.translation import agree_over_slices
+from qperf_motion.translation import agree_over_slices, recover
 from tests.realdata import ASSUMED_FRAME_INTERVAL
 from tests.test_motion import FRAMES, breathing, chest, pairwise, series_of
 
@@ -108,6 +108,22 @@ def test_a_frame_lost_in_one_slice_is_found_by_the_others() -> None:
     found = agree_over_slices([path, lost, 1.1 * path], [np.ones(24, bool)] * 3)
     np.testing.assert_allclose(found[1], 0.8 * path, atol=0.3)
     np.testing.assert_array_equal(found[0], path)
+
+
+def test_a_run_that_went_astray_together_comes_back_and_nothing_else_moves() -> None:
+    """Mutual information with neighbours can't tell: within the run they agree. The edges of the other frames can."""
+    truth = np.round(breathing(24, 5))
+    frames = np.moveaxis(chest(truth, noise=4.0, seed=3), -1, 0)
+    splines = np.stack([ndimage.spline_filter(frame, order=3, mode="nearest") for frame in frames]).astype(np.float32)
+    region = np.zeros(frames.shape[1:], bool)
+    region[22:54, 23:55] = True
+    lost = truth.copy()
+    lost[2:9] += [-6.0, 3.0]
+    use = np.ones(len(truth), bool)
+    found = recover(splines, region, lost, use, 9, 20.0)
+    assert np.abs(found - truth)[2:9].max() <= 1.0
+    np.testing.assert_array_equal(found[9:], lost[9:])
+    np.testing.assert_array_equal(recover(splines, region, truth, use, 9, 20.0), truth)
 
 
 def test_quality_tells_a_frame_that_is_off() -> None:

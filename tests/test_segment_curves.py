@@ -9,7 +9,7 @@ import pytest
 
 from qperf_app.bids.segment_curves import read_segment_curves, write_segment_curves
 from qperf_app.plugins import ScanResult, SegmentCurves
-from qperf_app.report.fits import curves_picture, draws_picture, drawn_reserves
+from qperf_app.report.fits import curves_picture, drawn_reserves, draws_picture
 
 RNG = np.random.default_rng(0)
 

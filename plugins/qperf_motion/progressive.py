@@ -14,10 +14,12 @@ from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
 from qperf_motion.heart import grown
 from qperf_motion.quality import frame_quality, roughness
-from qperf_motion.translation import agree_over_slices, refine_translation
+from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
 #: Farther than this from the median position a proton-density volume was mistaken, mm.
 _WEIGHTED_REACH = 15.0
+#: A run of frames may have gone so far astray, mm.
+_ASTRAY = 22.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,14 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
     """Shift, then stretch of each frame in its plane, against references made of all other frames.
 
     It starts where ``chained`` ends. The edges of all frames together are the first reference, which no contrast
-    changes; the window then shrinks to the frames around each, and the shift becomes an affine deformation. A slice
+    changes: runs of frames that went astray are brought back to it. The window then shrinks to the frames around each,
+    and the shift becomes an affine deformation. A slice
     takes a step only if that makes its voxels' curves smoother over time, judged on frames that had no part in the
     prediction.
     """
 
     name = "progressive"
-    version = "1.0"
+    version = "1.1"
     summary = "In-plane affine deformation of every frame against the edges of the others, after chained's shifts."
     citations = (
         *ChainedMotionCorrection.citations,
@@ -61,9 +64,11 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         Frames that ``chained`` could not place keep the identity and ``corrected`` False. The result doesn't depend
         on ``context.threads``.
         """
-        slices = ChainedMotionCorrection().register(series, context)
         first = series.n_proton_density
         dynamic = np.arange(series.data.shape[3]) >= first
+        slices = ChainedMotionCorrection().register(series, context)
+        with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
+            slices = list(pool.map(lambda each: self._recovered(each, dynamic), slices))
         tracked = [
             k for k, each in enumerate(slices) if each.pool is not None and (each.positions.found & dynamic).any()
         ]
@@ -75,6 +80,19 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             results = list(pool.map(lambda each: self._refine(each, dynamic), slices))
         return _motion(series, slices, results)
 
+    def _recovered(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> RegisteredSlice:
+        """Bring back runs of frames that ``chained`` lost in one slice."""
+        positions, spacing = slice_.positions, slice_.spacing
+        use = positions.found & dynamic
+        if slice_.pool is None or use.sum() < 3:
+            return slice_
+        region = grown(slice_.pool, self.options.margin, spacing)
+        start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
+        reach = int(np.ceil(_ASTRAY / spacing.min()))
+        shift = recover(_splines(slice_.frames), region, start, use, reach, self.options.rest)
+        shift = np.where(positions.found[:, None], shift, positions.shift)
+        return replace(slice_, positions=replace(positions, shift=shift))
+
     def _refine(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> _Refined:
         """Refine one slice step by step."""
         positions, spacing = slice_.positions, slice_.spacing
@@ -84,11 +102,8 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             return _Refined(
                 translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
             )
-        from scipy.ndimage import spline_filter
-
         region = grown(slice_.pool, self.options.margin, spacing)
-        frames = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0))
-        splines = np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in frames])
+        frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), _splines(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         kept = translation_of(start, region, spacing)
         still = roughness(_read(splines, kept), region, use)
@@ -127,6 +142,14 @@ class _Refined:
     deformation: Deformation
     cost: NDArray[np.float64]
     residual: NDArray[np.float64] | None
+
+
+def _splines(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cubic spline coefficients (t, x, y) of frames (x, y, t)."""
+    from scipy.ndimage import spline_filter
+
+    each = np.ascontiguousarray(np.moveaxis(frames, -1, 0))
+    return np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in each])
 
 
 def _read(splines: NDArray[np.float32], deformation: Deformation) -> NDArray[np.float32]:

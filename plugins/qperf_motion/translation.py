@@ -12,6 +12,8 @@ from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weigh
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
 _REACH, _STEP = 2, 0.25
 _SWEEPS = 6
+#: How often lost runs are looked for; how far, pixels, and for what gain a frame, in moves' prices, they are moved.
+_LOOKS, _FAR, _WORTH = 3, 3.0, 4.0
 _SETTLED = 0.1
 #: A frame whose slice lies this far from where the other slices say, in pixels and in usual deviations, is lost.
 _LOST, _DEVIATIONS = 2.0, 3.0
@@ -61,6 +63,52 @@ def _predict(
         spread = 1.26 * float(np.median(away[use])) + 1e-3
         weights = use / (1 + (away / (2 * spread)) ** 2)
     return predicted, spread
+
+
+def recover(
+    splines: NDArray[np.float32],
+    region: NDArray[np.bool_],
+    shift: NDArray[np.float64],
+    use: NDArray[np.bool_],
+    reach: int,
+    price: float,
+) -> NDArray[np.float64]:
+    """Bring back runs of frames that lie far off, each to where its edges agree with those of all other frames.
+
+    Frames before the bolus show little that mutual information with a neighbour could hold on to, and a run of them
+    that went astray together stays together. Edges between heart and lung are there in every frame: the path over time
+    with the largest sum of agreements, over whole pixels up to ``reach``, less ``price`` for each move. Only a run that
+    it moves far, and that gains much by it, is moved: what lies near is left to :func:`refine_translation`.
+
+    Parameters
+    ----------
+    splines : (t, x, y) array
+        Cubic spline coefficients of the frames.
+    shift : (t, 2) array
+        Pixels.
+    """
+    weights = reference_weights(use, np.inf, 0.0)
+    for _ in range(_LOOKS):
+        surfaces = position_agreement(splines, region, shift, weights, reach)
+        information = -0.5 * np.log(1 - np.minimum(surfaces, 0.999) ** 2)
+        step = np.rint(_best_path(information, shift, price / region.sum(), 1.0) - shift)
+        step = step - np.median(step[use], axis=0)
+        at = np.clip(np.rint(step).astype(int) + reach, 0, 2 * reach)
+        gain = information[np.arange(len(at)), at[:, 0], at[:, 1]] - information[:, reach, reach]
+        astray = _runs_worth(np.hypot(*step.T) > _FAR, gain * region.sum(), _WORTH * price)
+        if not astray.any():
+            break
+        shift = np.where(astray[:, None], shift + step, shift)
+    return shift
+
+
+def _runs_worth(far: NDArray[np.bool_], gain: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+    """Those frames of ``far`` (t,) whose run gains at least so much a frame."""
+    from scipy.ndimage import label, mean
+
+    runs, count = label(far)
+    worth = np.append(False, np.atleast_1d(mean(gain, runs, np.arange(1, count + 1))) >= least)
+    return np.asarray(worth[runs])
 
 
 def refine_translation(
@@ -114,12 +162,15 @@ def position_agreement(
     return agreement_surfaces(np.tensordot(weights, tensors, 1), tensors, inside, reach)
 
 
-def _best_path(information: NDArray[np.float64], shift: NDArray[np.float64], price: float) -> NDArray[np.float64]:
+def _best_path(
+    information: NDArray[np.float64], shift: NDArray[np.float64], price: float, grid: float = _STEP
+) -> NDArray[np.float64]:
     """Viterbi's path through the shifts around the present ones."""
     from scipy.ndimage import map_coordinates
 
     reach = information.shape[1] // 2
-    axis = np.arange(-reach + 0.5, reach - 0.5 + _STEP / 2, _STEP)
+    edge = reach - min(0.5, grid / 2)
+    axis = np.arange(-edge, edge + grid / 2, grid) if grid < 1 else np.arange(-reach, reach + 1.0)
     steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     value = [map_coordinates(frame, (steps + reach).T, order=3, mode="nearest") for frame in information]
     best, back = value[0], np.zeros((len(shift), len(steps)), np.intp)
