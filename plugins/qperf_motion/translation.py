@@ -169,8 +169,9 @@ def _best_path(
     from scipy.ndimage import map_coordinates
 
     reach = information.shape[1] // 2
-    edge = reach - min(0.5, grid / 2)
-    axis = np.arange(-edge, edge + grid / 2, grid) if grid < 1 else np.arange(-reach, reach + 1.0)
+    # Between whole pixels the surfaces are interpolated, which needs some of them on either side.
+    edge = reach - 0.5 if grid < 1 else float(reach)
+    axis = np.arange(-edge, edge + grid / 2, grid)
     steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     value = [map_coordinates(frame, (steps + reach).T, order=3, mode="nearest") for frame in information]
     best, back = value[0], np.zeros((len(shift), len(steps)), np.intp)
