@@ -251,13 +251,13 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_segment_with_blood_in_a_third_of_its_voxels_keeps_its_curve() -> None:
-    from qperf_app.workflow.segments import median_curve
+    from qperf_app.workflow.segments import segment_curve
 
     muscle = np.array([0.0, 0.1, 0.4, 0.3])
     curves = np.stack([muscle] * 6 + [10.0 * muscle] * 3)
     curves[0, 1] = np.nan
-    np.testing.assert_allclose(median_curve(curves), muscle)
-    assert np.isnan(median_curve(np.full((2, 3), np.nan))).all()
+    np.testing.assert_allclose(segment_curve(curves), muscle)
+    assert np.isnan(segment_curve(np.full((2, 3), np.nan))).all()
 
 
 def test_an_input_function_that_ends_with_its_peak_is_refused() -> None:

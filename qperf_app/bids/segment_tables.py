@@ -16,7 +16,7 @@ from qperf_app.plugins.results import is_interval
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
 _BASES = {
     "map": ("Medians over", "Median {} of the voxels that have an estimate"),
-    "curve": ("Estimates for", "{} of the segment's curve, the median over its voxels at each time"),
+    "curve": ("Estimates for", "{} of the segment's curve, the 40th percentile over its voxels at each time"),
 }
 _LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the wall", "epi": "the outer half"}
 

@@ -26,7 +26,7 @@ def fit_elements(study: Study, method: tuple[str, str]) -> list[HostElement]:
     elements: list[HostElement] = []
     found = [(scan, curves) for scan in study.scans for curves in [curves_of(scan, method)] if curves is not None]
     if found:
-        caption = "Points: the median over a segment's voxels at each time. Line: the model's curve, on one scale."
+        caption = "Points: 40th percentile over a segment's voxels at each time. Line: the model's curve, on one scale."
         if any(curves.predicted_sd is not None for _, curves in found):
             caption += " Band: where nine of ten points should lie."
         pictures = tuple(curves_picture(curves, task_of(scan)) for scan, curves in found)

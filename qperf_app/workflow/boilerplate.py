@@ -38,7 +38,8 @@ def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
             sentences.append(f"{phrase.format(summary=f'{plugin!r} {found.version} ({summary})')}.")
     sentences.append(
-        "Values of the American Heart Association's segments were estimated from the median curve of each segment."
+        "Values of the American Heart Association's segments were estimated from one curve for each segment, "
+        "the 40th percentile over its voxels at each time."
     )
     return " ".join(sentences)
 
