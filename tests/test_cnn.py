@@ -19,8 +19,7 @@ from qperf_cnn.features import LAGS, build_filters, extract
 from qperf_cnn.labels import LabelStore, fit
 from qperf_cnn.network import OUTPUTS, from_coordinates, read_answer, to_coordinates
 from qperf_cnn.plugin import NetworkOptions
-from qperf_cnn.responses import curves as curves_of
-from qperf_cnn.responses import tent_averages, tent_convolutions
+from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
 from qperf_cnn.simulation import RANGES, simulate
 from qperf_cnn.targets import mean_of, read_kind, true_values
 from qperf_kinetics import ExchangeLeastSquares
@@ -36,7 +35,7 @@ def test_curves_from_tents_are_the_models(x):
     grid, cp = even_input(study.times, study.plasma, study.times[-1] + 5.0)
     joined = np.union1d(grid, study.times)
     exact = two_compartment_exchange(joined, np.interp(joined, grid, cp), *x)[np.searchsorted(joined, study.times)]
-    found = curves_of(study.times, study.times, study.plasma, x[None])[0]
+    found = CurveMaker.of(study.times, study.times, study.plasma)(x[None])[0]
     assert np.abs(found - exact).max() < 0.01 * exact.max() + 1e-9
 
 
@@ -67,7 +66,7 @@ def test_features_do_not_depend_on_the_scan():
     seen = []
     for number in (4, 9):
         study = simulate(11, number, 2)
-        clean = curves_of(study.times, study.times, study.plasma, x)
+        clean = CurveMaker.of(study.times, study.times, study.plasma)(x)
         seen.append(extract(build_filters(study.times, study.times, study.plasma), clean).responses[..., 1])
     between_scans = np.abs(seen[0] - seen[1]).mean()
     between_tissues = np.abs(seen[0][0] - seen[0][1]).mean()

@@ -83,7 +83,7 @@ def extract(filters: Filters, curves: Array) -> Features:
     scalars = np.empty((n, SCALARS), dtype=np.float32)
     for k, (gain, offset) in enumerate(zip(filters.estimates, filters.offsets, strict=True)):
         response = y @ gain.T + offset
-        responses[..., k] = np.arcsinh(response * (60.0 / _BEND))
+        responses[..., k] = np.arcsinh((response * (60.0 / _BEND)).astype(np.float32))
         residual = y - response @ filters.forward.T
         scalars[:, k] = _log_size(residual) + 6.0
         if k == 1:

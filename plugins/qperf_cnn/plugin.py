@@ -66,7 +66,7 @@ class ConvolutionalKinetics(KineticsPlugin):
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and features of a myocardium of an eighth of the image."""
         voxels = shape[0] * shape[1] * shape[2] / 8
-        return Resources(memory_gb=1.2 + voxels * 8e3 / 2**30, threads=1)
+        return Resources(memory_gb=1.2 + voxels * 8e3 / 2**30, threads=2)
 
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
@@ -93,7 +93,7 @@ class ConvolutionalKinetics(KineticsPlugin):
         if usable.any():
             found = estimate(
                 path, np.asarray(curves.times, dtype=np.float64), data[usable], np.asarray(aif.times, dtype=np.float64),
-                aif.in_plasma(constants.haematocrit),
+                aif.in_plasma(constants.haematocrit), context.threads,
             )  # fmt: skip
             values[usable], fitted[usable] = found.values, found.fitted
             vague = found.values[:, 0, 1] > _MAX_RELATIVE_SD * found.values[:, 0, 0]

@@ -7,6 +7,8 @@ forms.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +18,37 @@ from qperf_app.plugins.kinetic_inputs import even_input
 
 Array = NDArray[np.float64]
 
-# s: lags of a curve; the error is of second order, some 1e-4 of the input function's peak.
+# s: lags of a curve; the error is of second order in their spacing, some 1e-4 of the input function's peak. Later on
+# only the slow decay is left, for which wider ones do.
 _SPACING = 0.25
-_EARLIEST = -2.0
+_EARLIEST, _SLOW = -2.0, 12.0
+_GROWTH, _WIDEST = 1.06, 1.5
 
 
-def curves(times: Array, input_times: Array, plasma: Array, parameters: Array) -> Array:
-    """Exchange-model curves (n, t), mmol/L, of parameters (n, 5): Fp, PS (mL/min/mL), vp, ve, Ta (s).
+class CurveMaker(NamedTuple):
+    """What makes exchange-model curves of a scan's parameters: ``lags`` (l,), s, and ``forward`` (t, l), mmol/L s."""
 
-    Good to 1e-3 of the curve's peak, and many times quicker than :mod:`qperf_app.physics.models`, which is exact.
-    """
-    lags = np.arange(_EARLIEST, times[-1] - input_times[0] + _SPACING, _SPACING)
-    grid, cp = even_input(input_times, plasma, times[-1] - _EARLIEST)
-    return tent_averages(parameters, lags) @ tent_convolutions(grid, cp, times, lags).T
+    lags: Array
+    forward: Array
+
+    @classmethod
+    def of(cls, times: Array, input_times: Array, plasma: Array) -> CurveMaker:
+        """Maker of curves at ``times`` (t,), s, with the input function (m,) in plasma, mmol/L, at ``input_times``."""
+        last = times[-1] - input_times[0]
+        steps = np.minimum(_SPACING * _GROWTH ** np.arange(1, 2 + max(int(last / _SPACING), 0)), _WIDEST)
+        lags = np.concatenate([np.arange(_EARLIEST, _SLOW + 1e-9, _SPACING), _SLOW + np.cumsum(steps)])
+        lags = lags[: np.searchsorted(lags, last) + 1]
+        grid, cp = even_input(input_times, plasma, times[-1] - _EARLIEST)
+        return cls(lags, tent_convolutions(grid, cp, times, lags))
+
+    def __call__(self, parameters: Array) -> Array:
+        """Curves (n, t), mmol/L, of parameters (n, 5): Fp, PS (mL/min/mL), vp, ve, Ta (s).
+
+        Good to 1e-3 of the input function's peak, and many times quicker than :mod:`qperf_app.physics.models`, which
+        is exact.
+        """
+        curves: Array = tent_averages(parameters, self.lags) @ self.forward.T
+        return curves
 
 
 def tent_averages(parameters: Array, lags: Array) -> Array:

@@ -19,7 +19,7 @@ from qperf_cnn.simulation import RANGES
 Array = NDArray[np.float64]
 
 #: Part of the training curves beyond each limit.
-BEYOND = 0.01
+BEYOND = 0.03
 _BINS = 12
 # Residuals whose size tells of the model, and of the noise: after the least and the strongest smoothing.
 _MODEL, _NOISE = 0, len(LEVELS) - 1

@@ -228,7 +228,7 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     """Scope of the training, and errors on held-out curves."""
     from qperf_cnn import network, scope
     from qperf_cnn.features import Features
-    from qperf_cnn.responses import curves
+    from qperf_cnn.responses import CurveMaker
 
     examples = held.examples
     answer, hidden = (
@@ -239,7 +239,7 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     missed, first = [], 0
     for study, good in held.studies:
         rows = slice(first, first + int(good.sum()))
-        fitted = curves(study.times, study.times, study.plasma, values[rows][:, [0, 1, 3, 4, 5], 0])
+        fitted = CurveMaker.of(study.times, study.times, study.plasma)(values[rows][:, [0, 1, 3, 4, 5], 0])
         features = Features(examples.responses[rows], examples.scalars[rows])
         missed.append(scope.misfit(study.tissue[good], fitted, features, float(study.plasma.max())))
         first = rows.stop

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.parser import build_parser
+from qperf_app.workflow.quiet import quiet_libraries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +73,7 @@ def _set_environment(args: object) -> None:
         os.environ.setdefault(name, caches)
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ[name] = "1"
+    quiet_libraries()
     # Nipype names a batch job after it; a container run as any uid, or with a clean environment, has none.
     os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
     if args.gpu:  # type: ignore[attr-defined]

@@ -14,7 +14,10 @@ os.environ.setdefault("NIPYPE_NO_ET", "1")
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, TraitedSpec, traits
 
 from qperf_app.bids.images import write_json
+from qperf_app.workflow.quiet import quiet_libraries
 from qperf_app.workflow.tasks import FAILURE_FILE, Task, load_outcome, save_outcome
+
+quiet_libraries()
 
 #: Names under which a step may read from others; each is an input of the interface.
 UPSTREAM_NAMES = ("series", "pools", "aif", "concentration", "myocardium", "segments", "kinetics")
