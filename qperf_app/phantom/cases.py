@@ -33,6 +33,8 @@ from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCa
 
 Kind = Literal["blood-pool", "myocardium"]
 
+#: Share of blood-pool cases with an input-function sequence; the others have that of tissue, in which blood saturates.
+INPUT_SHARE = 0.55
 #: Share of blood-pool cases in which there is no left ventricle to be found.
 ABSENT_SHARE = 0.15
 #: Why: no contrast at all, a bolus that comes too late, a series that stops too soon, no heart in the slice, noise.
@@ -148,7 +150,7 @@ def _bolus(times: NDArray[np.float64], n: int, absence: str, draw: Draws) -> Bol
     # The left ventricle's peak shall be seen, with some of what follows, and within half a minute.
     latest = min(LAST_PEAK, last - first - 4.0) - transit - 0.65 * width
     arrival = first + max(min(draw.uniform(1.5, 17.0), latest), 0.5)
-    peak = 0.0 if absence == "no-bolus" else draw.log_uniform(1.3, 9.0)
+    peak = 0.0 if absence == "no-bolus" else draw.log_uniform(1.3, 12.0)
     if absence == "late":
         arrival = last + draw.rng.uniform(-2.0, 30.0)
     return Bolus(
@@ -201,7 +203,7 @@ def _signals(
     parameters = [np.ravel(getattr(kinetics, q))[chosen] for q in ("Fp", "PS", "vp", "ve", "Ta")]
     wall = np.asarray(two_compartment_exchange(knots, cp, *parameters))
     curves = np.concatenate([np.stack([organs[name] for name in ORGANS]), wall.mean(axis=0)[None], wall])[:, at]
-    if kind == "blood-pool" and draw.rng.random() < 0.7:
+    if kind == "blood-pool" and draw.rng.random() < INPUT_SHARE:
         delay, repetition, flip = draw.uniform(0.004, 0.03), draw.uniform(0.001, 0.002), draw.uniform(3.0, 15.0)
         pulses = int(draw.rng.integers(4, 26))
     else:
