@@ -28,6 +28,7 @@ from qperf_app.plugins import (
     VoxelMap,
 )
 from qperf_app.report import render_report
+from qperf_app.report.tables import segment_table
 from tests.report_examples import AFFINE, LEGEND, SHAPE, bare_scan, participant, regions, scan, segments, world
 
 VIRIDIS_AT_1_0 = (65, 68, 135)  # 1.0 of 5 mL/min/g; from matplotlib's table, entry 51
@@ -131,6 +132,26 @@ def test_reserve_table_divides_stress_by_rest(page: str) -> None:
 def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None:
     assert table_rows(page, "1 basal anterior")[3][1:] == ["2.60", "2.55", "2.65", "0.96", "10 of 10"]
     assert table_rows(page, "12 mid anterolateral")[1][1:] == ["–", "–", "–", "–", "0 of 10"]
+
+
+def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> None:
+    assert "Stress: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
+
+
+def test_a_wall_whose_layers_contradict_it_is_marked() -> None:
+    def wall(flow: float) -> SegmentTable:
+        table = segments("stress")
+        rows = [
+            dataclasses.replace(row, values={"MBF": flow}) if (row.segment, row.layer) == (1, "transmural") else row
+            for row in table.rows
+        ]
+        return dataclasses.replace(table, rows=tuple(rows))
+
+    # The layers of segment 1 have 2.55 and 2.65.
+    for flow, mark in ((2.6, ""), (2.4, ""), (1.9, "\u00a0†"), (3.4, "\u00a0†")):
+        shown = segment_table(wall(flow), "MBF")
+        assert shown.rows[0][1] == f"{flow:.2f}{mark}"
+        assert ("contradict" in shown.caption) == bool(mark)
 
 
 def test_rest_and_stress_share_one_fixed_colour_scale() -> None:

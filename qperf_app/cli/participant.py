@@ -179,7 +179,8 @@ def _finished(out_dir: Path, request: Any) -> dict[str, Any]:
 
 def _announcement(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> str:
     scans = sum(len(plan.scans) for plan in plans)
-    steps = sum(len(plan.tasks) for plan in plans)
+    # Beside its tasks every participant has one step that writes outputs and report.
+    steps = sum(len(plan.tasks) + 1 for plan in plans)
     noun = "participant" if len(plans) == 1 else "participants"
     return f"{len(plans)} {noun}, {scans} scans, {steps} steps; results go to {args.out_dir}, work to {args.work_dir}"
 
@@ -228,6 +229,7 @@ def _listing(plans: Sequence[ParticipantPlan]) -> str:
             plugin = f" ({task.plugin} {task.version})" if task.version else f" ({task.plugin})" if task.plugin else ""
             handed = "".join(f", {role} handed in: {path}" for role, path in task.handed_in.items())
             lines.append(f"  {task.prefix}: {task.step}{plugin}{handed}")
+        lines.append(f"  sub-{plan.participant}: outputs and report")
     return "\n".join(lines)
 
 

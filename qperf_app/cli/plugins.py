@@ -9,6 +9,7 @@ from typing import Any
 
 from qperf_app.plugins.manager import InstalledPlugin, PluginRegistry, load_plugins
 from qperf_app.plugins.steps import STEPS
+from qperf_app.workflow.configuration import AUTO, DEFAULTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +37,11 @@ def as_text(registry: PluginRegistry) -> str:
     """The same for people."""
     lines: list[str] = []
     for step in STEPS:
-        lines.append(step)
+        lines.append(f"{step}  (default: by the series' metadata)" if DEFAULTS.get(step) == (AUTO,) else step)
         found = registry.of_step(step)
-        lines += [f"  {p.name} {p.version}  {p.cls.summary}  [{p.distribution}]" for p in found]  # type: ignore[attr-defined]
+        for p in found:
+            default = "  (default)" if p.name in DEFAULTS.get(step, ()) else ""
+            lines.append(f"  {p.name} {p.version}{default}  {p.cls.summary}  [{p.distribution}]")  # type: ignore[attr-defined]
         for plugin in found:
             for option in _options(plugin):
                 lines.append(f"      {plugin.name}.{option['name']} = {option['default']!r}  {option['help']}")

@@ -171,7 +171,11 @@ def _quality_elements(study: Study, method: Method, quantity: str) -> list[HostE
     labelled = {task_of(scan): (quality, region_of(scan)) for scan, quality in found}
     inner: tuple[HostElement, ...] = (quality_counts(labelled), quality_key([quality for _, quality in found]), *grids)
     words = "; ".join(_estimated(scan, method, quantity) for scan, _ in found)
-    return [Paragraph(f"Voxels of the myocardium with a value of {quantity}: {words}."),
+    why = (
+        f"{quantity} needs less of the data than the model's other parameters: at rest it can often be told where they "
+        "can't. Such a voxel keeps it, and has a code for what is missing."
+    )
+    return [Paragraph(f"Voxels of the myocardium with a value of {quantity}: {words}. {why}"),
             Details("Quality of the fit, voxel by voxel", inner)]  # fmt: skip
 
 

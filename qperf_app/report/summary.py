@@ -162,6 +162,8 @@ def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[st
     for study in studies:
         if study.note:
             found.setdefault(study.note)
+        for text in _lost(study):
+            found.setdefault(text)
     for scan in scans:
         lines = [*scan.warnings, *(scan.myocardium.warnings if scan.myocardium is not None else ())]
         lines += [line for step in scan.steps for line in step.warnings]
@@ -178,6 +180,19 @@ def _failures(scan: ScanResult) -> Iterator[str]:
         if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == "blood-pool")):
             what = "failed" if step.state == "failed" else "did not find what it looks for"
             yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
+
+
+def _lost(study: Study) -> Iterator[str]:
+    """Segments of the headline's method that have no value: an absent number is easily overlooked."""
+    method = methods_of(study)[0]
+    quantity = primary_quantity(study, method)
+    for scan in study.scans:
+        table = segments_of(scan, method)
+        values = values_of(table, quantity)
+        lost = {k for k, value in values.items() if not np.isfinite(value)}
+        if lost:
+            what = f"{scan_title(scan)}: {quantity} could not be estimated in {len(lost)} of {len(values)} segments"
+            yield f"{what}: {_named(lost, table)}."
 
 
 def _relative(scan: ScanResult) -> Iterator[str]:

@@ -12,6 +12,8 @@ from qperf_app.report.studies import TERRITORIES, reserve_of, rows_by_segment, v
 
 LAYERS = ("transmural", "endo", "epi")
 MISSING = "–"
+#: Behind a segment whose wall and layers contradict each other.
+DOUBT = "\u00a0†"
 #: 90 % intervals by segment.
 Drawn = Mapping[int, tuple[float, float]]
 NONE_DRAWN: Drawn = {}
@@ -78,8 +80,17 @@ def _interval(bounds: tuple[float, float]) -> str:
     return f" ({number(bounds[0])}\u00a0to\u00a0{number(bounds[1])})" if np.isfinite(bounds).all() else ""
 
 
+def _not_between(whole: float, endo: float, epi: float) -> bool:
+    """Whether the whole wall's value lies outside those of its layers by more than a rounding of a tenth."""
+    low, high = min(endo, epi), max(endo, epi)
+    return bool(np.isfinite([whole, endo, epi]).all() and not 0.9 * low <= whole <= 1.1 * high)
+
+
 def segment_table(table: SegmentTable, quantity: str) -> Table:
-    """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated."""
+    """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated.
+
+    Each of the three is a fit of its own. Where they contradict each other the row is marked.
+    """
     layers = {layer: values_of(table, quantity, layer) for layer in LAYERS}
     rows = []
     for segment, row in sorted(rows_by_segment(table).items()):
@@ -88,7 +99,9 @@ def segment_table(table: SegmentTable, quantity: str) -> Table:
         rows.append(
             (
                 f"{segment} {row.name}",
-                number(whole) + _interval(interval_of(row, quantity)),
+                number(whole)
+                + (DOUBT if _not_between(whole, endo, epi) else "")
+                + _interval(interval_of(row, quantity)),
                 number(endo),
                 number(epi),
                 number(ratio(endo, epi)),
@@ -99,7 +112,13 @@ def segment_table(table: SegmentTable, quantity: str) -> Table:
         ("Segment", quantity, "Endo", "Epi", "Endo/epi", "Voxels"),
         tuple(rows),
         f"{quantity}{unit_suffix(table.units.get(quantity, ''))} by segment and layer"
-        + ("; in brackets the 90 % interval" if interval_column(quantity, "q05") in table.units else ""),
+        + ("; in brackets the 90 % interval" if interval_column(quantity, "q05") in table.units else "")
+        + (
+            f". {DOUBT.strip()} The wall and its layers are fitted each on its own: here they contradict each other, "
+            "so doubt all three."
+            if any(DOUBT in row[1] for row in rows)
+            else ""
+        ),
     )
 
 

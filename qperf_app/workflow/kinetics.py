@@ -10,7 +10,7 @@ import numpy as np
 
 from qperf_app.bids import records
 from qperf_app.bids.sidecars import own_uri
-from qperf_app.plugins import TissueConstants, TissueCurves
+from qperf_app.plugins import KineticMaps, TissueConstants, TissueCurves
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow.saying import context_of
@@ -43,8 +43,15 @@ def estimate(task: Task, upstream: Mapping[str, Outcome], out: Path) -> tuple[st
     files = records.write_maps(
         out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants, sources
     )
+    return "done", files, {"summary": _summary(result, len(voxels))}
+
+
+def _summary(result: KineticMaps, count: int) -> str:
+    """How many voxels have flow, and how many everything: at rest the one is many and the other few."""
     full = int((result.qc == 0).sum())
-    return "done", files, {"summary": f"{full} of {len(voxels)} voxels with a full estimate"}
+    flow = next((m.values for m in result.maps if m.quantity == "MBF" and m.statistic in (None, "mean")), None)
+    known = "" if flow is None else f"MBF in {int(np.isfinite(flow).sum())}, "
+    return f"{known}every parameter in {full} of {count} voxels"
 
 
 def _copy_maps(task: Task, out: Path) -> dict[str, Path]:

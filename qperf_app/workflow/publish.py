@@ -165,7 +165,7 @@ def summarise(
         scans.append(with_earlier_methods(status, earlier.pop(scan["label"], None)))
     scans += earlier.values()
     scans.sort(key=lambda scan: scan["label"])
-    steps = [{"scan": scan["label"], **step} for scan in scans for step in scan["steps"].values()]
+    steps = [{"scan": scan["label"], "name": name, **step} for scan in scans for name, step in scan["steps"].items()]
     failed = [s for s in steps if s["state"] == "failed"]
     absent = [s for s in steps if s["state"] in ("not-found", "skipped")]
     return {
@@ -196,7 +196,8 @@ def _scan_status(
 
 def _name(step: Mapping[str, Any]) -> str:
     plugin = f" ({step['plugin']})" if step["plugin"] else ""
-    return f"{step['scan']}: {step['step']}{plugin}"
+    # By its name in the scan: the motion correction of the input-function series is a step of its own.
+    return f"{step['scan']}: {step['name'].split(':')[0]}{plugin}"
 
 
 def status_path(out_dir: Path, participant: str) -> Path:
