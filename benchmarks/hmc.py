@@ -5,6 +5,7 @@ accuracy     error and coverage beside ``nlls`` and ``fermi`` at three noise lev
 calibration  simulation-based calibration: ranks of prior draws within their posteriors
 osipi        OSIPI's 2CXM curves at OSIPI's tolerances
 real         the real resting slice against its authors' map, voxels by themselves and with the spatial prior
+flags        how far the means of flagged curves, and of the others, are from those of a long run
 independent  posterior means beside long runs of emcee (an extra: pip install emcee)
 spatial      what the spatial prior buys, on a simulated wall with a defect
 """
@@ -37,6 +38,8 @@ Array = NDArray[np.float64]
 
 #: Standard deviation of the noise relative to the input function's peak: tissue peaks are about a ninth of it.
 NOISES = (0.002, 0.004, 0.008)
+#: Runs of three passes that a long run is made of.
+_LONG_RUNS = 6
 
 
 def posterior(curves: CurveSet, threads: int, passes: int = 3, seed: int = 0, kept: int = 400) -> Posterior:
@@ -70,6 +73,38 @@ def convergence(count: int, threads: int) -> Iterator[str]:
             f"({np.percentile(ess, 5):.0f}) | {np.median(rhat):.4f} ({np.percentile(rhat, 95):.4f}) "
             f"| {count / whole:.1f} |"
         )
+
+
+def flags(count: int, threads: int) -> Iterator[str]:
+    """Means of flagged curves and of the others beside those of a long run: other seeds, three passes each, pooled."""
+    yield (
+        "| noise, % | passes | curves | flagged | farthest mean, % of the posterior SD: good, median (95th percentile) "
+        "| flagged, median (95th) | a flagged curve is farther than a good one, % of pairs |"
+    )
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for noise in NOISES:
+        curves = simulate(count, 1, noise, of="input")
+        runs = [_coordinates(posterior(curves, threads, seed=seed, kept=2000)) for seed in range(1, 1 + _LONG_RUNS)]
+        centre, spread = np.mean([x.mean(axis=1) for x in runs], axis=0), np.mean([x.std(axis=1) for x in runs], axis=0)
+        for passes in (1, 2):
+            found = posterior(curves, threads, passes, kept=2000)
+            off = 100.0 * (np.abs(_coordinates(found).mean(axis=1) - centre) / spread).max(axis=1)
+            good, bad = off[found.good], off[~found.good]
+            shown = "– | –"
+            if len(bad):
+                farther = 100.0 * (bad[:, None] > good).mean()
+                shown = f"{np.median(bad):.1f} ({np.percentile(bad, 95):.1f}) | {farther:.0f}"
+            yield (
+                f"| {100 * noise:g} | {passes} | {count} | {len(bad)} | {np.median(good):.1f} "
+                f"({np.percentile(good, 95):.1f}) | {shown} |"
+            )
+
+
+def _coordinates(found: Posterior) -> Array:
+    """Draws (n, kept, p) as the sampler sees them: logarithms of all but the delay."""
+    x = found.draws.astype(np.float64)
+    x[..., :4] = np.log(x[..., :4])
+    return x
 
 
 def accuracy(count: int, threads: int, passes: int) -> Iterator[str]:
@@ -204,7 +239,7 @@ def real(path: Path, threads: int) -> Iterator[str]:
         )
 
 
-def independent(count: int, threads: int) -> Iterator[str]:
+def independent(count: int, threads: int, steps: int) -> Iterator[str]:
     """Posterior means and those of emcee, an affine-invariant ensemble sampler on the exact model in float64."""
     import emcee
 
@@ -217,8 +252,8 @@ def independent(count: int, threads: int) -> Iterator[str]:
     joined = np.union1d(grid, curves.times)
     cp, index = np.interp(joined, grid, cp), np.searchsorted(joined, curves.times)
     scale = (chosen.noise_scale * cp.max()) ** 2
-    rng, walkers, steps = np.random.default_rng(6), 40, 12000
-    differences, started = [], time.perf_counter()
+    rng, walkers = np.random.default_rng(6), 40
+    differences, own, started, ours_drawn = [], [], time.perf_counter(), _coordinates(found)
     for k, curve in enumerate(curves.tissue):
         # White noise is assumed by both: what the autocorrelation of a residual says by chance is left out.
         if _worth(curve, found.fitted[k]) < 1.0:
@@ -230,20 +265,27 @@ def independent(count: int, threads: int) -> Iterator[str]:
             fit = -(chosen.noise_shape + 0.5 * len(curve)) * np.log(scale + 0.5 * squares)
             return fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1)
 
-        x = found.draws[k].astype(np.float64)
-        x[:, :4] = np.log(x[:, :4])
+        x = ours_drawn[k]
         start = x[rng.integers(len(x), size=walkers)] + 1e-3 * rng.standard_normal((walkers, 5))
         sampler = emcee.EnsembleSampler(walkers, 5, log_density, vectorize=True)
         sampler.random_state = np.random.RandomState(k).get_state()
         sampler.run_mcmc(start, steps)
         theirs = sampler.get_chain(discard=steps // 6, flat=True)
         differences.append(np.abs(x.mean(axis=0) - theirs.mean(axis=0)) / theirs.std(axis=0))
+        halves = [half.mean(axis=0) for half in np.array_split(theirs, 2)]
+        # The mean of both halves is off by half of what they differ by.
+        own.append(0.5 * np.abs(halves[0] - halves[1]) / theirs.std(axis=0))
     seconds = time.perf_counter() - started
-    size = 100.0 * np.array(differences)
-    yield "| quantity | difference of the means, % of the posterior SD: median | worst |"
-    yield "| --- | ---: | ---: |"
-    for name, column in zip((*NAMES, "all"), [*size.T, size.ravel()], strict=True):
-        yield f"| {name} | {np.median(column):.1f} | {column.max():.1f} |"
+    size, known = 100.0 * np.array(differences), 100.0 * np.array(own)
+    yield (
+        "| quantity | difference of the means, % of the posterior SD: median | worst "
+        "| emcee off by itself, from its halves: median | where the difference is worst |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    columns, own_columns = [*size.T, size.ravel()], [*known.T, known.ravel()]
+    for name, column, theirs in zip((*NAMES, "all"), columns, own_columns, strict=True):
+        at = int(column.argmax())
+        yield f"| {name} | {np.median(column):.1f} | {column[at]:.1f} | {np.median(theirs):.1f} | {theirs[at]:.1f} |"
     yield ""
     yield (
         f"{len(size)} curves; {count / ours:.1f} curves/s here with compiling, {len(size) / seconds:.2f} curves/s "
@@ -297,16 +339,17 @@ def spatial(count: int, threads: int) -> Iterator[str]:
             )
 
 
-TABLES = {"convergence": convergence, "calibration": calibration, "independent": independent, "spatial": spatial}
+TABLES = {"convergence": convergence, "flags": flags, "calibration": calibration, "spatial": spatial}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=(*TABLES, "accuracy", "osipi", "real"))
+    parser.add_argument("table", choices=(*TABLES, "accuracy", "independent", "osipi", "real"))
     parser.add_argument("--data", type=Path, help="folder or file of reference data (osipi, real)")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=3, help="passes at most (accuracy)")
+    parser.add_argument("--steps", type=int, default=12000, help="steps of emcee (independent)")
     arguments = parser.parse_args()
     if arguments.table in ("osipi", "real") and arguments.data is None:
         parser.error(f"{arguments.table} needs --data")
@@ -314,6 +357,8 @@ def main() -> None:
         lines = osipi(arguments.data, arguments.threads)
     elif arguments.table == "real":
         lines = real(arguments.data, arguments.threads)
+    elif arguments.table == "independent":
+        lines = independent(arguments.count, arguments.threads, arguments.steps)
     elif arguments.table == "accuracy":
         lines = accuracy(arguments.count, arguments.threads, arguments.passes)
     else:
