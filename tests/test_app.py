@@ -15,7 +15,7 @@ import pytest
 from qperf_app.bids.tables import read_table
 from qperf_app.bids.validate import validate
 from qperf_app.cli.app import main
-from tests.datasets import hand_drawn, small_dataset
+from tests.datasets import hand_drawn, series_path, small_dataset, write_image, write_json
 
 PERF = Path("sub-01", "perf")
 PREFIX = "sub-01_task-rest"
@@ -268,3 +268,39 @@ def test_an_input_function_that_ends_with_its_peak_is_refused() -> None:
     bolus = np.exp(-0.5 * ((times - 20.0) / 3.0) ** 2)
     assert not _cut_short(InputFunction(times, bolus, bolus))
     assert "too late" in _cut_short(InputFunction(times[:23], bolus[:23], bolus[:23]))
+
+
+def test_frames_that_could_not_be_corrected_are_left_out_on_request(tmp_path: Path) -> None:
+    raw, moved = small_dataset(tmp_path / "raw"), hand_drawn(tmp_path / "moved")
+    image = series_path(raw)
+    data, affine = nib.load(image).get_fdata(), nib.load(image).affine
+    # The heart has left these frames: what lies in its place is something else.
+    lost = [20, 21, 22]
+    data[..., lost] = np.roll(data[..., lost], (12, 9), axis=(0, 1))
+    write_image(image, data.astype(np.float32), affine)
+    field = moved / PERF / f"{PREFIX}_desc-moco_xfm.nii.gz"
+    write_image(field, np.zeros((*data.shape, 3), np.float32), affine)
+    corrected = np.ones((data.shape[2], data.shape[3]), bool)
+    corrected[:, lost] = False
+    write_json(field.with_name(f"{PREFIX}_desc-moco_xfm.json"), {"Units": "mm", "CorrectedFrames": corrected.tolist()})
+
+    curves, flow = {}, {}
+    for name, flags in (("all", ()), ("some", ("--leave-out-uncorrected",))):
+        assert run(raw, tmp_path / name, "-d", f"moved={moved}", "--kinetics", "nlls", *flags) == 0
+        perf = tmp_path / name / PERF
+        mask = nib.load(perf / f"{PREFIX}_label-myocardium_mask.nii.gz").get_fdata() > 0
+        curves[name] = nib.load(perf / f"{PREFIX}_desc-conc_dce.nii.gz").get_fdata()[mask]
+        aif = read_table(perf / f"{PREFIX}_desc-aif_timeseries.tsv")
+        curves[f"{name} aif"] = np.array([float(row["concentration"].replace("n/a", "nan")) for row in aif])
+        values = nib.load(perf / f"{PREFIX}_model-2CXM_param-MBF_desc-nlls_dcemap.nii.gz").get_fdata()[mask]
+        flow[name] = values[np.isfinite(values)]
+    assert np.isfinite(curves["all"]).all() and np.isfinite(curves["all aif"]).all()
+    assert np.flatnonzero(np.isnan(curves["some"]).all(axis=0)).tolist() == lost
+    assert np.flatnonzero(np.isnan(curves["some aif"])).tolist() == lost
+    # 0.8 mL/min/mL of plasma; what the lost frames do to the fit is gone.
+    truth = 0.8 / (1 - 0.42) / 1.05
+    error = {name: np.median(np.abs(values / truth - 1)) for name, values in flow.items()}
+    assert error["some"] < 0.1 and error["some"] < error["all"]
+    status = json.loads((tmp_path / "some" / "sub-01" / "sub-01_status.json").read_text())
+    warnings = [w for step in status["scans"][0]["steps"].values() for w in step["warnings"]]
+    assert sum("left out" in w for w in warnings) == 2

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
+
 from qperf_app.testing import KineticsConformance, PluginConformance
+from qperf_motion.elastix import available
 
 
 class TestNoMotionCorrection(PluginConformance):
@@ -17,6 +20,12 @@ class TestChained(PluginConformance):
 
 class TestProgressive(PluginConformance):
     step, name = "motion-correction", "progressive"
+
+
+@pytest.mark.skipif(not available(), reason="elastix is not installed (pip install 'qperf-app[elastix]')")
+class TestElastix(PluginConformance):
+    step, name = "motion-correction", "elastix"
+    options: ClassVar = {"iterations": 20}
 
 
 class TestKMeans(PluginConformance):

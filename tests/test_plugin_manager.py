@@ -66,7 +66,7 @@ def only_reason(*entries: EntryPoint) -> str:
 def test_built_in_plugins_come_in_by_entry_point() -> None:
     registry = load_plugins()
     assert not registry.broken
-    assert set(registry.names("motion-correction")) == {"none", "chained", "progressive"}
+    assert set(registry.names("motion-correction")) == {"none", "chained", "elastix", "progressive"}
     assert {"fermi", "nlls"} <= set(registry.names("kinetics"))
 
 

@@ -85,8 +85,11 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         frame that fits nowhere keeps the identity and ``corrected`` False, and so do all frames where nothing in the
         series looks like a first pass.
         """
-        found = self.register(series, context)
-        return _motion(series, [each.positions for each in found], [each.spacing for each in found])
+        return self.motion_of(series, self.register(series, context))
+
+    def motion_of(self, series: Series, slices: Sequence[RegisteredSlice]) -> Motion:
+        """Displacement field of what :meth:`register` found."""
+        return _motion(series, [each.positions for each in slices], [each.spacing for each in slices])
 
     def register(self, series: Series, context: RunContext) -> list[RegisteredSlice]:
         """Find the positions of every slice's frames; a plugin that refines them starts here."""

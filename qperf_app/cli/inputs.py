@@ -88,7 +88,8 @@ def make_configuration(args: argparse.Namespace, content: Mapping[str, Any], reg
         step: [value] if (value := getattr(args, step.replace("-", "_"))) else None for step in SINGLE_STEPS
     }
     flags[KINETICS] = args.kinetics
-    return resolve(configure(content, flags, args.random_seed, args.disable_plugin), registry)
+    configuration = configure(content, flags, args.random_seed, args.disable_plugin, args.leave_out_uncorrected)
+    return resolve(configuration, registry)
 
 
 def disabled(args: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -60,6 +60,8 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
                        help="YAML that names the plugin and its options for each step; flags win")  # fmt: skip
     group.add_argument("--disable-plugin", nargs="+", metavar="NAME", action="extend", default=[],
                        help="plugins, or distributions of plugins, to leave out")  # fmt: skip
+    group.add_argument("--leave-out-uncorrected", action="store_true",
+                       help="leave frames out of the fit that motion correction could not place")  # fmt: skip
     group.add_argument("--random-seed", type=_count, metavar="N", help="seed of every random draw (default: 0)")
 
 

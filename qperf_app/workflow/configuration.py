@@ -23,7 +23,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "myocardium": ("classical",),
     KINETICS: ("nlls", "fermi"),
 }
-_OTHER_KEYS = ("random-seed", "disable", "haematocrit", "tissue-density")
+_OTHER_KEYS = ("random-seed", "disable", "haematocrit", "tissue-density", "leave-out-uncorrected")
 
 
 class ConfigurationError(ValueError):
@@ -42,7 +42,8 @@ class Choice:
 class Configuration:
     """All that decides the result beside the data.
 
-    ``haematocrit`` stands in where the series gives none; ``tissue_density`` is in g/mL.
+    ``haematocrit`` stands in where the series gives none; ``tissue_density`` is in g/mL. ``leave_out_uncorrected``:
+    frames that motion correction could not place take no part in the fit.
     """
 
     steps: Mapping[str, tuple[Choice, ...]]
@@ -50,6 +51,7 @@ class Configuration:
     disable: tuple[str, ...] = ()
     haematocrit: float = 0.42
     tissue_density: float = 1.05
+    leave_out_uncorrected: bool = False
 
     def to_yaml(self) -> str:
         """Return the configuration file that gives this configuration again."""
@@ -62,6 +64,7 @@ class Configuration:
             "disable": list(self.disable),
             "haematocrit": self.haematocrit,
             "tissue-density": self.tissue_density,
+            "leave-out-uncorrected": self.leave_out_uncorrected,
         }
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
@@ -98,6 +101,7 @@ def configure(
     flags: Mapping[str, Sequence[str] | None],
     random_seed: int | None,
     disable: Sequence[str],
+    leave_out_uncorrected: bool = False,
 ) -> Configuration:
     """Merge the defaults, a configuration file's content and the command line's flags; flags win.
 
@@ -119,6 +123,8 @@ def configure(
         disable=(*_texts("disable", content.get("disable", ())), *disable),
         haematocrit=_number("haematocrit", content.get("haematocrit", 0.42), 0.0, 0.8),
         tissue_density=_number("tissue-density", content.get("tissue-density", 1.05), 0.5, 2.0),
+        leave_out_uncorrected=_truth("leave-out-uncorrected", content.get("leave-out-uncorrected", False))
+        or leave_out_uncorrected,
     )
 
 
@@ -174,6 +180,12 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ConfigurationError(f"configuration key {key!r}: expected a number from {low} to {high}, got {value!r}")
     return float(value)
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"configuration key {key!r}: expected true or false, got {value!r}")
+    return value
 
 
 def _texts(key: str, value: Any) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ HAND_IN_ROLES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: Steps that can leave single frames out, for all that follow them.
+_FRAME_BY_FRAME = ("concentration", INPUT_FUNCTION)
+
+
 @dataclasses.dataclass(frozen=True)
 class SeriesInput:
     """A raw series: where it is, its metadata with inheritance, its shape from the header."""
@@ -280,6 +284,7 @@ class Planner:
             upstream=dict(upstream),
             haematocrit=float(series.metadata.get("Haematocrit", self._configuration.haematocrit)),
             tissue_density=self._configuration.tissue_density,
+            leave_out_uncorrected=self._configuration.leave_out_uncorrected and step in _FRAME_BY_FRAME,
         )
 
     def _options(self, step: str, choice: Choice) -> dict[str, Any]:

@@ -136,7 +136,8 @@ def make_input_function(task: Task, upstream: Upstream, out: Path) -> Result:
     else:
         series = _corrected(upstream)
         pools = records.read_pools(upstream["pools"].files)
-        aif, warnings = _measure_input_function(task, series, pools.aif)
+        left_out = np.any(_left_out(task, upstream, series)[pools.aif.any(axis=(0, 1))], axis=0)
+        aif, warnings = _measure_input_function(task, series, pools.aif, left_out)
         late = _cut_short(aif)
         if late:
             return "not-found", {}, {"reason": late, "warnings": warnings}
@@ -162,20 +163,26 @@ def _cut_short(aif: InputFunction) -> str:
     return f"the blood is brightest {left:.1f} s before the series ends: the bolus came too late for its first pass"
 
 
-def _measure_input_function(task: Task, series: Series, voxels: np.ndarray) -> tuple[InputFunction, tuple[str, ...]]:
+def _measure_input_function(
+    task: Task, series: Series, voxels: np.ndarray, left_out: np.ndarray
+) -> tuple[InputFunction, tuple[str, ...]]:
+    """Mean signal of the voxels as concentration; NaN in the frames (t,) left out and where the signal saturates."""
     signal = series.data[voxels].mean(axis=0, dtype=np.float64)
     curve = Series(signal[None, None, None, :], series.times, series.affine, series.metadata)
     converted = check_concentration(_plugin(task, "concentration").convert(curve, "blood", context_of(task)), curve)
     dynamic = curve.dynamic()
     invalid = int(converted.invalid.sum())
-    if len(dynamic.times) - invalid < 3:
+    concentration = np.where(left_out, np.nan, np.asarray(converted.data[0, 0, 0], dtype=np.float64))
+    if np.isfinite(concentration).sum() < 3:
         raise ValueError("the signal of the input function is outside the signal equation on all but a few frames")
-    warnings = (
+    warnings: tuple[str, ...] = (
         (f"Input function: {invalid} of {len(dynamic.times)} frames saturate and are left out.",) if invalid else ()
     )
+    if left_out.any():
+        warnings += (f"Input function: {int(left_out.sum())} frames that could not be corrected are left out.",)
     aif = InputFunction(
         times=dynamic.times,
-        concentration=np.asarray(converted.data[0, 0, 0], dtype=np.float64),
+        concentration=concentration,
         signal=np.asarray(dynamic.data[0, 0, 0], dtype=np.float64),
         units=converted.units,
     )
@@ -189,9 +196,31 @@ def convert_to_concentration(task: Task, upstream: Upstream, out: Path) -> Resul
         return "handed-in", {"conc": records.copy_concentration(out, task.prefix, path, task.sources)}, {}
     series = _corrected(upstream)
     converted = check_concentration(_plugin(task).convert(series, "myocardium", context_of(task)), series)
-    path = records.write_concentration(out, task.prefix, series, converted, _sources(task, upstream))
     summary = f"{converted.invalid.mean():.1%} of values outside the signal equation" if converted.invalid.any() else ""
-    return "done", {"conc": path}, {"summary": summary}
+    left_out = _left_out(task, upstream, series)
+    warnings: tuple[str, ...] = ()
+    if left_out.any():
+        count = f"{int(left_out.sum())} of {left_out.size}"
+        warnings = (f"{count} slice images that could not be corrected are left out of the fit.",)
+        nowhere = np.broadcast_to(left_out, converted.data.shape)
+        converted = dataclasses.replace(
+            converted, data=np.where(nowhere, np.nan, converted.data), invalid=converted.invalid | nowhere
+        )
+    path = records.write_concentration(out, task.prefix, series, converted, _sources(task, upstream))
+    return "done", {"conc": path}, {"summary": summary, "warnings": warnings}
+
+
+def _left_out(task: Task, upstream: Upstream, series: Series) -> np.ndarray:
+    """Dynamic frames (z, t) that motion correction could not place, where they are to be left out.
+
+    None of a slice in which it placed no frame at all: there its frames are as good as one another.
+    """
+    dynamic = slice(series.n_proton_density, None)
+    files = upstream["series"].files
+    if not task.leave_out_uncorrected or "xfm" not in files:
+        return np.zeros((series.data.shape[2], len(series.dynamic().times)), bool)
+    lost = ~records.read_motion(files["xfm"]).corrected[:, dynamic]
+    return np.asarray(lost & ~lost.all(axis=1, keepdims=True))
 
 
 def outline_myocardium(task: Task, upstream: Upstream, out: Path) -> Result:

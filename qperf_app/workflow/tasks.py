@@ -51,6 +51,7 @@ class Task:
     upstream: Mapping[str, str] = dataclasses.field(default_factory=dict)
     haematocrit: float = 0.42
     tissue_density: float = 1.05
+    leave_out_uncorrected: bool = False
     threads: int = 1
     memory_gb: float = 1.0
 
