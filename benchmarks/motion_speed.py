@@ -1,9 +1,10 @@
 """How long motion correction takes, and what it reaches: the plugins beside SimpleITK, on one series in one run.
 
 Three slices of 128 x 128 and 60 frames of the phantom, free breathing. ``SimpleITK`` registers each frame to the one
-before it by ascent (translation, Mattes mutual information, two levels, the heart's region), as scripts commonly do, and
-adds the shifts up. Wall time on ``--threads`` threads; errors as in ``motion_phantom``. ``elastix`` and SimpleITK are
-extras: ``pip install itk-elastix SimpleITK``. Run from the root of the repository: ``python -m benchmarks.motion_speed``.
+before it by ascent (translation, Mattes mutual information, two levels, the heart's region), as scripts commonly do,
+and adds the shifts up. Wall time on ``--threads`` threads; errors as in ``motion_phantom``. ``elastix`` and SimpleITK
+are extras: ``pip install itk-elastix SimpleITK``. Run from the root of the repository:
+``python -m benchmarks.motion_speed``.
 """
 
 from __future__ import annotations
