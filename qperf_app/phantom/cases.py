@@ -6,7 +6,7 @@ intensities and artefacts are all drawn from ranges wider than published ones. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from qperf_app.phantom.artefacts import blurred, disturb, random_field
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.draws import Draws
+from qperf_app.phantom.heart import HeartShape
 from qperf_app.phantom.motion import MotionTrace
 from qperf_app.phantom.participant import Participant, sample_participant
 from qperf_app.phantom.perfusion import sample_kinetics
@@ -35,6 +36,8 @@ Kind = Literal["blood-pool", "myocardium"]
 
 #: Share of blood-pool cases with an input-function sequence; the others have that of tissue, in which blood saturates.
 INPUT_SHARE = 0.55
+#: Share of blood-pool cases in whose slices the ventricles, above all the right one, hold little blood.
+LITTLE_BLOOD_SHARE = 0.4
 #: Share of blood-pool cases in which there is no left ventricle to be found.
 ABSENT_SHARE = 0.15
 #: Why: no contrast at all, a bolus that comes too late, a series that stops too soon, no heart in the slice, noise.
@@ -61,7 +64,7 @@ class _Plan:
 
 
 _PLANS: dict[Kind, _Plan] = {
-    "blood-pool": _Plan((64, 48), (4.3, 7.0), (0.08, 0.62), 28.0, (7.0, 11.0)),
+    "blood-pool": _Plan((64, 48), (4.3, 7.0), (0.08, 0.75), 28.0, (7.0, 11.0)),
     "myocardium": _Plan((80, 80), (1.5, 2.1), (0.06, 0.80), 10.0, (6.0, 11.0)),
 }
 
@@ -111,7 +114,7 @@ def simulate_case(
 
 def _scene(plan: _Plan, person: Participant, draw: Draws) -> Scene:
     """A slice across the ventricle, somewhere between base and apex, turned by any angle."""
-    heart = person.heart.contracted(draw.uniform(0.0, 0.9))
+    heart = _heart(person, plan, draw)
     turn, tilts = draw.rng.uniform(-np.pi, np.pi), draw.normal(6.0, 16.0, size=2)
     rows = _turn(2, turn) @ _turn(0, np.deg2rad(tilts[0])) @ _turn(1, np.deg2rad(tilts[1])) @ person.axes
     ventricle = heart.length - heart.base
@@ -128,6 +131,20 @@ def _scene(plan: _Plan, person: Participant, draw: Draws) -> Scene:
     direction = np.array([draw.rng.normal(0.0, 0.04), draw.uniform(0.1, 0.3), -1.0])
     trace = MotionTrace(draw.rng.normal(0.0, depth, STATES), draw.rng.normal(0.0, 0.012, STATES), direction)
     return render_scene(person, heart, trace, grid, list(draw.rng.normal(0.0, 0.15, STATES)))
+
+
+def _heart(person: Participant, plan: _Plan, draw: Draws) -> HeartShape:
+    """The heart in some phase of its beat; among blood-pool cases also such as have little blood to show.
+
+    A thick wall about a small cavity, and a right ventricle that hardly reaches the slice or fills a sliver of it, are
+    what networks overlooked in patients.
+    """
+    heart = person.heart
+    if plan is _PLANS["blood-pool"] and draw.rng.random() < LITTLE_BLOOD_SHARE:
+        wall = heart.wall * draw.uniform(0.9, 1.6)
+        size, reach = heart.rv_size * draw.uniform(0.55, 1.0), heart.rv_reach * draw.uniform(0.5, 1.0)
+        heart = replace(heart, radius=heart.radius + 0.5 * (heart.wall - wall), wall=wall, rv_size=size, rv_reach=reach)
+    return heart.contracted(draw.uniform(0.0, 0.9))
 
 
 def _turn(axis: int, angle: float) -> NDArray[np.float64]:
@@ -225,7 +242,7 @@ def _signals(
         signals[i] = signal_of(relaxation_rate(taken * curve, t1, r1), sequence, n, density)
         densities[i] = density / GAIN
     # A saturation pulse that does not do its work everywhere leaves an image without contrast agent behind.
-    leak = draw.uniform(0.0, 0.35) if draw.rng.random() < 0.5 else 0.0
+    leak = draw.uniform(0.0, 0.5) if draw.rng.random() < 0.6 else 0.0
     signals[:, n:] += np.float32(leak * np.ptp(signals[ORGANS.index("left"), n:])) * densities[:, None]
     return signals
 
