@@ -8,13 +8,18 @@ Run from the root of the repository: ``python -m benchmarks.networks TABLE [DATA
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, dice, filled, mlperf_cases, pisa_case
 from qperf_app.phantom.cases import ABSENCES, simulate_case
@@ -31,7 +36,8 @@ SPREAD = 1.25
 SEED = 2026
 
 
-def finders(extra: Sequence[Path]) -> dict[str, Any]:
+@cache
+def finders(extra: tuple[Path, ...]) -> dict[str, Any]:
     """Blood-pool plugins by name; ``extra`` weights as further networks."""
     found: dict[str, Any] = {"kmeans": KMeansBloodPool(), "resunet": ResUNetBloodPool()}
     for path in extra:
@@ -39,26 +45,23 @@ def finders(extra: Sequence[Path]) -> dict[str, Any]:
     return found
 
 
-def present_table(count: int, extra: Sequence[Path]) -> Iterator[str]:
+def spread_out(measure: Callable[..., Any], items: Sequence[Any], nprocs: int) -> list[Any]:
+    """What ``measure`` makes of every item, in processes that do not share TensorFlow's threads."""
+    with ProcessPoolExecutor(nprocs, mp_context=get_context("spawn")) as pool:
+        return list(tqdm(pool.map(measure, items, chunksize=8), total=len(items), file=sys.stderr))
+
+
+def present_table(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[str]:
     """Held-out scans with a bolus: how often and how well the left ventricle is found, and its curve's features."""
-    plugins = finders(extra)
-    scores: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in plugins}
-    features: dict[str, list[NDArray[np.float64]]] = {name: [] for name in plugins}
-    for number in range(count):
-        case = simulate_case("blood-pool", np.random.default_rng([SEED, number]), SPREAD, absence="")
-        lv, rv = (case.labels == label for label in (LEFT_BLOOD, RIGHT_BLOOD))
-        for name, plugin in plugins.items():
-            pools = plugin.find(case.series, CONTEXT)
-            swapped = bool((pools.lv & rv).sum() > 0.5 * max(pools.lv.sum(), 1))
-            scores[name].append((dice(pools.lv, lv), dice(pools.rv, rv), swapped))
-            features[name].append(feature_errors(case, pools))
+    measured = spread_out(partial(_present, extra=tuple(extra)), range(count), nprocs)
     yield (
         "| plugin | LV found (Dice > 0.5) | mean LV Dice | LV Dice > 0.75 | 5th percentile | mean RV Dice "
         '| RV taken for LV | answered "not found" |'
     )
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, rows in scores.items():
-        left, right, swapped = (np.array(column, float) for column in zip(*rows, strict=True))
+    names = list(finders(tuple(extra)))
+    for name in names:
+        left, right, swapped = np.array([one[name][0] for one in measured], float).T
         yield (
             f"| {name} | {np.mean(left > 0.5):.2%} | {left.mean():.3f} | {np.mean(left > 0.75):.2%} "
             f"| {np.percentile(left, 5):.3f} | {np.nanmean(right):.3f} | {int(swapped.sum())} "
@@ -67,17 +70,32 @@ def present_table(count: int, extra: Sequence[Path]) -> Iterator[str]:
     yield ""
     yield f"{count} scans of ranges {SPREAD:g} times as wide as the training's."
     yield ""
-    yield "| curve of | foot, % | time of peak, % | peak, % | area, % | scans |"
+    yield "| curve of | foot, %: mean ± SD, r | time of peak | peak | area | scans |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-    for name, errors in features.items():
-        table = np.array(errors)
-        usable = table[np.isfinite(table).all(axis=1)]
-        cells = [f"{100 * m:.2f} ± {100 * s:.1f}" for m, s in zip(usable.mean(axis=0), usable.std(axis=0), strict=True)]
-        yield f"| {name} | " + " | ".join(cells) + f" | {len(usable)} |"
+    for name in names:
+        pairs = np.array([one[name][1] for one in measured])
+        true, found = pairs[np.isfinite(pairs).all(axis=(1, 2))].transpose(1, 2, 0)
+        cells = []
+        for a, b in zip(true, found, strict=True):
+            off = 100 * (b / a - 1)
+            cells.append(f"{off.mean():+.2f} ± {off.std():.1f}, {np.corrcoef(a, b)[0, 1]:.4f}")
+        yield f"| {name} | " + " | ".join(cells) + f" | {true.shape[1]} |"
 
 
-def feature_errors(case: TrainingCase, pools: BloodPools) -> NDArray[np.float64]:
-    """Relative differences of foot, time of peak, peak and area from those of the true pool's brightest voxels.
+def _present(number: int, extra: tuple[Path, ...]) -> dict[str, tuple[tuple[float, float, bool], NDArray[np.float64]]]:
+    """Scores of each plugin on one scan, and the true and the found curve's features (2, 4)."""
+    case = simulate_case("blood-pool", np.random.default_rng([SEED, number]), SPREAD, absence="")
+    lv, rv = (case.labels == label for label in (LEFT_BLOOD, RIGHT_BLOOD))
+    found = {}
+    for name, plugin in finders(extra).items():
+        pools = plugin.find(case.series, CONTEXT)
+        swapped = bool((pools.lv & rv).sum() > 0.5 * max(pools.lv.sum(), 1))
+        found[name] = (dice(pools.lv, lv), dice(pools.rv, rv), swapped), feature_pairs(case, pools)
+    return found
+
+
+def feature_pairs(case: TrainingCase, pools: BloodPools) -> NDArray[np.float64]:
+    """Foot, time of peak, peak and area, (2, 4): of the true pool's brightest voxels, and of those that were found.
 
     Of the signal's rise over its level before contrast, as no sequence is inverted here; NaN where a curve has none.
     """
@@ -86,7 +104,7 @@ def feature_errors(case: TrainingCase, pools: BloodPools) -> NDArray[np.float64]
     dynamic = case.series.dynamic()
     true = features_of(dynamic, brightest_voxels(dynamic.data, case.labels == LEFT_BLOOD))
     found = features_of(dynamic, pools.aif) if pools.found else np.full(4, np.nan)
-    return found / true - 1.0
+    return np.stack([true, found])
 
 
 def features_of(series: Series, voxels: Mask) -> NDArray[np.float64]:
@@ -100,29 +118,29 @@ def features_of(series: Series, voxels: Mask) -> NDArray[np.float64]:
     return np.array([found.foot, found.peak, found.peak_value, found.area])
 
 
-def absent_table(count: int, extra: Sequence[Path]) -> Iterator[str]:
+def absent_table(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[str]:
     """Held-out scans without a left-ventricular passage: how many are reported as such."""
-    plugins = finders(extra)
-    yield "| without | scans | " + " | ".join(f"{name}: not found" for name in plugins) + " |"
-    yield "| --- | ---: |" + " ---: |" * len(plugins)
-    totals = dict.fromkeys(plugins, 0)
-    for kind in ABSENCES:
-        hits = dict.fromkeys(plugins, 0)
-        for number in range(count // len(ABSENCES)):
-            case = simulate_case("blood-pool", np.random.default_rng([SEED, number, 7]), SPREAD, absence=kind)
-            for name, plugin in plugins.items():
-                hits[name] += not plugin.find(case.series, CONTEXT).found
-        n = count // len(ABSENCES)
-        for name in plugins:
-            totals[name] += hits[name]
-        yield f"| {kind} | {n} | " + " | ".join(f"{hits[name] / n:.1%}" for name in plugins) + " |"
-    total = count // len(ABSENCES) * len(ABSENCES)
-    yield f"| **all** | {total} | " + " | ".join(f"**{totals[name] / total:.2%}**" for name in plugins) + " |"
+    names = list(finders(tuple(extra)))
+    n = count // len(ABSENCES)
+    items = [(kind, number) for kind in ABSENCES for number in range(n)]
+    absent = np.array(spread_out(partial(_absent, extra=tuple(extra)), items, nprocs)).reshape(len(ABSENCES), n, -1)
+    yield "| without | scans | " + " | ".join(f"{name}: not found" for name in names) + " |"
+    yield "| --- | ---: |" + " ---: |" * len(names)
+    for kind, hits in zip(ABSENCES, absent, strict=True):
+        yield f"| {kind} | {n} | " + " | ".join(f"{share:.1%}" for share in hits.mean(axis=0)) + " |"
+    whole = " | ".join(f"**{share:.2%}**" for share in absent.mean(axis=(0, 1)))
+    yield f"| **all** | {len(items)} | {whole} |"
+
+
+def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
+    kind, number = item
+    case = simulate_case("blood-pool", np.random.default_rng([SEED, number, 7]), SPREAD, absence=kind)
+    return [not plugin.find(case.series, CONTEXT).found for plugin in finders(extra).values()]
 
 
 def real_pool_table(data: Path, extra: Sequence[Path]) -> Iterator[str]:
     """Real input-function series, the breath-held series and all free-breathing ones."""
-    plugins = finders(extra)
+    plugins = finders(tuple(extra))
     cases = [*aif_cases(data), pisa_case(data), *mlperf_cases(data, "chained")]
     yield "| series | " + " | ".join(f"{n} LV" for n in plugins) + " | " + " | ".join(f"{n} RV" for n in plugins) + " |"
     yield "| --- |" + " ---: |" * (2 * len(plugins))
@@ -183,21 +201,10 @@ def peak_error(case: Case, cavity: Mask) -> float:
     return float(int(found.argmax()) - int(drawn.argmax()))
 
 
-def wall_table(count: int) -> Iterator[str]:
+def wall_table(count: int, nprocs: int) -> Iterator[str]:
     """Held-out simulated slices: wall, box, insertion points, peak frame."""
-    rows: dict[str, list[list[float]]] = {"classical": [], "resunet": []}
-    for number in range(count):
-        case = simulate_case("myocardium", np.random.default_rng([SEED, number]), 1.1)
-        lv, wall = case.labels == LEFT_BLOOD, case.labels == WALL
-        if lv.sum() < 12:
-            continue
-        pools = BloodPools(lv, case.labels == RIGHT_BLOOD, lv, case.series.affine)
-        for name, plugin in (("classical", ClassicalMyocardium()), ("resunet", ResUNetMyocardium())):
-            found = plugin.segment(case.series, pools, None, CONTEXT)
-            cavity = filled(found.mask) & ~found.mask
-            peak = abs(peak_error(Case("", case.series.dynamic(), lv), cavity))
-            box = box_overlap(found.mask, wall)
-            rows[name].append([dice(found.mask, wall), box, *point_errors(case, found.landmarks), peak])
+    measured = [one for one in spread_out(_wall, range(count), nprocs) if one]
+    rows = {name: [one[name] for one in measured] for name in measured[0]}
     yield "| plugin | mean Dice | 10th percentile | box (IoU) | insertions | error, mm (median) | 90th | peak frame |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, values in rows.items():
@@ -210,6 +217,23 @@ def wall_table(count: int) -> Iterator[str]:
         )
     yield ""
     yield f"{len(rows['resunet'])} slices, true blood pools given."
+
+
+def _wall(number: int) -> dict[str, list[float]]:
+    """Scores of both plugins on one slice; none where it hardly shows a cavity."""
+    case = simulate_case("myocardium", np.random.default_rng([SEED, number]), 1.1)
+    lv, wall = case.labels == LEFT_BLOOD, case.labels == WALL
+    if lv.sum() < 12:
+        return {}
+    pools = BloodPools(lv, case.labels == RIGHT_BLOOD, lv, case.series.affine)
+    rows = {}
+    for name, plugin in (("classical", ClassicalMyocardium()), ("resunet", ResUNetMyocardium())):
+        found = plugin.segment(case.series, pools, None, CONTEXT)
+        cavity = filled(found.mask) & ~found.mask
+        peak = abs(peak_error(Case("", case.series.dynamic(), lv), cavity))
+        box = box_overlap(found.mask, wall)
+        rows[name] = [dice(found.mask, wall), box, *point_errors(case, found.landmarks), peak]
+    return rows
 
 
 def box_overlap(a: Mask, b: Mask) -> float:
@@ -274,11 +298,11 @@ def speed_table() -> Iterator[str]:
 def tables(arguments: argparse.Namespace) -> dict[str, Callable[[], Iterator[str]]]:
     """Makers of the tables, by name."""
     return {
-        "present": lambda: present_table(arguments.count, arguments.weights),
-        "absent": lambda: absent_table(arguments.count, arguments.weights),
+        "present": lambda: present_table(arguments.count, arguments.weights, arguments.nprocs),
+        "absent": lambda: absent_table(arguments.count, arguments.weights, arguments.nprocs),
         "real-pools": lambda: real_pool_table(arguments.data, arguments.weights),
         "real-wall": lambda: real_wall_table(arguments.data),
-        "wall": lambda: wall_table(arguments.count),
+        "wall": lambda: wall_table(arguments.count, arguments.nprocs),
         "speed": lambda: speed_table(),
     }
 
@@ -290,6 +314,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="folder of the measurement data, for the real ones")
     parser.add_argument("--count", type=int, default=1000, help="simulated scans")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="further blood-pool networks to compare")
+    parser.add_argument("--nprocs", type=int, default=2, help="processes for the simulated scans")
     parser.add_argument("--out", type=Path, help="document whose table to replace")
     arguments = parser.parse_args()
     lines = []
