@@ -1,0 +1,73 @@
+"""Blood-pool networks of several sizes, trained alike on the same simulated cases: how small may one be?
+
+After the search of Xue et al. (Magn Reson Med 2020;84:2788, table 1), scaled to two cores: modules and filters, the
+two-class network, and the full set of cases beside the small one. The cases are those of a training that was run before
+(``qperf train blood-pool``), whose folder is given. Prints a table as the trainings end; ``networks present --weights
+WORK/*/blood-pool.npz`` measures them on held-out scans. Run from the root of the repository:
+``python -m benchmarks.network_search TRAINED WORK``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+#: Residual modules and filters.
+SIZES = ((6, 12), (6, 24), (8, 12), (8, 24), (8, 36))
+NAMES = ("train-images", "train-classes", "train-points", "held-images", "held-classes", "held-points")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trained", type=Path, help="folder of a training, with its cache of cases")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--cases", type=int, default=1500)
+    parser.add_argument("--held-out", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=8)
+    args = parser.parse_args()
+    print("| modules | filters | classes | parameters | cases | held-out LV Dice | training, s |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for modules, filters, two_class in (*((m, f, False) for m, f in SIZES), (8, 24, True)):
+        folder = args.work / f"{modules}x{filters}{'-two-class' if two_class else ''}"
+        card = train(args, folder, modules, filters, two_class)
+        print(
+            f"| {modules} | {filters} | {2 if two_class else 3} | {card['parameters']} | {args.cases} "
+            f"| {card['figures']['held-out dice_1']:.3f} | {card['seconds']} |",
+            flush=True,
+        )
+
+
+def train(args: argparse.Namespace, folder: Path, modules: int, filters: int, two_class: bool) -> dict:
+    """Model card of one training on the given cases."""
+    link_cases(args.trained / "cache", folder / "cache", two_class)
+    size = ["--modules", str(modules), "--filters", str(filters), *(["--two-class"] if two_class else [])]
+    length = ["--epochs", str(args.epochs), "--halve-every", str(max(1, args.epochs // 3))]
+    cases = ["--cases", str(args.cases), "--held-out", str(args.held_out), "--seed", "1"]
+    program = "import sys; from qperf_app.cli.tools import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", "blood-pool", str(folder), *cases, *size, *length]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return dict(json.loads((folder / "blood-pool.json").read_text(encoding="utf-8")))
+
+
+def link_cases(source: Path, target: Path, two_class: bool) -> None:
+    """Give a training the cases of another; without right ventricles for two classes."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        path = target / f"{name}.npy"
+        path.unlink(missing_ok=True)
+        if two_class and name.endswith("classes"):
+            classes = np.load(source / path.name)
+            np.save(path, np.where(classes == 1, classes, 0))
+        else:
+            path.symlink_to((source / path.name).resolve())
+    for name in ("train.count", "held.count"):
+        (target / name).write_text((source / name).read_text())
+
+
+if __name__ == "__main__":
+    main()
