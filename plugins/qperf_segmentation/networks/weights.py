@@ -52,7 +52,7 @@ def load(path: Path, **expected: Any) -> Any:
 @lru_cache(maxsize=4)
 def _load(path: Path, _: tuple[int, int]) -> Any:
     arrays = read_arrays(path)
-    model = build(read_architecture(path))
+    model = build(read_architecture(path), start="zeros")
     try:
         model.set_weights(arrays)
     except ValueError as error:
