@@ -303,6 +303,19 @@ def test_motion_is_put_in_words(page: str) -> None:
     assert "largest 6.0 mm" in page
 
 
+def test_motion_of_every_volume_is_drawn_with_those_that_could_not_be_corrected() -> None:
+    one = scan("stress")
+    corrected, residual = one.motion.corrected.copy(), np.full(one.motion.corrected.shape, 0.4)
+    corrected[0, 7] = False
+    page = render_report(participant(dataclasses.replace(one, motion=dataclasses.replace(
+        one.motion, corrected=corrected, residual=residual
+    ))))  # fmt: skip
+    drawn = pictures(page, "Motion of every volume in Slice 1")
+    assert len(drawn) == 1
+    assert "up to 6.0 mm; 1 of 12 volumes could not be corrected." in html.unescape(page)
+    assert not pictures(render_report(participant(bare_scan())), "Motion of every volume")
+
+
 def test_steps_say_what_ran_and_what_was_handed_in(page: str) -> None:
     assert table_rows(page, "motion-correction")[0][1:5] == ["chained 1.2", "computed", "radius = 3", "4.2"]
     assert table_rows(page, "myocardium")[0][2] == "handed in"

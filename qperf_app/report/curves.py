@@ -44,7 +44,7 @@ def input_function_picture(aif: InputFunction, features: Mapping[str, float]) ->
     _mark_features(axes, times, values, features)
     fluid = "plasma" if aif.plasma else "whole blood"
     units = "relative units" if aif.units == RELATIVE_UNITS else aif.units
-    _finish(axes, f"Concentration in {fluid} ({units})")
+    finish(axes, f"Concentration in {fluid} ({units})")
     marked = ", ".join(f"{name} {features[name]:.1f} s" for name in ("foot", "peak", "valley") if _has(features, name))
     return encode_figure(
         figure, f"Arterial input function over {times[-1]:.0f} s" + (f": {marked}." if marked else ".")
@@ -126,13 +126,14 @@ def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, lim
             fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
             bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
         )  # fmt: skip
-    _finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
+    finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
     axes.set_title(name, fontsize=9.5, color=INK, loc="left")
     shown = ", ".join(words for key, (_, _, words) in _CURVES.items() if key in curves)
     return encode_figure(figure, f"Mean signal over time in {name}: {shown}.")
 
 
-def _finish(axes: Axes, label: str) -> None:
+def finish(axes: Axes, label: str) -> None:
+    """Axes over time as all pictures of curves have them."""
     axes.set_xlabel("Time (s)", fontsize=9, color=INK)
     axes.set_ylabel(label, fontsize=9, color=INK)
     axes.tick_params(labelsize=8.5, colors=INK, length=3)

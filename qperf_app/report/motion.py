@@ -8,10 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
-from qperf_app.report.curves import mean_curve
+from qperf_app.plugins.results import Picture
+from qperf_app.report.curves import finish, mean_curve
 from qperf_app.report.display import View
 from qperf_app.report.elements import Movie, PictureGrid, PictureRow
-from qperf_app.report.pictures import encode, encode_animation, grey, rgb, window, write
+from qperf_app.report.pictures import (
+    BLUE,
+    INK,
+    ORANGE,
+    VERMILION,
+    encode,
+    encode_animation,
+    encode_figure,
+    figure_axes,
+    grey,
+    rgb,
+    window,
+    write,
+)
 
 #: The myocardium is brightest within this time from the peak of the left ventricle's blood, s.
 FIRST_PASS_SECONDS = 12.0
@@ -127,7 +141,7 @@ def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
         return "How far the heart moved is not known: there is no displacement."
     if not np.any(motion.displacement):
         return "The displacement of every volume is zero: the series is as it was acquired."
-    shifts = _shifts(motion, region)
+    shifts = np.concatenate(_shifts(motion, region))
     left = int((~np.asarray(motion.corrected)).sum())
     words = (
         f"Distance of the heart from its middle position: median {np.median(shifts):.1f} mm, "
@@ -145,15 +159,50 @@ def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
     return words
 
 
-def _shifts(motion: Motion, region: NDArray | None) -> NDArray[np.float64]:
-    """Length of the mean displacement over the region, mm, from its median over time, one for each slice and volume."""
+def frame_pictures(
+    motion: Motion, times: NDArray, region: NDArray | None, slices: Sequence[str]
+) -> tuple[Picture, ...]:
+    """Draw what motion correction did to every volume, one picture for each slice, all with the same axis.
+
+    How far the heart was from its middle position, what is left by the method's own reckoning, and which volumes could
+    not be corrected. ``times`` (t,) are those of all volumes, proton-density volumes included.
+    """
+    shifts = _shifts(motion, region)
+    top = max(1.0, float(np.max(shifts)))
+    if motion.residual is not None and np.isfinite(motion.residual).any():
+        top = max(top, float(np.nanmax(motion.residual)))
+    pictures = []
+    for z, name in enumerate(slices):
+        figure, axes = figure_axes(4.2, 2.4, (0.13, 0.2, 0.985, 0.89))
+        axes.plot(times, shifts[z], "-o", color=BLUE, lw=1.2, ms=2.2, label="before")
+        if motion.residual is not None:
+            axes.plot(times, motion.residual[z], "-", color=ORANGE, lw=1.4, label="left")
+        lost = ~np.asarray(motion.corrected[z])
+        if lost.any():
+            axes.plot(times[lost], np.zeros(lost.sum()), "x", color=VERMILION, ms=5, mew=1.4, label="not corrected")
+        axes.set_ylim(-0.04 * top, 1.08 * top)
+        axes.legend(
+            fontsize=7.5, frameon=False, labelcolor=INK, ncols=3, loc="lower right",
+            bbox_to_anchor=(1.02, 0.95), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
+        )  # fmt: skip
+        finish(axes, "Motion (mm)")
+        axes.set_title(name, fontsize=9.5, color=INK, loc="left")
+        count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"
+        pictures.append(
+            encode_figure(figure, f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}.")
+        )
+    return tuple(pictures)
+
+
+def _shifts(motion: Motion, region: NDArray | None) -> list[NDArray[np.float64]]:
+    """Length of the mean displacement over the region, mm, from its median over time, (t,) for each slice."""
     shifts = []
     for z in range(motion.displacement.shape[2]):
         field = motion.displacement[:, :, z]
         inside = region[:, :, z] if region is not None and region[:, :, z].any() else np.ones(field.shape[:2], bool)
         mean = field[inside].astype(np.float64).mean(axis=0)
         shifts.append(np.linalg.norm(mean - np.median(mean, axis=0), axis=1))
-    return np.concatenate(shifts)
+    return shifts
 
 
 def brightest_volume(series: Series, region: NDArray | None, since: float | None = None) -> int:

@@ -12,8 +12,15 @@ from qperf_app.plugins.records import Series
 from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.report.curves import features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
-from qperf_app.report.elements import Columns, Gallery, HostElement, Section, Subheading
-from qperf_app.report.motion import brightest_volume, motion_in_words, movie_edge, moving_picture, profiles_over_time
+from qperf_app.report.elements import Columns, Details, Gallery, HostElement, Section, Subheading
+from qperf_app.report.motion import (
+    brightest_volume,
+    frame_pictures,
+    motion_in_words,
+    movie_edge,
+    moving_picture,
+    profiles_over_time,
+)
 from qperf_app.report.outlines import contour_grid, orientation_in_words
 from qperf_app.report.studies import scan_title
 
@@ -131,7 +138,13 @@ def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     profiles = profiles_over_time(versions, headings, view, anatomy.slices, _centres(anatomy))
     words = f"{motion_in_words(scan.motion, heart)} {orientation_in_words(view)} Grey levels are fixed over time."
     title = "Series before and after motion correction" if corrected else "Series"
-    return [Subheading(title), Paragraph(words), Columns((movie,), (profiles,))]
+    elements: list[HostElement] = [Subheading(title), Paragraph(words), Columns((movie,), (profiles,))]
+    series, motion = scan.series, scan.motion
+    if series is not None and motion is not None and np.any(motion.displacement):
+        pictures = frame_pictures(motion, np.asarray(series.times), heart, anatomy.slices)
+        caption = "Distance of the heart from its middle position in every volume, and motion that is left in it."
+        elements.append(Details("Motion of every volume", (Gallery(pictures, caption),)))
+    return elements
 
 
 def blood_peak(series: Series, blood: NDArray | None) -> float | None:
