@@ -212,6 +212,26 @@ def test_every_kind_of_label_trains(tmp_path, labels):
     assert {m.statistic for m in found.maps} == ({None} if labels == "self" else {"mean", "std", "q05", "q95"})
 
 
+def test_participants_own_curves_are_learnt_with_the_simulated_ones(tmp_path, capsys):
+    """They are labelled as the others are, and counted; nothing in the card tells whose they are."""
+    from benchmarks.kinetics_accuracy import simulate as simulate_curves
+    from qperf_app.cli.tools import main
+    from tests.test_pinn import finished_run
+
+    run = finished_run(tmp_path / "out", simulate_curves(400, 7, 0.002, of="input"))
+    size = ["--studies", "2", "--held-out", "1", "--width", "16", "--epochs", "1", "--batch", "64"]
+    train = ["train", "kinetics", str(tmp_path / "net"), *size, "--from-run", str(run)]
+    assert main([*train, "--labels", "truth"]) == 2
+    assert "nobody knows the truth" in capsys.readouterr().err
+    assert main([*train, "--labels", "mle"]) == 0
+    card = json.loads((tmp_path / "net" / "kinetics.json").read_text())
+    # 400 curves are four studies of at most 128; many fits without priors end on a bound.
+    assert card["data"]["own_scans"] == 1 and card["data"]["own_studies"] == 4
+    assert 2 * 128 < card["data"]["curves"] <= 2 * 128 + 400
+    assert "sub-01" not in json.dumps(card) and str(tmp_path) not in json.dumps(card)
+    assert len(list((tmp_path / "net" / "labels").glob("*.npz"))) == 2 + 1 + 4
+
+
 def test_lags_reach_past_the_first_pass():
     """Lags rise, start before the earliest delay and reach a minute."""
     assert (np.diff(LAGS) > 0).all() and LAGS[0] < RANGES["Ta"][0] and LAGS[-1] > 45.0

@@ -189,7 +189,7 @@ def test_trained_on_a_run_it_serves_another_participant(tmp_path, capsys, known)
     ):
         assert qperf([*train, *arguments]) == code
         assert message in capsys.readouterr().err
-    assert qperf(["train", "kinetics", str(tmp_path / "no"), "--plugin", "cnn", "--from-run", str(run)]) == 2
+    assert qperf(["train", "blood-pool", str(tmp_path / "no"), "--from-run", str(run)]) == 2
     assert "--from-run has no use" in capsys.readouterr().err
     assert qperf([*train, "--labels", "truth"]) == 2
     assert "--labels is no option of plugin pinn" in capsys.readouterr().err

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qperf_app.plugins.training import Trainer, TrainingJob, TrainingReport
 from qperf_app.plugins.training_state import check_same_training
 from qperf_app.plugins.weights import write_weights
 from qperf_cnn.labels import QUANTITIES, Labels, LabelStore
+from qperf_cnn.own import studies_of
 from qperf_cnn.simulation import Study, simulate
 from qperf_cnn.targets import Kind, mean_of, read_kind, spread_of
 
@@ -53,7 +55,9 @@ class KineticsTrainerOptions:
             "the model, without labels) or hybrid:WEIGHT[:FIRST:SECOND], FIRST weighted against SECOND (truth and mle)"
         },
     )
-    studies: int = field(default=800, metadata={"help": f"simulated studies of {CURVES} curves to train on"})
+    studies: int = field(
+        default=800, metadata={"help": f"simulated studies of {CURVES} curves to train on, beside those of --from-run"}
+    )
     held_out: int = field(default=50, metadata={"help": "simulated studies to validate on"})
     label_folder: str = field(
         default="",
@@ -73,14 +77,17 @@ class KineticsTrainer(Trainer):
     """Trains the network of plugin ``cnn``."""
 
     Options = KineticsTrainerOptions
+    from_runs = True
 
     def train(self, job: TrainingJob) -> TrainingReport:
         """Simulate, label in resumable pieces, train, and write weights, card and picture.
 
+        The curves of finished runs are labelled and learnt with the simulated ones; what is held out is simulated.
+
         Raises
         ------
         ValueError
-            For a kind of label that there is none of, or a checkpoint of another training.
+            For a kind of label that there is none of, a run without curves, or a checkpoint of another training.
         """
         from qperf_cnn import scope
         from qperf_cnn.learning import Learner, Schedule
@@ -88,11 +95,18 @@ class KineticsTrainer(Trainer):
 
         options, kind = self.options, read_kind(self.options.labels)
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
+        if job.scans and "truth" in kind.sources:
+            raise ValueError(f"labels {options.labels}: nobody knows the truth of the curves of --from-run")
+        own = [partial(_same, study) for read in job.scans for study in studies_of(read(), CURVES)]
+        fixed |= {"own_scans": len(job.scans)} if job.scans else {}
         check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
         stores = self._stores(job, kind)
         sets = {
-            name: collect(kind, stores, job.seed, range(first, first + count), job.say, name)
-            for name, count, first in (("train", options.studies, 0), ("held out", options.held_out, HELD_OUT))
+            name: collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name)
+            for name, count, first, more in (
+                ("train", options.studies, 0, own),
+                ("held out", options.held_out, HELD_OUT, ()),
+            )
         }
         width = options.width
         architecture = Architecture((3 * width // 16, 3 * width // 8, 3 * width // 4), width)
@@ -121,6 +135,7 @@ class KineticsTrainer(Trainer):
             "intervals": kind.first != "self",
             "data": {
                 "studies": options.studies,
+                **({"own_scans": len(job.scans), "own_studies": len(own)} if job.scans else {}),
                 "curves": len(train),
                 "held_out_curves": len(held),
                 "labellers": {name: f"{s.plugin.name} {s.plugin.version}" for name, s in stores.items()},
@@ -160,10 +175,22 @@ class Collected:
     digests: dict[str, str]
 
 
+def _simulated(seed: int, first: int, count: int) -> list[Callable[[], Study]]:
+    return [partial(simulate, seed, number, CURVES) for number in range(first, first + count)]
+
+
+def _same(study: Study) -> Study:
+    return study
+
+
 def collect(
-    kind: Kind, stores: dict[str, LabelStore], seed: int, numbers: range, say: Callable[[str], None], name: str
+    kind: Kind,
+    stores: dict[str, LabelStore],
+    makers: Sequence[Callable[[], Study]],
+    say: Callable[[str], None],
+    name: str,
 ) -> Collected:
-    """Simulate and label studies, and extract what the network sees of them; tells how far it is every 15 s."""
+    """Make and label studies, and extract what the network sees of them; tells how far it is every 15 s."""
     from qperf_cnn.features import build_filters, extract
     from qperf_cnn.learning import Examples
     from qperf_cnn.targets import true_values
@@ -172,8 +199,8 @@ def collect(
     studies: list[tuple[Study, NDArray[np.bool_]]] = []
     digests = {source: hashlib.sha256() for source in stores}
     started = last = time.monotonic()
-    for done, number in enumerate(numbers, 1):
-        study = simulate(seed, number, CURVES)
+    for done, make in enumerate(makers, 1):
+        study = make()
         found = {source: store.label(study) for source, store in stores.items()}
         for source, store in stores.items():
             digests[source].update(store.digest(study).encode())
@@ -188,9 +215,9 @@ def collect(
             )
         )  # fmt: skip
         studies.append((study, good))
-        if time.monotonic() - last > 15 or done == len(numbers):
+        if time.monotonic() - last > 15 or done == len(makers):
             last = time.monotonic()
-            say(f"{name}: {done} of {len(numbers)} studies simulated and labelled ({last - started:.0f} s)")
+            say(f"{name}: {done} of {len(makers)} studies made and labelled ({last - started:.0f} s)")
     responses, scalars, mean, spread, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
     alone: Any = spread if kind.first == "posterior" and not kind.second else None
     scans = _scans(studies, scalars) if kind.first == "self" else None
