@@ -83,6 +83,10 @@ class TestPhysicsInformed(KineticsConformance):
     options: ClassVar = {"steps": 60}
 
 
+class TestSaliency(PluginConformance):
+    step, name = "report-section", "saliency"
+
+
 def test_every_built_in_plugin_is_here() -> None:
     from qperf_app.plugins.manager import OWN_DISTRIBUTION, load_plugins
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qperf_app.cli.tools import main as qperf
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.phantom.cases import ABSENCES, simulate_case
-from qperf_app.plugins import BloodPools, RunContext, Series
+from qperf_app.plugins import BloodPools, ParticipantResult, RunContext, ScanResult, Series, StepOutcome
 from qperf_app.plugins.training import LEFT_BLOOD, WALL
 from qperf_app.plugins.weights import WeightsError, read_arrays, write_weights
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
@@ -23,7 +23,9 @@ from qperf_segmentation.networks.heart_slice import LEFT, find_points, one_ring
 from qperf_segmentation.networks.heart_slice import WALL as WALL_CLASS
 from qperf_segmentation.networks.reading import one_blob
 from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid, without_coils
+from qperf_segmentation.networks.weights import SHIPPED
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, arrival, doubts_of
+from qperf_segmentation.saliency import SaliencySection, saliency_of
 
 CONTEXT = RunContext(seed=3)
 
@@ -280,6 +282,25 @@ def test_shipped_network_finds_the_pools(scan: dict) -> None:
     assert pools.found, pools.reason
     assert dice(pools.lv, truth["LV"]) > 0.75 and dice(pools.rv, truth["RV"]) > 0.7
     assert (pools.aif <= pools.lv).all()
+
+
+def test_saliency_lies_at_the_heart_and_is_shown_on_request_only(scan: dict) -> None:
+    series, _ = scan["aif"]
+    pools = ResUNetBloodPool().find(series, CONTEXT)
+
+    def section(saliency: bool) -> list:
+        step = StepOutcome("blood-pool", "resunet", "done", options={"weights": "", "saliency": saliency})
+        scan_ = ScanResult("task-rest", {"task": "rest"}, corrected=series, pools=pools, steps=(step,))
+        return list(SaliencySection().render(ParticipantResult("01", (scan_,))))
+
+    assert section(False) == []
+    words, picture = section(True)
+    assert "certainty" in words.text and picture.alt.startswith("Saliency of the blood-pool network, task-rest")
+    found = saliency_of(series, 0, float(series.dynamic().times[0]), SHIPPED / "blood-pool.npz")
+    where, region = found.slope.max(axis=-1), found.share > 0.5
+    assert found.slope.max() == pytest.approx(1.0) and region.any()
+    # A pixel of the pool matters several times as much as one of the picture does on average.
+    assert where[region].mean() > 3 * where.mean()
 
 
 def test_pools_turn_with_the_picture(scan: dict) -> None:

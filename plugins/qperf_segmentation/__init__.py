@@ -1,4 +1,4 @@
-"""Blood pools and myocardium by classical image analysis."""
+"""Blood pools and myocardium, by classical image analysis and by networks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from qperf_segmentation.blood_pool import KMeansBloodPool, KMeansOptions
 from qperf_segmentation.myocardium import ClassicalMyocardium, ClassicalOptions
 from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
+from qperf_segmentation.saliency import SaliencySection
 
 __all__ = ["ClassicalMyocardium", "ClassicalOptions", "KMeansBloodPool", "KMeansOptions"]
 
@@ -21,3 +22,9 @@ def qperf_blood_pool() -> tuple[type, ...]:
 def qperf_myocardium() -> tuple[type, ...]:
     """Myocardium by unmixing and dynamic programming, and by a network."""
     return ClassicalMyocardium, ResUNetMyocardium
+
+
+@hookimpl
+def qperf_report_section() -> tuple[type, ...]:
+    """What the blood-pool network looked at."""
+    return (SaliencySection,)

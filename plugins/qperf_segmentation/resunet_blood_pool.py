@@ -40,6 +40,7 @@ class PoolNetworkOptions:
     min_contrast: float = field(
         default=5.0, metadata={"help": "least rise of the left pool's curve over its own beat-to-beat scatter"}
     )
+    saliency: bool = field(default=False, metadata={"help": "show in the report where and when the network looked"})
 
 
 @dataclass(frozen=True)
