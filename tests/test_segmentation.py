@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from qperf_app.plugins import BloodPools, RunContext, Series
 from qperf_segmentation import ClassicalMyocardium, ClassicalOptions, KMeansBloodPool, KMeansOptions
+from qperf_segmentation.blood_pool import refine
 
 CONTEXT = RunContext(seed=5)
 
@@ -317,3 +318,11 @@ def test_real_tissue_series_with_manual_motion_correction(data_dir: Path) -> Non
     outlined = ClassicalMyocardium().segment(series, pools, None, CONTEXT)
     assert dice(outlined.mask, wall) > 0.75
     assert {point.name for point in outlined.landmarks} == {"RVInsertionAnterior", "RVInsertionInferior"}
+
+
+def test_a_core_that_the_other_ventricle_has_taken_grows_to_nothing() -> None:
+    core = np.zeros((20, 20), bool)
+    core[8:11, 8:11] = True
+    curves = np.random.default_rng(0).random((20, 20, 9))
+    other = ndimage.binary_dilation(core, iterations=2)
+    assert not refine(curves, core, other, np.array([2.0, 2.0, 8.0]), 4, 0).any()

@@ -138,6 +138,9 @@ def refine(
 
     around = ndimage.distance_transform_edt(~core, sampling=voxel[:2]) <= 8.0
     around &= ~other
+    if not (core & around).any():
+        # The other ventricle has taken all of it.
+        return np.zeros_like(core)
     points = curves[around]
     amplitude = points.max(axis=1)
     template = points[amplitude >= np.percentile(amplitude[core[around]], 75)].mean(axis=0)
