@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qperf_app.geometry import world_displacement
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import shifted_back
+from qperf_motion.grid import read_at, shifted_back, splines_of
 from qperf_motion.heart import grown
 from qperf_motion.quality import roughness
 
@@ -107,9 +107,9 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
             # A frame whose samples leave the image ends the whole slice.
             context.say(f"elastix failed, chained's shifts are kept: {str(error).strip().splitlines()[-1]}")
             return None
-        everything = np.ones(len(whole[use]), bool)
+        everything, splines = np.ones(len(whole[use]), bool), splines_of(frames)
         before, after = (
-            roughness(_read(frames, field), region[box], everything) for field in (np.zeros_like(fields), fields)
+            roughness(read_at(splines, field), region[box], everything) for field in (np.zeros_like(fields), fields)
         )
         if after >= before:
             return None
@@ -163,17 +163,6 @@ def _groupwise(
     with TemporaryDirectory() as folder:
         moved = itk.transformix_deformation_field(stack, found, log_to_console=False, output_directory=folder)
     return np.asarray(itk.array_from_image(moved), np.float64).transpose(2, 1, 0, 3)[..., :2] / spacing
-
-
-def _read(frames: NDArray[np.float32], fields: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Frames (n, x, y) read through a deformation, from frames (x, y, n)."""
-    from scipy.ndimage import map_coordinates
-
-    grid = np.indices(frames.shape[:2], dtype=float)
-    return np.stack([
-        map_coordinates(frames[..., n], grid + np.moveaxis(fields[:, :, n], -1, 0), order=3, mode="nearest")
-        for n in range(frames.shape[2])
-    ])  # fmt: skip
 
 
 def _parameters(options: ElastixOptions, seed: int) -> dict[str, tuple[str, ...]]:

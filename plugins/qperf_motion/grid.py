@@ -29,6 +29,25 @@ def working_frames(
     return zoomed, spacing * np.array(frames.shape[:2]) / np.array(zoomed.shape[:2])
 
 
+def splines_of(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cubic spline coefficients (t, x, y) of frames (x, y, t)."""
+    from scipy.ndimage import spline_filter
+
+    each = np.ascontiguousarray(np.moveaxis(frames, -1, 0))
+    return np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in each])
+
+
+def read_at(splines: NDArray[np.float32], displacement: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Read frames, given as splines (t, x, y), at p + displacement[p] (x, y, t, 2), pixels; edges repeat outside."""
+    from scipy.ndimage import map_coordinates
+
+    where = np.moveaxis(displacement, -1, 0) + np.indices(splines.shape[1:], dtype=float)[..., None]
+    return np.stack([
+        map_coordinates(frame, where[..., t], order=3, mode="nearest", prefilter=False)
+        for t, frame in enumerate(splines)
+    ])  # fmt: skip
+
+
 def shifted_back(frames: NDArray[np.float32], shift: NDArray[np.intp]) -> NDArray[np.float32]:
     """Read pixel p of frame t from p + shift[t] (whole pixels); edge pixels repeat outside."""
     width = int(np.abs(shift).max(initial=0))

@@ -12,6 +12,7 @@ from qperf_app.geometry import world_displacement
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
+from qperf_motion.grid import read_at, splines_of
 from qperf_motion.heart import grown
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
@@ -89,7 +90,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         region = grown(slice_.pool, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         reach = int(np.ceil(_ASTRAY / spacing.min()))
-        shift = recover(_splines(slice_.frames), region, start, use, reach, self.options.rest)
+        shift = recover(splines_of(slice_.frames), region, start, use, reach, self.options.rest)
         shift = np.where(positions.found[:, None], shift, positions.shift)
         return replace(slice_, positions=replace(positions, shift=shift))
 
@@ -103,7 +104,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
                 translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
             )
         region = grown(slice_.pool, self.options.margin, spacing)
-        frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), _splines(slice_.frames)
+        frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         kept = translation_of(start, region, spacing)
         still = roughness(_read(splines, kept), region, use)
@@ -144,24 +145,9 @@ class _Refined:
     residual: NDArray[np.float64] | None
 
 
-def _splines(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cubic spline coefficients (t, x, y) of frames (x, y, t)."""
-    from scipy.ndimage import spline_filter
-
-    each = np.ascontiguousarray(np.moveaxis(frames, -1, 0))
-    return np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in each])
-
-
 def _read(splines: NDArray[np.float32], deformation: Deformation) -> NDArray[np.float32]:
-    """Read frames (t, x, y) through a deformation."""
-    from scipy.ndimage import map_coordinates
-
-    x, y = np.indices(splines.shape[1:], dtype=float)
-    where = deformation.displacement(x, y) + np.stack([x, y], axis=-1)[:, :, None]
-    return np.stack([
-        map_coordinates(frame, np.moveaxis(where[:, :, t], -1, 0), order=3, mode="nearest", prefilter=False)
-        for t, frame in enumerate(splines)
-    ])  # fmt: skip
+    """Read frames, given as splines (t, x, y), through a deformation."""
+    return read_at(splines, deformation.displacement(*np.indices(splines.shape[1:], dtype=float)))
 
 
 def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refined]) -> Motion:

@@ -121,15 +121,19 @@ def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, lim
             axes.plot(series.times, curves[key], style, color=colour, lw=1.6, label=words)
     axes.set_ylim(limits)
     if len(axes.lines) > 1:
-        # Above the axes: a curve may reach any corner of them.
-        axes.legend(
-            fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
-            bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
-        )  # fmt: skip
+        legend_above(axes)
     finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
     axes.set_title(name, fontsize=9.5, color=INK, loc="left")
     shown = ", ".join(words for key, (_, _, words) in _CURVES.items() if key in curves)
     return encode_figure(figure, f"Mean signal over time in {name}: {shown}.")
+
+
+def legend_above(axes: Axes) -> None:
+    """Name the curves above the axes, on the right: a curve may reach any corner within them."""
+    axes.legend(
+        fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
+        bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
+    )  # fmt: skip
 
 
 def finish(axes: Axes, label: str) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
 from qperf_app.plugins.results import Picture
-from qperf_app.report.curves import finish, mean_curve
+from qperf_app.report.curves import finish, legend_above, mean_curve
 from qperf_app.report.display import View
 from qperf_app.report.elements import Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import (
@@ -181,10 +181,7 @@ def frame_pictures(
         if lost.any():
             axes.plot(times[lost], np.zeros(lost.sum()), "x", color=VERMILION, ms=5, mew=1.4, label="not corrected")
         axes.set_ylim(-0.04 * top, 1.08 * top)
-        axes.legend(
-            fontsize=7.5, frameon=False, labelcolor=INK, ncols=3, loc="lower right",
-            bbox_to_anchor=(1.02, 0.95), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
-        )  # fmt: skip
+        legend_above(axes)
         finish(axes, "Motion (mm)")
         axes.set_title(name, fontsize=9.5, color=INK, loc="left")
         count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"

@@ -218,7 +218,7 @@ def _left_out(task: Task, upstream: Upstream, series: Series) -> np.ndarray:
     dynamic = slice(series.n_proton_density, None)
     files = upstream["series"].files
     if not task.leave_out_uncorrected or "xfm" not in files:
-        return np.zeros((series.data.shape[2], len(series.dynamic().times)), bool)
+        return np.zeros((series.data.shape[2], series.data.shape[3] - series.n_proton_density), bool)
     lost = ~records.read_motion(files["xfm"]).corrected[:, dynamic]
     return np.asarray(lost & ~lost.all(axis=1, keepdims=True))
 
