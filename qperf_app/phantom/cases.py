@@ -42,6 +42,10 @@ LITTLE_BLOOD_SHARE = 0.4
 ABSENT_SHARE = 0.15
 #: Why: no contrast at all, a bolus that comes too late, a series that stops too soon, no heart in the slice, noise.
 ABSENCES = ("no-bolus", "late", "stopped", "no-heart", "noise")
+#: Share of cases with contrast agent left over from a scan before, and the most of it in blood, mmol/L.
+LEFT_OVER_SHARE, LEFT_OVER = 0.4, 1.2
+#: Contrast of a heart that noise hides, as a part of the noise of one voxel and volume.
+HIDDEN = 0.1
 #: Latest peak in the left ventricle, s after the first saturation-prepared volume, of a bolus that counts as present.
 LAST_PEAK = 29.0
 #: Breathing states of a scene.
@@ -177,9 +181,9 @@ def _bolus(times: NDArray[np.float64], n: int, absence: str, draw: Draws) -> Bol
         width=width,
         shape=draw.uniform(2.0, 5.0),
         dispersion=draw.uniform(0.1, 0.45),
-        recirculation=draw.uniform(0.04, 0.25),
-        recirculation_delay=draw.uniform(8.0, 19.0),
-        plateau=draw.uniform(0.05, 0.22),
+        recirculation=draw.uniform(0.04, 0.5),
+        recirculation_delay=draw.uniform(8.0, 22.0),
+        plateau=draw.uniform(0.05, 0.35),
         kind="bolus",
     )
 
@@ -230,6 +234,7 @@ def _signals(
     names = [*ORGANS, *["myocardium"] * (1 + SECTORS * LAYERS)]
     signals, densities = np.empty(curves.shape, np.float32), np.empty(len(curves), np.float32)
     heart = draw.log_normal(0.1)
+    left_over = draw.uniform(0.0, LEFT_OVER) if draw.rng.random() < LEFT_OVER_SHARE else 0.0
     r1 = relaxivity(config.field_strength)
     for i, (name, curve) in enumerate(zip(names, curves, strict=True)):
         if i <= len(ORGANS):
@@ -239,7 +244,9 @@ def _signals(
             density = GAIN * draw.log_normal(0.2) * own * fatty * (TISSUES[name].density if name in TISSUES else 0.85)
             t1 = t1_of(name, config.field_strength) * draw.log_normal(0.15)
             taken = draw.log_normal(0.3) if name in TISSUES and TISSUES[name].kinetics else 1.0
-        signals[i] = signal_of(relaxation_rate(taken * curve, t1, r1), sequence, n, density)
+            # The agent has spread by then: a tissue holds it in what part of it is outside of cells.
+            before = left_over * (1.0 if name in ("left", "right", "aorta") else draw.uniform(0.1, 0.45))
+        signals[i] = signal_of(relaxation_rate(taken * curve + before, t1, r1), sequence, n, density)
         densities[i] = density / GAIN
     # A saturation pulse that does not do its work everywhere leaves an image without contrast agent behind.
     leak = draw.uniform(0.0, 0.5) if draw.rng.random() < 0.6 else 0.0
@@ -275,6 +282,8 @@ def _series(
     rise = float(left[n:].max() - left[n:].min())
     scale = rise if rise > 0.3 * float(left[n]) else float(signals[:, n:].mean())
     noise = scale / draw.log_uniform(8.0, 150.0)
+    if absence == "noise":
+        image *= np.float32(rng.uniform(0.0, HIDDEN) * noise / scale)
     # The scanner's own filters blur the picture before or after noise has come in.
     before, after = (draw.uniform(0.0, widest) if rng.random() < share else 0.0 for widest, share in BLUR)
     return blurred(acquire(blurred(image, before), draw.rng.uniform(0.6, 1.0), noise, rng), after)
