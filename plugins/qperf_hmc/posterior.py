@@ -31,14 +31,19 @@ _FEW_POINTS = 8192
 _LEAST_WORTH = 0.1
 MAX_RHAT, MIN_ESS, MIN_BFMI, MAX_DIVERGENCES = 1.01, 400.0, 0.2, 0.02
 
-Pass = Independent | Hamiltonian
-#: The first for all curves of the exchange model, the others for those that fail: longer, then with trajectories.
-PASSES: tuple[Pass, ...] = (Independent(4096, 1e-3), Independent(49152, 5e-5), Hamiltonian(2, 4096, 2400, 0.93))
+Try = Independent | Hamiltonian
+#: The first pass for all curves of the exchange model, the others for those that fail: longer, in tries of which each
+#: is for what the one before left, then with trajectories.
+PASSES: tuple[tuple[Try, ...], ...] = (
+    (Independent(4096, 1e-3),),
+    (Independent(12288, 2e-4), Independent(49152, 5e-5)),
+    (Hamiltonian(2, 4096, 2400, 0.93),),
+)
 #: Any other model: longer, then longer with a safer step.
-GENERAL_PASSES: tuple[Pass, ...] = (
-    Hamiltonian(3, 1024, 400, 0.8),
-    Hamiltonian(2, 2048, 1200, 0.8),
-    Hamiltonian(2, 4096, 2400, 0.93),
+GENERAL_PASSES: tuple[tuple[Try, ...], ...] = (
+    (Hamiltonian(3, 1024, 400, 0.8),),
+    (Hamiltonian(2, 2048, 1200, 0.8),),
+    (Hamiltonian(2, 4096, 2400, 0.93),),
 )
 
 
@@ -160,21 +165,22 @@ class _Run:
     def sample(self, passes: int) -> Posterior:
         """First pass for all, further ones for what fails."""
         ways = (GENERAL_PASSES if self.setting.cells is None else PASSES)[:passes]
-        todo = np.arange(len(self.curves))
-        result = self._pass(todo, ways[0], 0, {})
+        (first,) = ways[0]
+        result = self._try(np.arange(len(self.curves)), first, 0, {})
         self.worth = sample_worth(self.curves - result["fitted"])
-        self._again(result, np.flatnonzero(self.worth < 1.0), ways[0], 0, {})
-        for turn, how in enumerate(ways[1:], 1):
-            self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
+        self._again(result, np.flatnonzero(self.worth < 1.0), first, 0, {})
+        for turn, tries in enumerate(ways[1:], 1):
+            for how in tries:
+                self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
         return Posterior(**{name: result[name] for name in Posterior.__dataclass_fields__})
 
-    def _again(self, result: dict[str, Any], rows: Index, how: Pass, turn: int, before: dict[str, Any]) -> None:
-        """Put what a pass finds for some rows in place of what was found before."""
+    def _again(self, result: dict[str, Any], rows: Index, how: Try, turn: int, before: dict[str, Any]) -> None:
+        """Put what a try finds for some rows in place of what was found before."""
         if len(rows):
-            for name, values in self._pass(rows, how, turn, before).items():
+            for name, values in self._try(rows, how, turn, before).items():
                 result[name][rows] = values
 
-    def _pass(self, rows: Index, how: Pass, turn: int, before: dict[str, Any]) -> dict[str, Any]:
+    def _try(self, rows: Index, how: Try, turn: int, before: dict[str, Any]) -> dict[str, Any]:
         size = LARGE_BLOCK if len(rows) > SMALL_BLOCK else SMALL_BLOCK
         if isinstance(how, Independent):
             size = BLOCK if how.points <= _FEW_POINTS else SLOW_BLOCK
@@ -187,7 +193,7 @@ class _Run:
                 self.say(f"pass {turn + 1}: {min(size * len(found), len(rows))} of {len(rows)} curves sampled")
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
-    def _block(self, rows: Index, size: int, how: Pass, turn: int, before: dict[str, Any]) -> dict[str, Any]:
+    def _block(self, rows: Index, size: int, how: Try, turn: int, before: dict[str, Any]) -> dict[str, Any]:
         padded = np.concatenate([rows, np.full(size - len(rows), rows[0])])
         problem, seed = self._problem(padded), 10 * self.seed + turn
         if isinstance(how, Independent):
