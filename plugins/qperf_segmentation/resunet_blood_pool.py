@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qperf_app.physics.blood import brightest_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_app.plugins.weights import short_digest
-from qperf_segmentation.blood_pool import MIN_FOLLOW_UP, nothing
-from qperf_segmentation.enhancement import MIN_VOLUMES
+from qperf_segmentation.blood_pool import nothing, refine
+from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
 
 Mask = NDArray[np.bool_]
@@ -23,6 +23,14 @@ Array = NDArray[np.float32]
 WEIGHTS = SHIPPED / "blood-pool.npz"
 #: Windows of a series that is longer than one begin so far apart, s.
 WINDOW_STEP = 12.0
+#: A slice that was seen this much more coarsely than the network can is looked at once more, about the ventricle.
+COARSE = 1.35
+#: Where the series' own voxels are smaller than this part of the network's, the pool is drawn on them.
+FINE = 0.6
+#: Time around the bolus' arrival by whose curves it is drawn, s, and into how many clusters they fall.
+DRAWN_BY, CLUSTERS = (-4.0, 6.0), 4
+#: A series that ends sooner after the bolus reached the left ventricle, s, does not show whether it was one.
+FOLLOW_UP = 4.0
 #: Threshold of the right ventricle's blood, and how near the left one it lies, mm.
 RIGHT_THRESHOLD, RIGHT_REACH = 0.5, 40.0
 
@@ -45,18 +53,21 @@ class PoolNetworkOptions:
 
 @dataclass(frozen=True)
 class _Window:
-    """What the network says of 32 s of a series: probabilities (x, y, z) on the series' grid."""
+    """What the network says of 32 s of a series: probabilities (x, y, z) on the series' grid, seen by ``pixel`` mm."""
 
     left: Array
     right: Array
+    pixel: float
 
 
 class ResUNetBloodPool(BloodPoolPlugin):
     """Find both ventricles with a residual U-Net that sees the frames as channels.
 
     The network of Xue et al. 2020 on its grid of 64x48 pixels and 64 samples 0.5 s apart, trained on simulated scans.
-    Where the first 32 s hold no left ventricle, later ones are looked at. Unlike the published method it can
-    answer that there is none: no region is certain enough, nothing enhances in it, or it does so before the right one.
+    Where the first 32 s hold no left ventricle, later ones are looked at. A wide field of view is looked at again
+    closely, and a series of finer voxels than the network's has the pool's border drawn by its own curves, as
+    ``kmeans`` does. Unlike the published method it can answer that there is none: no region is certain enough, nothing
+    enhances in it, or it does so before the right one.
     """
 
     name = "resunet"
@@ -82,7 +93,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
         series : Series
             One slice or several, with or without proton-density volumes. Signal or concentration.
         context : RunContext
-            Nothing is random.
+            Its seed starts the clustering of curves.
 
         Returns
         -------
@@ -94,7 +105,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
         WeightsError
             Where the weights that are asked for can't be read.
         """
-        from qperf_segmentation.networks.pool_input import FRAMES, STEP, corrected_signal
+        from qperf_segmentation.networks.pool_input import FRAMES, PIXEL, STEP, corrected_signal
 
         dynamic = series.dynamic()
         times = np.asarray(dynamic.times, np.float64)
@@ -109,25 +120,39 @@ class ResUNetBloodPool(BloodPoolPlugin):
             window = self._look(signal, times, series.voxel_size, start)
             found = self._judge(series, signal, window)
             if isinstance(found, BloodPools):
+                if window.pixel > COARSE * PIXEL[0]:
+                    window = self._look(signal, times, series.voxel_size, start, found.lv)
+                    closer = self._judge(series, signal, window)
+                    found = closer if isinstance(closer, BloodPools) else found
+                if series.voxel_size[:2].max() < FINE * window.pixel:
+                    found = self._drawn(series, found, context.seed)
                 return found
             reason = reason or found
         return nothing(series, reason)
 
-    def _look(self, signal: Array, times: NDArray[np.float64], voxel: NDArray[np.float64], start: float) -> _Window:
-        """Ask the network about 32 s of every slice."""
+    def _look(
+        self,
+        signal: Array,
+        times: NDArray[np.float64],
+        voxel: NDArray[np.float64],
+        start: float,
+        about: Mask | None = None,
+    ) -> _Window:
+        """Ask the network about 32 s of every slice, or look closely about a region of it (x, y, z)."""
         from qperf_segmentation.networks import pool_input
         from qperf_segmentation.networks.reading import ask, softmax
         from qperf_segmentation.networks.weights import load
 
         path = Path(self.options.weights) if self.options.weights else WEIGHTS
         model = load(path, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
-        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start) for k in range(signal.shape[2])]
+        middle = None if about is None else np.argwhere(about)[:, :2].mean(axis=0)
+        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, middle) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)
         shape = (signal.shape[0], signal.shape[1])
         maps = [one.back(share[..., 1:], shape) for one, share in zip(slices, shares, strict=True)]
         left = np.stack([m[..., 0] for m in maps], axis=2)
         right = np.stack([m[..., 1] if m.shape[-1] > 1 else np.zeros(shape, np.float32) for m in maps], axis=2)
-        return _Window(left, right)
+        return _Window(left, right, slices[0].grid.pixel)
 
     def _judge(self, series: Series, signal: Array, window: _Window) -> BloodPools | str:
         """Turn probabilities into pools, or say why they are none."""
@@ -146,11 +171,29 @@ class ResUNetBloodPool(BloodPoolPlugin):
         times = series.dynamic().times
         k = int(lv.sum(axis=(0, 1)).argmax())
         curve = signal[:, :, k][lv[..., k]].mean(axis=0)
-        doubt = doubts_of(times, curve, signal[rv].mean(axis=0) if rv.any() else None, options.min_contrast)
+        # A voxel or two at an edge are no right ventricle to be compared with.
+        right = signal[rv].mean(axis=0) if rv.sum() >= least else None
+        doubt = doubts_of(times, curve, right, options.min_contrast)
         if doubt:
             return doubt
-        aif = brightest_voxels(series.dynamic().data, lv, options.aif_fraction)
-        return BloodPools(lv, rv, aif, series.affine)
+        return self._pools(series, lv, rv)
+
+    def _drawn(self, series: Series, pools: BloodPools, seed: int) -> BloodPools:
+        """Draw the left pool's border on the series' own voxels, by the curves in and around it."""
+        enhancement = measure_enhancement(series)
+        if enhancement is None:
+            return pools
+        lv, times = np.zeros_like(pools.lv), enhancement.times
+        for k in np.flatnonzero(pools.lv.any(axis=(0, 1))):
+            core, curves = pools.lv[..., k], enhancement.curves[:, :, k]
+            since = times - arrival(times, curves[core].mean(axis=0))
+            near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
+            lv[..., k] = refine(near, core, pools.rv[..., k], series.voxel_size, CLUSTERS, seed)
+        return self._pools(series, lv, pools.rv) if lv.any() else pools
+
+    def _pools(self, series: Series, lv: Mask, rv: Mask) -> BloodPools:
+        """Both pools with the voxels of the input function."""
+        return BloodPools(lv, rv, brightest_voxels(series.dynamic().data, lv, self.options.aif_fraction), series.affine)
 
 
 def _right_pools(probability: Array, lv: Mask, voxel: NDArray[np.float64]) -> Mask:
@@ -177,7 +220,7 @@ def doubts_of(
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):
         return "the left ventricle's signal does not rise out of its scatter: no bolus seen"
     arrived = arrival(times, left)
-    if times[-1] < arrived + MIN_FOLLOW_UP:
+    if times[-1] < arrived + FOLLOW_UP:
         return "the series ends before the bolus has passed the left ventricle"
     if right is not None and arrival(times, right) > arrived:
         return "what looks like the left ventricle enhances before the right one"

@@ -38,7 +38,11 @@ def corrected_signal(series: Series) -> NDArray[np.float32]:
 
 
 def look_at(
-    signal: NDArray[np.floating], times: NDArray[np.float64], voxel: NDArray[np.float64], start: float
+    signal: NDArray[np.floating],
+    times: NDArray[np.float64],
+    voxel: NDArray[np.float64],
+    start: float,
+    about: NDArray[np.float64] | None = None,
 ) -> PoolInput:
     """Bring a slice to the network's grid.
 
@@ -51,14 +55,17 @@ def look_at(
         mm.
     start : float
         Beginning of the 32 s that are looked at, s.
+    about : (2,) array, optional
+        Voxel that is looked at as closely as the network was trained for; the whole slice otherwise.
     """
-    extent = np.array(signal.shape[:2]) * voxel[:2]
+    shape = np.array(signal.shape[:2])
+    middle = (shape - 1) / 2.0 if about is None else np.asarray(about)
+    extent = shape * voxel[:2]
     turned = bool(extent[1] > extent[0])
     if turned:
-        signal, extent, voxel = np.swapaxes(signal, 0, 1), extent[::-1], voxel[[1, 0, 2]]
-    pixel = float(np.clip(max(extent[0] / SHAPE[0], extent[1] / SHAPE[1]), *PIXEL))
-    centre = ((signal.shape[0] - 1) / 2.0, (signal.shape[1] - 1) / 2.0)
-    grid = PlaneGrid(SHAPE, pixel, centre, (float(voxel[0]), float(voxel[1])))
+        signal, extent, voxel, middle = np.swapaxes(signal, 0, 1), extent[::-1], voxel[[1, 0, 2]], middle[::-1]
+    pixel = float(np.clip((extent / SHAPE).max(), *PIXEL)) if about is None else PIXEL[0]
+    grid = PlaneGrid(SHAPE, pixel, (float(middle[0]), float(middle[1])), (float(voxel[0]), float(voxel[1])))
     sampled = on_time_grid(signal, times, start + STEP * np.arange(FRAMES))
     image = grid.bring(sampled)
     top = float(np.percentile(image.max(axis=-1), 99.5))
