@@ -3,7 +3,8 @@
 Makes a phantom dataset, hands in the truth's masks and insertion points (``--hand-in masks``), those and the true
 displacement (``masks+motion``), or nothing (``none``), runs ``qperf-app`` on it, checks every derivative with the
 official validator, and compares the mean MBF of each AHA segment with the mean of the true map over the same segment
-of the true mask.
+of the true mask. With ``--hand-in masks none`` a second table compares the segments that the app found itself with
+those of the masks handed in; ``--finders`` names plugins for blood pools and myocardium to be compared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -31,6 +32,10 @@ HAND_INS = {
     "masks+motion": ("lv", "rv", "myocardium", "landmarks", "xfm"),
     "none": (),
 }
+#: Plugins by which the app finds the masks itself.
+FINDERS = {"classical": ("kmeans", "classical"), "resunet": ("resunet", "resunet")}
+#: MBF by task and plugin of kinetics, and within them by scan and segment.
+Segments = dict[tuple[str, str], dict[tuple[str, int], float]]
 
 
 def main() -> None:
@@ -40,25 +45,40 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=list(HAND_INS))
     parser.add_argument("--motion-correction", nargs="+", default=["progressive"], help="plugins to compare")
+    parser.add_argument(
+        "--finders", nargs="+", choices=FINDERS, default=["classical"], help="where nothing is handed in"
+    )
     parser.add_argument("--kinetics", nargs="+", default=["nlls", "fermi"])
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--reuse", action="store_true", help="only compare the outputs that are there already")
     parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
-    columns = (
-        "handed in", "motion correction", "task", "plugin", "segments", "mean MBF", "bias", "bias, %", "limits",
-        "ratio to truth", "ICC", "r", "validator errors",
-    )  # fmt: skip
-    lines = [_line(columns), _line(["---"] * len(columns))]
-    for kind, motion in itertools.product(args.hand_in, args.motion_correction):
-        out = args.work / f"out-{kind}-{motion}"
+    names = ("handed in", "motion correction", "task", "plugin")
+    lines = _head((*names, "segments"), "ratio to truth", "validator errors")
+    measured: dict[tuple[str, str], Segments] = {}
+    for kind, motion, finder in itertools.product(args.hand_in, args.motion_correction, args.finders):
+        if HAND_INS[kind] and finder != args.finders[0]:
+            continue
+        label = kind if HAND_INS[kind] else f"{kind}, {finder}"
+        out = args.work / f"out-{label.replace(', ', '-')}-{motion}"
         if not (args.reuse and out.is_dir()):
+            pools, wall = FINDERS[finder]
             chosen = ["--motion-correction", motion, "--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)]
-            run_app(raw, args.work, kind, out, chosen)
+            run_app(raw, args.work, kind, out, [*chosen, "--blood-pool", pools, "--myocardium", wall])
         errors = sum(issue.severity == "error" for issue in validate(out))
-        for task, plugin, pairs in compare(raw, out):
-            lines.append(_row((kind, motion, task, plugin), pairs, errors))
+        true, measured[label, motion] = read_segments(raw, out)
+        for (task, plugin), pairs in paired(true, measured[label, motion]).items():
+            lines.append(_row((label, motion, task, plugin), pairs, str(errors)))
+    handed = {motion: values for (label, motion), values in measured.items() if label == "masks"}
+    found = {key: values for key, values in measured.items() if key[0].startswith("none") and key[1] in handed}
+    if found:
+        lines += ["", "Segments that the app found itself against those of the masks handed in:", ""]
+        lines += _head((*names, "segments of both"), "ratio", "of the masks handed in")
+    for (label, motion), values in found.items():
+        for (task, plugin), pairs in paired(handed[motion], values).items():
+            count = str(int(np.isfinite(pairs[0]).sum()))
+            lines.append(_row((label, motion, task, plugin), pairs, count))
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
@@ -93,23 +113,32 @@ def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:
     return target
 
 
-def compare(raw: Path, out: Path) -> list[tuple[str, str, tuple[list[float], list[float]]]]:
-    """True and measured MBF of every segment, by task and plugin; segments of few estimated voxels are kept."""
-    pairs: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+def read_segments(raw: Path, out: Path) -> tuple[Segments, Segments]:
+    """True and measured MBF of every segment of the truth; segments of few estimated voxels are kept."""
+    true: Segments = {}
+    found: Segments = {}
     for table in sorted(out.rglob("*_seg-AHA17_desc-*_segments.tsv")):
         entities = parse_entities(table.name)
         prefix = table.name.split("_seg-")[0]
         truth = true_means(raw / "derivatives" / "truth", prefix)
         rows = read_table(table)
         measured = dict(zip((int(r["index"]) for r in rows), read_numbers(table, rows, "MBF"), strict=True))
-        true, found = pairs.setdefault((entities["task"], entities["desc"]), ([], []))
-        for segment, value in truth.items():
-            true.append(value)
-            found.append(measured.get(segment, np.nan))
+        key = entities["task"], entities["desc"]
+        true.setdefault(key, {}).update({(prefix, k): value for k, value in truth.items()})
+        found.setdefault(key, {}).update({(prefix, k): measured.get(k, np.nan) for k in truth})
+    return true, found
+
+
+def paired(first: Segments, second: Segments) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+    """Values of both for every segment of the first, by task and plugin, and by plugin for both tasks."""
+    pairs: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for key, values in sorted(first.items()):
+        other: Mapping[tuple[str, int], float] = second.get(key, {})
+        pairs[key] = list(values.values()), [other.get(segment, np.nan) for segment in values]
     for plugin in sorted({plugin for _, plugin in pairs}):
-        tasks = [values for (_, name), values in sorted(pairs.items()) if name == plugin]
-        pairs["both", plugin] = ([v for true, _ in tasks for v in true], [v for _, found in tasks for v in found])
-    return [(task, plugin, values) for (task, plugin), values in pairs.items()]
+        tasks = [values for (_, name), values in pairs.items() if name == plugin]
+        pairs["both", plugin] = ([v for a, _ in tasks for v in a], [v for _, b in tasks for v in b])
+    return pairs
 
 
 def true_means(truth: Path, prefix: str) -> dict[int, float]:
@@ -122,11 +151,16 @@ def true_means(truth: Path, prefix: str) -> dict[int, float]:
     return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
 
 
-def _row(labels: tuple[str, ...], pairs: tuple[list[float], list[float]], errors: int) -> str:
+def _head(names: Sequence[str], ratio: str, last: str) -> list[str]:
+    columns = (*names, "mean MBF", "bias", "bias, %", "limits", ratio, "ICC", "r", last)
+    return [_line(columns), _line(["---"] * len(columns))]
+
+
+def _row(labels: tuple[str, ...], pairs: tuple[list[float], list[float]], last: str) -> str:
     found: Agreement = agreement(*pairs)
     low, middle, high = np.nanpercentile(np.divide(pairs[1], pairs[0]), (25, 50, 75))
     bias = (f"{found.bias:+.3f}", f"{100 * found.relative_bias:+.1f}", f"{found.lower:+.2f} to {found.upper:+.2f}")
-    agreeing = (f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{found.icc:.3f}", f"{found.correlation:.3f}", str(errors))
+    agreeing = (f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{found.icc:.3f}", f"{found.correlation:.3f}", last)
     return _line((*labels, str(found.n), f"{found.mean:.2f}", *bias, *agreeing))
 
 
