@@ -5,7 +5,9 @@
 2. One participant with a job for every step, by Nipype's ``SLURM``: the app is killed with SIGKILL and started again,
    then a job that runs is requeued. Another by ``SLURMGraph``, undisturbed.
 
-Every OUT_DIR is compared with that of an undisturbed run, hidden files included.
+Every OUT_DIR is compared with that of an undisturbed run, hidden files included. With ``--image COMMAND``, as
+``"apptainer run --cleanenv qperf-app.sif"``, the array's tasks run in the image, the undisturbed run natively, and 2 is
+left out.
 
 Run on a node of the Slurm, from the root of the repository: ``python -m benchmarks.cluster WORK``. Where no Slurm
 answers, root gets one of this machine alone. Exits 1 where anything differs.
@@ -33,7 +35,7 @@ ARRAY = """#!/bin/bash
 #SBATCH --requeue --open-mode=append --cpus-per-task=1 --mem=1500M --output=slurm-%a.out
 label=$(printf %02d "$SLURM_ARRAY_TASK_ID")
 echo $$ > "process-$label"
-exec {app} raw out participant -w nodes --participant-label "$label" --skip-bids-validation
+exec {app} raw out participant -w nodes --participant-label "$label" --skip-bids-validation --nprocs 1
 """
 #: Smallest scans that the default plugins find a heart in.
 PHANTOM = "--seed 3 --tasks rest --matrix 64 --frames 40 --abnormal-bolus 0 --nprocs 2"
@@ -44,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--participants", type=int, default=12)
+    parser.add_argument("--image", help="command that runs the app in its image; from WORK")
     args = parser.parse_args()
     work: Path = args.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
@@ -54,19 +57,23 @@ def main() -> None:
     tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", "raw", "--participants", str(len(labels))]
     subprocess.run([*tool, *PHANTOM.split()], cwd=work, check=True, stderr=subprocess.DEVNULL)
     with nullcontext() if answers() else one_node_slurm(work / "slurm"):
-        array(work, labels)
-        step_jobs(work)
-    for out, some in (("undisturbed", labels), ("undisturbed-steps", labels[:2])):
+        array(work, labels, args.image or " ".join(APP))
+        if not args.image:
+            step_jobs(work)
+    runs = {"out": ("undisturbed", labels)}
+    if not args.image:
+        runs["steps"] = ("undisturbed-steps", labels[:2])
+    for out, some in runs.values():
         # The second only publishes: its steps are in the work directory.
         run(work, out, "undisturbed-nodes", some, "--nprocs", "2")
-    found = compared(work, "undisturbed", "out", labels) + compared(work, "undisturbed-steps", "steps", labels[:2])
+    found = [line for other, (one, some) in runs.items() for line in compared(work, one, other, some)]
     sys.exit(bool(found))
 
 
-def array(work: Path, labels: Sequence[str]) -> None:
+def array(work: Path, labels: Sequence[str], app: str) -> None:
     """All participants as one array, three of them killed and requeued."""
     started = time.monotonic()
-    (work / "array.sh").write_text(ARRAY.format(app=" ".join(APP)))
+    (work / "array.sh").write_text(ARRAY.format(app=app))
     command = ["sbatch", "--parsable", f"--array=1-{len(labels)}", "array.sh"]
     number = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout.strip()
     for label, when in zip(labels, ("first step", "fit", "outputs"), strict=False):
