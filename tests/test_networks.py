@@ -90,6 +90,20 @@ def test_longer_edge_lies_on_the_longer_axis() -> None:
     np.testing.assert_allclose(turned.back(values, (48, 64)), straight.back(values, (64, 48)).T)
 
 
+@pytest.mark.parametrize("shape", [(160, 140), (140, 160)])
+def test_a_closer_look_lies_about_its_middle(shape: tuple[int, int]) -> None:
+    voxel, about = np.array([2.3, 2.3, 8.0]), np.array([100.0, 40.0])
+    signal = np.zeros((*shape, 20), np.float32)
+    signal[98:103, 38:43] = 1.0
+    times = np.arange(20.0)
+    wide, close = (pool_input.look_at(signal, times, voxel, 0.0, a) for a in (None, about))
+    assert close.grid.pixel == pool_input.PIXEL[0] < wide.grid.pixel
+    brightest = np.argwhere(close.image[..., 5] > 0.9).mean(axis=0)
+    np.testing.assert_allclose(brightest, (np.array(pool_input.SHAPE) - 1) / 2, atol=0.6)
+    back = close.back(close.image[..., 5], shape)
+    np.testing.assert_allclose(np.argwhere(back > 0.5).mean(axis=0), about, atol=0.5)
+
+
 # ------------------------------------------------------------------ what is made of its answer
 
 
@@ -301,6 +315,17 @@ def test_saliency_lies_at_the_heart_and_is_shown_on_request_only(scan: dict) -> 
     assert found.slope.max() == pytest.approx(1.0) and region.any()
     # A pixel of the pool matters several times as much as one of the picture does on average.
     assert where[region].mean() > 3 * where.mean()
+
+
+def test_pool_of_a_fine_series_is_drawn_on_its_own_voxels(scan: dict) -> None:
+    series, truth = scan["tissue"]
+    pools = ResUNetBloodPool().find(series, CONTEXT)
+    assert pools.found, pools.reason
+    k = int(pools.lv.sum(axis=(0, 1)).argmax())
+    # Blurred to the network's pixels, half the border's voxels would be wrong.
+    assert dice(pools.lv[..., k], truth["LV"][..., k]) > 0.85
+    again = ResUNetBloodPool().find(series, CONTEXT)
+    np.testing.assert_array_equal(pools.lv, again.lv)
 
 
 def test_pools_turn_with_the_picture(scan: dict) -> None:
