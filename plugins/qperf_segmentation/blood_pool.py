@@ -15,6 +15,8 @@ from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, f
 #: A series that ends sooner after the bolus reached the left ventricle, s, has neither an input function nor a tissue
 #: response; the wash-out by which blood is told is missing as well.
 MIN_FOLLOW_UP = 8.0
+#: The left pool is drawn by its curves from before to after the bolus' arrival in it, s.
+DRAWN_BY = (-4.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def grow(
         if not cores[0].any():
             continue
         curves = found.curves[:, :, k]
-        window = (found.times >= pair.lv_arrival - 4.0) & (found.times <= pair.lv_arrival + 6.0)
+        since = found.times - pair.lv_arrival
+        window = (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])
         lv[..., k] = refine(curves[..., window], cores[0], cores[1], voxel, options.clusters, seed)
         if cores[1].any():
             early = (found.times >= pair.rv_arrival - 4.0) & (found.times <= pair.rv_arrival + 4.0)

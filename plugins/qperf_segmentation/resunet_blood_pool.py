@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qperf_app.physics.blood import brightest_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_app.plugins.weights import short_digest
-from qperf_segmentation.blood_pool import nothing, refine
+from qperf_segmentation.blood_pool import DRAWN_BY, KMeansOptions, nothing, refine
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
 
@@ -27,8 +27,6 @@ WINDOW_STEP = 12.0
 COARSE = 1.35
 #: Where the series' own voxels are smaller than this part of the network's, the pool is drawn on them.
 FINE = 0.6
-#: Time around the bolus' arrival by whose curves it is drawn, s, and into how many clusters they fall.
-DRAWN_BY, CLUSTERS = (-4.0, 6.0), 4
 #: A series that ends sooner after the bolus reached the left ventricle, s, does not show whether it was one.
 FOLLOW_UP = 4.0
 #: Threshold of the right ventricle's blood, and how near the left one it lies, mm.
@@ -119,15 +117,17 @@ class ResUNetBloodPool(BloodPoolPlugin):
         for start in [*np.arange(float(times[0]), last, WINDOW_STEP), last]:
             window = self._look(signal, times, series.voxel_size, start)
             found = self._judge(series, signal, window)
-            if isinstance(found, BloodPools):
-                if window.pixel > COARSE * PIXEL[0]:
-                    window = self._look(signal, times, series.voxel_size, start, found.lv)
-                    closer = self._judge(series, signal, window)
-                    found = closer if isinstance(closer, BloodPools) else found
-                if series.voxel_size[:2].max() < FINE * window.pixel:
-                    found = self._drawn(series, found, context.seed)
-                return found
-            reason = reason or found
+            if isinstance(found, str):
+                reason = reason or found
+                continue
+            if window.pixel > COARSE * PIXEL[0]:
+                window = self._look(signal, times, series.voxel_size, start, found[0])
+                closer = self._judge(series, signal, window)
+                found = found if isinstance(closer, str) else closer
+            lv, rv = found
+            if series.voxel_size[:2].max() < FINE * window.pixel:
+                lv = _drawn(series, lv, rv, context.seed)
+            return BloodPools(lv, rv, brightest_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
         return nothing(series, reason)
 
     def _look(
@@ -154,8 +154,8 @@ class ResUNetBloodPool(BloodPoolPlugin):
         right = np.stack([m[..., 1] if m.shape[-1] > 1 else np.zeros(shape, np.float32) for m in maps], axis=2)
         return _Window(left, right, slices[0].grid.pixel)
 
-    def _judge(self, series: Series, signal: Array, window: _Window) -> BloodPools | str:
-        """Turn probabilities into pools, or say why they are none."""
+    def _judge(self, series: Series, signal: Array, window: _Window) -> tuple[Mask, Mask] | str:
+        """Turn probabilities into left and right pools, or say why they are none."""
         from qperf_segmentation.networks.reading import one_blob
 
         options, voxel = self.options, series.voxel_size
@@ -174,26 +174,21 @@ class ResUNetBloodPool(BloodPoolPlugin):
         # A voxel or two at an edge are no right ventricle to be compared with.
         right = signal[rv].mean(axis=0) if rv.sum() >= least else None
         doubt = doubts_of(times, curve, right, options.min_contrast)
-        if doubt:
-            return doubt
-        return self._pools(series, lv, rv)
+        return doubt or (lv, rv)
 
-    def _drawn(self, series: Series, pools: BloodPools, seed: int) -> BloodPools:
-        """Draw the left pool's border on the series' own voxels, by the curves in and around it."""
-        enhancement = measure_enhancement(series)
-        if enhancement is None:
-            return pools
-        lv, times = np.zeros_like(pools.lv), enhancement.times
-        for k in np.flatnonzero(pools.lv.any(axis=(0, 1))):
-            core, curves = pools.lv[..., k], enhancement.curves[:, :, k]
-            since = times - arrival(times, curves[core].mean(axis=0))
-            near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
-            lv[..., k] = refine(near, core, pools.rv[..., k], series.voxel_size, CLUSTERS, seed)
-        return self._pools(series, lv, pools.rv) if lv.any() else pools
 
-    def _pools(self, series: Series, lv: Mask, rv: Mask) -> BloodPools:
-        """Both pools with the voxels of the input function."""
-        return BloodPools(lv, rv, brightest_voxels(series.dynamic().data, lv, self.options.aif_fraction), series.affine)
+def _drawn(series: Series, cores: Mask, right: Mask, seed: int) -> Mask:
+    """Draw the left pool's border on the series' own voxels, by the curves in and around its cores."""
+    enhancement = measure_enhancement(series)
+    if enhancement is None:
+        return cores
+    lv, times = np.zeros_like(cores), enhancement.times
+    for k in np.flatnonzero(cores.any(axis=(0, 1))):
+        core, curves = cores[..., k], enhancement.curves[:, :, k]
+        since = times - arrival(times, curves[core].mean(axis=0))
+        near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
+        lv[..., k] = refine(near, core, right[..., k], series.voxel_size, KMeansOptions().clusters, seed)
+    return lv if lv.any() else cores
 
 
 def _right_pools(probability: Array, lv: Mask, voxel: NDArray[np.float64]) -> Mask:
