@@ -48,7 +48,9 @@ class CurveSet:
         return blood_flow(self.truth["Fp"], HAEMATOCRIT)
 
 
-def simulate(count: int, seed: int, noise: float, of: str = "tissue", model: str = "2CXM") -> CurveSet:
+def simulate(
+    count: int, seed: int, noise: float, of: str = "tissue", model: str = "2CXM", truth: dict[str, Array] | None = None
+) -> CurveSet:
     """Draw curves.
 
     Parameters
@@ -59,9 +61,11 @@ def simulate(count: int, seed: int, noise: float, of: str = "tissue", model: str
     of : {"tissue", "input"}
     model : str
         Label in :data:`qperf_app.physics.models.MODELS`.
+    truth : dict of (count,) arrays, optional
+        Parameters; drawn from :data:`RANGES` where they are not given.
     """
     rng = np.random.default_rng(seed)
-    truth = {
+    truth = truth or {
         name: np.exp(rng.uniform(np.log(limits[0]), np.log(limits[1]), count))
         if name in ("Fp", "PS")
         else rng.uniform(*limits, count)

@@ -1,0 +1,141 @@
+"""Parameter maps of the whole app on phantom participants against the truth, voxel by voxel, for every kinetics plugin.
+
+Makes a phantom dataset that nothing was trained or chosen on, hands in the truth's masks and displacement, runs
+``qperf-app`` with the plugins, and compares each map with the true one in the voxels of the true mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.phantom_segments import HAND_INS, make_phantom, run_app
+from qperf_app.bids.names import ROLES, folder_of, map_name, parse_entities, qc_name
+from qperf_app.bids.records import read_mask
+
+Array = NDArray[np.float64]
+#: Quantities whose errors are told, flow first.
+QUANTITIES = ("Fp", "PS", "vp", "ve")
+#: Code by which ``cnn`` marks a curve unlike those of its training.
+OUT_OF_SCOPE = 21
+#: Maps of a plugin by quantity and statistic, and the true ones by quantity and no statistic; and its qc codes.
+Maps = dict[tuple[str, str | None], Array]
+
+
+def main() -> None:
+    """Print the tables, and write them where ``--out`` says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
+    parser.add_argument("--participants", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=777)
+    parser.add_argument("--kinetics", nargs="+", default=["hmc", "cnn", "nlls"], help="the first is the reference")
+    parser.add_argument("--hand-in", choices=HAND_INS, default="masks+motion")
+    parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
+    args = parser.parse_args()
+    raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
+    out = args.work / f"out-{args.hand_in}"
+    if not out.is_dir():
+        run_app(raw, args.work, args.hand_in, out, ["--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)])
+    text = "\n".join(table(raw / "derivatives" / "truth", out, args.kinetics)) + "\n"
+    print(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
+    """Errors of every plugin, for each task and for both."""
+    true, codes, found = read_maps(truth, out, plugins)
+    yield (
+        "| task | plugin | voxels with a flow, % | NMSE Fp | PS | vp | ve | bias of Fp, % | flow error, %: median "
+        f"| 90th percentile | r of Fp with `{plugins[0]}` | 90 % intervals of Fp cover, % | out of scope, % |"
+    )
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    tasks = sorted(true)
+    for named, members in [*((task, [task]) for task in tasks), ("both", tasks)]:
+        truth_of = {q: np.concatenate([true[t][q, None] for t in members]) for q in QUANTITIES}
+        reference = np.concatenate([_estimate(found[t, plugins[0]], "Fp") for t in members])
+        for plugin in plugins:
+            estimate = {q: np.concatenate([_estimate(found[t, plugin], q) for t in members]) for q in QUANTITIES}
+            flags = np.concatenate([codes[t, plugin] for t in members]) == OUT_OF_SCOPE
+            scores = [_nmse(estimate[q], truth_of[q]) for q in QUANTITIES]
+            error = 100 * (estimate["Fp"] / truth_of["Fp"] - 1.0)
+            yield (
+                f"| {named} | `{plugin}` | {100 * np.isfinite(error).mean():.1f} | "
+                f"{' | '.join(f'{s:.3f}' for s in scores)} | {np.nanmean(error):+.1f} | {np.nanmedian(abs(error)):.1f} "
+                f"| {np.nanpercentile(abs(error), 90):.1f} | {_correlation(estimate['Fp'], reference):.3f} "
+                f"| {_coverage([found[t, plugin] for t in members], truth_of['Fp'])} | {100 * flags.mean():.1f} |"
+            )
+    yield ""
+    count = sum(len(values["Fp", None]) for values in true.values())
+    yield f"{count} voxels of {len({p.parent.parent.name for p in truth.rglob('*_label-myocardium_mask.nii.gz')})} participants."
+
+
+def read_maps(
+    truth: Path, out: Path, plugins: Sequence[str]
+) -> tuple[dict[str, Maps], dict[tuple[str, str], NDArray[np.uint8]], dict[tuple[str, str], Maps]]:
+    """True maps by task, qc codes and maps by task and plugin, in the voxels of the true masks whose truth is known."""
+    true: dict[str, list[Maps]] = {}
+    codes: dict[tuple[str, str], list[NDArray[np.uint8]]] = {}
+    found: dict[tuple[str, str], list[Maps]] = {}
+    for path in sorted(truth.rglob(f"*_{ROLES['myocardium']}")):
+        prefix = path.name.removesuffix(f"_{ROLES['myocardium']}")
+        folder = out / folder_of(path.name)
+        if not all((folder / qc_name(prefix, plugin)).exists() for plugin in plugins):
+            continue
+        task, inside = parse_entities(path.name)["task"], read_mask(path)
+        flow = next(path.parent.glob(f"{prefix}_model-*_param-Fp_desc-truth_dcemap.nii.gz"))
+        inside &= np.isfinite(nib.load(flow).get_fdata())
+        true.setdefault(task, []).append(
+            {(q, None): nib.load(flow.parent / flow.name.replace("-Fp_", f"-{q}_")).get_fdata()[inside] for q in QUANTITIES}
+        )
+        for plugin in plugins:
+            qc = np.asarray(nib.load(folder / qc_name(prefix, plugin)).dataobj)[inside]
+            codes.setdefault((task, plugin), []).append(qc.astype(np.uint8))
+            maps: Maps = {}
+            for quantity in QUANTITIES:
+                for statistic in (None, "mean", "q05", "q95"):
+                    name = folder / map_name(prefix, "2CXM", quantity, statistic, plugin)
+                    if name.exists():
+                        maps[quantity, statistic] = nib.load(name).get_fdata()[inside]
+            found.setdefault((task, plugin), []).append(maps)
+    return (
+        {task: _joined(parts) for task, parts in true.items()},
+        {key: np.concatenate(parts) for key, parts in codes.items()},
+        {key: _joined(parts) for key, parts in found.items()},
+    )
+
+
+def _joined(parts: Sequence[Maps]) -> Maps:
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _estimate(maps: Maps, quantity: str) -> Array:
+    return maps[quantity, "mean"] if (quantity, "mean") in maps else maps[quantity, None]
+
+
+def _nmse(estimate: Array, truth: Array) -> float:
+    known = np.isfinite(estimate)
+    return float(np.mean((estimate - truth)[known] ** 2) / np.mean(truth[known] ** 2))
+
+
+def _correlation(a: Array, b: Array) -> float:
+    known = np.isfinite(a) & np.isfinite(b)
+    return float(np.corrcoef(a[known], b[known])[0, 1])
+
+
+def _coverage(parts: Sequence[Maps], truth: Array) -> str:
+    if ("Fp", "q05") not in parts[0]:
+        return ""
+    low, high = (np.concatenate([part["Fp", s] for part in parts]) for s in ("q05", "q95"))
+    known = np.isfinite(low)
+    return f"{100 * np.mean((truth >= low)[known] & (truth <= high)[known]):.1f}"
+
+
+if __name__ == "__main__":
+    main()
