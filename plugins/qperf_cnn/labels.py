@@ -9,14 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import (
+    STATISTICS,
+    InputFunction,
+    KineticsPlugin,
+    RunContext,
+    TissueConstants,
+    TissueCurves,
+)
 from qperf_cnn.simulation import Study
 
 Array = NDArray[np.float64]
 
 #: What is learnt of each curve, and of what unit.
 QUANTITIES = {"Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL", "vp": "mL/mL", "ve": "mL/mL", "Ta": "s"}
-STATISTICS = ("mean", "std", "q05", "q95")
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class Labels:
 
     Parameters
     ----------
-    values : (n, 6, 4) array
-        Mean, standard deviation, 5 and 95 % quantile of each of :data:`QUANTITIES`; NaN where it gives none.
+    values : (n, 6, 5) array
+        Mean, standard deviation, 5, 50 and 95 % quantile of each of :data:`QUANTITIES`; NaN where it gives none.
     qc : (n,) uint8 array
         The labeller's own codes, 0 for a full estimate.
     """
@@ -80,5 +86,5 @@ def fit(plugin: KineticsPlugin, study: Study, threads: int = 1) -> Labels:
     for at, quantity in enumerate(QUANTITIES):
         for parameter in found.maps:
             if parameter.quantity == quantity:
-                values[:, at, STATISTICS.index(parameter.statistic or "mean")] = parameter.values
+                values[:, at, STATISTICS.index(parameter.statistic or "q50")] = parameter.values
     return Labels(values, found.qc)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import (
+    STATISTICS,
     InputFunction,
     KineticMaps,
     KineticsPlugin,
@@ -36,7 +37,6 @@ _MAX_OF_PRIOR = 0.7
 _LEAST_DRAWS = 20
 # The spatial prior chooses among so many draws for each one that it keeps.
 _CHOICE = 4
-_STATISTICS: tuple[Literal["mean", "std", "q05", "q95"], ...] = ("mean", "std", "q05", "q95")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class PosteriorKinetics(KineticsPlugin):
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
-        """Estimate mean, standard deviation and 5 and 95 % quantiles of every quantity."""
+        """Estimate mean, standard deviation, median and 5 and 95 % quantiles of every quantity."""
         from qperf_app.plugins.kinetic_priors import read
         from qperf_hmc import posterior
 
@@ -126,7 +126,7 @@ class PosteriorKinetics(KineticsPlugin):
         maps = [
             ParameterMap(name, units, value, statistic)
             for name, (units, values) in quantities.items()
-            for statistic, value in zip(_STATISTICS, summaries(values), strict=True)
+            for statistic, value in zip(STATISTICS, summaries(values), strict=True)
         ]
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
         flow = quantities["MBF"][1].astype(np.float32) if "MBF" in quantities else None
@@ -154,7 +154,7 @@ class ExchangePosterior(PosteriorKinetics):
     """Plugin ``hmc``."""
 
     name = "hmc"
-    version = "1.2"
+    version = "1.3"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
     summary = "two-compartment exchange model, posterior of every voxel by Hamiltonian Monte Carlo"
@@ -173,6 +173,6 @@ class ExchangePosterior(PosteriorKinetics):
 
 
 def summaries(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Mean, standard deviation, 5 % and 95 % quantile over the last axis."""
-    low, high = np.quantile(draws, (0.05, 0.95), axis=-1)
-    return draws.mean(axis=-1), draws.std(axis=-1), low, high
+    """Mean, standard deviation, 5, 50 and 95 % quantile over the last axis."""
+    low, median, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=-1)
+    return draws.mean(axis=-1), draws.std(axis=-1), low, median, high

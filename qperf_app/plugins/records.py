@@ -200,6 +200,14 @@ class TissueCurves:
     units: str = CONCENTRATION_UNITS
 
 
+#: What a map of a posterior may hold, in the order in which a plugin gives them.
+Statistic = Literal["mean", "std", "q05", "q50", "q95"]
+STATISTICS: tuple[Statistic, ...] = ("mean", "std", "q05", "q50", "q95")
+#: What stands for a quantity where one value is to be shown, the first that there is: a point estimate, the median of a
+#: posterior, its mean. A posterior of flow has a long upper tail, which moves its mean and not its median.
+VALUE: tuple[Statistic | None, ...] = (None, "q50", "mean")
+
+
 @dataclass(frozen=True)
 class ParameterMap:
     """Values (n,) of one OSIPI CAPLEX quantity; ``statistic`` is None for a point estimate.
@@ -210,7 +218,7 @@ class ParameterMap:
     quantity: str
     units: str
     values: NDArray[np.float64]
-    statistic: Literal["mean", "std", "q05", "q95"] | None = None
+    statistic: Statistic | None = None
 
 
 @dataclass(frozen=True)
