@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hmc import NOISES, fit, priors
+from benchmarks.hmc import NOISES, fit, priors, value
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, fit_scipy, simulate
 from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
@@ -80,11 +80,11 @@ def accuracy(args: argparse.Namespace) -> Iterator[str]:
         curves, theirs = held_out(args, noise), None
         for plugin in (labeller(), network(args), ExchangeLeastSquares()):
             maps = fit(plugin, curves, args.threads)
-            means = {name: maps.get((name, "mean"), maps.get((name, None))) for name in NAMES}
-            theirs = theirs or means
-            scores = [np.nanmean((means[n] - curves.truth[n]) ** 2) / np.mean(curves.truth[n] ** 2) for n in NAMES[:4]]  # type: ignore[operator]
-            error = means["Fp"] / curves.truth["Fp"] - 1.0  # type: ignore[operator]
-            together = [_r(means[n], theirs[n]) for n in NAMES[:4]]
+            values = {name: value(maps, name, args.statistic) for name in NAMES}
+            theirs = theirs or values
+            scores = [np.nanmean((values[n] - curves.truth[n]) ** 2) / np.mean(curves.truth[n] ** 2) for n in NAMES[:4]]
+            error = values["Fp"] / curves.truth["Fp"] - 1.0
+            together = [_r(values[n], theirs[n]) for n in NAMES[:4]]
             covered = [_covers(maps, n, curves).mean() for n in NAMES if (n, "q05") in maps]
             yield (
                 f"| {100 * noise:g} | `{plugin.name}` | {' | '.join(f'{s:.3f}' for s in scores)} "
@@ -206,10 +206,7 @@ def real(args: argparse.Namespace) -> Iterator[str]:
             TissueConstants(rest.haematocrit),
             RunContext(0, args.threads),
         )
-    flow = {
-        name: next(m.values for m in maps.maps if (m.quantity, m.statistic) == ("MBF", "mean"))
-        for name, maps in found.items()
-    }
+    flow = {name: maps.values["MBF"] for name, maps in found.items()}
     yield "| voxels | r of `cnn` with `hmc` | bias, % | r with the authors: `cnn` | `hmc` | out of scope, % |"
     yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
     ours, sampled = flow["cnn"], flow["hmc"]
@@ -255,7 +252,7 @@ def labels(args: argparse.Namespace) -> Iterator[str]:
             maps = fit(plugin, curves_by_noise[noise], args.threads)
             cells, of_kind = [], {}
             for name in NAMES[:4]:
-                values = maps.get((name, "mean"), maps.get((name, None))).reshape(-1, repeats)  # type: ignore[union-attr]
+                values = value(maps, name).reshape(-1, repeats)
                 truth = clean.truth[name]
                 bias, sd = values.mean(axis=1) - truth, values.std(axis=1)
                 of_kind[name] = (bias, sd)
@@ -295,8 +292,12 @@ def main() -> None:
     parser.add_argument("table", choices=tables)
     parser.add_argument("--count", type=int, default=1700)
     parser.add_argument(
-        "--draws", choices=("range", "prior"), default="range", help="for accuracy and deciles: parameters of the curves"
+        "--draws",
+        choices=("range", "prior"),
+        default="range",
+        help="for accuracy and deciles: of parameters",
     )
+    parser.add_argument("--statistic", choices=("q50", "mean"), default="q50", help="for accuracy: of posteriors")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", type=Path, help="weights other than the shipped ones")
     parser.add_argument("--data", type=Path, help="for real: qperf/rest.npz")

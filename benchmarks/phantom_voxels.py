@@ -73,7 +73,7 @@ def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
             )
     yield ""
     count = sum(len(values["Fp", None]) for values in true.values())
-    yield f"{count} voxels of {len({p.parent.parent.name for p in truth.rglob('*_label-myocardium_mask.nii.gz')})} participants."
+    yield f"{count} voxels of {len(list(truth.glob('sub-*')))} participants."
 
 
 def read_maps(
@@ -92,14 +92,17 @@ def read_maps(
         flow = next(path.parent.glob(f"{prefix}_model-*_param-Fp_desc-truth_dcemap.nii.gz"))
         inside &= np.isfinite(nib.load(flow).get_fdata())
         true.setdefault(task, []).append(
-            {(q, None): nib.load(flow.parent / flow.name.replace("-Fp_", f"-{q}_")).get_fdata()[inside] for q in QUANTITIES}
+            {
+                (q, None): nib.load(flow.parent / flow.name.replace("-Fp_", f"-{q}_")).get_fdata()[inside]
+                for q in QUANTITIES
+            }
         )
         for plugin in plugins:
             qc = np.asarray(nib.load(folder / qc_name(prefix, plugin)).dataobj)[inside]
             codes.setdefault((task, plugin), []).append(qc.astype(np.uint8))
             maps: Maps = {}
             for quantity in QUANTITIES:
-                for statistic in (None, "mean", "q05", "q95"):
+                for statistic in (None, "q50", "q05", "q95"):
                     name = folder / map_name(prefix, "2CXM", quantity, statistic, plugin)
                     if name.exists():
                         maps[quantity, statistic] = nib.load(name).get_fdata()[inside]
@@ -116,7 +119,7 @@ def _joined(parts: Sequence[Maps]) -> Maps:
 
 
 def _estimate(maps: Maps, quantity: str) -> Array:
-    return maps[quantity, "mean"] if (quantity, "mean") in maps else maps[quantity, None]
+    return maps[quantity, "q50"] if (quantity, "q50") in maps else maps[quantity, None]
 
 
 def _nmse(estimate: Array, truth: Array) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hmc import NOISES, fit
+from benchmarks.hmc import NOISES, fit, value
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
 from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
@@ -195,7 +195,7 @@ def accuracy(count: int, few: int) -> Iterator[str]:
 
 
 def _scores(maps: dict[tuple[str, str | None], Array], curves: CurveSet, n: int) -> str:
-    values = {name: maps.get((name, "mean"), maps.get((name, None)))[:n] for name in ("Fb", *NAMES)}  # type: ignore[index]
+    values = {name: value(maps, name)[:n] for name in ("Fb", *NAMES)}
     error = 100 * (values["Fb"] / curves.true_flow[:n] - 1.0)
     size = np.abs(error)
     nmse = [np.nanmean((values[k] - curves.truth[k][:n]) ** 2) / np.mean(curves.truth[k][:n] ** 2) for k in NAMES[:4]]

@@ -141,7 +141,7 @@ def make_images(root: Path, prefix: Path, raw: str) -> None:
     for quantity, units, values in (("Fb", "mL/min/mL", flow), ("MBF", "mL/min/g", flow / 1.05)):
         name = f"{prefix}_model-Fermi_param-{quantity}_desc-fermi_dcemap.nii.gz"
         write_image(root / name, values, derived(quantity, units, tissue, **image, **constants))
-    for statistic in ("mean", "std", "q05", "q95"):
+    for statistic in ("mean", "std", "q05", "q50", "q95"):
         name = f"{prefix}_model-2CXM_param-Fp_stat-{statistic}_desc-hmc_dcemap.nii.gz"
         write_image(root / name, flow * 0.58, derived("Plasma flow", "mL/min/mL", tissue, **image, **constants))
     codes = {"0": "estimated", "1": "outside the myocardium", "2": "not identifiable"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qperf_app.physics.models import two_compartment_exchange
-from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import STATISTICS, InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_app.plugins.weights import WeightsError
 from qperf_app.testing.examples import example_aif, example_curves
@@ -21,7 +21,7 @@ from qperf_cnn.network import OUTPUTS, from_coordinates, read_answer, to_coordin
 from qperf_cnn.plugin import NetworkOptions
 from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
 from qperf_cnn.simulation import RANGES, simulate
-from qperf_cnn.targets import mean_of, read_kind, true_values
+from qperf_cnn.targets import read_kind, true_values, value_of
 from qperf_kinetics import ExchangeLeastSquares
 
 parameters = st.tuples(*(st.floats(*limits) for limits in RANGES.values())).map(np.array)
@@ -85,20 +85,20 @@ def test_features_scale_with_the_input():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-4.0, 4.0), min_size=OUTPUTS, max_size=OUTPUTS))
 def test_answers_are_in_order(raw):
-    """Whatever the network says: quantiles on either side of the mean, standard deviations above 0, all finite."""
+    """Whatever the network says: quantiles in order, standard deviations above 0, all finite."""
     values = read_answer(np.array([raw]))[0]
-    assert np.isfinite(values).all()
-    assert (values[:, 2] <= values[:, 0]).all() and (values[:, 0] <= values[:, 3]).all() and (values[:, 1] > 0).all()
-    np.testing.assert_allclose(
-        to_coordinates(from_coordinates(to_coordinates(values[:, 0]))), to_coordinates(values[:, 0])
-    )
+    assert np.isfinite(values).all() and (values[:, STATISTICS.index("std")] > 0).all()
+    quantiles = values[:, [STATISTICS.index(s) for s in ("q05", "q50", "q95")]]
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    medians = quantiles[:, 1]
+    np.testing.assert_allclose(to_coordinates(from_coordinates(to_coordinates(medians))), to_coordinates(medians))
 
 
 def test_kinds_of_label():
     """Mixes are weighted; what isn't a kind is refused in one line."""
     study = simulate(2, 0, 6)
     found = {"mle": fit(ExchangeLeastSquares(), study)}
-    truth, mle, mixed = (mean_of(read_kind(k), study, found) for k in ("truth", "mle", "hybrid:0.25"))
+    truth, mle, mixed = (value_of(read_kind(k), study, found) for k in ("truth", "mle", "hybrid:0.25"))
     np.testing.assert_allclose(truth, to_coordinates(true_values(study.truth)))
     np.testing.assert_allclose(mixed, 0.25 * truth + 0.75 * mle, equal_nan=True)
     for wrong in ("guess", "hybrid", "hybrid:2", "hybrid:x", "hybrid:0.5:truth", "hybrid:0.5:truth:self", "truth:1"):
@@ -128,23 +128,24 @@ def maps():
 
 
 def test_flow_is_near_the_fit(maps):
-    """Flow agrees with least squares on clean curves; the interval holds the mean; a gap hardly changes a thing."""
+    """Flow agrees with least squares on clean curves; quantiles are in order; a gap hardly changes a thing."""
     curves, found = maps
     values = {(m.quantity, m.statistic): m.values for m in found.maps}
     fitted = ExchangeLeastSquares().fit(curves, example_aif(), TissueConstants(), RunContext())
     theirs = next(m.values for m in fitted.maps if m.quantity == "MBF")
     known = np.isfinite(theirs)
-    assert np.median(np.abs(values["MBF", "mean"][known] / theirs[known] - 1.0)) < 0.2
-    assert (values["MBF", "q05"] < values["MBF", "mean"]).all() and (values["MBF", "mean"] < values["MBF", "q95"]).all()
+    low, flow, high, mean = (values["MBF", s] for s in ("q05", "q50", "q95", "mean"))
+    assert np.median(np.abs(flow[known] / theirs[known] - 1.0)) < 0.2
+    assert (low < flow).all() and (flow < high).all() and (low < mean).all() and (mean < high).all()
     whole = ConvolutionalKinetics().fit(curves, example_aif(), TissueConstants(), RunContext())
-    again = next(m.values for m in whole.maps if (m.quantity, m.statistic) == ("MBF", "mean"))
-    assert values["MBF", "mean"][4] == pytest.approx(again[4], rel=0.2)
+    again = whole.values["MBF"]
+    assert flow[4] == pytest.approx(again[4], rel=0.2)
     others = np.arange(len(again)) != 4
-    np.testing.assert_allclose(values["MBF", "mean"][others], again[others], rtol=1e-4)
+    np.testing.assert_allclose(flow[others], again[others], rtol=1e-4)
 
 
 def test_what_it_was_not_trained_for_is_flagged():
-    """Another scan's input function, no bolus in the tissue, and ten times the noise of any training curve."""
+    """Another scan's input function, no bolus in the tissue, ten times the noise of any training curve: no value."""
     rng = np.random.default_rng(0)
     study, other = simulate(21, 3, 64), simulate(21, 4, 64)
     n, t = study.tissue.shape
@@ -153,7 +154,9 @@ def test_what_it_was_not_trained_for_is_flagged():
     def flagged(tissue, plasma):
         curves = TissueCurves(tissue, study.times, voxels, np.eye(4))
         aif = InputFunction(study.times, plasma, plasma=True)
-        return np.mean(ConvolutionalKinetics().fit(curves, aif, TissueConstants(), RunContext()).qc == 21)
+        found = ConvolutionalKinetics().fit(curves, aif, TissueConstants(), RunContext())
+        assert all((np.isnan(m.values) == (found.qc == 21)).all() for m in found.maps)
+        return np.mean(found.qc == 21)
 
     plasma = np.interp(study.times, other.times, other.plasma)
     assert flagged(study.tissue, study.plasma) < 0.2
@@ -184,7 +187,7 @@ def test_training_from_the_command_line(tmp_path, capsys):
     assert main(["train", "kinetics", str(tmp_path / "a"), *common, "--epochs", "3", "--resume"]) == 0
     plugin = ConvolutionalKinetics(NetworkOptions(weights=str(tmp_path / "a" / "kinetics.npz")))
     found = plugin.fit(example_curves(), example_aif(), TissueConstants(), RunContext())
-    assert all(np.isfinite(m.values).all() for m in found.maps)
+    assert all((np.isfinite(m.values) == (found.qc != 21)).all() for m in found.maps)
 
 
 @pytest.mark.parametrize("labels", ["self", "hybrid:0.5", "mle"])
@@ -209,7 +212,7 @@ def test_every_kind_of_label_trains(tmp_path, labels):
     assert main(["train", "kinetics", str(tmp_path), *options]) == 0
     plugin = ConvolutionalKinetics(NetworkOptions(weights=str(tmp_path / "kinetics.npz")))
     found = plugin.fit(example_curves(), example_aif(), TissueConstants(), RunContext())
-    assert {m.statistic for m in found.maps} == ({None} if labels == "self" else {"mean", "std", "q05", "q95"})
+    assert {m.statistic for m in found.maps} == ({None} if labels == "self" else {None, "std", "q05", "q95"})
 
 
 def test_participants_own_curves_are_learnt_with_the_simulated_ones(tmp_path, capsys):

@@ -209,7 +209,8 @@ def test_intervals_hold_the_truth(fitted):
     truth = np.linspace(0.6, 3.0, len(curves.concentration))
     deviation = (values["Fb", "mean"] - truth) / values["Fb", "std"]
     assert (np.abs(deviation) < 3.0).all()
-    assert (values["Fb", "q05"] < values["Fb", "mean"]).all() and (values["Fb", "mean"] < values["Fb", "q95"]).all()
+    assert (values["Fb", "q05"] < values["Fb", "q50"]).all() and (values["Fb", "q50"] < values["Fb", "q95"]).all()
+    assert (maps.values["Fb"] == values["Fb", "q50"]).all()
 
 
 def test_derived_quantities_come_from_the_draws(fitted):

@@ -12,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qperf_app.plugins import STATISTICS
 from qperf_cnn import network, scope
 from qperf_cnn.features import Features, Filters, build_filters, extract
+from qperf_cnn.labels import MEDIAN, QUANTITIES
 from qperf_cnn.responses import CurveMaker
 
 Array = NDArray[np.float64]
@@ -24,8 +26,8 @@ _PARAMETERS = [0, 1, 3, 4, 5]
 
 
 class Estimates(NamedTuple):
-    """``values`` (n, 6, 4): mean, standard deviation and quantiles of each quantity; ``fitted`` (n, t) curves of the
-    means; ``outside`` (n,), curves that the network was not trained for."""
+    """``values`` (n, 6, 5): STATISTICS of each quantity; ``fitted`` (n, t) curves of the medians; ``outside`` (n,),
+    curves that the network was not trained for."""
 
     values: Array
     fitted: Array
@@ -38,7 +40,11 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
     Blocks of curves are small enough to stay in a processor's cache, and run beside each other.
     """
     trained, call = network.load(path), _compiled_of(path)
-    found = Estimates(np.empty((len(curves), 6, 4)), np.empty(curves.shape), np.empty(len(curves), dtype=bool))
+    found = Estimates(
+        np.empty((len(curves), len(QUANTITIES), len(STATISTICS))),
+        np.empty(curves.shape),
+        np.empty(len(curves), dtype=bool),
+    )
     response_curves = CurveMaker.of(times, input_times, plasma)
 
     def answer(block: tuple[Filters, NDArray[np.bool_], NDArray[np.intp]]) -> None:
@@ -47,10 +53,11 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
         features = extract(filters, measured)
         answers, hidden = _run(call, features)
         values = network.read_answer(answers)
-        fitted = response_curves(values[:, _PARAMETERS, 0])
+        medians = values[..., MEDIAN]
+        fitted = response_curves(medians[:, _PARAMETERS])
         missed = scope.misfit(measured, fitted[:, present], features, filters.peak)
         found.values[rows], found.fitted[rows] = values, fitted
-        found.outside[rows] = scope.outside(trained.scope, features, hidden, missed, values[:, -1, 0])
+        found.outside[rows] = scope.outside(trained.scope, features, hidden, missed, medians)
 
     with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
         list(pool.map(answer, _blocks(times, curves, input_times, plasma)))
@@ -72,7 +79,7 @@ def _blocks(
 
 
 def run(path: Path, features: Features) -> tuple[Array, Array]:
-    """Answer (n, 24) and last layer (n, w) for features."""
+    """Answer (n, 30) and last layer (n, w) for features."""
     call = _compiled_of(path)
     pieces = (Features(*(a[k : k + BLOCK] for a in features)) for k in range(0, len(features.scalars), BLOCK))
     answer, hidden = (np.concatenate(column) for column in zip(*(_run(call, piece) for piece in pieces), strict=True))

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 #: What is learnt of each curve, and of what unit.
 QUANTITIES = {"Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL", "vp": "mL/mL", "ve": "mL/mL", "Ta": "s"}
+#: Where the median stands among the statistics: what is learnt as the value of a quantity.
+MEDIAN = STATISTICS.index("q50")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Labels:
     ----------
     values : (n, 6, 5) array
         Mean, standard deviation, 5, 50 and 95 % quantile of each of :data:`QUANTITIES`; NaN where it gives none.
+        A point estimate stands in the place of the median.
     qc : (n,) uint8 array
         The labeller's own codes, 0 for a full estimate.
     """
@@ -86,5 +89,6 @@ def fit(plugin: KineticsPlugin, study: Study, threads: int = 1) -> Labels:
     for at, quantity in enumerate(QUANTITIES):
         for parameter in found.maps:
             if parameter.quantity == quantity:
-                values[:, at, STATISTICS.index(parameter.statistic or "q50")] = parameter.values
+                column = STATISTICS.index(parameter.statistic) if parameter.statistic else MEDIAN
+                values[:, at, column] = parameter.values
     return Labels(values, found.qc)

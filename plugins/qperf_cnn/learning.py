@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import two_compartment_exchange
-from qperf_app.plugins import training_state
+from qperf_app.plugins import STATISTICS, training_state
 from qperf_cnn import network
 from qperf_cnn.network import Architecture
 
 FloatArray = NDArray[np.float32]
 
-# Errors of the mean count in units of the posterior's spread, with this much added, in coordinates.
+# Errors of the median count in units of the posterior's spread, with this much added, in coordinates.
 _LEAST_SPREAD = 0.05
 _BELOW, _ABOVE = 0.05, 0.95
 
@@ -46,18 +46,18 @@ class Examples:
     ----------
     responses : (n, l, channels) float16 array
     scalars : (n, s) float32 array
-    mean : (n, 6) float32 array
-        Coordinates that the network's mean is to be.
-    spread : (n, 6, 3) float32 array or None
-        Logarithm of the relative standard deviation, and distances of both quantiles from the mean, in coordinates;
-        None where the label is a single value and the spread is learnt from its own errors.
+    value : (n, 6) float32 array
+        Coordinates that the network's value is to be: of the median, or of the one value that a label has.
+    spread : (n, 6, 4) float32 array or None
+        Logarithm of the relative standard deviation, and distances of both quantiles and of the mean from the median,
+        in coordinates; None where the label is a single value and the spread is learnt from its own errors.
     scans : Scans or None
         The curves themselves, where the network is to learn from how well it explains them.
     """
 
     responses: NDArray[np.float16]
     scalars: FloatArray
-    mean: FloatArray
+    value: FloatArray
     spread: FloatArray | None
     scans: Scans | None = None
 
@@ -75,38 +75,39 @@ class Schedule:
     patience: int = 15
 
 
-def distilled(answer: Any, mean: Any, spread: Any) -> Any:
-    """Loss against a labeller's mean, standard deviation and quantiles.
+def distilled(answer: Any, value: Any, spread: Any) -> Any:
+    """Loss against a labeller's median, standard deviation, quantiles and mean.
 
     Huber's loss of each, in units of the posterior's own spread: what matters of an error is how it compares with it.
     """
     import tensorflow as tf
 
-    z, log_sd, low, high = _split(answer)
+    z, log_sd, low, high, off = _split(answer)
     unit = _LEAST_SPREAD + 0.3 * (spread[..., 1] + spread[..., 2])
     parts = (
-        _huber((z - mean) / unit),
+        _huber((z - value) / unit),
         _huber(log_sd - spread[..., 0]),
         _huber((tf.math.softplus(low) - spread[..., 1]) / unit),
         _huber((tf.math.softplus(high) - spread[..., 2]) / unit),
+        _huber((off - spread[..., 3]) / unit),
     )
-    return tf.reduce_mean(parts[0] + 0.3 * (parts[1] + parts[2] + parts[3]), axis=1)
+    return tf.reduce_mean(parts[0] + 0.3 * tf.add_n(parts[1:]), axis=1)
 
 
-def regressed(answer: Any, mean: Any) -> Any:
-    """Loss against single values: squared error of the mean, and what tells of its own errors.
+def regressed(answer: Any, value: Any) -> Any:
+    """Loss against single values: squared error of the value, and what tells of its own errors.
 
     Standard deviation by the Gaussian likelihood, quantiles by the pinball loss (Koenker and Bassett 1978,
-    doi:10.2307/1913643). Neither pulls at the mean.
+    doi:10.2307/1913643). Neither pulls at the value.
     """
     import tensorflow as tf
 
-    z, log_sd, low, high = _split(answer)
+    z, log_sd, low, high, _ = _split(answer)
     still = tf.stop_gradient(z)
-    error = mean - z
+    error = value - z
     fixed = tf.stop_gradient(error)
     likelihood = log_sd + 0.5 * tf.square(fixed) * tf.exp(-2.0 * log_sd)
-    below, above = mean - (still - tf.math.softplus(low)), mean - (still + tf.math.softplus(high))
+    below, above = value - (still - tf.math.softplus(low)), value - (still + tf.math.softplus(high))
     pinball = tf.maximum(_BELOW * below, (_BELOW - 1.0) * below) + tf.maximum(_ABOVE * above, (_ABOVE - 1.0) * above)
     return tf.reduce_mean(tf.square(error) + 0.1 * likelihood + pinball, axis=1)
 
@@ -131,7 +132,7 @@ def explained(answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -
 def _split(answer: Any) -> list[Any]:
     import tensorflow as tf
 
-    return tf.unstack(tf.reshape(answer, [-1, 4, answer.shape[-1] // 4]), axis=1)
+    return tf.unstack(tf.reshape(answer, [-1, len(STATISTICS), answer.shape[-1] // len(STATISTICS)]), axis=1)
 
 
 def _huber(x: Any) -> Any:
@@ -237,5 +238,5 @@ def _batch(examples: Examples, rows: NDArray[np.intp]) -> tuple[Any, ...]:
         scan = int(np.searchsorted(scans.first, rows[0], side="right")) - 1
         arrays += [scans.times[scan], scans.plasma[scan], scans.curves[rows], scans.weights[rows]]
     else:
-        arrays += [examples.mean[rows]] + ([] if examples.spread is None else [examples.spread[rows]])
+        arrays += [examples.value[rows]] + ([] if examples.spread is None else [examples.spread[rows]])
     return tuple(tf.constant(a) for a in arrays)

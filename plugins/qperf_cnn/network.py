@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 CENTRE = np.array([np.log(0.8), np.log(0.8), np.log(0.4), np.log(0.06), np.log(0.18), 1.0])
 SCALE = np.array([1.0, 1.0, 1.0, 0.5, 1.0, 1.5])
 POSITIVE = np.array([name != "Ta" for name in QUANTITIES])
-#: Numbers of an answer: for each quantity the mean's coordinate, logarithm of the standard deviation, and how far both
-#: quantiles lie from the mean.
+#: Numbers of an answer: for each quantity the median's coordinate, logarithm of the standard deviation, how far both
+#: quantiles lie below and above the median, and how far the mean does.
 OUTPUTS = len(QUANTITIES) * len(STATISTICS)
 
 
@@ -65,12 +65,12 @@ def from_coordinates(z: Array) -> Array:
 
 
 def read_answer(answer: NDArray[np.floating]) -> Array:
-    """Mean, standard deviation and quantiles (n, 6, 4) from the network's answer (n, 24)."""
-    mean, log_sd, low, high = np.moveaxis(answer.reshape(len(answer), 4, -1).astype(np.float64), 1, 0)
-    value = from_coordinates(mean)
-    sd = np.exp(np.minimum(log_sd, 5.0)) * np.where(POSITIVE, value, SCALE)
-    lower, upper = from_coordinates(mean - np.logaddexp(0.0, low)), from_coordinates(mean + np.logaddexp(0.0, high))
-    return np.stack([value, sd, lower, upper], axis=2)
+    """Statistics (n, 6, 5), in the order of STATISTICS, from the network's answer (n, 30)."""
+    z, log_sd, low, high, off = np.moveaxis(answer.reshape(len(answer), len(STATISTICS), -1).astype(np.float64), 1, 0)
+    median = from_coordinates(z)
+    sd = np.exp(np.minimum(log_sd, 5.0)) * np.where(POSITIVE, median, SCALE)
+    lower, upper = from_coordinates(z - np.logaddexp(0.0, low)), from_coordinates(z + np.logaddexp(0.0, high))
+    return np.stack([from_coordinates(z + off), sd, lower, median, upper], axis=2)
 
 
 @dataclass(frozen=True)

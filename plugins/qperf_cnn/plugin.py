@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins import (
+    STATISTICS,
     InputFunction,
     KineticMaps,
     KineticsPlugin,
@@ -21,6 +21,8 @@ from qperf_app.plugins import (
     kinetic_inputs,
 )
 from qperf_app.plugins.exchange_quantities import exchange_quantities
+from qperf_app.plugins.records import Statistic
+from qperf_app.plugins.results import INTERVAL
 from qperf_app.plugins.weights import read_card, short_digest
 
 Array = NDArray[np.float64]
@@ -31,13 +33,14 @@ FULL, PRIOR_DECIDES, OUT_OF_SCOPE, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 21, 19, 2
 _LEGEND = {
     FULL: "full estimate",
     PRIOR_DECIDES: "flow hardly narrowed from its prior",
-    OUT_OF_SCOPE: "unlike the curves that the network was trained on: not to be relied on",
+    OUT_OF_SCOPE: "unlike the curves that the network was trained on: not estimated",
     NO_ENHANCEMENT: "no enhancement: the curve is constant",
     NOT_FINITE: "too few finite frames",
 }
-# Spread of log flow beyond which a curve has said little: 0.7 of the prior's 1.0, as in hmc.
-_MAX_RELATIVE_SD = 0.8
-_STATISTICS: tuple[Literal["mean", "std", "q05", "q95"], ...] = ("mean", "std", "q05", "q95")
+# Standard deviation of log flow, told from its quantiles, beyond which a curve has said little: 0.7 of the prior's 1.0,
+# as in hmc.
+_MAX_LOG_SD = 0.7
+_INTERVAL_IN_SD = 3.29
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ class ConvolutionalKinetics(KineticsPlugin):
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
-        """Estimate mean, standard deviation and 5 and 95 % quantiles of every quantity. Nothing is random.
+        """Estimate mean, standard deviation, median and 5 and 95 % quantiles of every quantity. Nothing is random.
+
+        Curves out of scope get a code and no value: most of those of simulated scans lie at the wall's borders and have
+        blood in them, and their flow would be several times too high.
 
         Raises
         ------
@@ -84,26 +90,31 @@ class ConvolutionalKinetics(KineticsPlugin):
 
         kinetic_inputs.check(curves, aif)
         path = Path(self.options.weights) if self.options.weights else SHIPPED
-        intervals = bool(read_card(path).get("intervals", True))
+        statistics = read_card(path).get("statistics", [])
         data = np.asarray(curves.concentration, dtype=np.float64)
         finite = kinetic_inputs.usable_curves(data)
         usable = finite & kinetic_inputs.changing_curves(data)
         code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
-        values = np.full((len(data), 6, 4), np.nan)
+        values = np.full((len(data), 6, len(STATISTICS)), np.nan)
         if usable.any():
             found = estimate(
                 path, np.asarray(curves.times, dtype=np.float64), data[usable], np.asarray(aif.times, dtype=np.float64),
                 aif.in_plasma(constants.haematocrit), context.threads,
             )  # fmt: skip
-            values[usable], fitted[usable] = found.values, found.fitted
-            vague = found.values[:, 0, 1] > _MAX_RELATIVE_SD * found.values[:, 0, 0]
-            codes = np.where(vague & intervals, PRIOR_DECIDES, FULL)
+            values[usable] = np.where(found.outside[:, None, None], np.nan, found.values)
+            fitted[usable] = found.fitted
+            low, high = (found.values[:, 0, STATISTICS.index(s)] for s in INTERVAL)
+            vague = np.log(high / low) > _INTERVAL_IN_SD * _MAX_LOG_SD
+            codes = np.where(vague & bool(statistics), PRIOR_DECIDES, FULL)
             code[usable] = np.where(found.outside, OUT_OF_SCOPE, codes)
         Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
+        # A network that was not taught posteriors has one value of its own, which is no median.
+        columns: dict[Statistic | None, int] = {} if "q50" in statistics else {None: STATISTICS.index("q50")}
+        columns |= {s: k for k, s in enumerate(STATISTICS) if s in statistics}
         maps = [
-            ParameterMap(name, units, column[:, k], statistic if intervals else None)
+            ParameterMap(name, units, column[:, k], statistic)
             for name, (units, column) in exchange_quantities(Fp, PS, vp, ve, Ta, constants, Ktrans).items()
-            for k, statistic in enumerate(_STATISTICS[: 4 if intervals else 1])
+            for statistic, k in columns.items()
         ]
         legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
         return KineticMaps(self.model, tuple(maps), code, legend, fitted)

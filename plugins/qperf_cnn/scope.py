@@ -3,7 +3,7 @@
 Signs that it is not, each with a limit that one training curve in a hundred exceeds: its features, or what the network
 makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018, arXiv:1807.03888); the
 curve of the answer misses the data by more than a deconvolution without a model does; the noise is of another order; or
-the delay is one that no training curve had.
+the delay is one that no training curve had, or the flow higher than any had.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def learn(features: Features, hidden: Array, missed: Array) -> Scope:
     return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, np.array([noise]))
 
 
-def outside(scope: Scope, features: Features, hidden: Array, missed: Array, delay: Array) -> NDArray[np.bool_]:
-    """Curves (n,) that are unlike those of the training; ``delay`` (n,) is the network's answer, s."""
+def outside(scope: Scope, features: Features, hidden: Array, missed: Array, values: Array) -> NDArray[np.bool_]:
+    """Curves (n,) that are unlike those of the training; ``values`` (n, 6) of QUANTITIES are the network's answer."""
+    flow, delay = values[:, 0], values[:, -1]
     low, high = RANGES["Ta"]
     size = features.scalars[:, _MODEL]
     return np.asarray(
@@ -69,6 +70,7 @@ def outside(scope: Scope, features: Features, hidden: Array, missed: Array, dela
         | (missed > np.interp(size, scope.size, scope.misfit))
         | (delay < low)
         | (delay > high)
+        | (flow > RANGES["Fp"][1])
     )
 
 

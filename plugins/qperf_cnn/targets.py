@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_cnn.labels import Labels
+from qperf_app.plugins import STATISTICS
+from qperf_app.plugins.records import Statistic
+from qperf_cnn.labels import MEDIAN, Labels
 from qperf_cnn.network import POSITIVE, SCALE, to_coordinates
 from qperf_cnn.simulation import Study
 
@@ -29,6 +31,18 @@ class Kind:
     def sources(self) -> tuple[str, ...]:
         """What must be known of a curve."""
         return tuple(s for s in (self.first, self.second) if s and s != "self")
+
+    @property
+    def whole(self) -> bool:
+        """Whether the label is a whole posterior, and not a single value."""
+        return self.first == "posterior" and not self.second
+
+
+def statistics_of(kind: Kind) -> list[Statistic]:
+    """What the network says beside its value: of a posterior everything, else what its own errors have taught it."""
+    if kind.whole:
+        return list(STATISTICS)
+    return ["std", "q05", "q95"] if kind.first != "self" else []
 
 
 def read_kind(text: str) -> Kind:
@@ -56,8 +70,8 @@ def read_kind(text: str) -> Kind:
     return Kind(pair[0], pair[1], share)
 
 
-def mean_of(kind: Kind, study: Study, found: dict[str, Labels]) -> Array:
-    """Coordinates (n, 6) that the network's mean is to be; NaN where a label is missing."""
+def value_of(kind: Kind, study: Study, found: dict[str, Labels]) -> Array:
+    """Coordinates (n, 6) that the network's value is to be; NaN where a label is missing."""
     parts = [_value(source, study, found) for source in kind.sources]
     if len(parts) == 1:
         return parts[0]
@@ -65,7 +79,7 @@ def mean_of(kind: Kind, study: Study, found: dict[str, Labels]) -> Array:
 
 
 def _value(source: str, study: Study, found: dict[str, Labels]) -> Array:
-    values = true_values(study.truth) if source == "truth" else found[source].values[:, :, 0]
+    values = true_values(study.truth) if source == "truth" else found[source].values[:, :, MEDIAN]
     if source == "mle":
         # A fit without priors gives no Ktrans of its own.
         values = true_values(values[:, [0, 1, 3, 4, 5]])
@@ -79,9 +93,9 @@ def true_values(parameters: Array) -> Array:
 
 
 def spread_of(labels: Labels) -> Array:
-    """Logarithm of the relative standard deviation, and distances of both quantiles in coordinates, (n, 6, 3)."""
-    mean, sd, low, high = (labels.values[:, :, k] for k in range(4))
-    z = to_coordinates(mean)
-    log_sd = np.log(np.maximum(sd, 1e-6) / np.where(POSITIVE, np.maximum(mean, 1e-6), SCALE))
+    """Logarithm of the relative standard deviation, and distances of quantiles and mean in coordinates, (n, 6, 4)."""
+    mean, sd, low, median, high = np.moveaxis(labels.values, 2, 0)
+    z = to_coordinates(median)
+    log_sd = np.log(np.maximum(sd, 1e-6) / np.where(POSITIVE, np.maximum(median, 1e-6), SCALE))
     below, above = np.maximum(z - to_coordinates(low), 1e-3), np.maximum(to_coordinates(high) - z, 1e-3)
-    return np.stack([log_sd, below, above], axis=2)
+    return np.stack([log_sd, below, above, to_coordinates(mean) - z], axis=2)

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.plugins import STATISTICS
+from qperf_app.plugins.results import INTERVAL
 from qperf_app.plugins.training import Trainer, TrainingJob, TrainingReport
 from qperf_app.plugins.training_state import check_same_training
 from qperf_app.plugins.weights import write_weights
-from qperf_cnn.labels import QUANTITIES, Labels, LabelStore
+from qperf_cnn.labels import MEDIAN, QUANTITIES, Labels, LabelStore
 from qperf_cnn.own import studies_of
 from qperf_cnn.simulation import Study, simulate
-from qperf_cnn.targets import Kind, mean_of, read_kind, spread_of
+from qperf_cnn.targets import Kind, read_kind, spread_of, statistics_of, value_of
 
 Array = NDArray[np.float64]
 
@@ -132,7 +134,7 @@ class KineticsTrainer(Trainer):
             "seed": job.seed,
             "started_from": None if job.start_from is None else job.start_from.name,
             "labels": options.labels,
-            "intervals": kind.first != "self",
+            "statistics": statistics_of(kind),
             "data": {
                 "studies": options.studies,
                 **({"own_scans": len(job.scans), "own_studies": len(own)} if job.scans else {}),
@@ -204,33 +206,32 @@ def collect(
         found = {source: store.label(study) for source, store in stores.items()}
         for source, store in stores.items():
             digests[source].update(store.digest(study).encode())
-        mean, spread = _targets(kind, study, found)
-        good = np.asarray(np.isfinite(mean).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)))
+        value, spread = _targets(kind, study, found)
+        good = np.asarray(np.isfinite(value).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)))
         filters = build_filters(study.times, study.times, study.plasma)
         features = extract(filters, study.tissue[good])
         parts.append(
             (
-                features.responses.astype(np.float16), features.scalars, mean[good].astype(np.float32),
-                spread[good].astype(np.float32), true_values(study.truth[good]),
+                features.responses.astype(np.float16), features.scalars, value[good], spread[good],
+                true_values(study.truth[good]),
             )
         )  # fmt: skip
         studies.append((study, good))
         if time.monotonic() - last > 15 or done == len(makers):
             last = time.monotonic()
             say(f"{name}: {done} of {len(makers)} studies made and labelled ({last - started:.0f} s)")
-    responses, scalars, mean, spread, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
-    alone: Any = spread if kind.first == "posterior" and not kind.second else None
+    responses, scalars, value, spread, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
     scans = _scans(studies, scalars) if kind.first == "self" else None
-    examples = Examples(responses, scalars, mean.astype(np.float32), alone, scans)
+    whole = spread.astype(np.float32) if kind.whole else None
+    examples = Examples(responses, scalars, value.astype(np.float32), whole, scans)
     return Collected(examples, truth, studies, {source: whole.hexdigest() for source, whole in digests.items()})
 
 
 def _targets(kind: Kind, study: Study, found: dict[str, Labels]) -> tuple[Array, Array]:
-    """Mean and spread that the network is to answer; the spread is that of the posterior alone."""
+    """Value and spread that the network is to answer; the spread is that of the posterior alone."""
     n = len(study.tissue)
-    mean = mean_of(kind, study, found) if kind.first != "self" else np.zeros((n, len(QUANTITIES)))
-    alone = kind.first == "posterior" and not kind.second
-    return mean, spread_of(found["posterior"]) if alone else np.zeros((n, len(QUANTITIES), 3))
+    value = value_of(kind, study, found) if kind.first != "self" else np.zeros((n, len(QUANTITIES)))
+    return value, spread_of(found["posterior"]) if kind.whole else np.zeros((n, len(QUANTITIES), 4))
 
 
 def _scans(studies: list[tuple[Study, NDArray[np.bool_]]], scalars: NDArray[np.float32]) -> Any:
@@ -266,15 +267,16 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     missed, first = [], 0
     for study, good in held.studies:
         rows = slice(first, first + int(good.sum()))
-        fitted = CurveMaker.of(study.times, study.times, study.plasma)(values[rows][:, [0, 1, 3, 4, 5], 0])
+        fitted = CurveMaker.of(study.times, study.times, study.plasma)(values[rows][:, [0, 1, 3, 4, 5], MEDIAN])
         features = Features(examples.responses[rows], examples.scalars[rows])
         missed.append(scope.misfit(study.tissue[good], fitted, features, float(study.plasma.max())))
         first = rows.stop
     figures = {}
     for k, name in enumerate(QUANTITIES):
-        error, truth = values[:, k, 0] - held.truth[:, k], held.truth[:, k]
+        error, truth = values[:, k, MEDIAN] - held.truth[:, k], held.truth[:, k]
         figures[f"{name} NMSE"] = round(float(np.mean(error**2) / np.mean(truth**2)), 4)
-        within = (truth >= values[:, k, 2]) & (truth <= values[:, k, 3])
+        low, high = (values[:, k, STATISTICS.index(s)] for s in INTERVAL)
+        within = (truth >= low) & (truth <= high)
         figures[f"{name} in 90 % interval"] = round(float(within.mean()), 4)
     features = Features(examples.responses.astype(np.float32), examples.scalars)
     return scope.learn(features, hidden, np.concatenate(missed)), figures

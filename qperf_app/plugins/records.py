@@ -6,7 +6,7 @@ right-anterior-superior (RAS+) world frame of the NIfTI affine, concentrations m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -208,6 +208,12 @@ STATISTICS: tuple[Statistic, ...] = ("mean", "std", "q05", "q50", "q95")
 VALUE: tuple[Statistic | None, ...] = (None, "q50", "mean")
 
 
+def value_keys(keys: Iterable[tuple[str, str | None]]) -> dict[str, tuple[str, str | None]]:
+    """Of maps by (quantity, statistic), the one that stands for each quantity (:data:`VALUE`)."""
+    there = list(keys)
+    return {q: next((q, s) for s in VALUE if (q, s) in there) for q, t in there if t in VALUE}
+
+
 @dataclass(frozen=True)
 class ParameterMap:
     """Values (n,) of one OSIPI CAPLEX quantity; ``statistic`` is None for a point estimate.
@@ -238,6 +244,14 @@ class KineticMaps:
     fitted: NDArray[np.float64] | None = None
     predicted_sd: NDArray[np.float64] | None = None
     flow_draws: NDArray[np.float32] | None = None
+
+    @property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Values (n,) of what stands for each quantity."""
+        found: dict[tuple[str, str | None], NDArray[np.float64]] = {
+            (m.quantity, m.statistic): m.values for m in self.maps
+        }
+        return {quantity: found[key] for quantity, key in value_keys(found).items()}
 
 
 def _silent(_: str) -> None:

@@ -41,7 +41,7 @@ NAMES = {
     "Ta": "Bolus arrival delay",
     "MPR": "Perfusion reserve",
 }
-STATISTICS = {"mean": "posterior mean", "std": "standard deviation", "q05": "5 % quantile", "q95": "95 % quantile"}
+STATISTICS = {"std": "standard deviation", "q05": "5 % quantile", "q95": "95 % quantile"}
 
 
 @dataclass(frozen=True)

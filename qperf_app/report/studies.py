@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qperf_app.plugins.records import RELATIVE_UNITS
+from qperf_app.plugins.records import RELATIVE_UNITS, VALUE, value_keys
 from qperf_app.plugins.results import ScanResult, SegmentRow, SegmentTable, VoxelMap
 from qperf_app.report.scales import ABSOLUTE_FLOW
 
@@ -103,13 +103,16 @@ def method_title(method: tuple[str, str]) -> str:
 
 
 def maps_of(scan: ScanResult, method: tuple[str, str]) -> dict[tuple[str, str | None], VoxelMap]:
-    """Maps of one method by (quantity, statistic); a posterior mean also stands for the point estimate."""
-    found: dict[tuple[str, str | None], VoxelMap] = {}
+    """Maps of one method by (quantity, statistic); no statistic: what stands for the quantity, a posterior's median.
+
+    A mean beside a median is left to the files.
+    """
+    there: dict[tuple[str, str | None], VoxelMap] = {}
     for voxel_map in scan.maps:
         if (voxel_map.plugin, voxel_map.model) == method:
-            statistic = None if voxel_map.statistic == "mean" else voxel_map.statistic
-            found.setdefault((voxel_map.quantity, statistic), voxel_map)
-    return found
+            there.setdefault((voxel_map.quantity, voxel_map.statistic), voxel_map)
+    values = {key: (quantity, None) for quantity, key in value_keys(there).items()}
+    return {values.get(key, key): there[key] for key in there if key in values or key[1] not in VALUE}
 
 
 def primary_quantity(study: Study, method: tuple[str, str]) -> str:

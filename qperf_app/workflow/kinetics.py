@@ -49,7 +49,7 @@ def estimate(task: Task, upstream: Mapping[str, Outcome], out: Path) -> tuple[st
 def _summary(result: KineticMaps, count: int) -> str:
     """How many voxels have flow, and how many everything: at rest the one is many and the other few."""
     full = int((result.qc == 0).sum())
-    flow = next((m.values for m in result.maps if m.quantity == "MBF" and m.statistic in (None, "mean")), None)
+    flow = result.values.get("MBF")
     known = "" if flow is None else f"MBF in {int(np.isfinite(flow).sum())}, "
     return f"{known}every parameter in {full} of {count} voxels"
 

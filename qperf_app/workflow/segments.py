@@ -20,6 +20,7 @@ from qperf_app.bids.tables import write_table
 from qperf_app.plugins import KineticMaps, SegmentCurves, SegmentRow, SegmentTable, TissueConstants, TissueCurves
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.plugins.records import value_keys
 from qperf_app.plugins.results import INTERVAL, interval_column
 from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import Outcome, Task
@@ -99,7 +100,7 @@ def _fit_segments(
     plugin = make(load_plugins(task.disable).get("kinetics", task.plugin), task.options)
     constants = TissueConstants(task.haematocrit, task.tissue_density)
     result = check_maps(plugin.fit(curves, aif, constants, context_of(task)), curves)
-    found = {m.quantity: m.values for m in result.maps if (m.statistic or "mean") == "mean"}
+    found = result.values
     bounds = {interval_column(m.quantity, m.statistic): m for m in result.maps if m.statistic in INTERVAL}
     found |= {column: m.values for column, m in bounds.items()}
     table = replace(table, units={**table.units, **{column: m.units for column, m in bounds.items()}})
@@ -215,18 +216,13 @@ def segment_medians(
 
 
 def _read_maps(files: Mapping[str, Path]) -> tuple[dict[str, NDArray[np.floating]], dict[str, str], str]:
-    """Point estimates or posterior means by quantity, MBF first."""
-    chosen: dict[str, Path] = {}
-    model = ""
-    for path in files.values():
-        entities = parse_entities(path.name)
-        if "param" in entities and entities.get("stat", "mean") == "mean":
-            chosen[entities["param"]] = path
-            model = entities["model"]
-    quantities = sorted(chosen, key=lambda q: (q != "MBF", q))
-    maps = {q: read_image(chosen[q])[0] for q in quantities}
-    units = {q: str(read_json(sidecar_path(chosen[q])).get("Units", "")) for q in quantities}
-    return maps, units, model
+    """The map that stands for each quantity (point estimate, median or mean), MBF first; units; model."""
+    entities = {path: parse_entities(path.name) for path in files.values()}
+    there = {(e["param"], e.get("stat")): path for path, e in entities.items() if "param" in e}
+    chosen = {q: there[key] for q, key in sorted(value_keys(there).items(), key=lambda item: (item[0] != "MBF", item))}
+    maps = {q: read_image(path)[0] for q, path in chosen.items()}
+    units = {q: str(read_json(sidecar_path(path)).get("Units", "")) for q, path in chosen.items()}
+    return maps, units, next((entities[path]["model"] for path in chosen.values()), "")
 
 
 def _median(values: NDArray[np.floating]) -> float:
