@@ -14,8 +14,9 @@ import itertools
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -53,10 +54,24 @@ def main() -> None:
     parser.add_argument("--reuse", action="store_true", help="only compare the outputs that are there already")
     parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
+    runs = dict(measure(args))
+    text = "\n".join([*truth_table(runs), *common_table(runs), *found_table(runs)]) + "\n"
+    print(text)
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+
+
+class Run(NamedTuple):
+    """True and measured flow of the segments of one run, and errors that the validator found in its outputs."""
+
+    true: Segments
+    found: Segments
+    errors: int
+
+
+def measure(args: argparse.Namespace) -> Iterator[tuple[tuple[str, str], Run]]:
+    """Run the app in every way that is asked for; by what was handed in or finds the masks, and motion correction."""
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
-    names = ("handed in", "motion correction", "task", "plugin")
-    lines = _head((*names, "segments"), "ratio to truth", "validator errors")
-    measured: dict[tuple[str, str], Segments] = {}
     for kind, motion, finder in itertools.product(args.hand_in, args.motion_correction, args.finders):
         if HAND_INS[kind] and finder != args.finders[0]:
             continue
@@ -67,22 +82,46 @@ def main() -> None:
             chosen = ["--motion-correction", motion, "--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)]
             run_app(raw, args.work, kind, out, [*chosen, "--blood-pool", pools, "--myocardium", wall])
         errors = sum(issue.severity == "error" for issue in validate(out))
-        true, measured[label, motion] = read_segments(raw, out)
-        for (task, plugin), pairs in paired(true, measured[label, motion]).items():
-            lines.append(_row((label, motion, task, plugin), pairs, str(errors)))
-    handed = {motion: values for (label, motion), values in measured.items() if label == "masks"}
-    found = {key: values for key, values in measured.items() if key[0].startswith("none") and key[1] in handed}
-    if found:
-        lines += ["", "Segments that the app found itself against those of the masks handed in:", ""]
-        lines += _head((*names, "segments of both"), "ratio", "of the masks handed in")
-    for (label, motion), values in found.items():
-        for (task, plugin), pairs in paired(handed[motion], values).items():
-            count = str(int(np.isfinite(pairs[0]).sum()))
-            lines.append(_row((label, motion, task, plugin), pairs, count))
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+        yield (label, motion), Run(*read_segments(raw, out), errors)
+
+
+_NAMES = ("handed in", "motion correction", "task", "plugin")
+
+
+def truth_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
+    """Measured flow against the truth."""
+    yield from _head((*_NAMES, "segments"), "ratio to truth", "validator errors")
+    for key, run in runs.items():
+        for (task, plugin), pairs in paired(run.true, run.found).items():
+            yield _row((*key, task, plugin), pairs, str(run.errors))
+
+
+def common_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
+    """The same in segments to which every plugin gives a value, and how many each gives to others."""
+    if max(len({plugin for _, plugin in run.found}) for run in runs.values()) < 2:
+        return
+    yield from ("", "Segments to which every plugin gives a value:", "")
+    yield from _head((*_NAMES, "segments"), "ratio to truth", "others that it gives")
+    for key, run in runs.items():
+        pairs = paired(run.true, run.found)
+        for (task, plugin), (true, values) in pairs.items():
+            everywhere = np.isfinite([v for (t, _), (_, v) in pairs.items() if t == task]).all(axis=0)
+            common = np.where(everywhere, values, np.nan).tolist()
+            others = int((np.isfinite(values) & ~everywhere).sum())
+            yield _row((*key, task, plugin), (true, common), str(others))
+
+
+def found_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
+    """Segments that the app found itself against those of the masks handed in, where both were run."""
+    handed = {motion: run.found for (label, motion), run in runs.items() if label == "masks"}
+    by_itself = {key: run.found for key, run in runs.items() if key[0].startswith("none") and key[1] in handed}
+    if not by_itself:
+        return
+    yield from ("", "Segments that the app found itself against those of the masks handed in:", "")
+    yield from _head((*_NAMES, "segments of both"), "ratio", "of the masks handed in")
+    for key, values in by_itself.items():
+        for (task, plugin), pairs in paired(handed[key[1]], values).items():
+            yield _row((*key, task, plugin), pairs, str(int(np.isfinite(pairs[0]).sum())))
 
 
 def make_phantom(raw: Path, participants: int, seed: int, nprocs: int) -> Path:

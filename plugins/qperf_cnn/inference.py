@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins import STATISTICS
 from qperf_cnn import network, scope
-from qperf_cnn.features import Features, Filters, build_filters, extract
+from qperf_cnn.features import Features, Filters, FloatArray, build_filters, extract
 from qperf_cnn.labels import MEDIAN, QUANTITIES
 from qperf_cnn.responses import CurveMaker
 
@@ -78,7 +78,7 @@ def _blocks(
             yield filters, present, rows[start : start + BLOCK]
 
 
-def run(path: Path, features: Features) -> tuple[Array, Array]:
+def run(path: Path, features: Features) -> tuple[Array, FloatArray]:
     """Answer (n, 30) and last layer (n, w) for features."""
     call = _compiled_of(path)
     pieces = (Features(*(a[k : k + BLOCK] for a in features)) for k in range(0, len(features.scalars), BLOCK))
@@ -86,12 +86,12 @@ def run(path: Path, features: Features) -> tuple[Array, Array]:
     return answer, hidden
 
 
-def _run(call: Callable[..., Any], features: Features) -> tuple[Array, Array]:
+def _run(call: Callable[..., Any], features: Features) -> tuple[Array, FloatArray]:
     """Answer and last layer of one block."""
     n = len(features.scalars)
     padded = (np.concatenate([a, np.repeat(a[:1], BLOCK - n, axis=0)]) if n < BLOCK else a for a in features)
-    answer, hidden = (a.numpy()[:n].astype(np.float64) for a in call(*(tf.constant(a) for a in padded)))
-    return answer, hidden
+    answer, hidden = (a.numpy()[:n] for a in call(*(tf.constant(a) for a in padded)))
+    return answer.astype(np.float64), hidden
 
 
 def _compiled_of(path: Path) -> Callable[..., Any]:

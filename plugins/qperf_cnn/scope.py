@@ -17,6 +17,7 @@ from qperf_cnn.features import LEVELS, Features
 from qperf_cnn.simulation import RANGES
 
 Array = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
 
 #: Part of the training curves beyond each limit.
 BEYOND = 0.03
@@ -26,11 +27,14 @@ _MODEL, _NOISE = 0, len(LEVELS) - 1
 
 
 class Distance(NamedTuple):
-    """``mean`` (w,) and ``axes`` (w, w) whiten vectors; ``limit`` (1,) of their squared length."""
+    """``mean`` (w,) and ``axes`` (w, w) whiten vectors; ``limit`` (1,) of their squared length.
 
-    mean: Array
-    axes: Array
-    limit: Array
+    Single precision is enough to tell whether a vector is beyond it, and twice as quick.
+    """
+
+    mean: FloatArray
+    axes: FloatArray
+    limit: FloatArray
 
 
 class Scope(NamedTuple):
@@ -58,7 +62,7 @@ def learn(features: Features, hidden: Array, missed: Array) -> Scope:
     return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, np.array([noise]))
 
 
-def outside(scope: Scope, features: Features, hidden: Array, missed: Array, values: Array) -> NDArray[np.bool_]:
+def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array, values: Array) -> NDArray[np.bool_]:
     """Curves (n,) that are unlike those of the training; ``values`` (n, 6) of QUANTITIES are the network's answer."""
     flow, delay = values[:, 0], values[:, -1]
     low, high = RANGES["Ta"]
@@ -82,31 +86,35 @@ def misfit(curves: Array, fitted: Array, features: Features, peak: float) -> Arr
 
 def to_arrays(scope: Scope) -> list[Array]:
     """Arrays of a scope, in the order in which :func:`from_arrays` takes them."""
-    return [*scope.seen, *scope.hidden, *scope[2:]]
+    return [np.asarray(a, np.float64) for a in (*scope.seen, *scope.hidden, *scope[2:])]
 
 
 def from_arrays(arrays: list[Array]) -> Scope:
     """Scope of :func:`to_arrays`."""
-    return Scope(Distance(*arrays[:3]), Distance(*arrays[3:6]), *arrays[6:])
+    single = [np.asarray(a, np.float32) for a in arrays[:6]]
+    return Scope(Distance(*single[:3]), Distance(*single[3:]), *arrays[6:])
 
 
 #: Arrays of a scope.
 COUNT = 9
 
 
-def _vectors(features: Features) -> Array:
+def _vectors(features: Features) -> FloatArray:
     """Responses at every level and the numbers of the curve (not of the scan), (n, w)."""
     responses = features.responses[..., : len(LEVELS)].reshape(len(features.scalars), -1)
-    return np.concatenate([responses, features.scalars[:, : len(LEVELS) + 2]], axis=1).astype(np.float64)
+    return np.concatenate([responses, features.scalars[:, : len(LEVELS) + 2]], axis=1)
 
 
-def _distance(vectors: Array) -> Distance:
+def _distance(vectors: NDArray[np.floating]) -> Distance:
+    vectors = vectors.astype(np.float64)
     mean = vectors.mean(axis=0)
     value, vector = np.linalg.eigh(np.cov(vectors.T))
     axes = vector / np.sqrt(np.maximum(value, 1e-4 * value.max()))
     squares = (((vectors - mean) @ axes) ** 2).sum(axis=1)
-    return Distance(mean, axes, np.array([np.quantile(squares, 1.0 - BEYOND)]))
+    limit = np.array([np.quantile(squares, 1.0 - BEYOND)])
+    return Distance(mean.astype(np.float32), axes.astype(np.float32), limit.astype(np.float32))
 
 
-def _beyond(distance: Distance, vectors: Array) -> NDArray[np.bool_]:
-    return np.asarray((((vectors - distance.mean) @ distance.axes) ** 2).sum(axis=1) > distance.limit[0])
+def _beyond(distance: Distance, vectors: FloatArray) -> NDArray[np.bool_]:
+    white = (vectors - distance.mean) @ distance.axes
+    return np.asarray(np.einsum("nw,nw->n", white, white) > distance.limit[0])
