@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -252,34 +252,24 @@ def independent(count: int, threads: int, steps: int) -> Iterator[str]:
     """
     import emcee
 
-    curves, chosen = simulate(count, 5, 0.004, of="input"), priors()
+    curves = simulate(count, 5, 0.004, of="input")
+    density_of = exact_densities(curves)
     started = time.perf_counter()
     # All draws of the first pass: those that are kept of a map would add chance of their own.
     found = posterior(curves, threads, kept=4000)
     ours = time.perf_counter() - started
     others = [_coordinates(posterior(curves, threads, seed=seed, kept=4000)) for seed in range(1, 1 + _LONG_RUNS)]
     pooled = np.mean([x.mean(axis=1) for x in others], axis=0)
-    grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
-    joined = np.union1d(grid, curves.times)
-    cp, index = np.interp(joined, grid, cp), np.searchsorted(joined, curves.times)
-    scale = (chosen.noise_scale * cp.max()) ** 2
     rng, walkers = np.random.default_rng(6), 40
     differences, own, started, ours_drawn = [], [], time.perf_counter(), _coordinates(found)
     for k, curve in enumerate(curves.tissue):
         # White noise is assumed by both: what the autocorrelation of a residual says by chance is left out.
         if _worth(curve, found.fitted[k]) < 1.0:
             continue
-
-        def log_density(x: Array, curve: Array = curve) -> Array:
-            model = two_compartment_exchange(joined, cp, *np.exp(x[:, :4]).T, x[:, 4])[:, index]
-            squares = ((curve - model) ** 2).sum(axis=1)
-            fit = -(chosen.noise_shape + 0.5 * len(curve)) * np.log(scale + 0.5 * squares)
-            return fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1)
-
         x = ours_drawn[k]
         start = x[rng.integers(len(x), size=walkers)] + 1e-3 * rng.standard_normal((walkers, 5))
         # Its stretch moves: with a fifth of snooker moves in 3.1.6 the same posteriors came out too narrow by a fifth.
-        sampler = emcee.EnsembleSampler(walkers, 5, log_density, vectorize=True)
+        sampler = emcee.EnsembleSampler(walkers, 5, density_of(curve), vectorize=True)
         sampler.random_state = np.random.RandomState(k).get_state()
         sampler.run_mcmc(start, steps)
         theirs = sampler.get_chain(discard=steps // 6, flat=True)
@@ -304,6 +294,29 @@ def independent(count: int, threads: int, steps: int) -> Iterator[str]:
         f"{len(one)} curves; {count / ours:.1f} curves/s here with compiling, {len(one) / seconds:.2f} curves/s "
         f"emcee ({walkers} walkers, {steps} steps)."
     )
+
+
+def exact_densities(curves: CurveSet) -> Callable[[Array], Callable[[Array], Array]]:
+    """Of a curve (t,), the logarithm (k,) of its posterior's density at coordinates (k, 5), up to a constant.
+
+    The exact model in float64, white noise of unknown size integrated out.
+    """
+    chosen = priors()
+    grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
+    joined = np.union1d(grid, curves.times)
+    cp, index = np.interp(joined, grid, cp), np.searchsorted(joined, curves.times)
+    scale = (chosen.noise_scale * cp.max()) ** 2
+
+    def density_of(curve: Array) -> Callable[[Array], Array]:
+        def log_density(x: Array) -> Array:
+            model = two_compartment_exchange(joined, cp, *np.exp(x[:, :4]).T, x[:, 4])[:, index]
+            squares = ((curve - model) ** 2).sum(axis=1)
+            fit = -(chosen.noise_shape + 0.5 * len(curve)) * np.log(scale + 0.5 * squares)
+            return np.asarray(fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1))
+
+        return log_density
+
+    return density_of
 
 
 def _worth(curve: Array, fitted: Array) -> float:

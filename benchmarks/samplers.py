@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benchmarks.hmc import posterior, priors
+from benchmarks.hmc import exact_densities, posterior, priors
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, CurveSet, simulate
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
@@ -140,20 +140,10 @@ def emcee_sampler(curves: CurveSet, walkers: int, steps: int) -> tuple[float, ND
     """Seconds and verdicts of the affine-invariant ensemble; four groups of walkers count as chains."""
     import emcee
 
-    chosen, (grid, cp) = priors(), grid_of(curves)
-    joined = np.union1d(grid, curves.times)
-    cp, index = np.interp(joined, grid, cp), np.searchsorted(joined, curves.times)
-    scale, rng, found = (chosen.noise_scale * cp.max()) ** 2, np.random.default_rng(2), []
+    chosen, density_of, rng, found = priors(), exact_densities(curves), np.random.default_rng(2), []
     started = time.perf_counter()
     for curve in curves.tissue:
-
-        def log_density(x: Array, curve: Array = curve) -> Array:
-            model = two_compartment_exchange(joined, cp, *np.exp(x[:, :4]).T, x[:, 4])[:, index]
-            squares = ((curve - model) ** 2).sum(axis=1)
-            fit = -(chosen.noise_shape + 0.5 * len(curve)) * np.log(scale + 0.5 * squares)
-            return np.asarray(fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1))
-
-        sampler = emcee.EnsembleSampler(walkers, 5, log_density, vectorize=True)
+        sampler = emcee.EnsembleSampler(walkers, 5, density_of(curve), vectorize=True)
         sampler.run_mcmc(chosen.mean + 0.3 * chosen.sd * rng.standard_normal((walkers, 5)), steps)
         every = sampler.get_chain(discard=steps // 4)
         found.append(every.reshape(-1, walkers // CHAINS, CHAINS, 5).reshape(-1, CHAINS, 5))
