@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hmc import NOISES, fit, priors, value
-from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, fit_scipy, simulate
+from benchmarks.hmc import priors
+from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, fit_scipy, simulate, value
 from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves

@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics.conversion import blood_flow, plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
-from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import InputFunction, KineticMaps, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
 
 Array = NDArray[np.float64]
 
+#: Maps by quantity and statistic.
+Maps = dict[tuple[str, str | None], Array]
+
 HAEMATOCRIT = 0.42
+#: Standard deviation of the noise relative to the input function's peak: tissue peaks are about a ninth of it.
+NOISES = (0.002, 0.004, 0.008)
 NAMES = ("Fp", "PS", "vp", "ve", "Ta")
 #: Ranges that parameters are drawn from: flow and PS log-uniformly, the others uniformly.
 RANGES = {"Fp": (0.4, 4.0), "PS": (0.3, 3.0), "vp": (0.03, 0.12), "ve": (0.08, 0.3), "Ta": (0.0, 3.0)}
@@ -82,15 +87,23 @@ def simulate(
     return CurveSet(beats, clean + noise * peak * rng.standard_normal(clean.shape), blood[at_beats], truth)
 
 
+def fit(plugin: KineticsPlugin, curves: CurveSet, threads: int = 1) -> Maps:
+    """Maps by quantity and statistic."""
+    n = len(curves.tissue)
+    tissue = TissueCurves(curves.tissue, curves.times, np.zeros((n, 3), dtype=np.intp), np.eye(4))
+    aif = InputFunction(curves.times, curves.blood)
+    found: KineticMaps = plugin.fit(tissue, aif, TissueConstants(HAEMATOCRIT), RunContext(0, threads))
+    return {(m.quantity, m.statistic): m.values for m in found.maps}
+
+
+def value(maps: Maps, quantity: str, statistic: str = "q50") -> Array:
+    """What stands for a quantity; of a posterior, the statistic."""
+    return maps[quantity, statistic if (quantity, statistic) in maps else None]
+
+
 def fit_plugin(plugin: KineticsPlugin, curves: CurveSet) -> Array:
     """Blood flow (n,), NaN where it is not reported."""
-    result = plugin.fit(
-        TissueCurves(curves.tissue, curves.times, np.zeros((len(curves.tissue), 3), dtype=np.intp), np.eye(4)),
-        InputFunction(curves.times, curves.blood),
-        TissueConstants(HAEMATOCRIT),
-        RunContext(),
-    )
-    return next(parameter.values for parameter in result.maps if parameter.quantity == "Fb")
+    return value(fit(plugin, curves), "Fb")
 
 
 def fit_scipy(curves: CurveSet, starts: int, seed: int) -> Array:

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hmc import NOISES, fit, value
-from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
+from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, simulate, value
 from benchmarks.kinetics_real import read_slice
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics import compartments, models
