@@ -22,9 +22,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.bids.names import derivative_name, folder_of
+from qperf_app.bids.names import derivative_name, folder_of, parse_entities
 from qperf_app.bids.tables import read_table
 from qperf_app.geometry.warp import warp
+from qperf_app.plugins.records import value_keys
 from tests import realdata
 
 Mask = NDArray[np.bool_]
@@ -91,13 +92,15 @@ def report_rest(raw: Path, out: Path) -> list[str]:
     authors = nib.load(next(folder.glob("*_dcemap.nii.gz"))).get_fdata()
     ring = mask(out / "sub-01" / "perf" / derivative_name("sub-01_task-rest", "myocardium"))
     rows = []
-    for path in sorted((out / "sub-01" / "perf").glob("*_param-MBF_desc-*_dcemap.nii.gz")):
-        flow = nib.load(path).get_fdata()
+    paths = sorted((out / "sub-01" / "perf").glob("*_param-MBF_*dcemap.nii.gz"))
+    named = [(parse_entities(path.name), path) for path in paths]
+    found = {(entities["desc"], entities.get("stat")): path for entities, path in named}
+    for plugin, key in value_keys(found).items():
+        flow = nib.load(found[key]).get_fdata()
         both = np.isfinite(flow) & np.isfinite(authors) & (authors > 0)
         a, b = authors[both], flow[both]
         slope = float((a * b).sum() / (a * a).sum())
         r = float(np.corrcoef(a, b)[0, 1])
-        plugin = path.name.split("_desc-")[1].split("_")[0]
         estimated = np.isfinite(flow).sum() / max(1, ring.sum())
         numbers = (f"{r:.3f}", f"{slope:.2f}", f"{a.mean():.2f}", f"{b.mean():.2f}", f"{estimated:.1%}")
         rows.append((plugin, *numbers))
