@@ -1,6 +1,6 @@
 """Whether a curve is like those that the network was trained on.
 
-Signs that it is not, each with a limit that one training curve in a hundred exceeds: its features, or what the network
+Signs that it is not, each with a limit that three training curves in a hundred exceed: its features, or what the network
 makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018, arXiv:1807.03888); the
 curve of the answer misses the data by more than a deconvolution without a model does; the noise is of another order; or
 the delay is one that no training curve had, or the flow higher than any had.
@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float32]
 
 #: Part of the training curves beyond each limit.
 BEYOND = 0.03
+# What a misfit may lie above its limit, in the logarithm: real noise hangs together otherwise than the simulated one.
+_MISFIT_MARGIN = 0.2
 _BINS = 12
 # Residuals whose size tells of the model, and of the noise: after the least and the strongest smoothing.
 _MODEL, _NOISE = 0, len(LEVELS) - 1
@@ -71,7 +73,7 @@ def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array,
         _beyond(scope.seen, _vectors(features))
         | _beyond(scope.hidden, hidden)
         | (features.scalars[:, _NOISE] > scope.noise[0])
-        | (missed > np.interp(size, scope.size, scope.misfit))
+        | (missed > np.interp(size, scope.size, scope.misfit) + _MISFIT_MARGIN)
         | (delay < low)
         | (delay > high)
         | (flow > RANGES["Fp"][1])
