@@ -1,9 +1,9 @@
 """Whether a curve is like those that the network was trained on.
 
-Signs that it is not, each with a limit that three training curves in a hundred exceed: its features, or what the network
-makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018, arXiv:1807.03888); the
-curve of the answer misses the data by more than a deconvolution without a model does; the noise is of another order; or
-the delay is one that no training curve had, or the flow higher than any had.
+Signs that it is not, each with a limit that three training curves in a hundred exceed: its features, or what the
+network makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018,
+arXiv:1807.03888); the curve of the answer misses the data by more than a deconvolution without a model does; the noise
+is of another order. Or the delay is one that no training curve had, or the flow higher than any had.
 """
 
 from __future__ import annotations
