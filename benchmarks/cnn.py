@@ -48,16 +48,16 @@ def labeller() -> KineticsPlugin:
 
 
 def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
-    """Curves of the myocardium's range; or those with parameters from the priors that the network calls within scope.
+    """Curves of the myocardium's range or with parameters from the priors, of those that the network answers.
 
     What is left out hangs on the curve alone, so a posterior's intervals cover those that stay as often as all.
     """
-    if args.draws == "range":
-        return simulate(args.count, 12, noise, of="input")
-    chosen, rng = priors(), np.random.default_rng([12, round(1e4 * noise)])
-    x = chosen.mean + chosen.sd * rng.standard_normal((2 * args.count, len(NAMES)))
-    values = np.where(chosen.positive, np.exp(x), x)
-    drawn = simulate(len(x), 12, noise, of="input", truth=dict(zip(NAMES, values.T, strict=True)))
+    count, truth = args.count, None
+    if args.draws == "prior":
+        chosen, rng, count = priors(), np.random.default_rng([12, round(1e4 * noise)]), 2 * args.count
+        x = chosen.mean + chosen.sd * rng.standard_normal((count, len(NAMES)))
+        truth = dict(zip(NAMES, np.where(chosen.positive, np.exp(x), x).T, strict=True))
+    drawn = simulate(count, 12, noise, of="input", truth=truth)
     kept = np.flatnonzero(~out_of_scope(args, drawn))[: args.count]
     return replace(drawn, tissue=drawn.tissue[kept], truth={name: v[kept] for name, v in drawn.truth.items()})
 
@@ -238,8 +238,9 @@ def labels(args: argparse.Namespace) -> Iterator[str]:
             command += ["--studies", str(args.studies), "--held-out", "10", "--epochs", str(args.epochs)]
             assert qperf([*command, *(["--resume"] if out.exists() else [])]) == 0
         plugins[kind] = ConvolutionalKinetics(NetworkOptions(weights=str(out / "kinetics.npz")))
-    yield "| noise, % | labels | " + " | ".join(f"{n}: bias, SD, RMSE, % of the mean" for n in NAMES[:4]) + " |"
-    yield "| ---: | --- | ---: | ---: | ---: | ---: |"
+    head = "| noise, % | labels | " + " | ".join(f"{n}: bias, SD, RMSE, % of the mean" for n in NAMES[:4])
+    yield head + " | out of scope, % |"
+    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: |"
     repeats, curves_by_noise = 16, {}
     rows: dict[tuple[float, str], dict[str, tuple[Array, Array]]] = {}
     for noise in NOISES:
@@ -254,13 +255,15 @@ def labels(args: argparse.Namespace) -> Iterator[str]:
             for name in NAMES[:4]:
                 values = value(maps, name).reshape(-1, repeats)
                 truth = clean.truth[name]
-                bias, sd = values.mean(axis=1) - truth, values.std(axis=1)
+                # Curves that the network calls out of scope have no value.
+                bias, sd = np.nanmean(values, axis=1) - truth, np.nanstd(values, axis=1)
                 of_kind[name] = (bias, sd)
                 size = 100.0 / truth.mean()
-                rms = np.sqrt((bias**2 + sd**2).mean())
-                cells.append(f"{size * bias.mean():+.1f}, {size * np.sqrt((sd**2).mean()):.1f}, {size * rms:.1f}")
+                rms = np.sqrt(np.nanmean(bias**2 + sd**2))
+                spread = np.sqrt(np.nanmean(sd**2))
+                cells.append(f"{size * np.nanmean(bias):+.1f}, {size * spread:.1f}, {size * rms:.1f}")
             rows[noise, kind] = of_kind
-            yield f"| {100 * noise:g} | {kind} | {' | '.join(cells)} |"
+            yield f"| {100 * noise:g} | {kind} | {' | '.join(cells)} | {100 * np.isnan(values).mean():.1f} |"
     _draw(clean.truth, rows, args.picture)
 
 
@@ -276,8 +279,8 @@ def _draw(truth: dict[str, Array], rows: dict[tuple[float, str], dict[str, tuple
         middle = [np.median(truth[name][tenth == k]) for k in range(10)]
         for kind in KINDS:
             bias, sd = rows[NOISES[1], kind][name]
-            axes[0, column].plot(middle, [bias[tenth == k].mean() for k in range(10)], label=kind)
-            axes[1, column].plot(middle, [np.sqrt((sd[tenth == k] ** 2).mean()) for k in range(10)])
+            axes[0, column].plot(middle, [np.nanmean(bias[tenth == k]) for k in range(10)], label=kind)
+            axes[1, column].plot(middle, [np.sqrt(np.nanmean(sd[tenth == k] ** 2)) for k in range(10)])
         axes[0, column].axhline(0.0, color="0.8", zorder=0)
         axes[0, column].set(title=name, ylabel="bias" if column == 0 else None)
         axes[1, column].set(xlabel="truth", ylabel="standard deviation" if column == 0 else None)

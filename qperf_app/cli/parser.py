@@ -55,7 +55,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
 def _add_steps(group: argparse._ArgumentGroup) -> None:
     for step, text in STEP_HELP.items():
         group.add_argument(f"--{step}", metavar="NAME", help=f"plugin for {text}")
-    group.add_argument("--kinetics", nargs="+", metavar="NAME", help="plugins for kinetics (default: nlls fermi)")
+    group.add_argument("--kinetics", nargs="+", metavar="NAME", help="plugins for kinetics (default: nlls cnn fermi)")
     group.add_argument("--config-file", type=Path, metavar="FILE",
                        help="YAML that names the plugin and its options for each step; flags win")  # fmt: skip
     group.add_argument("--disable-plugin", nargs="+", metavar="NAME", action="extend", default=[],

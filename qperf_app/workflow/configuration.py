@@ -21,7 +21,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "blood-pool": ("kmeans",),
     "concentration": (AUTO,),
     "myocardium": ("classical",),
-    KINETICS: ("nlls", "fermi"),
+    KINETICS: ("nlls", "cnn", "fermi"),
 }
 _OTHER_KEYS = ("random-seed", "disable", "haematocrit", "tissue-density", "leave-out-uncorrected")
 
