@@ -26,9 +26,9 @@ _GROWTH, _WIDEST = 1.06, 1.5
 
 
 class CurveMaker(NamedTuple):
-    """What makes exchange-model curves of a scan's parameters: ``lags`` (l,), s, and ``forward`` (t, l), mmol/L s."""
+    """What makes exchange-model curves of a scan's parameters: ``nodes`` (l,), s, and ``forward`` (t, l), mmol/L s."""
 
-    lags: Array
+    nodes: Array
     forward: Array
 
     @classmethod
@@ -39,7 +39,8 @@ class CurveMaker(NamedTuple):
         lags = np.concatenate([np.arange(_EARLIEST, _SLOW + 1e-9, _SPACING), _SLOW + np.cumsum(steps)])
         lags = lags[: np.searchsorted(lags, last) + 1]
         grid, cp = even_input(input_times, plasma, times[-1] - _EARLIEST)
-        return cls(lags, tent_convolutions(grid, cp, times, lags))
+        nodes = _nodes(lags)
+        return cls(nodes, tent_convolutions(grid, cp, times, lags) @ _average(nodes).T)
 
     def __call__(self, parameters: Array) -> Array:
         """Curves (n, t), mmol/L, of parameters (n, 5): Fp, PS (mL/min/mL), vp, ve, Ta (s).
@@ -47,22 +48,33 @@ class CurveMaker(NamedTuple):
         Good to 1e-3 of the input function's peak, and many times quicker than :mod:`qperf_app.physics.models`, which
         is exact.
         """
-        curves: Array = tent_averages(parameters, self.lags) @ self.forward.T
+        curves: Array = _double_integrals(parameters, self.nodes) @ self.forward.T
         return curves
 
 
 def tent_averages(parameters: Array, lags: Array) -> Array:
     """Averages (n, l) of the responses, 1/s, over tents about the lags, s."""
+    nodes = _nodes(lags)
+    found: Array = _double_integrals(parameters, nodes) @ _average(nodes)
+    return found
+
+
+def _double_integrals(parameters: Array, nodes: Array) -> Array:
+    """Double integrals (n, l) of the responses up to the nodes, s."""
     Fp, PS, vp, ve, Ta = parameters.T
     flow = per_second(Fp)
     fast, slow, weight = exchange_response(np, flow, per_second(PS), vp, ve)
-    nodes = _nodes(lags)
     u = np.maximum(nodes - Ta[:, None], 0.0)
-    double = sum(
+    found: Array = sum(
         (flow * w)[:, None] * _double_integral_of_decay(k[:, None], u)
         for k, w in ((fast, 1.0 - weight), (slow, weight))
     )
-    slope = np.diff(double, axis=1) / np.diff(nodes)
+    return found
+
+
+def _average(nodes: Array) -> Array:
+    """Matrix (l + 2, l) that makes averages over the tents between nodes of double integrals at them."""
+    slope = np.diff(np.eye(len(nodes)), axis=1) / np.diff(nodes)
     found: Array = np.diff(slope, axis=1) / (0.5 * (nodes[2:] - nodes[:-2]))
     return found
 
