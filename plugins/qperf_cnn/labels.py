@@ -52,11 +52,10 @@ class LabelStore:
     folder : Path
     plugin : KineticsPlugin
         The labeller. Its name, version and options are part of a file's name, as are the curves.
-    threads : int
     """
 
-    def __init__(self, folder: Path, plugin: KineticsPlugin, threads: int = 1) -> None:
-        self.folder, self.plugin, self.threads = folder, plugin, threads
+    def __init__(self, folder: Path, plugin: KineticsPlugin) -> None:
+        self.folder, self.plugin = folder, plugin
         folder.mkdir(parents=True, exist_ok=True)
 
     def label(self, study: Study) -> Labels:
@@ -65,7 +64,7 @@ class LabelStore:
         if path.exists():
             with np.load(path, allow_pickle=False) as found:
                 return Labels(found["values"].astype(np.float64), found["qc"])
-        labels = fit(self.plugin, study, self.threads)
+        labels = fit(self.plugin, study)
         partial = path.with_suffix(".partial.npz")
         np.savez_compressed(partial, values=labels.values.astype(np.float32), qc=labels.qc)
         partial.replace(path)
@@ -79,12 +78,12 @@ class LabelStore:
         return whole.hexdigest()[:32]
 
 
-def fit(plugin: KineticsPlugin, study: Study, threads: int = 1) -> Labels:
-    """Run the labeller on a study."""
+def fit(plugin: KineticsPlugin, study: Study) -> Labels:
+    """Run the labeller on a study, on one thread: studies run beside each other."""
     n = len(study.tissue)
     curves = TissueCurves(study.tissue, study.times, np.zeros((n, 3), dtype=np.intp), np.eye(4))
     aif = InputFunction(study.times, study.plasma, plasma=True)
-    found = plugin.fit(curves, aif, TissueConstants(), RunContext(0, threads))
+    found = plugin.fit(curves, aif, TissueConstants(), RunContext())
     values = np.full((n, len(QUANTITIES), len(STATISTICS)), np.nan)
     for at, quantity in enumerate(QUANTITIES):
         for parameter in found.maps:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from qperf_cnn.simulation import Study, simulate
 from qperf_cnn.targets import Kind, read_kind, spread_of, statistics_of, value_of
 
 Array = NDArray[np.float64]
+In, Out = TypeVar("In"), TypeVar("Out")
 
 #: Curves of a study.
 CURVES = 128
@@ -104,7 +106,7 @@ class KineticsTrainer(Trainer):
         check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
         stores = self._stores(job, kind)
         sets = {
-            name: collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name)
+            name: collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name, job.threads)
             for name, count, first, more in (
                 ("train", options.studies, 0, own),
                 ("held out", options.held_out, HELD_OUT, ()),
@@ -162,7 +164,7 @@ class KineticsTrainer(Trainer):
                 if job.labeller is None:
                     raise ValueError(f"labels {self.options.labels}: there is no labeller")
                 name, options = _LABELLER[source]
-                stores[source] = LabelStore(folder, job.labeller(name, options), job.threads)
+                stores[source] = LabelStore(folder, job.labeller(name, options))
         return stores
 
 
@@ -185,14 +187,25 @@ def _same(study: Study) -> Study:
     return study
 
 
+def _beside(work: Callable[[In], Out], inputs: Sequence[In], threads: int) -> Iterator[Out]:
+    """What the work makes of the inputs, in their order; an error or interruption leaves what has not begun undone."""
+    pool = ThreadPoolExecutor(max_workers=max(threads, 1))
+    try:
+        yield from pool.map(work, inputs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def collect(
     kind: Kind,
     stores: dict[str, LabelStore],
     makers: Sequence[Callable[[], Study]],
     say: Callable[[str], None],
     name: str,
+    threads: int = 1,
 ) -> Collected:
-    """Make and label studies, and extract what the network sees of them; tells how far it is every 15 s."""
+    """Make and label studies, as many beside each other as threads, and extract what the network sees of them; tells
+    how far it is every 15 s."""
     from qperf_cnn.features import build_filters, extract
     from qperf_cnn.learning import Examples
     from qperf_cnn.targets import true_values
@@ -201,9 +214,12 @@ def collect(
     studies: list[tuple[Study, NDArray[np.bool_]]] = []
     digests = {source: hashlib.sha256() for source in stores}
     started = last = time.monotonic()
-    for done, make in enumerate(makers, 1):
+
+    def label(make: Callable[[], Study]) -> tuple[Study, dict[str, Labels]]:
         study = make()
-        found = {source: store.label(study) for source, store in stores.items()}
+        return study, {source: store.label(study) for source, store in stores.items()}
+
+    for done, (study, found) in enumerate(_beside(label, makers, threads), 1):
         for source, store in stores.items():
             digests[source].update(store.digest(study).encode())
         value, spread = _targets(kind, study, found)
