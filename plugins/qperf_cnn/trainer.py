@@ -26,7 +26,8 @@ from qperf_cnn.simulation import Study, simulate
 from qperf_cnn.targets import Kind, read_kind, spread_of, statistics_of, value_of
 
 Array = NDArray[np.float64]
-In, Out = TypeVar("In"), TypeVar("Out")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 #: Curves of a study.
 CURVES = 128

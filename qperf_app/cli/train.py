@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qperf_app.cli.allotment import allotted_processors
 from qperf_app.cli.errors import DONE, USAGE
 from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
@@ -159,6 +160,7 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
     return TrainingJob(
         out=args.out,
         seed=args.seed,
+        threads=allotted_processors(),
         resume=args.resume,
         start_from=args.start_from,
         command=_command(args, trainer),

@@ -67,6 +67,7 @@ class TrainingJob:
     seed : int
         Root of every random draw.
     threads : int
+        That the trainer may use; results don't depend on it.
     resume : bool
         Go on from the checkpoint in ``out``.
     start_from : Path or None
