@@ -54,10 +54,9 @@ def _refuse(reason: object, code: int) -> int:
 
 
 #: Variables that tell a library how many threads to use.
-_THREADS = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)  # fmt: skip
+_THREADS = ("OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+#: The same of linear algebra. Plugins run blocks of voxels beside each other: threads within would get in their way.
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Variables that tell a library where to keep what it would else write below HOME.
 _CACHES = ("NIPYPE_CONFIG_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "KERAS_HOME")
 
@@ -67,6 +66,8 @@ def _set_environment(args: object) -> None:
     threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
     for name in _THREADS:
         os.environ[name] = threads
+    for name in _BLAS_THREADS:
+        os.environ[name] = "1"
     # HOME may be read-only, be missing or belong to somebody else; the work directory is ours.
     caches = str(args.work_dir.absolute() / "caches")  # type: ignore[attr-defined]
     for name in _CACHES:
