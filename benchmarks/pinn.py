@@ -1,7 +1,7 @@
 """What the matrix solver and the plugin ``pinn`` are worth: tables of docs/validation-pinn.md.
 
 solver    largest errors against the closed forms, of curves and gradients, and time
-accuracy  errors beside ``nlls`` and ``hmc`` at three noise levels; a fit, and weights reused on another participant
+accuracy  errors beside ``nlls``, ``hmc`` and ``cnn`` at three noise levels; a fit, and weights reused on another participant
 speed     time of the fit, of reuse and of refining for a whole heart of 3,000 voxels
 real      the published resting slice
 """
@@ -26,9 +26,10 @@ from qperf_app.physics import compartments, models
 from qperf_app.physics.compartments import SYSTEMS
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.linear_response import EvenSolver, solve
-from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_app.plugins.training import KineticScan, TrainingJob
+from qperf_cnn import ConvolutionalKinetics
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
 from qperf_kinetics import ExchangeLeastSquares
@@ -162,42 +163,37 @@ def _tissue(curves: CurveSet) -> TissueCurves:
     return TissueCurves(curves.tissue, curves.times, np.zeros((len(curves.tissue), 3), dtype=np.intp), np.eye(4))
 
 
-def accuracy(count: int, few: int) -> Iterator[str]:
-    """Errors of flow and parameters; ``hmc`` on the first ``few`` curves, and all others on those as well."""
+def accuracy(count: int) -> Iterator[str]:
+    """Errors of flow and parameters."""
     yield (
-        "| noise, % | curves | fit | flow error, %: median | 90th percentile | bias | NMSE Fp | PS | vp | ve "
-        "| not given, % |"
+        "| noise, % | fit | flow error, %: median | 90th percentile | bias | NMSE Fp | PS | vp | ve | not given, % |"
     )
-    yield "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     make, options = PhysicsInformedFit, PhysicsInformedOptions
     wide = {"max_log_sd": 1e3, "max_delay_sd": 1e3}
     for noise in NOISES:
         curves = simulate(count, 2, noise, of="input")
         with tempfile.TemporaryDirectory() as folder:
             weights = str(train(another_participant(HEART, 9, noise), Path(folder)))
-            fits: dict[str, tuple[Any, int]] = {
-                "`pinn`, fit": (make(), count),
-                "`pinn`, fit, no priors": (make(options(prior_weight=0.0)), count),
-                "`pinn`, another participant's weights": (make(options(weights=weights)), count),
-                "the same, 150 steps of refining": (make(options(weights=weights, refine=150)), count),
-                "`nlls`": (ExchangeLeastSquares(), count),
-                "`nlls`, all values given": (ExchangeLeastSquares(ExchangeLeastSquares.Options(**wide)), count),
-                "`hmc`": (ExchangePosterior(PosteriorOptions(passes=1)), few),
+            fits: dict[str, KineticsPlugin] = {
+                "`pinn`, fit": make(),
+                "`pinn`, fit, no priors": make(options(prior_weight=0.0)),
+                "`pinn`, another participant's weights": make(options(weights=weights)),
+                "the same, 150 steps of refining": make(options(weights=weights, refine=150)),
+                "`nlls`": ExchangeLeastSquares(),
+                "`nlls`, all values given": ExchangeLeastSquares(ExchangeLeastSquares.Options(**wide)),
+                "`hmc`": ExchangePosterior(PosteriorOptions(passes=1)),
+                "`cnn`": ConvolutionalKinetics(),
             }
-            found = {
-                name: fit(plugin, replace(curves, tissue=curves.tissue[:n]), 2) for name, (plugin, n) in fits.items()
-            }
-        for shown in (count, few):
-            for name, maps in found.items():
-                if fits[name][1] >= shown:
-                    yield f"| {100 * noise:g} | {shown} | {name} | {_scores(maps, curves, shown)} |"
+            for name, plugin in fits.items():
+                yield f"| {100 * noise:g} | {name} | {_scores(fit(plugin, curves, 2), curves)} |"
 
 
-def _scores(maps: dict[tuple[str, str | None], Array], curves: CurveSet, n: int) -> str:
-    values = {name: value(maps, name)[:n] for name in ("Fb", *NAMES)}
-    error = 100 * (values["Fb"] / curves.true_flow[:n] - 1.0)
+def _scores(maps: dict[tuple[str, str | None], Array], curves: CurveSet) -> str:
+    values = {name: value(maps, name) for name in ("Fb", *NAMES)}
+    error = 100 * (values["Fb"] / curves.true_flow - 1.0)
     size = np.abs(error)
-    nmse = [np.nanmean((values[k] - curves.truth[k][:n]) ** 2) / np.mean(curves.truth[k][:n] ** 2) for k in NAMES[:4]]
+    nmse = [np.nanmean((values[k] - curves.truth[k]) ** 2) / np.mean(curves.truth[k] ** 2) for k in NAMES[:4]]
     return (
         f"{np.nanmedian(size):.1f} | {np.nanpercentile(size, 90):.1f} | {np.nanmedian(error):+.1f} "
         f"| {' | '.join(f'{v:.3f}' for v in nmse)} | {100 * np.isnan(error).mean():.1f}"
@@ -271,13 +267,12 @@ def main() -> None:
     parser.add_argument("table", choices=("solver", "accuracy", "speed", "real"))
     parser.add_argument("--data", type=Path, help="rest.npz (real)")
     parser.add_argument("--count", type=int, default=2000, help="curves")
-    parser.add_argument("--few", type=int, default=256, help="curves that hmc is given (accuracy)")
     arguments = parser.parse_args()
     if arguments.table == "real" and arguments.data is None:
         parser.error("real needs --data")
     lines = {
         "solver": lambda: solver(arguments.count),
-        "accuracy": lambda: accuracy(arguments.count, arguments.few),
+        "accuracy": lambda: accuracy(arguments.count),
         "speed": speed,
         "real": lambda: real(arguments.data),
     }[arguments.table]()
