@@ -1,7 +1,7 @@
 """What the matrix solver and the plugin ``pinn`` are worth: tables of docs/validation-pinn.md.
 
 solver    largest errors against the closed forms, of curves and gradients, and time
-accuracy  errors beside ``nlls``, ``hmc`` and ``cnn`` at three noise levels; a fit, and weights reused on another participant
+accuracy  errors beside ``nlls``, ``hmc`` and ``cnn`` at three noise levels; a fit, and another's weights
 speed     time of the fit, of reuse and of refining for a whole heart of 3,000 voxels
 real      the published resting slice
 """
@@ -12,7 +12,6 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
