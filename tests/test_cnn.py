@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from qperf_cnn.plugin import NetworkOptions
 from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
 from qperf_cnn.simulation import RANGES, simulate
 from qperf_cnn.targets import read_kind, true_values, value_of
+from qperf_cnn.trainer import collect
 from qperf_kinetics import ExchangeLeastSquares
 
 parameters = st.tuples(*(st.floats(*limits) for limits in RANGES.values())).map(np.array)
@@ -116,6 +118,33 @@ def test_labels_are_made_once(tmp_path, monkeypatch):
 
     other = LabelStore(tmp_path, ExchangeLeastSquares(ExchangeOptions(max_delay=4.0)))
     assert other.digest(study) != store.digest(study) != store.digest(simulate(2, 2, 4))
+
+
+def test_labels_do_not_hang_on_threads(tmp_path):
+    """However many studies are labelled beside each other, examples and digest are the same, and in one order."""
+    makers = [partial(simulate, 5, number, 6) for number in range(4)]
+
+    def collected(threads):
+        store = LabelStore(tmp_path / str(threads), ExchangeLeastSquares())
+        return collect(read_kind("mle"), {"mle": store}, makers, lambda _: None, "train", threads)
+
+    one, three = collected(1), collected(3)
+    assert one.digests == three.digests
+    np.testing.assert_array_equal(one.examples.responses, three.examples.responses)
+    np.testing.assert_array_equal(one.examples.value, three.examples.value)
+
+
+def test_an_error_ends_labelling(tmp_path):
+    """Studies that have not begun when one fails are not labelled any more."""
+
+    def fails():
+        raise ValueError("no such scan")
+
+    makers = [fails, *(partial(simulate, 5, number, 6) for number in range(40))]
+    store = LabelStore(tmp_path, ExchangeLeastSquares())
+    with pytest.raises(ValueError, match="no such scan"):
+        collect(read_kind("mle"), {"mle": store}, makers, lambda _: None, "train", 2)
+    assert len(list(tmp_path.glob("*.npz"))) < 40
 
 
 @pytest.fixture(scope="module")
