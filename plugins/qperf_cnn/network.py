@@ -31,7 +31,7 @@ class Architecture:
     """Filters of the three convolutions, each of which halves the response, and width of the dense layers."""
 
     filters: tuple[int, int, int] = (24, 48, 96)
-    width: int = 128
+    width: int = 192
 
     def as_dict(self) -> dict[str, Any]:
         """For the model card."""

@@ -75,7 +75,7 @@ class KineticsTrainerOptions:
     batch: int = field(default=512, metadata={"help": "curves of one step"})
     rate: float = field(default=2e-3, metadata={"help": "learning rate at the start"})
     patience: int = field(default=15, metadata={"help": "epochs without a better validation loss that end training"})
-    width: int = field(default=128, metadata={"help": "width of the dense layers; filters are in proportion"})
+    width: int = field(default=192, metadata={"help": "width of the dense layers; filters are in proportion"})
 
 
 class KineticsTrainer(Trainer):
@@ -114,7 +114,7 @@ class KineticsTrainer(Trainer):
             )
         }
         width = options.width
-        architecture = Architecture((3 * width // 16, 3 * width // 8, 3 * width // 4), width)
+        architecture = Architecture((width // 8, width // 4, width // 2), width)
         schedule = Schedule(options.epochs, options.batch, options.rate, options.patience)
         learner = Learner(architecture, schedule, job.seed, job.out)
         if job.start_from is not None:
