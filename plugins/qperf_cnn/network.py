@@ -28,9 +28,10 @@ OUTPUTS = len(QUANTITIES) * len(STATISTICS)
 
 @dataclass(frozen=True)
 class Architecture:
-    """Filters of the three convolutions, each of which halves the response, and width of the dense layers."""
+    """Filters of both convolutions, the first of which shortens the response to a quarter, the second to half of that,
+    and width of the dense layers."""
 
-    filters: tuple[int, int, int] = (24, 48, 96)
+    filters: tuple[int, int] = (48, 96)
     width: int = 192
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def build(architecture: Architecture) -> Any:
 
     response, scalars = keras.Input((len(LAGS), CHANNELS)), keras.Input((SCALARS,))
     x = response
-    for filters, size in zip(architecture.filters, (5, 3, 3), strict=True):
-        x = layers.Conv1D(filters, size, strides=2, padding="same", activation=gelu)(x)
+    for filters, size, step in zip(architecture.filters, (8, 3), (4, 2), strict=True):
+        x = layers.Conv1D(filters, size, strides=step, padding="same", activation=gelu)(x)
     x = layers.Concatenate()([layers.Flatten()(x), scalars])
     for _ in range(2):
         x = layers.Dense(architecture.width, activation=gelu)(x)

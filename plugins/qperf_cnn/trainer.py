@@ -114,7 +114,7 @@ class KineticsTrainer(Trainer):
             )
         }
         width = options.width
-        architecture = Architecture((width // 8, width // 4, width // 2), width)
+        architecture = Architecture((width // 4, width // 2), width)
         schedule = Schedule(options.epochs, options.batch, options.rate, options.patience)
         learner = Learner(architecture, schedule, job.seed, job.out)
         if job.start_from is not None:
