@@ -69,10 +69,10 @@ class Examples:
 class Schedule:
     """Epochs at most, curves of a step, first learning rate (it falls as a cosine), epochs without progress."""
 
-    epochs: int = 60
+    epochs: int = 90
     batch: int = 512
     rate: float = 2e-3
-    patience: int = 15
+    patience: int = 20
 
 
 def distilled(answer: Any, value: Any, spread: Any) -> Any:

@@ -63,7 +63,7 @@ class KineticsTrainerOptions:
     studies: int = field(
         default=800, metadata={"help": f"simulated studies of {CURVES} curves to train on, beside those of --from-run"}
     )
-    held_out: int = field(default=50, metadata={"help": "simulated studies to validate on"})
+    held_out: int = field(default=40, metadata={"help": "simulated studies to validate on"})
     label_folder: str = field(
         default="",
         metadata={
@@ -71,10 +71,10 @@ class KineticsTrainerOptions:
             "path": True,
         },
     )
-    epochs: int = field(default=60, metadata={"help": "passes through the curves at most"})
+    epochs: int = field(default=90, metadata={"help": "passes through the curves at most"})
     batch: int = field(default=512, metadata={"help": "curves of one step"})
     rate: float = field(default=2e-3, metadata={"help": "learning rate at the start"})
-    patience: int = field(default=15, metadata={"help": "epochs without a better validation loss that end training"})
+    patience: int = field(default=20, metadata={"help": "epochs without a better validation loss that end training"})
     width: int = field(default=192, metadata={"help": "width of the dense layers; filters are in proportion"})
 
 
