@@ -220,8 +220,9 @@ def real(args: argparse.Namespace) -> Iterator[str]:
     yield "| voxels | r of `cnn` with `hmc` | bias, % | r with the authors: `cnn` | `hmc` | out of scope, % |"
     yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
     ours, sampled = flow["cnn"], flow["hmc"]
+    given = np.isfinite(ours)
     yield (
-        f"| {len(theirs)} | {_r(ours, sampled):.3f} | {100 * (ours.mean() / sampled.mean() - 1):+.1f} "
+        f"| {len(theirs)} | {_r(ours, sampled):.3f} | {100 * (ours[given].mean() / sampled[given].mean() - 1):+.1f} "
         f"| {_r(ours, theirs):.2f} | {_r(sampled, theirs):.2f} | {100 * np.mean(found['cnn'].qc == 21):.1f} |"
     )
 

@@ -3,7 +3,8 @@
 Signs that it is not, each with a limit that three training curves in a hundred exceed: its features, or what the
 network makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018,
 arXiv:1807.03888); the curve of the answer misses the data by more than a deconvolution without a model does; what that
-leaves of the curve hangs together more than noise does; the noise is of another order. Or the delay is one that no training curve had, or the flow higher than any had.
+leaves of the curve hangs together more than noise does; the noise is of another order. Or the delay is one that no
+training curve had, or the flow higher than any had.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def learn(features: Features, hidden: Array, missed: Array) -> Scope:
     where = np.clip(np.searchsorted(edges, size) - 1, 0, _BINS - 1)
     middle = np.array([np.median(size[where == b]) for b in range(_BINS)])
     limit = np.array([np.quantile(missed[where == b], 1.0 - BEYOND) for b in range(_BINS)])
-    noise, memory = (np.quantile(features.scalars[:, [k]], 1.0 - BEYOND, axis=0) for k in (_NOISE, _MEMORY))
-    return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, noise, memory)
+    noise, memory = np.quantile(features.scalars[:, [_NOISE, _MEMORY]].astype(np.float64), 1.0 - BEYOND, axis=0)
+    return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, noise[None], memory[None])
 
 
 def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array, values: Array) -> NDArray[np.bool_]:
