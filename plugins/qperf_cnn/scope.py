@@ -1,6 +1,6 @@
 """Whether a curve is like those that the network was trained on.
 
-Signs that it is not, each with a limit that three training curves in a hundred exceed: its features, or what the
+Signs that it is not, each with a limit that three training curves in two hundred exceed: its features, or what the
 network makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018,
 arXiv:1807.03888); the curve of the answer misses the data by more than a deconvolution without a model does; what that
 leaves of the curve hangs together more than noise does; the noise is of another order. Or the delay is one that no
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 
 #: Part of the training curves beyond each limit.
-BEYOND = 0.03
+BEYOND = 0.015
 # What a misfit may lie above its limit, in the logarithm: real noise hangs together otherwise than the simulated one.
 _MISFIT_MARGIN = 0.2
 # The same for the autocorrelation of what a deconvolution leaves.
