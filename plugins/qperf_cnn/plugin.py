@@ -97,16 +97,18 @@ class ConvolutionalKinetics(KineticsPlugin):
         code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
         values = np.full((len(data), 6, len(STATISTICS)), np.nan)
         if usable.any():
+            # A slice copies nothing.
+            rows = slice(None) if usable.all() else np.flatnonzero(usable)
             found = estimate(
-                path, np.asarray(curves.times, dtype=np.float64), data[usable], np.asarray(aif.times, dtype=np.float64),
+                path, np.asarray(curves.times, dtype=np.float64), data[rows], np.asarray(aif.times, dtype=np.float64),
                 aif.in_plasma(constants.haematocrit), context.threads,
             )  # fmt: skip
-            values[usable] = np.where(found.outside[:, None, None], np.nan, found.values)
-            fitted[usable] = found.fitted
             low, high = (found.values[:, 0, STATISTICS.index(s)] for s in INTERVAL)
             vague = np.log(high / low) > _INTERVAL_IN_SD * _MAX_LOG_SD
             codes = np.where(vague & bool(statistics), PRIOR_DECIDES, FULL)
-            code[usable] = np.where(found.outside, OUT_OF_SCOPE, codes)
+            code[rows] = np.where(found.outside, OUT_OF_SCOPE, codes)
+            values[rows], fitted[rows] = found.values, found.fitted
+            values[code == OUT_OF_SCOPE] = np.nan
         Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
         # A network that was not taught posteriors has one value of its own, which is no median.
         columns: dict[Statistic | None, int] = {} if "q50" in statistics else {None: STATISTICS.index("q50")}

@@ -65,10 +65,17 @@ def _double_integrals(parameters: Array, nodes: Array) -> Array:
     flow = per_second(Fp)
     fast, slow, weight = exchange_response(np, flow, per_second(PS), vp, ve)
     u = np.maximum(nodes - Ta[:, None], 0.0)
-    found: Array = sum(
-        (flow * w)[:, None] * _double_integral_of_decay(k[:, None], u)
-        for k, w in ((fast, 1.0 - weight), (slow, weight))
-    )
+    # Of w exp(-k u): w / k^2 (expm1(-k u) + k u).
+    found: Array = np.zeros_like(u)
+    slope = np.zeros_like(flow)
+    for rate, amplitude in ((fast, flow * (1.0 - weight)), (slow, flow * weight)):
+        k = np.maximum(rate, 1e-5)
+        part = np.expm1(u * -k[:, None])
+        part *= (amplitude / (k * k))[:, None]
+        found += part
+        slope += amplitude / k
+    u *= slope[:, None]
+    found += u
     return found
 
 
@@ -89,13 +96,6 @@ def tent_convolutions(input_times: Array, plasma: Array, times: Array, lags: Arr
 def _nodes(lags: Array) -> Array:
     """Lags and one more at either end."""
     return np.concatenate([[2.0 * lags[0] - lags[1]], lags, [2.0 * lags[-1] - lags[-2]]])
-
-
-def _double_integral_of_decay(rate: Array, u: Array) -> Array:
-    """Double integral of exp(-k u) from 0."""
-    k = np.maximum(rate, 1e-5)
-    found: Array = (np.expm1(-k * u) + k * u) / (k * k)
-    return found
 
 
 def _double_integral(knots: Array, values: Array, at: Array) -> Array:
