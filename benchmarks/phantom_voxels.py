@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
-    """Errors of every plugin, for each task and for both."""
+    """Errors of every plugin, for each task and for both, and in those voxels to which all give a flow."""
     true, codes, found = read_maps(truth, out, plugins)
     yield (
         "| task | plugin | voxels with a flow, % | NMSE Fp | PS | vp | ve | bias of Fp, % | flow error, %: median "
@@ -57,19 +57,22 @@ def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
     )
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     tasks = sorted(true)
-    for named, members in [*((task, [task]) for task in tasks), ("both", tasks)]:
-        truth_of = {q: np.concatenate([true[t][q, None] for t in members]) for q in QUANTITIES}
-        reference = np.concatenate([_estimate(found[t, plugins[0]], "Fp") for t in members])
+    for named, members in [*((task, [task]) for task in tasks), ("both", tasks), ("both, common voxels", tasks)]:
+        flows = {plugin: np.concatenate([_estimate(found[t, plugin], "Fp") for t in members]) for plugin in plugins}
+        taken = np.isfinite(list(flows.values())).all(axis=0) | ("common" not in named)
+        truth_of = {q: np.concatenate([true[t][q, None] for t in members])[taken] for q in QUANTITIES}
+        reference = flows[plugins[0]][taken]
         for plugin in plugins:
-            estimate = {q: np.concatenate([_estimate(found[t, plugin], q) for t in members]) for q in QUANTITIES}
-            flags = np.concatenate([codes[t, plugin] for t in members]) == OUT_OF_SCOPE
+            estimate = {q: np.concatenate([_estimate(found[t, plugin], q) for t in members])[taken] for q in QUANTITIES}
+            flags = np.concatenate([codes[t, plugin] for t in members])[taken] == OUT_OF_SCOPE
             scores = [_nmse(estimate[q], truth_of[q]) for q in QUANTITIES]
             error = 100 * (estimate["Fp"] / truth_of["Fp"] - 1.0)
+            covered = _coverage([found[t, plugin] for t in members], truth_of["Fp"], taken)
             yield (
                 f"| {named} | `{plugin}` | {100 * np.isfinite(error).mean():.1f} | "
                 f"{' | '.join(f'{s:.3f}' for s in scores)} | {np.nanmean(error):+.1f} | {np.nanmedian(abs(error)):.1f} "
                 f"| {np.nanpercentile(abs(error), 90):.1f} | {_correlation(estimate['Fp'], reference):.3f} "
-                f"| {_coverage([found[t, plugin] for t in members], truth_of['Fp'])} | {100 * flags.mean():.1f} |"
+                f"| {covered} | {100 * flags.mean():.1f} |"
             )
     yield ""
     count = sum(len(values["Fp", None]) for values in true.values())
@@ -132,10 +135,10 @@ def _correlation(a: Array, b: Array) -> float:
     return float(np.corrcoef(a[known], b[known])[0, 1])
 
 
-def _coverage(parts: Sequence[Maps], truth: Array) -> str:
+def _coverage(parts: Sequence[Maps], truth: Array, taken: NDArray[np.bool_]) -> str:
     if ("Fp", "q05") not in parts[0]:
         return ""
-    low, high = (np.concatenate([part["Fp", s] for part in parts]) for s in ("q05", "q95"))
+    low, high = (np.concatenate([part["Fp", s] for part in parts])[taken] for s in ("q05", "q95"))
     known = np.isfinite(low)
     return f"{100 * np.mean((truth >= low)[known] & (truth <= high)[known]):.1f}"
 
