@@ -85,18 +85,19 @@ def extract(filters: Filters, curves: Array) -> Features:
         response = y @ gain.T + offset
         responses[..., k] = np.arcsinh((response * (60.0 / _BEND)).astype(np.float32))
         residual = y - response @ filters.forward.T
-        scalars[:, k] = _log_size(residual) + 6.0
+        squares = np.einsum("nt,nt->n", residual, residual)
+        scalars[:, k] = _log_size(squares / y.shape[1]) + 6.0
         if k == 1:
             together = np.einsum("nt,nt->n", residual[:, 1:], residual[:, :-1])
-            scalars[:, len(LEVELS)] = together / (np.einsum("nt,nt->n", residual, residual) + 1e-30)
+            scalars[:, len(LEVELS)] = together / (squares + 1e-30)
     responses[..., len(LEVELS) :] = np.log(filters.spread * 60.0)
-    scalars[:, len(LEVELS) + 1] = _log_size(y) + 3.0
+    scalars[:, len(LEVELS) + 1] = _log_size(np.einsum("nt,nt->n", y, y) / y.shape[1]) + 3.0
     scalars[:, len(LEVELS) + 2 :] = filters.scan
     return Features(responses, scalars)
 
 
-def _log_size(values: Array) -> Array:
-    size: Array = np.log(np.sqrt(np.mean(values**2, axis=1)) + 1e-6)
+def _log_size(mean_square: Array) -> Array:
+    size: Array = np.log(np.sqrt(mean_square) + 1e-6)
     return size
 
 

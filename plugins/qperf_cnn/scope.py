@@ -89,7 +89,8 @@ def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array,
 
 def misfit(curves: Array, fitted: Array, features: Features, peak: float) -> Array:
     """Logarithm of the residual's size (n,) over that of a deconvolution that knows no model."""
-    size = np.sqrt(np.nanmean((curves - fitted) ** 2, axis=1)) / peak
+    rest = curves - fitted
+    size = np.sqrt(np.einsum("nt,nt->n", rest, rest) / rest.shape[1]) / peak
     return np.asarray(np.log(size + 1e-6) - (features.scalars[:, _MODEL].astype(np.float64) - 6.0))
 
 
@@ -110,8 +111,11 @@ COUNT = 10
 
 def _vectors(features: Features) -> FloatArray:
     """Responses at every level and the numbers of the curve (not of the scan), (n, w)."""
-    responses = features.responses[..., : len(LEVELS)].reshape(len(features.scalars), -1)
-    return np.concatenate([responses, features.scalars[:, : len(LEVELS) + 2]], axis=1)
+    n, lags, levels = len(features.scalars), features.responses.shape[1], len(LEVELS)
+    found = np.empty((n, lags * levels + levels + 2), dtype=np.float32)
+    found[:, : lags * levels].reshape(n, lags, levels)[...] = features.responses[..., :levels]
+    found[:, lags * levels :] = features.scalars[:, : levels + 2]
+    return found
 
 
 def _distance(vectors: NDArray[np.floating]) -> Distance:
