@@ -137,12 +137,16 @@ def speed(args: argparse.Namespace) -> Iterator[str]:
         curves = simulate(count, 3, 0.004, of="input")
         seconds = _median_time(lambda: fit(plugin, curves, args.threads), runs)  # noqa: B023
         slowest = slowest or count / seconds
-        yield f"| {label} | {count} | {seconds:.3f} | {count / seconds:.0f} | {count / seconds / slowest:.3g} |"
+        yield f"| {label} | {count} | {seconds:.3f} | {count / seconds:.0f} | {_ratio(count / seconds / slowest)} |"
     curves = simulate(12, 3, 0.004, of="input")
     seconds = _median_time(lambda: fit_scipy(curves, 10, 0), 1)
     rate = 12 / seconds
-    yield f"| SciPy, curve by curve, 10 starts | 12 | {seconds:.1f} | {rate:.1f} | {rate / slowest:.3g} |"
+    yield f"| SciPy, curve by curve, 10 starts | 12 | {seconds:.1f} | {rate:.1f} | {_ratio(rate / slowest)} |"
     yield from _network_alone(args)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.2g}"
 
 
 def _median_time(work: Callable[[], Any], runs: int) -> float:
