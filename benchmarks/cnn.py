@@ -43,7 +43,7 @@ def network(args: argparse.Namespace) -> KineticsPlugin:
 
 
 def labeller() -> KineticsPlugin:
-    """What the network was trained on."""
+    """The posterior that the network is to give, with the pass in which nearly every curve converges."""
     return ExchangePosterior(PosteriorOptions(passes=2))
 
 

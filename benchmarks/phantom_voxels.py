@@ -57,9 +57,10 @@ def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
     )
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     tasks = sorted(true)
-    for named, members in [*((task, [task]) for task in tasks), ("both", tasks), ("both, common voxels", tasks)]:
+    groups = [*((task, [task], False) for task in tasks), ("both", tasks, False), ("both, common voxels", tasks, True)]
+    for named, members, common in groups:
         flows = {plugin: np.concatenate([_estimate(found[t, plugin], "Fp") for t in members]) for plugin in plugins}
-        taken = np.isfinite(list(flows.values())).all(axis=0) | ("common" not in named)
+        taken = np.isfinite(list(flows.values())).all(axis=0) | (not common)
         truth_of = {q: np.concatenate([true[t][q, None] for t in members])[taken] for q in QUANTITIES}
         reference = flows[plugins[0]][taken]
         for plugin in plugins:

@@ -27,6 +27,8 @@ LAGS = np.concatenate([np.arange(-2.0, 8.0, 0.5), 8.0 + 0.5 * np.cumsum(1.12 ** 
 LEVELS = (0.001, 0.004, 0.016)
 #: Channels of the response and numbers beside it.
 CHANNELS, SCALARS = 2 * len(LEVELS), len(LEVELS) + 5
+#: What is added to the logarithm of a residual's size, which brings it to about 0.
+RESIDUAL_SHIFT = 6.0
 _DRAWS = 8192
 # mL/min/mL: about here the responses are scaled from a line to a logarithm.
 _BEND = 0.3
@@ -85,19 +87,19 @@ def extract(filters: Filters, curves: Array) -> Features:
         response = y @ gain.T + offset
         responses[..., k] = np.arcsinh((response * (60.0 / _BEND)).astype(np.float32))
         residual = y - response @ filters.forward.T
-        squares = np.einsum("nt,nt->n", residual, residual)
-        scalars[:, k] = _log_size(squares / y.shape[1]) + 6.0
+        scalars[:, k] = log_size(residual) + RESIDUAL_SHIFT
         if k == 1:
             together = np.einsum("nt,nt->n", residual[:, 1:], residual[:, :-1])
-            scalars[:, len(LEVELS)] = together / (squares + 1e-30)
+            scalars[:, len(LEVELS)] = together / (np.einsum("nt,nt->n", residual, residual) + 1e-30)
     responses[..., len(LEVELS) :] = np.log(filters.spread * 60.0)
-    scalars[:, len(LEVELS) + 1] = _log_size(np.einsum("nt,nt->n", y, y) / y.shape[1]) + 3.0
+    scalars[:, len(LEVELS) + 1] = log_size(y) + 3.0
     scalars[:, len(LEVELS) + 2 :] = filters.scan
     return Features(responses, scalars)
 
 
-def _log_size(mean_square: Array) -> Array:
-    size: Array = np.log(np.sqrt(mean_square) + 1e-6)
+def log_size(values: Array) -> Array:
+    """Logarithm (n,) of the root mean square of rows (n, t)."""
+    size: Array = np.log(np.sqrt(np.einsum("nt,nt->n", values, values) / values.shape[1]) + 1e-6)
     return size
 
 

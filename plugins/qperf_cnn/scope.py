@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_cnn.features import LEVELS, Features
+from qperf_cnn.features import LEVELS, RESIDUAL_SHIFT, Features, log_size
 from qperf_cnn.simulation import RANGES
 
 Array = NDArray[np.float64]
@@ -89,9 +89,8 @@ def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array,
 
 def misfit(curves: Array, fitted: Array, features: Features, peak: float) -> Array:
     """Logarithm of the residual's size (n,) over that of a deconvolution that knows no model."""
-    rest = curves - fitted
-    size = np.sqrt(np.einsum("nt,nt->n", rest, rest) / rest.shape[1]) / peak
-    return np.asarray(np.log(size + 1e-6) - (features.scalars[:, _MODEL].astype(np.float64) - 6.0))
+    without_model = features.scalars[:, _MODEL].astype(np.float64) - RESIDUAL_SHIFT
+    return np.asarray(log_size((curves - fitted) / peak) - without_model)
 
 
 def to_arrays(scope: Scope) -> list[Array]:
