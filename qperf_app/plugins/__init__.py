@@ -12,6 +12,7 @@ from qperf_app.plugins.interface import (
     Plugin,
     ReportSectionPlugin,
 )
+from qperf_app.plugins.quality import QualityCode
 from qperf_app.plugins.records import (
     CONCENTRATION_UNITS,
     RELATIVE_UNITS,
@@ -73,6 +74,7 @@ __all__ = [
     "ParticipantResult",
     "Picture",
     "Plugin",
+    "QualityCode",
     "QualityMap",
     "ReportSectionPlugin",
     "Resources",
