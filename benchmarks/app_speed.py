@@ -103,9 +103,9 @@ def step_seconds(out: Path) -> list[tuple[str, str, str]]:
     """Seconds of each step inside its node, from the status file."""
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
     return [
-        (scan["label"], name, f"{step['seconds']:.1f}")
+        (scan["label"], f"{step['key']['series']} {step['key']['step']}".strip(), f"{step['outcome']['seconds']:.1f}")
         for scan in status["scans"]
-        for name, step in scan["steps"].items()
+        for step in scan["steps"]
     ]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.phantom_segments import HAND_INS, make_phantom, run_app
 from qperf_app.bids.names import ROLES, folder_of, map_name, parse_entities, qc_name
 from qperf_app.bids.records import read_mask
+from qperf_app.plugins import MapKey
 
 Array = NDArray[np.float64]
 #: Quantities whose errors are told, flow first.
@@ -107,7 +108,7 @@ def read_maps(
             maps: Maps = {}
             for quantity in QUANTITIES:
                 for statistic in (None, "q50", "q05", "q95"):
-                    name = folder / map_name(prefix, "2CXM", quantity, statistic, plugin)
+                    name = folder / map_name(prefix, MapKey("2CXM", quantity, statistic or ""), plugin)
                     if name.exists():
                         maps[quantity, statistic] = nib.load(name).get_fdata()[inside]
             found.setdefault((task, plugin), []).append(maps)

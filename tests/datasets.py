@@ -65,3 +65,8 @@ def hand_drawn(root: Path, participant: str = "01", task: str = "rest", empty: b
     lines += ["\t".join(map(str, (m.name, m.slice, *m.position))) for m in example_landmarks()]
     prefix.with_name(f"{prefix.name}_desc-landmarks_points.tsv").write_text("\n".join(lines) + "\n")
     return root
+
+
+def step_states(scan: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """State of each step of a scan in a status file, by step and plugin."""
+    return {(s["key"]["step"], s["key"]["plugin"]): s["outcome"]["state"] for s in scan["steps"]}

@@ -15,7 +15,7 @@ import pytest
 from qperf_app.bids.tables import read_table
 from qperf_app.bids.validate import validate
 from qperf_app.cli.app import main
-from tests.datasets import hand_drawn, series_path, small_dataset, write_image, write_json
+from tests.datasets import hand_drawn, series_path, small_dataset, step_states, write_image, write_json
 
 PERF = Path("sub-01", "perf")
 PREFIX = "sub-01_task-rest"
@@ -77,10 +77,10 @@ def test_status_says_what_was_done_and_what_was_handed_in(finished: tuple[Path, 
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
     assert status["state"] == "done" and status["complete"] and not status["steps_failed"]
     rest = next(scan for scan in status["scans"] if scan["label"] == "task-rest")
-    assert rest["steps"]["myocardium"]["state"] == "handed-in"
-    assert rest["steps"]["blood-pool"]["state"] == "handed-in"
+    assert step_states(rest)["myocardium", ""] == "handed-in"
+    assert step_states(rest)["blood-pool", ""] == "handed-in"
     stress = next(scan for scan in status["scans"] if scan["label"] == "task-stress")
-    assert stress["steps"]["blood-pool"]["state"] in ("done", "not-found")
+    assert step_states(stress)["blood-pool", ""] in ("done", "not-found")
 
 
 def test_flow_is_that_of_the_example(finished: tuple[Path, Path]) -> None:
@@ -227,9 +227,12 @@ def test_another_plugin_is_added_to_an_earlier_run_of_the_same_input(
     # With other motion correction the curves are others: what was fitted to the first is no longer shown beside it.
     assert main([*fermi, "--motion-correction", "chained"]) == 0
     status = json.loads((copy / "sub-01" / "sub-01_status.json").read_text())
-    files = {scan["label"]: set(scan["files"]) for scan in status["scans"]}
-    assert {key for key in files["task-rest"] if key.startswith("kinetics:")} == {"kinetics:fermi"}
-    assert "kinetics:nlls" in files["task-stress"]
+    plugins = {
+        scan["label"]: {s["key"]["plugin"] for s in scan["steps"] if s["key"]["step"] == "kinetics" and s["files"]}
+        for scan in status["scans"]
+    }
+    assert plugins["task-rest"] == {"fermi"}
+    assert "nlls" in plugins["task-stress"]
 
 
 def test_group_level(finished: tuple[Path, Path]) -> None:
@@ -262,12 +265,12 @@ def test_a_segment_with_blood_in_a_third_of_its_voxels_keeps_its_curve() -> None
 
 def test_an_input_function_that_ends_with_its_peak_is_refused() -> None:
     from qperf_app.plugins import InputFunction
-    from qperf_app.workflow.steps import _cut_short
+    from qperf_app.workflow.runners.input_function import cut_short
 
     times = np.arange(0.0, 40.0)
     bolus = np.exp(-0.5 * ((times - 20.0) / 3.0) ** 2)
-    assert not _cut_short(InputFunction(times, bolus, bolus))
-    assert "too late" in _cut_short(InputFunction(times[:23], bolus[:23], bolus[:23]))
+    assert not cut_short(InputFunction(times, bolus, bolus))
+    assert "too late" in cut_short(InputFunction(times[:23], bolus[:23], bolus[:23]))
 
 
 def test_frames_that_could_not_be_corrected_are_left_out_on_request(tmp_path: Path) -> None:
@@ -302,5 +305,5 @@ def test_frames_that_could_not_be_corrected_are_left_out_on_request(tmp_path: Pa
     error = {name: np.median(np.abs(values / truth - 1)) for name, values in flow.items()}
     assert error["some"] < 0.1 and error["some"] < error["all"]
     status = json.loads((tmp_path / "some" / "sub-01" / "sub-01_status.json").read_text())
-    warnings = [w for step in status["scans"][0]["steps"].values() for w in step["warnings"]]
+    warnings = [w for step in status["scans"][0]["steps"] for w in step["outcome"]["warnings"]]
     assert sum("left out" in w for w in warnings) == 2

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from qperf_app.cli.app import main
-from tests.datasets import hand_drawn, small_dataset, write_json
+from tests.datasets import hand_drawn, small_dataset, step_states, write_json
 
 
 def spoiled_input_function(root: Path) -> Path:
@@ -63,8 +63,9 @@ def test_not_found_is_an_answer(tmp_path: Path) -> None:
     assert main([str(raw), str(out), "participant", *quick]) == 0
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
     assert status["state"] == "done" and not status["complete"]
-    assert status["scans"][0]["steps"]["blood-pool"]["state"] == "not-found"
-    assert status["scans"][0]["steps"]["kinetics:nlls"]["state"] == "skipped"
+    states = step_states(status["scans"][0])
+    assert states["blood-pool", ""] == "not-found"
+    assert states["kinetics", "nlls"] == "skipped"
     assert (out / "sub-01.html").is_file()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import importlib
-import inspect
 import os
 import re
 import shutil
@@ -26,9 +25,10 @@ from qperf_app import plugins
 from qperf_app.cli.parser import build_parser
 from qperf_app.physics import models
 from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
-from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import find_fault, load_plugins
-from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps import KINETICS, plugin_steps
+from qperf_app.plugins.steps.kinetics import check_maps
+from qperf_app.plugins.steps.spec import slot_of
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("qperf_app", "plugins", "bids_spec")
@@ -204,17 +204,13 @@ def test_make_help_tells_of_every_command() -> None:
 # Documentation
 
 
-def hooks() -> list[str]:
-    return [name for name, function in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("qperf_")]
-
-
 def test_every_hook_has_its_section_in_the_plugin_guide() -> None:
     guide = (ROOT / "docs" / "plugins.md").read_text()
-    assert hooks() and sorted(hooks()) == sorted(step.hook for step in STEPS.values())
-    for step in STEPS.values():
-        assert f"\n### `{step.hook}`\n" in guide
-        assert f"`{step.interface.__name__}`" in guide
-        assert f"`{step.method}(" in guide
+    assert plugin_steps()
+    for slot in map(slot_of, plugin_steps().values()):
+        assert f"\n### `{slot.hook}`\n" in guide
+        assert f"`{slot.interface.__name__}`" in guide
+        assert f"`{slot.method}(" in guide
 
 
 def code_blocks(document: str, language: str) -> list[str]:
@@ -227,7 +223,7 @@ def test_the_plugin_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "qperf_maxslope.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     cls = importlib.import_module("qperf_maxslope").qperf_kinetics()
-    assert find_fault(STEPS["kinetics"], cls) is None
+    assert find_fault(KINETICS, cls) is None
 
     times = np.arange(0.0, 40.0, 0.8)
     arterial = 6.0 * (times / 6.0) ** 3 * np.exp(3.0 * (1.0 - times / 6.0))

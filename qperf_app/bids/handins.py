@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from qperf_app.bids.names import derivative_name, folder_of, parse_entities
+from qperf_app.bids.names import derivative_name, folder_of, map_key
+from qperf_app.plugins.keys import Role
 
 
 def find_handed_in(datasets: Mapping[str, Path], series_prefix: str, role: str) -> Path | None:
@@ -19,13 +20,13 @@ def find_handed_in(datasets: Mapping[str, Path], series_prefix: str, role: str) 
     return None
 
 
-def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin: str) -> dict[str, str]:
-    """Parameter maps of a kinetics plugin for a series, by role ``map:<model>:<quantity>:<statistic>``."""
+def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin: str) -> dict[Role, Path]:
+    """Parameter maps of a kinetics plugin for a series, of the first dataset that has some."""
     for dataset in datasets.values():
         directory = dataset / folder_of(series_prefix)
         found = sorted(directory.glob(f"{series_prefix}_model-*_param-*_desc-{plugin}_dcemap.nii*"))
         if found:
-            return {map_role(path): str(path) for path in found}
+            return {map_key(path.name): path for path in found}
     return {}
 
 
@@ -35,9 +36,3 @@ def source_uri(datasets: Mapping[str, Path], path: Path) -> str:
         if path.is_relative_to(dataset):
             return f"bids:{name}:{path.relative_to(dataset).as_posix()}"
     raise ValueError(f"{path} lies in none of the datasets handed in")
-
-
-def map_role(path: Path) -> str:
-    """Role of a parameter map, told from its name."""
-    entities = parse_entities(path.name)
-    return f"map:{entities['model']}:{entities['param']}:{entities.get('stat', '')}"

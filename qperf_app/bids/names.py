@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from qperf_app.plugins.keys import MapKey
+from qperf_app.plugins.steps import STEPS
+
 #: Entities of a series' name, in BIDS order.
 SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "run")
 #: Acquisition label of an input-function series.
@@ -37,19 +40,8 @@ def folder_of(name: str) -> str:
     return folder(parse_entities(name))
 
 
-#: What stands behind the prefix of a derivative, by its role between the steps.
-ROLES: Mapping[str, str] = {
-    "preproc": "desc-preproc_dce.nii.gz",
-    "xfm": "desc-moco_xfm.nii.gz",
-    "lv": "label-LV_mask.nii.gz",
-    "rv": "label-RV_mask.nii.gz",
-    "aif-voxels": "label-AIF_mask.nii.gz",
-    "aif": "desc-aif_timeseries.tsv",
-    "conc": "desc-conc_dce.nii.gz",
-    "myocardium": "label-myocardium_mask.nii.gz",
-    "landmarks": "desc-landmarks_points.tsv",
-    "dseg": "seg-AHA17_dseg.nii.gz",
-}
+#: What stands behind the prefix of a derivative, by its role, as the steps declare it.
+ROLES: Mapping[str, str] = {role: file.ending for step in STEPS.values() for role, file in step.files.items()}
 
 
 def derivative_name(series_prefix: str, role: str) -> str:
@@ -57,10 +49,16 @@ def derivative_name(series_prefix: str, role: str) -> str:
     return f"{series_prefix}_{ROLES[role]}"
 
 
-def map_name(series_prefix: str, model: str, quantity: str, statistic: str | None, plugin: str) -> str:
+def map_name(series_prefix: str, key: MapKey, plugin: str) -> str:
     """Name of a parameter map."""
-    stat = f"_stat-{statistic}" if statistic else ""
-    return f"{series_prefix}_model-{model}_param-{quantity}{stat}_desc-{plugin}_dcemap.nii.gz"
+    stat = f"_stat-{key.statistic}" if key.statistic else ""
+    return f"{series_prefix}_model-{key.model}_param-{key.quantity}{stat}_desc-{plugin}_dcemap.nii.gz"
+
+
+def map_key(name: str) -> MapKey:
+    """Which map a file of :func:`map_name` is."""
+    entities = parse_entities(name)
+    return MapKey(entities["model"], entities["param"], entities.get("stat", ""))
 
 
 def qc_name(series_prefix: str, plugin: str) -> str:

@@ -22,18 +22,17 @@ from qperf_app.plugins import (
     ConcentrationSeries,
     InputFunction,
     KineticMaps,
+    MapKey,
     Motion,
     Myocardium,
+    QualityCode,
     Series,
     TissueConstants,
 )
+from qperf_app.plugins.keys import Role
+from qperf_app.plugins.quality import legend
 
 __all__ = ["read_landmarks"]
-
-#: Code of a quality map for voxels that were never to be estimated.
-OUTSIDE = 255
-
-Paths = Mapping[str, Path] | Mapping[str, str]
 
 
 def read_series(path: Path, metadata: Mapping[str, Any] | None = None) -> Series:
@@ -101,23 +100,23 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
 
 
-def read_pools(paths: Paths) -> BloodPools:
+def read_pools(paths: Mapping[Any, Path]) -> BloodPools:
     """Read blood pools. Without input-function voxels the whole left ventricle stands for them."""
-    _, affine = read_image(Path(paths["lv"]))
-    lv = read_mask(Path(paths["lv"]))
-    rv = read_mask(Path(paths["rv"])) if "rv" in paths else np.zeros_like(lv)
-    aif = read_mask(Path(paths["aif-voxels"])) if "aif-voxels" in paths else lv
+    _, affine = read_image(paths["lv"])
+    lv = read_mask(paths["lv"])
+    rv = read_mask(paths["rv"]) if "rv" in paths else np.zeros_like(lv)
+    aif = read_mask(paths["aif-voxels"]) if "aif-voxels" in paths else lv
     return BloodPools(lv, rv, aif, affine)
 
 
-def write_pools(out: Path, prefix: str, pools: BloodPools, sources: Sequence[str]) -> dict[str, Path]:
+def write_pools(out: Path, prefix: str, pools: BloodPools, sources: Sequence[str]) -> dict[Role, Path]:
     """Write the blood pools and the voxels of the input function."""
     descriptions = {
         "lv": ("Left-ventricular blood pool", pools.lv),
         "rv": ("Right-ventricular blood pool", pools.rv),
         "aif-voxels": ("Voxels that the arterial input function is averaged over", pools.aif),
     }
-    files = {}
+    files: dict[Role, Path] = {}
     for role, (description, mask) in descriptions.items():
         if role == "rv" and not mask.any():
             continue
@@ -182,9 +181,9 @@ def copy_concentration(out: Path, prefix: str, path: Path, sources: Sequence[str
 
 def write_myocardium(
     out: Path, prefix: str, myocardium: Myocardium, affine: NDArray[np.float64], sources: Sequence[str]
-) -> dict[str, Path]:
+) -> dict[Role, Path]:
     """Write the mask and, where there are some, the landmarks."""
-    files = {"myocardium": out / derivative_name(prefix, "myocardium")}
+    files: dict[Role, Path] = {"myocardium": out / derivative_name(prefix, "myocardium")}
     description = "Left-ventricular myocardium"
     write_image(files["myocardium"], myocardium.mask, affine, describe_image(description, "1", sources, Type="ROI"))
     if myocardium.landmarks:
@@ -204,25 +203,23 @@ def write_maps(
     affine: NDArray[np.float64],
     constants: TissueConstants,
     sources: Sequence[str],
-) -> dict[str, Path]:
+) -> dict[Role, Path]:
     """Write a kinetics plugin's maps, NaN outside the voxels, and its quality map."""
     index = tuple(np.asarray(voxels).T)
-    files = {}
+    files: dict[Role, Path] = {}
     for parameter in result.maps:
         volume = np.full(tuple(shape), np.nan, dtype=np.float32)
         volume[index] = parameter.values
-        name = map_name(prefix, result.model, parameter.quantity, parameter.statistic, plugin)
+        key = MapKey(result.model, parameter.quantity, parameter.statistic or "")
         fields: dict[str, Any] = {"Haematocrit": constants.haematocrit}
         if parameter.quantity == "MBF":
             fields["TissueDensity"] = constants.density
-        role = f"map:{result.model}:{parameter.quantity}:{parameter.statistic or ''}"
-        files[role] = out / name
+        files[key] = out / map_name(prefix, key, plugin)
         sidecar = describe_image(f"{parameter.quantity} of the {result.model} model", parameter.units, sources)
-        write_image(files[role], volume, affine, {**sidecar, **fields})
-    codes = np.full(tuple(shape), OUTSIDE, dtype=np.uint8)
+        write_image(files[key], volume, affine, {**sidecar, **fields})
+    codes = np.full(tuple(shape), QualityCode.OUTSIDE, dtype=np.uint8)
     codes[index] = result.qc
-    legend = {0: "full estimate", **result.qc_legend, OUTSIDE: "outside the myocardium"}
-    levels = {str(code): meaning for code, meaning in legend.items()}
+    levels = {str(code): text for code, text in {**legend(codes), **result.qc_legend}.items()}
     files["qc"] = out / qc_name(prefix, plugin)
     write_image(
         files["qc"], codes, affine, describe_image("Why a voxel has no full estimate", "1", sources, Levels=levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from qperf_app.bids.names import segment_curves_name
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentCurves
+from qperf_app.plugins.keys import Role
 
 #: Columns of a segment's curve, each with the segment's number behind it: words for the sidecar.
 _COLUMNS = {
@@ -23,9 +25,9 @@ _COLUMNS = {
 CURVES, DRAWS = "curves", "draws"
 
 
-def write_segment_curves(out: Path, prefix: str, curves: SegmentCurves, sources: Sequence[str]) -> dict[str, Path]:
+def write_segment_curves(out: Path, prefix: str, curves: SegmentCurves, sources: Sequence[str]) -> dict[Role, Path]:
     """Write the curves, and the draws where there are any; returns the files by role."""
-    files = {CURVES: out / segment_curves_name(prefix, curves.plugin)}
+    files: dict[Role, Path] = {CURVES: out / segment_curves_name(prefix, curves.plugin)}
     values = {"measured": curves.measured, "fitted": curves.fitted}
     values |= {} if curves.predicted_sd is None else {"predicted_std": curves.predicted_sd}
     columns = {f"{kind}_{k}": rows[i] for i, k in enumerate(curves.segments) for kind, rows in values.items()}
@@ -49,7 +51,7 @@ def write_segment_curves(out: Path, prefix: str, curves: SegmentCurves, sources:
     return files
 
 
-def read_segment_curves(plugin: str, model: str, files: Mapping[str, Path]) -> SegmentCurves:
+def read_segment_curves(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentCurves:
     """Read what :func:`write_segment_curves` wrote.
 
     Raises

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentRow, SegmentTable
+from qperf_app.plugins.keys import Role
 from qperf_app.plugins.results import is_interval
 
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
@@ -23,13 +24,13 @@ _LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the w
 
 def write_segments(
     out: Path, prefix: str, table: SegmentTable, sources: Sequence[str], basis: Literal["map", "curve"] = "map"
-) -> dict[str, Path]:
+) -> dict[Role, Path]:
     """Write a table, each layer to its own file; returns the files by layer.
 
     ``basis`` says in the sidecar what the values are: medians of a map, or the fit of each segment's own curve.
     """
     words = _BASES[basis]
-    files = {}
+    files: dict[Role, Path] = {}
     quantities = list(table.units)
     for layer in LAYERS:
         rows = [row for row in table.rows if row.layer == layer]
@@ -59,7 +60,7 @@ def _describe(column: str, words: str) -> str:
     return f"{int(statistic[1:])} % quantile of the posterior of {words.format(quantity)}"
 
 
-def read_segments(plugin: str, model: str, files: Mapping[str, Path]) -> SegmentTable:
+def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentTable:
     """Read what :func:`write_segments` wrote."""
     rows: list[SegmentRow] = []
     units: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""From the command line's arguments to folders, configuration and plans."""
+"""From the command line's arguments to folders, configuration and selection."""
 
 from __future__ import annotations
 
@@ -9,21 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_shape
-from qperf_app.bids.index import SeriesFile, find_series, sidecar
 from qperf_app.bids.sidecars import RAW
 from qperf_app.cli.errors import UsageError
 from qperf_app.plugins.manager import PluginRegistry
-from qperf_app.workflow.configuration import (
-    KINETICS,
-    SINGLE_STEPS,
-    Configuration,
-    configure,
-    read_configuration,
-    resolve,
-)
-from qperf_app.workflow.plan import ParticipantPlan, Planner, SeriesInput
+from qperf_app.plugins.steps import configurable_steps
+from qperf_app.workflow.configuration import Configuration, configure, read_configuration, resolve
 from qperf_app.workflow.selection import Selection
 
 
@@ -84,10 +74,7 @@ def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
 
 def make_configuration(args: argparse.Namespace, content: Mapping[str, Any], registry: PluginRegistry) -> Configuration:
     """Merge file and flags and check them against the installed plugins."""
-    flags: dict[str, Sequence[str] | None] = {
-        step: [value] if (value := getattr(args, step.replace("-", "_"))) else None for step in SINGLE_STEPS
-    }
-    flags[KINETICS] = args.kinetics
+    flags = {step: getattr(args, step.replace("-", "_")) for step in configurable_steps()}
     configuration = configure(content, flags, args.random_seed, args.disable_plugin, args.leave_out_uncorrected)
     return resolve(configuration, registry)
 
@@ -135,54 +122,3 @@ def read_selection(args: argparse.Namespace) -> Selection:
         tasks=labels(args.task_id),
         filters=read_filters(args.bids_filter_file),
     )
-
-
-def read_series(args: argparse.Namespace) -> list[SeriesInput]:
-    """Find the selected series and read their metadata and headers.
-
-    Raises
-    ------
-    SelectionError
-        When the filters select nothing.
-    DatasetError
-        Naming every file that can't be read.
-    """
-    selection = read_selection(args)
-    found = find_series(
-        args.bids_dir.resolve(),
-        participants=selection.participants,
-        sessions=selection.sessions,
-        tasks=selection.tasks,
-        filters=selection.filters,
-    )
-    series: list[SeriesInput] = []
-    problems: list[str] = []
-    listings: dict[Path, list[str]] = {}
-    for file in found:
-        try:
-            series.append(_read(file, args.bids_dir.resolve(), listings))
-        except DatasetError as error:
-            problems.append(str(error))
-    if problems:
-        raise DatasetError("\n  ".join([f"{len(problems)} files can't be read:", *problems]))
-    return series
-
-
-def _read(file: SeriesFile, bids_dir: Path, listings: dict[Path, list[str]]) -> SeriesInput:
-    source = f"bids:{RAW}:{file.path.relative_to(bids_dir).as_posix()}"
-    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_shape(file.path), source)
-
-
-def make_plans(
-    series: Sequence[SeriesInput],
-    configuration: Configuration,
-    registry: PluginRegistry,
-    datasets: Mapping[str, Path],
-    omp_nthreads: int,
-) -> list[ParticipantPlan]:
-    """Plan every participant, in order of label."""
-    by_participant: dict[str, list[SeriesInput]] = {}
-    for entry in series:
-        by_participant.setdefault(entry.entities["sub"], []).append(entry)
-    planner = Planner(configuration, registry, datasets, omp_nthreads)
-    return [planner.plan(label, by_participant[label]) for label in sorted(by_participant)]

@@ -9,14 +9,8 @@ from qperf_app import __version__
 from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
 from qperf_app.cli.arguments import Parser
 from qperf_app.cli.errors import EXIT_CODES
-
-#: Steps that a flag selects the plugin of, with the default that the help names.
-STEP_HELP = {
-    "motion-correction": "motion correction (default: progressive)",
-    "blood-pool": "finding the ventricles' blood (default: kmeans)",
-    "concentration": "signal to concentration (default: by the series' metadata: identity, sr-flash or linear)",
-    "myocardium": "outlining the myocardium (default: classical)",
-}
+from qperf_app.plugins.steps import configurable_steps
+from qperf_app.plugins.steps.spec import AUTO, slot_of
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,9 +47,12 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_steps(group: argparse._ArgumentGroup) -> None:
-    for step, text in STEP_HELP.items():
-        group.add_argument(f"--{step}", metavar="NAME", help=f"plugin for {text}")
-    group.add_argument("--kinetics", nargs="+", metavar="NAME", help="plugins for kinetics (default: nlls cnn fermi)")
+    for name, step in configurable_steps().items():
+        slot = slot_of(step)
+        default = "by the series' metadata" if slot.default == (AUTO,) else " ".join(slot.default)
+        noun = "plugins" if slot.several else "plugin"
+        group.add_argument(f"--{name}", nargs="+" if slot.several else 1, metavar="NAME",
+                           help=f"{noun} for {step.summary} (default: {default})")  # fmt: skip
     group.add_argument("--config-file", type=Path, metavar="FILE",
                        help="YAML that names the plugin and its options for each step; flags win")  # fmt: skip
     group.add_argument("--disable-plugin", nargs="+", metavar="NAME", action="extend", default=[],

@@ -6,22 +6,24 @@ import argparse
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.dataset import write_description
+from qperf_app import api
+from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_json
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
 from qperf_app.cli.progress import StepProgress, counter, say
-from qperf_app.plugins import StepOutcome
-from qperf_app.plugins.manager import PluginRegistry, load_plugins
+from qperf_app.plugins.keys import Role
+from qperf_app.plugins.manager import load_plugins
 from qperf_app.workflow.boilerplate import citation_page
 from qperf_app.workflow.configuration import Configuration
+from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_file
 from qperf_app.workflow.plan import ParticipantPlan
-from qperf_app.workflow.preflight import find_problems
+from qperf_app.workflow.status import ParticipantStatus
+from qperf_app.workflow.steps import ended
 
 _LABEL = ("--participant-label", "--participant_label")
 
@@ -49,58 +51,52 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str]) -> int:
     datasets = inputs.read_derivatives(args.derivatives)
     if args.reports_only:
         return _write_reports(args, configuration)
-    series = inputs.read_series(args)
-    plans = inputs.make_plans(series, configuration, registry, datasets, args.omp_nthreads)
-    say(_announcement(args, plans))
+    study = api.plan(
+        args.bids_dir,
+        args.out_dir,
+        selection=inputs.read_selection(args),
+        configuration=configuration,
+        derivatives=datasets,
+        omp_nthreads=args.omp_nthreads,
+        registry=registry,
+    )
+    say(_announcement(args, study))
     if args.boilerplate_only:
-        return _write_boilerplate(args, plans, registry)
-    _refuse_problems(find_problems(plans, registry, args.nprocs, counter("checking series")))
+        return _write_boilerplate(args, study)
+    _refuse_problems(study.problems(args.nprocs, counter("checking series")))
     if not args.skip_bids_validation:
-        _validate(args, plans)
-    _tell_warnings(plans)
+        _validate(args, study.participants)
+    _tell_warnings(study.participants)
     if args.dry_run:
-        say(_listing(plans))
+        say(_listing(study.participants))
         return DONE
-    return _execute(args, argv, plans, configuration, datasets)
+    return _execute(args, argv, study)
 
 
-def _execute(
-    args: argparse.Namespace,
-    argv: Sequence[str],
-    plans: list[ParticipantPlan],
-    configuration: Configuration,
-    datasets: dict[str, Path],
-) -> int:
+def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan) -> int:
     execution = _execution(args)
     inputs.make_folder("OUT_DIR", args.out_dir)
     inputs.make_folder("--work-dir", args.work_dir)
-    # Nipype takes a second to import: not before everything that can be wrong has been looked at.
-    from qperf_app.workflow import graph
-
     started = time.monotonic()
-    out_dir = args.out_dir.resolve()
-    write_description(out_dir, args.bids_dir.resolve(), datasets)
     if args.clean_workdir:
-        for plan in plans:
-            folder = graph.node_dir(execution.work_dir, plan.participant, "x").parent
-            shutil.rmtree(folder, ignore_errors=True)
-    requests = {plan.participant: _request(args, argv, plan, configuration) for plan in plans}
-    for plan in plans:
-        _mark_running(out_dir, plan.participant)
-    progress = StepProgress(plans, args.verbose)
+        from qperf_app.workflow.graph import participant_dir
+
+        for plan in study.participants:
+            shutil.rmtree(participant_dir(execution.work_dir, plan.participant), ignore_errors=True)
+    progress = StepProgress(study.participants, args.verbose)
+
+    def command(participant: str) -> str:
+        return shlex.join(["qperf-app", *without_option(argv, *_LABEL), "--participant-label", participant])
+
     try:
-        graph.run(graph.build(plans, requests, execution), execution, list(requests), progress.notify, say)
+        statuses = api.run(study, execution, command=command, notify=progress.notify, say=say)
     finally:
         progress.close()
-    statuses = {plan.participant: _finished(out_dir, requests[plan.participant]) for plan in plans}
-    registry = load_plugins(configuration.disable)
-    _write_citations(out_dir, plans, registry)
+    _write_citations(study)
     return _conclude(args, statuses, time.monotonic() - started)
 
 
-def _execution(args: argparse.Namespace) -> Any:
-    from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_file
-
+def _execution(args: argparse.Namespace) -> Execution:
     plugin: str | None = None
     arguments: dict[str, Any] = {}
     if args.use_plugin:
@@ -116,73 +112,11 @@ def _execution(args: argparse.Namespace) -> Any:
     )
 
 
-def _request(args: argparse.Namespace, argv: Sequence[str], plan: ParticipantPlan, configuration: Configuration) -> Any:
-    from qperf_app.workflow import graph
-    from qperf_app.workflow.publish import PublishRequest
-
-    bids_dir = args.bids_dir.resolve()
-    scans = [
-        {
-            "label": scan.label,
-            "entities": dict(scan.entities),
-            "nodes": dict(scan.nodes),
-            "warnings": list(scan.warnings),
-            "tissue": scan.tissue and scan.tissue.path.relative_to(bids_dir).as_posix(),
-            "aif": scan.aif and scan.aif.path.relative_to(bids_dir).as_posix(),
-        }
-        for scan in plan.scans
-    ]
-    tasks = [
-        {"node": t.node, "step": t.step, "plugin": t.plugin, "version": t.version, "upstream": dict(t.upstream)}
-        for t in plan.tasks.values()
-    ]
-    command = shlex.join(["qperf-app", *without_option(argv, *_LABEL), "--participant-label", plan.participant])
-    return PublishRequest(
-        participant=plan.participant,
-        bids_dir=str(bids_dir),
-        out_dir=str(args.out_dir.resolve()),
-        nodes_dir=str(graph.node_dir(args.work_dir.resolve(), plan.participant, "x").parent),
-        tasks=tasks,
-        scans=scans,
-        configuration=configuration.to_yaml(),
-        seed=configuration.random_seed,
-        disable=list(configuration.disable),
-        command=command,
-    )
-
-
-def _mark_running(out_dir: Path, participant: str) -> None:
-    from qperf_app.workflow.publish import status_path, write_status
-
-    path = status_path(out_dir, participant)
-    earlier = read_json(path) if path.is_file() else {}
-    running = {"participant": participant, "state": "running", "steps_done": [], "steps_failed": []}
-    write_status(out_dir, participant, {**earlier, **running})
-
-
-def _finished(out_dir: Path, request: Any) -> dict[str, Any]:
-    """Status of a participant. Where its own last node did not run, since one before it failed, do its work here."""
-    from qperf_app.workflow.publish import finish, status_path, write_status
-
-    status = read_json(status_path(out_dir, request.participant))
-    if status["state"] != "running":
-        return status
-    try:
-        return finish(request)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        failed = [{"step": "outputs", "reason": reason}]
-        status |= {"state": "failed", "complete": False, "steps_failed": failed, "steps_without_result": []}
-        write_status(out_dir, request.participant, status)
-        return status
-
-
-def _announcement(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> str:
-    scans = sum(len(plan.scans) for plan in plans)
-    # Beside its tasks every participant has one step that writes outputs and report.
-    steps = sum(len(plan.tasks) + 1 for plan in plans)
-    noun = "participant" if len(plans) == 1 else "participants"
-    return f"{len(plans)} {noun}, {scans} scans, {steps} steps; results go to {args.out_dir}, work to {args.work_dir}"
+def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
+    count = len(study.participants)
+    noun = "participant" if count == 1 else "participants"
+    what = f"{count} {noun}, {study.n_scans} scans, {study.n_steps} steps"
+    return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 
 def _refuse_problems(problems: Sequence[str]) -> None:
@@ -196,7 +130,7 @@ def _tell_warnings(plans: Sequence[ParticipantPlan]) -> None:
     for plan in plans:
         for scan in plan.scans:
             for warning in scan.warnings:
-                told.setdefault(warning, []).append(f"sub-{plan.participant} {scan.label}")
+                told.setdefault(warning, []).append(f"sub-{plan.participant} {scan.scan.label}")
     for warning, scans in told.items():
         more = f" and {len(scans) - 1} more" if len(scans) > 1 else ""
         say(f"warning: {scans[0]}{more}: {warning}")
@@ -210,9 +144,7 @@ def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> Non
     selected = {
         series.path.relative_to(args.bids_dir.resolve()).as_posix().split(".")[0]
         for plan in plans
-        for scan in plan.scans
-        for series in (scan.tissue, scan.aif)
-        if series is not None
+        for series in plan.series
     }
     errors = [issue for issue in validate(args.bids_dir) if issue.severity == "error"]
     ours = [issue for issue in errors if "/" not in issue.location or issue.location.split(".")[0] in selected]
@@ -227,19 +159,24 @@ def _listing(plans: Sequence[ParticipantPlan]) -> str:
     for plan in plans:
         for task in plan.tasks.values():
             plugin = f" ({task.plugin} {task.version})" if task.version else f" ({task.plugin})" if task.plugin else ""
-            handed = "".join(f", {role} handed in: {path}" for role, path in task.handed_in.items())
+            handed = "".join(f", {_role(entry.role)} handed in: {entry.path}" for entry in task.handed_in)
             lines.append(f"  {task.prefix}: {task.step}{plugin}{handed}")
         lines.append(f"  sub-{plan.participant}: outputs and report")
     return "\n".join(lines)
 
 
-def _write_boilerplate(args: argparse.Namespace, plans: list[ParticipantPlan], registry: PluginRegistry) -> int:
+def _role(role: Role) -> str:
+    if isinstance(role, str):
+        return role
+    return " ".join(part for part in (role.model, role.quantity, role.statistic) if part)
+
+
+def _write_boilerplate(args: argparse.Namespace, study: api.StudyPlan) -> int:
     if args.dry_run:
         say(f"would write: {citations_path(args.out_dir)}")
         return DONE
     inputs.make_folder("OUT_DIR", args.out_dir)
-    path = _write_citations(args.out_dir.resolve(), plans, registry)
-    say(f"methods and references: {path}")
+    say(f"methods and references: {_write_citations(study)}")
     return DONE
 
 
@@ -248,13 +185,13 @@ def citations_path(out_dir: Path) -> Path:
     return out_dir / "logs" / "CITATION.md"
 
 
-def _write_citations(out_dir: Path, plans: Sequence[ParticipantPlan], registry: PluginRegistry) -> Path:
-    from qperf_app.bids.dataset import replace_text
-
-    steps = [StepOutcome(t.step, t.plugin, "done") for plan in plans for t in plan.tasks.values()]
-    path = citations_path(out_dir)
+def _write_citations(study: api.StudyPlan) -> Path:
+    """Methods and references of what was to run, whether or not every step found what it looked for."""
+    tasks = [task for plan in study.participants for task in plan.tasks.values()]
+    steps = [ended(task, "handed-in" if task.handed_in else "done") for task in tasks]
+    path = citations_path(study.out_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, citation_page(steps, registry))
+    replace_text(path, citation_page(steps, study.registry))
     return path
 
 
@@ -274,16 +211,16 @@ def _write_reports(args: argparse.Namespace, configuration: Configuration) -> in
     return DONE
 
 
-def _conclude(args: argparse.Namespace, statuses: dict[str, dict[str, Any]], seconds: float) -> int:
-    failed = {label: status for label, status in statuses.items() if status["state"] == "failed"}
+def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus], seconds: float) -> int:
+    failed = {label: status for label, status in statuses.items() if status.state == "failed"}
     for label, status in statuses.items():
-        for step in status["steps_failed"]:
-            say(f"sub-{label}: failed: {step['step']}: {step['reason']}")
-        for step in status["steps_without_result"] if args.verbose else ():
-            say(f"sub-{label}: no result: {step['step']}: {step['reason']}")
-        if status["state"] == "done" and not status["complete"]:
-            first = status["steps_without_result"][0]
-            say(f"sub-{label}: done, not complete: {first['step']}: {first['reason']}")
+        for step in status.steps_failed:
+            say(f"sub-{label}: failed: {step.step}: {step.reason}")
+        for step in status.steps_without_result if args.verbose else ():
+            say(f"sub-{label}: no result: {step.step}: {step.reason}")
+        if status.state == "done" and not status.complete:
+            first = status.steps_without_result[0]
+            say(f"sub-{label}: done, not complete: {first.step}: {first.reason}")
     reports = [args.out_dir / f"sub-{label}.html" for label in statuses]
     for report in reports:
         if report.is_file():

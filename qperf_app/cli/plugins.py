@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 from qperf_app.plugins.manager import InstalledPlugin, PluginRegistry, load_plugins
-from qperf_app.plugins.steps import STEPS
-from qperf_app.workflow.configuration import AUTO, DEFAULTS
+from qperf_app.plugins.steps import plugin_steps
+from qperf_app.plugins.steps.spec import AUTO, slot_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 def as_json(registry: PluginRegistry) -> dict[str, Any]:
     """Everything that is known of the plugins as plain values."""
     return {
-        "steps": {step: [_describe(p) for p in registry.of_step(step)] for step in STEPS},
+        "steps": {step: [_describe(p) for p in registry.of_step(step)] for step in plugin_steps()},
         "broken": [dataclasses.asdict(b) for b in registry.broken],
     }
 
@@ -36,11 +36,12 @@ def as_json(registry: PluginRegistry) -> dict[str, Any]:
 def as_text(registry: PluginRegistry) -> str:
     """The same for people."""
     lines: list[str] = []
-    for step in STEPS:
-        lines.append(f"{step}  (default: by the series' metadata)" if DEFAULTS.get(step) == (AUTO,) else step)
+    for step, spec in plugin_steps().items():
+        defaults = slot_of(spec).default
+        lines.append(f"{step}  (default: by the series' metadata)" if defaults == (AUTO,) else step)
         found = registry.of_step(step)
         for p in found:
-            default = "  (default)" if p.name in DEFAULTS.get(step, ()) else ""
+            default = "  (default)" if p.name in defaults else ""
             lines.append(f"  {p.name} {p.version}{default}  {p.cls.summary}  [{p.distribution}]")  # type: ignore[attr-defined]
         for plugin in found:
             for option in _options(plugin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qperf_app.workflow.plan import ParticipantPlan
@@ -21,7 +21,7 @@ def say(text: str) -> None:
 class StepProgress:
     """Follows the nodes of a graph; give :meth:`notify` to the execution plugin."""
 
-    def __init__(self, plans: list[ParticipantPlan], verbose: int) -> None:
+    def __init__(self, plans: Sequence[ParticipantPlan], verbose: int) -> None:
         from tqdm import tqdm
 
         self._names: Mapping[str, str] = {

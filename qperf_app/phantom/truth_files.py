@@ -16,7 +16,7 @@ from qperf_app.phantom.perfusion import DENSITY, UNITS
 from qperf_app.phantom.render import LABELS
 from qperf_app.phantom.scan import Scan, SeriesTruth
 from qperf_app.physics.input_function import NoBolusError, find_features
-from qperf_app.plugins import Series
+from qperf_app.plugins import MapKey, Series
 
 #: Label of the truth's maps in ``desc-``.
 TRUTH = "truth"
@@ -113,7 +113,7 @@ def _write_tissue(place: _Place, scan: Scan) -> None:
         if quantity == "MBF":
             fields["TissueDensity"] = DENSITY
         sidecar = describe_image(f"True {quantity} of the simulated tissue", UNITS[quantity], [place.source], **fields)
-        path = place.truth / map_name(place.prefix, scan.model, quantity, None, TRUTH)
+        path = place.truth / map_name(place.prefix, MapKey(scan.model, quantity), TRUTH)
         write_image(path, values, series.affine, sidecar)
 
 

@@ -1,17 +1,8 @@
 """The public plugin interface: everything that a plugin needs, in one import."""
 
 from qperf_app.plugins.hookspecs import hookimpl
-from qperf_app.plugins.interface import (
-    API_VERSION,
-    BloodPoolPlugin,
-    ConcentrationPlugin,
-    KineticsPlugin,
-    MotionCorrectionPlugin,
-    MyocardiumPlugin,
-    NoOptions,
-    Plugin,
-    ReportSectionPlugin,
-)
+from qperf_app.plugins.interface import API_VERSION, NoOptions, Plugin
+from qperf_app.plugins.keys import MapKey, StepKey
 from qperf_app.plugins.quality import QualityCode
 from qperf_app.plugins.records import (
     CONCENTRATION_UNITS,
@@ -47,6 +38,12 @@ from qperf_app.plugins.results import (
     Table,
     VoxelMap,
 )
+from qperf_app.plugins.steps.blood_pool import BloodPoolPlugin
+from qperf_app.plugins.steps.concentration import ConcentrationPlugin
+from qperf_app.plugins.steps.kinetics import KineticsPlugin
+from qperf_app.plugins.steps.motion_correction import MotionCorrectionPlugin
+from qperf_app.plugins.steps.myocardium import MyocardiumPlugin
+from qperf_app.plugins.steps.report_section import ReportSectionPlugin
 
 __all__ = [
     "API_VERSION",
@@ -64,6 +61,7 @@ __all__ = [
     "KineticMaps",
     "KineticsPlugin",
     "Landmark",
+    "MapKey",
     "Motion",
     "MotionCorrectionPlugin",
     "Myocardium",
@@ -84,6 +82,7 @@ __all__ = [
     "SegmentRow",
     "SegmentTable",
     "Series",
+    "StepKey",
     "StepOutcome",
     "Table",
     "TissueConstants",

@@ -1,4 +1,4 @@
-"""Hook specifications: one for each step. A hook returns a plugin class, or a tuple of them.
+"""Hook specifications: one for each step that plugins fill. A hook returns a plugin class, or a tuple of them.
 
 A third party's distribution declares one entry point in the group ``qperf_app`` that names a module with functions
 marked :data:`hookimpl`.
@@ -6,52 +6,31 @@ marked :data:`hookimpl`.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
 
 import pluggy
+
+from qperf_app.plugins.steps import plugin_steps
+from qperf_app.plugins.steps.spec import Slot, slot_of
 
 #: Name of the pluggy project and of the entry-point group.
 PROJECT = "qperf_app"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
 #: Marks a function of a plugin module as a hook implementation.
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-T = TypeVar("T")
 Classes = type | tuple[type, ...]
 
 
-@hookspec
-def qperf_motion_correction() -> Classes:
-    """Return the :class:`~qperf_app.plugins.MotionCorrectionPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
+def _specification(slot: Slot) -> Callable[[], Classes]:
+    def hook() -> Classes:
+        raise AssertionError("a specification is never called")
+
+    hook.__name__ = hook.__qualname__ = slot.hook
+    hook.__doc__ = f"Return the :class:`~qperf_app.plugins.{slot.interface.__name__}` class or classes."
+    marked: Callable[[], Classes] = pluggy.HookspecMarker(PROJECT)(hook)
+    return marked
 
 
-@hookspec
-def qperf_blood_pool() -> Classes:
-    """Return the :class:`~qperf_app.plugins.BloodPoolPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
-
-
-@hookspec
-def qperf_concentration() -> Classes:
-    """Return the :class:`~qperf_app.plugins.ConcentrationPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
-
-
-@hookspec
-def qperf_myocardium() -> Classes:
-    """Return the :class:`~qperf_app.plugins.MyocardiumPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
-
-
-@hookspec
-def qperf_kinetics() -> Classes:
-    """Return the :class:`~qperf_app.plugins.KineticsPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
-
-
-@hookspec
-def qperf_report_section() -> Classes:
-    """Return the :class:`~qperf_app.plugins.ReportSectionPlugin` class or classes. Since API 1."""
-    raise AssertionError("a specification is never called")
+#: The specifications by name of the hook.
+HOOKS = type("Hooks", (), {slot_of(step).hook: _specification(slot_of(step)) for step in plugin_steps().values()})

@@ -1,4 +1,4 @@
-"""The interface of each step. A plugin is a class with these attributes and the one method of its step.
+"""What every plugin is: a class with these attributes and the one method of its step (``qperf_app.plugins.steps``).
 
 A class may derive from the step's base class here or merely look like it. It is made with its options,
 ``cls(options)``, and keeps no other state. Heavy imports belong inside the method, so that listing plugins stays
@@ -7,25 +7,12 @@ quick.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from qperf_app.plugins.records import (
-    BloodPools,
-    ConcentrationSeries,
-    InputFunction,
-    KineticMaps,
-    Motion,
-    Myocardium,
-    Resources,
-    RunContext,
-    Series,
-    TissueConstants,
-    TissueCurves,
-)
-from qperf_app.plugins.results import Element, ParticipantResult
+from qperf_app.plugins.records import Resources
 
 #: Version of this interface. A plugin written for another one is refused with a message.
 API_VERSION = 1
@@ -67,64 +54,9 @@ class Plugin(ABC):
         """Memory and threads for a series of this (x, y, z, t) shape."""
         return Resources(memory_gb=0.5 + 6 * 8 * float(shape[0] * shape[1] * shape[2] * shape[3]) / 2**30)
 
+    def loaded_files(self) -> Mapping[str, str]:
+        """Return the SHA-256 of every file that this instance reads with its options, weights and priors, by name.
 
-class MotionCorrectionPlugin(Plugin):
-    """Step ``motion-correction``."""
-
-    @abstractmethod
-    def correct(self, series: Series, context: RunContext) -> Motion:
-        """Find the displacement of every volume, proton-density volumes included. The host applies it."""
-
-
-class BloodPoolPlugin(Plugin):
-    """Step ``blood-pool``."""
-
-    @abstractmethod
-    def find(self, series: Series, context: RunContext) -> BloodPools:
-        """Find the ventricles' blood in a motion-corrected series, or say that the left one is not there."""
-
-
-class ConcentrationPlugin(Plugin):
-    """Step ``concentration``."""
-
-    @abstractmethod
-    def convert(
-        self, series: Series, tissue: Literal["blood", "myocardium"], context: RunContext
-    ) -> ConcentrationSeries:
-        """Turn signal into concentration, for an input function (shape (1, 1, 1, t), blood) and for the tissue."""
-
-
-class MyocardiumPlugin(Plugin):
-    """Step ``myocardium``."""
-
-    @abstractmethod
-    def segment(
-        self, series: Series, pools: BloodPools | None, aif: InputFunction | None, context: RunContext
-    ) -> Myocardium:
-        """Outline the myocardium on the motion-corrected tissue series.
-
-        ``pools`` may lie on another grid (that of the input-function series); their affine says where. Either may be
-        None where it was not found or not made.
+        Recorded with the results, so that these can't be taken for those of other weights.
         """
-
-
-class KineticsPlugin(Plugin):
-    """Step ``kinetics``. ``model`` is the label that stands in the file names, letters and digits only."""
-
-    model: ClassVar[str]
-
-    @abstractmethod
-    def fit(
-        self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
-    ) -> KineticMaps:
-        """Estimate the kinetic parameters of every curve."""
-
-
-class ReportSectionPlugin(Plugin):
-    """A section of the report. ``title`` heads it; sections of plugins follow the host's own, in order of name."""
-
-    title: ClassVar[str]
-
-    @abstractmethod
-    def render(self, participant: ParticipantResult) -> Sequence[Element]:
-        """Return the section's elements; none leaves the section out."""
+        return {}

@@ -14,7 +14,8 @@ import pluggy
 
 from qperf_app.plugins import hookspecs
 from qperf_app.plugins.interface import API_VERSION
-from qperf_app.plugins.steps import STEPS, Step
+from qperf_app.plugins.steps import plugin_steps
+from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
 #: The distribution whose plugins are listed first, so that nobody takes a built-in's name.
 OWN_DISTRIBUTION = "qperf-app"
@@ -125,17 +126,17 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
     return PluginRegistry(plugins, tuple(broken))
 
 
-def find_fault(step: Step, cls: Any) -> str | None:
+def find_fault(step: StepSpec, cls: Any) -> str | None:
     """Say what keeps a class from being a plugin of a step; None when nothing does."""
     if not isinstance(cls, type):
-        return f"hook {step.hook} must return a class, got {type(cls).__name__}"
+        return f"hook {slot_of(step).hook} must return a class, got {type(cls).__name__}"
+    slot = slot_of(step)
     where = f"{step.name} plugin {cls.__qualname__}"
-    for attribute in ("name", "version", "summary") + _extra_attributes(step):
+    for attribute in ("name", "version", "summary", *slot.attributes):
         if not isinstance(getattr(cls, attribute, None), str):
             return f"{where} lacks the text attribute {attribute!r}"
-    # A kinetics plugin's name and model become BIDS labels, letters and digits only.
-    pattern = "[A-Za-z0-9]+" if step.name == "kinetics" else "[A-Za-z0-9]+(-[A-Za-z0-9]+)*"
-    for label in [cls.name, *([cls.model] if step.name == "kinetics" else [])]:  # type: ignore[attr-defined]
+    labels = {cls.name: slot.pattern, getattr(cls, "model", cls.name): slot.pattern}  # type: ignore[attr-defined]
+    for label, pattern in labels.items():
         if not re.fullmatch(pattern, label):
             return f"{where}: {label!r} does not match {pattern}"
     api = getattr(cls, "api_version", None)
@@ -144,7 +145,7 @@ def find_fault(step: Step, cls: Any) -> str | None:
     options = getattr(cls, "Options", None)
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         return f"{where}: Options must be a dataclass"
-    return _signature_fault(step, cls, where) or _construction_fault(cls, where)
+    return _signature_fault(slot, cls, where) or _construction_fault(cls, where)
 
 
 def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> Any:
@@ -176,6 +177,22 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
         raise PluginOptionError(f"{where}, option {name!r}: {first['msg']}, got {first['input']!r}") from None
 
 
+def plain_options(options: Any) -> dict[str, Any]:
+    """Options dataclass as plain values that YAML and JSON keep."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(options).items()}
+
+
+def loaded_files_of(plugin: Any) -> dict[str, str]:
+    """SHA-256 of the files that a plugin's instance reads, by name; empty for one that can't say.
+
+    A file that is missing or damaged is the plugin's to refuse, in ``problems``.
+    """
+    try:
+        return dict(plugin.loaded_files()) if hasattr(plugin, "loaded_files") else {}
+    except (OSError, ValueError):
+        return {}
+
+
 def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
     def key(entry_point: EntryPoint) -> tuple[bool, str, str]:
         distribution = entry_point.dist.name if entry_point.dist else ""
@@ -184,32 +201,28 @@ def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
     return sorted(found, key=key)
 
 
-def _classes(entry_point: EntryPoint) -> Iterable[tuple[Step, Any]]:
+def _classes(entry_point: EntryPoint) -> Iterable[tuple[StepSpec, Any]]:
     # A manager for each entry point: pluggy leaves a plugin half-registered when one of its hooks is refused.
     manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(hookspecs.HOOKS)
     manager.register(entry_point.load(), name=entry_point.name)
     manager.check_pending()
-    for step in STEPS.values():
-        for returned in getattr(manager.hook, step.hook)():
+    for step in plugin_steps().values():
+        for returned in getattr(manager.hook, slot_of(step).hook)():
             for cls in returned if isinstance(returned, tuple | list) else (returned,):
                 yield step, cls
 
 
-def _extra_attributes(step: Step) -> tuple[str, ...]:
-    return {"kinetics": ("model",), "report-section": ("title",)}.get(step.name, ())
-
-
-def _signature_fault(step: Step, cls: type, where: str) -> str | None:
-    method = getattr(cls, step.method, None)
+def _signature_fault(slot: Slot, cls: type, where: str) -> str | None:
+    method = getattr(cls, slot.method, None)
     if not callable(method):
-        return f"{where} has no method {step.method!r}"
-    expected = inspect.signature(getattr(step.interface, step.method))
+        return f"{where} has no method {slot.method!r}"
+    expected = inspect.signature(getattr(slot.interface, slot.method))
     try:
         inspect.signature(method).bind(*[None] * len(expected.parameters))
     except TypeError:
         wanted = ", ".join(list(expected.parameters)[1:])
-        return f"{where}: method {step.method!r} must take ({wanted}), it takes {inspect.signature(method)}"
+        return f"{where}: method {slot.method!r} must take ({wanted}), it takes {inspect.signature(method)}"
     return None
 
 

@@ -17,7 +17,8 @@ class StepOutcome:
     """How one step of one scan ended.
 
     ``state`` is ``done``, ``handed-in`` (a derivative dataset had it), ``not-found`` (the plugin says what it looked
-    for is not there), ``skipped`` (for want of an earlier result) or ``failed``.
+    for is not there), ``skipped`` (for want of an earlier result) or ``failed``. ``loaded_files`` are the weights and
+    other files that the plugin read: SHA-256 by name.
     """
 
     step: str
@@ -29,6 +30,7 @@ class StepOutcome:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     summary: str = ""
+    loaded_files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

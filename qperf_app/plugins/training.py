@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.interface import KineticsPlugin, NoOptions
+from qperf_app.plugins.interface import NoOptions
 from qperf_app.plugins.records import InputFunction, Landmark, Series, TissueConstants, TissueCurves
+from qperf_app.plugins.steps.kinetics import KineticsPlugin
 
 #: Values of a case's labels.
 NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3

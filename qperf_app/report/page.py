@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from importlib.resources import files
 
-from qperf_app.plugins.interface import ReportSectionPlugin
+from qperf_app.plugins import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult, Picture
 from qperf_app.report.comparison import comparison_sections
 from qperf_app.report.elements import HostElement, Section

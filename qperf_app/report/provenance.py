@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qperf_app.plugins.interface import ReportSectionPlugin
+from qperf_app.plugins import ReportSectionPlugin
 from qperf_app.plugins.results import Paragraph, ParticipantResult, Picture, ScanResult, Table
+from qperf_app.plugins.steps.report_section import check_elements
 from qperf_app.report.elements import Details, HostElement, Listing, Section, Subheading, TextTable, Verbatim
 from qperf_app.report.pictures import picture_size
 from qperf_app.report.studies import scan_title
@@ -68,7 +69,10 @@ def plugin_sections(
         name = str(getattr(plugin, "name", "") or type(plugin).__name__)
         try:
             elements = tuple(plugin.render(result))
-            _check(elements)
+            check_elements(elements, result)
+            for picture in elements:
+                if isinstance(picture, Picture):
+                    picture_size(picture)
             title = str(plugin.title)
         except Exception as error:
             warnings.append(f"The report section {name} failed ({type(error).__name__}: {error}) and is left out.")
@@ -76,15 +80,3 @@ def plugin_sections(
         if elements:
             sections.append(Section(title, f"plugin-{number}", elements))
     return tuple(sections), tuple(warnings)
-
-
-def _check(elements: Sequence[object]) -> None:
-    """Refuse what the page can't show, so that it is the plugin that fails and not the page."""
-    for element in elements:
-        if isinstance(element, Picture):
-            picture_size(element)
-        elif isinstance(element, Table):
-            if any(len(row) != len(element.columns) for row in element.rows):
-                raise ValueError("a row of a Table has another number of cells than there are columns")
-        elif not isinstance(element, Paragraph):
-            raise TypeError(f"an element is a Picture, a Table or a Paragraph, not {type(element).__name__}")

@@ -21,18 +21,17 @@ import pytest
 
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
-    Paragraph,
-    Picture,
     Resources,
     RunContext,
     Series,
-    Table,
     TissueConstants,
     TissueCurves,
-    checks,
 )
 from qperf_app.plugins.manager import InstalledPlugin, load_plugins, make, resolve_options
 from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps.kinetics import check_maps
+from qperf_app.plugins.steps.report_section import check_elements
+from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.testing.examples import (
     example_aif,
     example_curves,
@@ -133,20 +132,18 @@ class PluginConformance:
         """Call the plugin's method on example input and check what it returns."""
         context = RunContext(seed=seed, threads=1)
         if self.step == "report-section":
-            return _check_elements(getattr(plugin, STEPS[self.step].method)(example_participant()))
+            participant = example_participant()
+            return check_elements(plugin.render(participant), participant)
         if self.step == "kinetics":
             return self._fit(plugin, context, frozen, dead)
         series = self._series(dead)
         if frozen:
             _freeze(series)
-        if self.step == "motion-correction":
-            return checks.check_motion(plugin.correct(series, context), series)
-        if self.step == "blood-pool":
-            return checks.check_pools(plugin.find(series, context), series)
-        if self.step == "concentration":
-            return checks.check_concentration(plugin.convert(series, "myocardium", context), series)
+        slot = slot_of(STEPS[self.step])
         pools, aif = (None, None) if dead else (example_pools(), example_aif())
-        return checks.check_myocardium(plugin.segment(series, pools, aif, context), series)
+        arguments: dict[str, tuple[Any, ...]] = {"convert": ("myocardium",), "segment": (pools, aif)}
+        method = getattr(plugin, slot.method)
+        return slot.check(method(series, *arguments.get(slot.method, ()), context), series)
 
     @staticmethod
     def _fit(plugin: Any, context: RunContext, frozen: bool, dead: bool) -> Any:
@@ -157,7 +154,7 @@ class PluginConformance:
         if frozen:
             _freeze(curves)
             _freeze(aif)
-        return checks.check_maps(plugin.fit(curves, aif, TissueConstants(), context), curves)
+        return check_maps(plugin.fit(curves, aif, TissueConstants(), context), curves)
 
 
 class KineticsConformance(PluginConformance):
@@ -199,10 +196,3 @@ def _arrays(record: Any) -> list[np.ndarray]:
     if dataclasses.is_dataclass(record):
         return [a for f in dataclasses.fields(record) for a in _arrays(getattr(record, f.name))]
     return []
-
-
-def _check_elements(elements: Any) -> list[Any]:
-    elements = list(elements)
-    for element in elements:
-        assert isinstance(element, Picture | Table | Paragraph), f"not an element of a report: {element!r}"
-    return elements

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 from qperf_app import __version__
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.manager import PluginRegistry
+from qperf_app.plugins.steps import KINETICS, STEPS
+from qperf_app.plugins.steps.spec import slot_of
+from qperf_app.workflow.outcomes import USABLE
+from qperf_app.workflow.segments import CURVE_PERCENTILE
 
 #: References of the app itself: conventions and software that every run relies on.
 OWN_CITATIONS = (
@@ -19,34 +23,37 @@ OWN_CITATIONS = (
     "Dickie BR et al. A community-endorsed open-source lexicon for contrast agent-based perfusion MRI (OSIPI CAPLEX). "
     "Magn Reson Med 2024;91:1761-1773.",
 )
-_PHRASES = {
-    "motion-correction": "Motion was corrected by {summary}",
-    "blood-pool": "The ventricles' blood pools were found by {summary}",
-    "concentration": "Signal was converted to gadolinium concentration by {summary}",
-    "myocardium": "The left-ventricular myocardium was outlined by {summary}",
-    "kinetics": "Kinetic parameters were estimated by {summary}",
-}
 
 
 def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
     """Methods paragraph that a paper may use as it is."""
+    steps = list(steps)
     sentences = [f"First-pass perfusion series were processed by qperf-app {__version__}, a BIDS App on Nipype."]
-    for step, plugin in _distinct(steps):
-        phrase = _PHRASES.get(step)
-        found = registry.plugins.get((step, plugin))
-        if phrase and found:
+    for step in _distinct(steps):
+        found = registry.plugins.get((step.step, step.plugin))
+        phrase = slot_of(STEPS[step.step]).phrase if found else ""
+        if found and phrase:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
-            sentences.append(f"{phrase.format(summary=f'{plugin!r} {found.version} ({summary})')}.")
-    sentences.append(
-        "Values of the American Heart Association's segments were estimated from one curve for each segment, "
-        "the 40th percentile over its voxels at each time."
-    )
+            what = f"{plugin_with_files(step)} ({summary})"
+            sentences.append(f"{phrase.format(what)}.")
+    # Maps that were handed in are summarised: there is no plugin to fit anything with.
+    if any(step.step == KINETICS.name and step.state == "done" for step in steps):
+        sentences.append(
+            "Values of the American Heart Association's segments were estimated from one curve for each segment, "
+            f"the {CURVE_PERCENTILE}th percentile over its voxels at each time."
+        )
     return " ".join(sentences)
+
+
+def plugin_with_files(step: StepOutcome) -> str:
+    """A plugin's name and version, and what it read: weights and priors by name and digest."""
+    files = ", ".join(f"{name} SHA-256 {digest}" for name, digest in step.loaded_files.items())
+    return f"{step.plugin!r} {step.version}{f' with {files}' if files else ''}"
 
 
 def citations(steps: Iterable[StepOutcome], registry: PluginRegistry) -> tuple[str, ...]:
     """References of the plugins that ran, then those of the app, each once."""
-    found = [registry.plugins.get(key) for key in _distinct(steps)]
+    found = [registry.plugins.get((step.step, step.plugin)) for step in _distinct(steps)]
     of_plugins = [c for plugin in found if plugin for c in plugin.cls.citations]  # type: ignore[attr-defined]
     return tuple(dict.fromkeys([*of_plugins, *OWN_CITATIONS]))
 
@@ -57,6 +64,7 @@ def citation_page(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str
     return "\n".join(["# Methods", "", methods_text(steps, registry), "", "# References", "", *lines, ""])
 
 
-def _distinct(steps: Iterable[StepOutcome]) -> list[tuple[str, str]]:
-    ran = [(s.step, s.plugin) for s in steps if s.state in ("done", "handed-in") and s.plugin]
-    return list(dict.fromkeys(ran))
+def _distinct(steps: Iterable[StepOutcome]) -> list[StepOutcome]:
+    """Steps that ran, each plugin with its files once."""
+    ran = [s for s in steps if s.state in USABLE and s.plugin]
+    return list({(s.step, s.plugin, s.version, *s.loaded_files.items()): s for s in ran}.values())

@@ -9,20 +9,10 @@ from typing import Any
 
 import yaml
 
-from qperf_app.plugins.manager import InstalledPlugin, PluginRegistry, resolve_options
+from qperf_app.plugins.manager import PluginRegistry, plain_options, resolve_options
+from qperf_app.plugins.steps import STEPS, configurable_steps
+from qperf_app.plugins.steps.spec import AUTO, slot_of
 
-#: Let the series' metadata choose the concentration plugin, see :func:`qperf_app.workflow.plan.choose_concentration`.
-AUTO = "auto"
-#: Steps with one plugin, then the one that may have several.
-SINGLE_STEPS = ("motion-correction", "blood-pool", "concentration", "myocardium")
-KINETICS = "kinetics"
-DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "motion-correction": ("progressive",),
-    "blood-pool": ("kmeans",),
-    "concentration": (AUTO,),
-    "myocardium": ("classical",),
-    KINETICS: ("nlls", "cnn", "fermi"),
-}
 _OTHER_KEYS = ("random-seed", "disable", "haematocrit", "tissue-density", "leave-out-uncorrected")
 
 
@@ -58,7 +48,7 @@ class Configuration:
         content: dict[str, Any] = {}
         for step, choices in self.steps.items():
             entries = [{"plugin": c.plugin, "options": dict(c.options)} for c in choices]
-            content[step] = entries if step == KINETICS else entries[0]
+            content[step] = entries if slot_of(STEPS[step]).several else entries[0]
         content |= {
             "random-seed": self.random_seed,
             "disable": list(self.disable),
@@ -89,7 +79,7 @@ def read_configuration(path: Path | None) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigurationError(f"--config-file {path}: must hold a mapping of steps")
-    known = (*SINGLE_STEPS, KINETICS, *_OTHER_KEYS)
+    known = (*configurable_steps(), *_OTHER_KEYS)
     for key in content:
         if key not in known:
             raise ConfigurationError(f"--config-file {path}: unknown key {key!r} (known: {', '.join(known)})")
@@ -108,13 +98,14 @@ def configure(
     A flag that names the plugin that the file names keeps the file's options.
     """
     steps: dict[str, tuple[Choice, ...]] = {}
-    for step in (*SINGLE_STEPS, KINETICS):
-        choices = _choices(step, content[step]) if step in content else tuple(map(Choice, DEFAULTS[step]))
+    for step, spec in configurable_steps().items():
+        slot = slot_of(spec)
+        choices = _choices(step, content[step]) if step in content else tuple(map(Choice, slot.default))
         names = flags.get(step)
         if names:
             by_name = {c.plugin: c for c in choices}
             choices = tuple(by_name.get(name, Choice(name)) for name in dict.fromkeys(names))
-        if step != KINETICS and len(choices) != 1:
+        if not slot.several and len(choices) != 1:
             raise ConfigurationError(f"{step}: one plugin is needed, got {len(choices)}")
         steps[step] = choices
     return Configuration(
@@ -144,15 +135,10 @@ def resolve(configuration: Configuration, registry: PluginRegistry) -> Configura
 
 
 def _resolve_choice(registry: PluginRegistry, step: str, choice: Choice) -> Choice:
-    if step == "concentration" and choice.plugin == AUTO:
+    if slot_of(STEPS[step]).choose and choice.plugin == AUTO:
         return Choice(AUTO)
-    plugin: InstalledPlugin = registry.get(step, choice.plugin)
+    plugin = registry.get(step, choice.plugin)
     return Choice(choice.plugin, plain_options(resolve_options(plugin, choice.options)))
-
-
-def plain_options(options: Any) -> dict[str, Any]:
-    """Options dataclass as plain values that YAML and JSON keep."""
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(options).items()}
 
 
 def _choices(step: str, value: Any) -> tuple[Choice, ...]:

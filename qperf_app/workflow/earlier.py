@@ -7,36 +7,43 @@ fitted to other curves or another myocardium are not shown beside the new ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from qperf_app.bids.images import sidecar_path
-from qperf_app.workflow.configuration import KINETICS
-from qperf_app.workflow.tasks import INPUT_FUNCTION, SEGMENT_VALUES, SEGMENTS
+from qperf_app.plugins.steps import CONCENTRATION, INPUT_FUNCTION, KINETICS, MYOCARDIUM, SEGMENT_VALUES, SEGMENTS
+from qperf_app.workflow.status import ScanRecord, StepRecord
 
-#: What a kinetics plugin and the segments' values read: step and role of the file.
-_READ = (("concentration", "conc"), (INPUT_FUNCTION, "aif"), ("myocardium", "myocardium"), (SEGMENTS, "dseg"))
+#: Steps whose plugins' results stand beside each other.
+_BESIDE = (KINETICS.name, SEGMENT_VALUES.name)
+#: What a kinetics plugin and the segments' values read: step, role of the file, and whether there is a fit without it.
+_BASIS = (
+    (CONCENTRATION.name, "conc", False),
+    (INPUT_FUNCTION.name, "aif", False),
+    (MYOCARDIUM.name, "myocardium", False),
+    (SEGMENTS.name, "dseg", True),
+)
 _CONSTANTS = ("haematocrit", "tissue-density")
 _NOTE = "of an earlier run"
 
 
-def basis_of(files: Mapping[str, Mapping[str, str]], out_dir: Path, configuration: str) -> str:
+def basis_of(scan: ScanRecord, out_dir: Path, configuration: str) -> str:
     """Digest of all that flow of a scan rests on; empty where nothing could be fitted.
 
     Parameters
     ----------
-    files : mapping
-        Published files of the scan below ``out_dir``, by step and role.
+    scan : ScanRecord
+        Its files are published below ``out_dir``.
     configuration : str
         The run's configuration, YAML; its haematocrit and tissue density count.
     """
     digest = hashlib.sha256()
-    for step, role in _READ:
-        name = files.get(step, {}).get(role)
-        if name is None and step != SEGMENTS:
+    for step, role, dispensable in _BASIS:
+        record = scan.find(step)
+        name = record.paths.get(role) if record else None
+        if name is None and not dispensable:
             return ""
         for path in (out_dir / name, sidecar_path(out_dir / name)) if name else ():
             digest.update(path.read_bytes() if path.is_file() else b"")
@@ -45,24 +52,16 @@ def basis_of(files: Mapping[str, Mapping[str, str]], out_dir: Path, configuratio
     return digest.hexdigest()
 
 
-def with_earlier_methods(scan: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Add to a scan's status what an earlier run's other kinetics plugins made from the very same input."""
-    if earlier is None or not scan["basis"] or scan["basis"] != earlier.get("basis"):
-        return dict(scan)
-    others = [
-        name
-        for name in earlier["files"]
-        if name.startswith((f"{KINETICS}:", f"{SEGMENT_VALUES}:"))
-        and name not in scan["steps"]
-        and name in earlier["steps"]
-    ]
-    return {
-        **scan,
-        "steps": {**scan["steps"], **{name: _noted(earlier["steps"][name]) for name in others}},
-        "files": {**scan["files"], **{name: earlier["files"][name] for name in others}},
-    }
+def with_earlier_methods(scan: ScanRecord, earlier: ScanRecord | None) -> ScanRecord:
+    """Add to a scan's record what an earlier run's other kinetics plugins made from the very same input."""
+    if earlier is None or not scan.basis or scan.basis != earlier.basis:
+        return scan
+    here = {record.key for record in scan.steps}
+    others = (r for r in earlier.steps if r.key.step in _BESIDE and r.files and r.key not in here)
+    return replace(scan, steps=(*scan.steps, *map(_noted, others)))
 
 
-def _noted(step: Mapping[str, Any]) -> dict[str, Any]:
-    summary = step.get("summary", "")
-    return {**step, "summary": summary if summary.startswith(_NOTE) else f"{_NOTE}; {summary}".rstrip("; ")}
+def _noted(record: StepRecord) -> StepRecord:
+    summary = record.outcome.summary
+    noted = summary if summary.startswith(_NOTE) else f"{_NOTE}; {summary}".rstrip("; ")
+    return replace(record, outcome=replace(record.outcome, summary=noted))

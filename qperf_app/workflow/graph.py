@@ -10,6 +10,7 @@ from typing import Any
 from qperf_app.workflow import slurm
 from qperf_app.workflow.execution import SLURM_GRAPH, Execution
 from qperf_app.workflow.interface import StepInterface
+from qperf_app.workflow.outcomes import to_json
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.publish import PublishInterface, PublishRequest
 from qperf_app.workflow.tasks import Task
@@ -20,9 +21,9 @@ PUBLISH_NODE = "publish"
 PUBLISH_MEMORY_GB = 1.5
 
 
-def node_dir(work_dir: Path, participant: str, node: str) -> Path:
-    """Folder that a node works in."""
-    return work_dir / WORKFLOW_NAME / participant_workflow(participant) / node
+def participant_dir(work_dir: Path, participant: str) -> Path:
+    """Folder that a participant's nodes work in, each in one of its own."""
+    return work_dir / WORKFLOW_NAME / participant_workflow(participant)
 
 
 def participant_workflow(participant: str) -> str:
@@ -108,7 +109,7 @@ def _add_publishing(
     from nipype.interfaces.utility import Merge
 
     merge = engine.Node(Merge(len(nodes)), name="outcomes", run_without_submitting=True)
-    publish = engine.Node(PublishInterface(request=request.to_json()), name=PUBLISH_NODE, mem_gb=PUBLISH_MEMORY_GB)
+    publish = engine.Node(PublishInterface(request=to_json(request)), name=PUBLISH_NODE, mem_gb=PUBLISH_MEMORY_GB)
     # The plugin that submits the whole graph submits the small node between as well.
     _for_batch(merge, request.participant, execution, 1, 0.5)
     _for_batch(publish, request.participant, execution, 1, PUBLISH_MEMORY_GB)

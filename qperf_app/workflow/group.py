@@ -11,8 +11,10 @@ from typing import Any
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.plugins import SegmentRow
+from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
 from qperf_app.workflow.selection import Selection, published_scans
+from qperf_app.workflow.status import ScanRecord
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
 SEGMENT_COLUMNS = (*_WHO, "index", "name", "n_voxels", "n_estimated")
@@ -62,17 +64,14 @@ def read_group(out_dir: Path, selection: Selection) -> list[GroupRow]:
     return rows
 
 
-def _participant_rows(out_dir: Path, participant: str, scans: Iterable[Mapping[str, Any]]) -> list[GroupRow]:
+def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecord]) -> list[GroupRow]:
     rows = []
     for scan in scans:
-        for name, files in scan["files"].items():
-            if name.startswith("segment-values:"):
-                plugin = name.split(":", 1)[1]
-                table = read_segments(plugin, "", {layer: out_dir / file for layer, file in files.items()})
-                rows += [
-                    GroupRow(participant, scan["entities"], scan["label"], plugin, row, table.units)
-                    for row in table.rows
-                ]
+        for record in scan.of_step(SEGMENT_VALUES.name):
+            plugin = record.key.plugin
+            files = {role: out_dir / path for role, path in record.paths.items()}
+            table = read_segments(plugin, "", files)
+            rows += [GroupRow(participant, scan.entities, scan.label, plugin, row, table.units) for row in table.rows]
     return rows
 
 

@@ -11,28 +11,25 @@ from typing import Any
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
 
-from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, TraitedSpec, traits
+from nipype.interfaces.base import BaseInterface, DynamicTraitedSpec, File, TraitedSpec, traits
 
 from qperf_app.bids.images import write_json
+from qperf_app.plugins.steps import workflow_steps
+from qperf_app.workflow.outcomes import FAILURE_FILE, OUTCOME_FILE, load_outcome, save_outcome
 from qperf_app.workflow.quiet import quiet_libraries
-from qperf_app.workflow.tasks import FAILURE_FILE, Task, load_outcome, save_outcome
+from qperf_app.workflow.tasks import Task
 
 quiet_libraries()
 
 #: Names under which a step may read from others; each is an input of the interface.
-UPSTREAM_NAMES = ("series", "pools", "aif", "concentration", "myocardium", "segments", "kinetics")
+UPSTREAM_NAMES = tuple(dict.fromkeys(read.name for step in workflow_steps().values() for read in step.reads))
 
 
-class _Inputs(BaseInterfaceInputSpec):
+class _Inputs(DynamicTraitedSpec):
+    """Beside these, the outcome of each step that is read, under the name that the reading step has for it."""
+
     task = traits.Dict(mandatory=True, desc="Task.identity()")
     threads = traits.Int(1, usedefault=True, nohash=True, desc="threads the step may use")
-    series = File(exists=True, desc="outcome of the step that is read under this name")
-    pools = File(exists=True)
-    aif = File(exists=True)
-    concentration = File(exists=True)
-    myocardium = File(exists=True)
-    segments = File(exists=True)
-    kinetics = File(exists=True)
 
 
 class _Outputs(TraitedSpec):
@@ -49,6 +46,12 @@ class StepInterface(BaseInterface):
     input_spec = _Inputs
     output_spec = _Outputs
 
+    def __init__(self, **inputs: Any) -> None:
+        super().__init__()
+        for name in UPSTREAM_NAMES:
+            self.inputs.add_trait(name, File(exists=True))
+        self.inputs.trait_set(trait_change_notify=False, **inputs)
+
     def _run_interface(self, runtime: Any) -> Any:
         from qperf_app.workflow.steps import run_step
 
@@ -64,4 +67,4 @@ class StepInterface(BaseInterface):
         return runtime
 
     def _list_outputs(self) -> dict[str, Any]:
-        return {"outcome": str(Path.cwd() / "outcome.json")}
+        return {"outcome": str(Path.cwd() / OUTCOME_FILE)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image, read_shape, sidecar_path
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
-from qperf_app.workflow.plan import ParticipantPlan, SeriesInput
-from qperf_app.workflow.tasks import INPUT_FUNCTION, Task
+from qperf_app.plugins.steps.spec import FileKind
+from qperf_app.workflow.plan import ParticipantPlan
+from qperf_app.workflow.scans import SeriesInput
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 
@@ -35,7 +36,7 @@ def find_problems(
     list of str
         One line for each problem, each naming file and field. Empty when all is well.
     """
-    series = {s.path: s for plan in plans for scan in plan.scans for s in (scan.tissue, scan.aif) if s is not None}
+    series = {s.path: s for plan in plans for s in plan.series}
     problems: list[str] = []
     for entry in series.values():
         problems += series_problems(entry)
@@ -46,7 +47,7 @@ def find_problems(
             problems += found
             progress(done, len(series))
     for plan in plans:
-        problems += _hand_in_problems(plan, series)
+        problems += _hand_in_problems(plan)
     return list(dict.fromkeys(problems))
 
 
@@ -107,63 +108,54 @@ def data_problems(series: SeriesInput) -> list[str]:
 
 
 def _plugin_problems(plan: ParticipantPlan, registry: PluginRegistry) -> list[str]:
-    paths = {s.prefix: s.path for scan in plan.scans for s in (scan.tissue, scan.aif) if s is not None}
-    shapes = {s.prefix: s.shape for scan in plan.scans for s in (scan.tissue, scan.aif) if s is not None}
+    series = {s.prefix: s for s in plan.series}
     problems = []
-    for prefix, step, name, options, metadata in _used_plugins(plan):
-        plugin = registry.get(step, name)
-        where = f"{sidecar_path(paths[prefix])}:"
+    for task in plan.tasks.values():
+        if task.handed_in or not task.plugin:
+            continue
+        step = task.spec.plugin_of or task.step
+        subject = series[task.subject]
+        plugin = registry.get(step, task.plugin)
+        where = f"{sidecar_path(subject.path)}:"
         required: Sequence[str] = plugin.cls.requires  # type: ignore[attr-defined]
-        missing = [field for field in required if field not in metadata]
-        problems += [f"{where} {field} is missing, the {step} plugin {name!r} needs it" for field in missing]
-        if not missing and len(shapes[prefix]) == 4:
-            found = make(plugin, options).problems(metadata, tuple(shapes[prefix]))
-            problems += [f"{where} {problem} ({step} plugin {name!r})" for problem in found]
+        missing = [field for field in required if field not in task.metadata]
+        problems += [f"{where} {field} is missing, the {step} plugin {task.plugin!r} needs it" for field in missing]
+        if not missing and len(subject.shape) == 4:
+            found = make(plugin, task.options).problems(task.metadata, tuple(subject.shape))
+            problems += [f"{where} {problem} ({step} plugin {task.plugin!r})" for problem in found]
     return problems
 
 
-def _used_plugins(plan: ParticipantPlan) -> list[tuple[str, str, str, Mapping[str, Any], Mapping[str, Any]]]:
-    used = []
-    for task in plan.tasks.values():
-        if task.handed_in or not task.plugin or task.step in ("segment-values",):
-            continue
-        if task.step == INPUT_FUNCTION:
-            # It converts the series that the pools are found in, whose metadata the task carries.
-            prefix = plan.tasks[task.upstream["series"]].prefix
-            used.append((prefix, "concentration", task.plugin, task.options, task.metadata))
-        else:
-            used.append((task.prefix, task.step, task.plugin, task.options, task.metadata))
-    return used
-
-
-def _hand_in_problems(plan: ParticipantPlan, series: Mapping[Path, SeriesInput]) -> list[str]:
-    shapes = {s.prefix: s.shape for s in series.values()}
+def _hand_in_problems(plan: ParticipantPlan) -> list[str]:
+    shapes = {s.prefix: s.shape for s in plan.series}
     problems: list[str] = []
     for task in plan.tasks.values():
-        for role, name in task.handed_in.items():
+        for role, path in task.given.items():
+            kind = task.spec.files[role].kind if isinstance(role, str) else None
             try:
-                problems += _file_problems(task, role, Path(name), shapes[task.prefix])
+                problems += _file_problems(kind, path, shapes[task.prefix])
             except (DatasetError, KeyError) as error:
                 problems.append(str(error))
     return problems
 
 
-def _file_problems(task: Task, role: str, path: Path, shape: Sequence[int]) -> list[str]:
-    if role == "aif":
+def _file_problems(kind: FileKind | None, path: Path, shape: Sequence[int]) -> list[str]:
+    """What is wrong with a file that is handed in for a series; no kind: a parameter map."""
+    if kind is FileKind.CURVE:
         records.read_aif(path)
         return []
-    if role == "landmarks":
+    if kind is FileKind.POINTS:
         outside = [m for m in records.read_landmarks(path) if len(shape) == 4 and not 0 <= m.slice < shape[2]]
         return [f"{path}: column 'slice' has {m.slice}, the series has {shape[2]} slices" for m in outside]
     found = read_shape(path)
-    if role in ("preproc", "xfm"):
-        expected = tuple(shape) if role == "preproc" else (*shape, 3)
+    if kind in (FileKind.SERIES, FileKind.DISPLACEMENT):
+        expected = tuple(shape) if kind is FileKind.SERIES else (*shape, 3)
     else:
         expected = tuple(shape[:3])
-        found = found[:3] if len(found) == 4 and (role == "conc" or found[3] == 1) else found
+        found = found[:3] if len(found) == 4 and (kind is FileKind.CONCENTRATION or found[3] == 1) else found
     if found != expected:
         return [f"{path}: shape {found} does not fit the series' {expected}"]
-    if role in ("lv", "myocardium") and not records.read_mask(path).any():
+    if kind is FileKind.MASK and not records.read_mask(path).any():
         return [f"{path}: the mask is empty"]
     return []
 

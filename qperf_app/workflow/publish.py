@@ -2,65 +2,95 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, traits
+from pydantic import TypeAdapter
 
 from qperf_app.bids.dataset import exclusive, replace_files, replace_text
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
-from qperf_app.plugins import StepOutcome
+from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
-from qperf_app.workflow.tasks import FAILURE_FILE, OUTCOME_FILE, Outcome, load_outcome
+from qperf_app.workflow.outcomes import FAILURE_FILE, OUTCOME_FILE, FileRecord, Outcome, load_outcome, to_json
+from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
+from qperf_app.workflow.results import write_report
+from qperf_app.workflow.status import (
+    ParticipantStatus,
+    ScanRecord,
+    StepRecord,
+    earlier_status,
+    summarise,
+    write_status,
+)
 
 #: Suffixes of files that go together with an image or a table.
 _COMPANIONS = (".json", ".tsv")
 
 
-@dataclasses.dataclass(frozen=True)
-class PublishRequest:
-    """What a participant's last step needs to know. All plain values.
+@dataclass(frozen=True)
+class NodeRequest:
+    """A node of the participant's workflow, and what its step is known by."""
 
-    ``tasks`` lists every node in running order: ``node``, ``step``, ``plugin``, ``version``, ``upstream``;
-    ``scans`` lists each scan's ``label``, ``entities``, ``nodes``, ``tissue``, ``aif`` (paths below BIDS_DIR, or
-    None) and ``warnings``.
-    """
+    node: str
+    step: StepOutcome
+    upstream: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """A scan: its record without steps, and the node of each step."""
+
+    record: ScanRecord
+    nodes: tuple[tuple[StepKey, str], ...]
+
+
+@dataclass(frozen=True)
+class PublishRequest:
+    """What a participant's last step needs to know. ``nodes`` are in an order in which they can run."""
 
     participant: str
     bids_dir: str
     out_dir: str
     nodes_dir: str
-    tasks: list[dict[str, Any]]
-    scans: list[dict[str, Any]]
+    nodes: tuple[NodeRequest, ...]
+    scans: tuple[ScanRequest, ...]
     configuration: str
     seed: int
-    disable: list[str]
+    disable: tuple[str, ...]
     command: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain mapping, see :meth:`from_json`."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PublishRequest:
-        """Make it from :meth:`to_json`."""
-        return cls(**content)
+        """Make it from :func:`~qperf_app.workflow.outcomes.to_json`."""
+        return TypeAdapter(cls).validate_python(dict(content))
 
 
-def finish(request: PublishRequest) -> dict[str, Any]:
-    """Publish whatever steps of a participant ended well; write status, crash files and report.
+def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:
+    """Nodes of a participant's plan."""
+    return tuple(
+        NodeRequest(t.node, StepOutcome(t.step, t.plugin, "skipped", t.version), tuple(t.upstream.values()))
+        for t in plan.tasks.values()
+    )
 
-    Returns
-    -------
-    dict
-        The status, as in ``sub-X_status.json``.
-    """
+
+def request_scan(plan: ScanPlan, bids_dir: Path) -> ScanRequest:
+    """A scan of a participant's plan."""
+    tissue, aif = (
+        None if series is None else series.path.relative_to(bids_dir).as_posix()
+        for series in (plan.scan.tissue, plan.scan.aif)
+    )
+    record = ScanRecord(plan.scan.label, plan.entities, tissue, aif, plan.warnings, ())
+    return ScanRequest(record, tuple(plan.nodes.items()))
+
+
+def finish(request: PublishRequest) -> ParticipantStatus:
+    """Publish whatever steps of a participant ended well; write status, crash files and report."""
     with exclusive(Path(request.out_dir), f"sub-{request.participant}"):
         _remove_leftovers(request)
         return _finish(request)
@@ -74,72 +104,74 @@ def _remove_leftovers(request: PublishRequest) -> None:
         path.unlink(missing_ok=True)
 
 
-def _finish(request: PublishRequest) -> dict[str, Any]:
-    from qperf_app.workflow.results import write_report
-
+def _finish(request: PublishRequest) -> ParticipantStatus:
     outcomes = collect(request)
     out_dir = Path(request.out_dir)
     published = _publish_files(request, outcomes, out_dir)
     _write_crash_files(request, outcomes, out_dir)
-    status = summarise(request, outcomes, published, out_dir)
+    scans = _scans(request, outcomes, published, out_dir)
+    status = summarise(request.participant, request.seed, scans)
     participant_dir = out_dir / f"sub-{request.participant}"
     participant_dir.mkdir(parents=True, exist_ok=True)
     replace_text(participant_dir / f"sub-{request.participant}_config.yaml", request.configuration)
     # The report is made from the status and what it names; only then is the participant done.
-    write_status(out_dir, request.participant, {**status, "state": "running"})
+    write_status(out_dir, replace(status, state="running"))
     try:
         write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        status = {**status, "state": "failed", "complete": False}
-        status["steps_failed"] = [*status["steps_failed"], {"step": "report", "reason": reason}]
+        reason = one_line(error)
+        status = status.failed_in("report", reason)
         _write_crash_file(request, out_dir, "report", "report", reason, traceback.format_exc())
-    write_status(out_dir, request.participant, status)
+    write_status(out_dir, status)
     return status
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and text of an error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def collect(request: PublishRequest) -> dict[str, Outcome]:
     """Outcome of every node, told from the nodes' folders; a node behind a failed one counts as skipped."""
     outcomes: dict[str, Outcome] = {}
     never_run: set[str] = set()
-    for task in request.tasks:
-        node, step, plugin, version = task["node"], task["step"], task["plugin"], task["version"]
-        upstream = task["upstream"].values()
-        blocked = [u for u in upstream if outcomes[u].step.state == "failed" or u in never_run]
-        directory = Path(request.nodes_dir) / node
+    for wanted in request.nodes:
+        blocked = [u for u in wanted.upstream if outcomes[u].step.state == "failed" or u in never_run]
+        directory = Path(request.nodes_dir) / wanted.node
         if blocked:
             # What lies in its folder is of an earlier run.
-            never_run.add(node)
+            never_run.add(wanted.node)
             first = outcomes[blocked[0]].step
             reason = first.reason if blocked[0] in never_run else f"{first.step} failed"
-            outcomes[node] = Outcome(StepOutcome(step, plugin, "skipped", version, reason))
+            outcomes[wanted.node] = Outcome(replace(wanted.step, state="skipped", reason=reason))
         elif (directory / FAILURE_FILE).is_file():
             reason = str(read_json(directory / FAILURE_FILE)["reason"])
-            outcomes[node] = Outcome(StepOutcome(step, plugin, "failed", version, reason))
+            outcomes[wanted.node] = Outcome(replace(wanted.step, state="failed", reason=reason))
         elif (directory / OUTCOME_FILE).is_file():
-            outcomes[node] = load_outcome(directory / OUTCOME_FILE)
+            outcomes[wanted.node] = load_outcome(directory / OUTCOME_FILE)
         else:
             reason = "the step ended without a result: killed, out of memory, or stopped after another failed"
-            outcomes[node] = Outcome(StepOutcome(step, plugin, "failed", version, reason))
+            outcomes[wanted.node] = Outcome(replace(wanted.step, state="failed", reason=reason))
     return outcomes
 
 
 def _publish_files(
     request: PublishRequest, outcomes: Mapping[str, Outcome], out_dir: Path
-) -> dict[str, dict[str, str]]:
+) -> dict[str, tuple[FileRecord, ...]]:
     """Copy all files beside their places first, then move each into place: a file is there whole or not at all."""
-    published: dict[str, dict[str, str]] = {}
+    published: dict[str, tuple[FileRecord, ...]] = {}
     with replace_files(out_dir, f"sub-{request.participant}") as staging:
         for node, outcome in outcomes.items():
             if not outcome.usable:
                 continue
-            published[node] = {}
-            for role, path in outcome.files.items():
-                published[node][role] = f"{folder_of(path.name)}/{path.name}"
+            for path in outcome.files.values():
                 for source in {path, *_companions(path)}:
                     target = staging / folder_of(path.name) / source.name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, target)
+            published[node] = tuple(
+                FileRecord(role, f"{folder_of(path.name)}/{path.name}") for role, path in outcome.files.items()
+            )
     return published
 
 
@@ -148,68 +180,26 @@ def _companions(path: Path) -> list[Path]:
     return [p for p in (beside.with_suffix(suffix) for suffix in _COMPANIONS) if p.is_file()]
 
 
-def summarise(
-    request: PublishRequest, outcomes: Mapping[str, Outcome], published: Mapping[str, Mapping[str, str]], out_dir: Path
-) -> dict[str, Any]:
-    """Make the status of a participant.
+def _scans(
+    request: PublishRequest,
+    outcomes: Mapping[str, Outcome],
+    published: Mapping[str, tuple[FileRecord, ...]],
+    out_dir: Path,
+) -> tuple[ScanRecord, ...]:
+    """Records of all scans of the participant, in order of label.
 
-    Scans of an earlier run that this one did not touch stay in it, as do results of other kinetics plugins that rest
-    on the same input.
+    Scans of an earlier run that this one did not touch stay, as do results of other kinetics plugins that rest on the
+    same input.
     """
-    path = status_path(out_dir, request.participant)
-    earlier = {scan["label"]: scan for scan in (read_json(path).get("scans", []) if path.is_file() else ())}
+    before = earlier_status(out_dir, request.participant)
+    earlier = {scan.label: scan for scan in (before.scans if before else ())}
     scans = []
-    for scan in request.scans:
-        status = _scan_status(scan, outcomes, published)
-        status["basis"] = basis_of(status["files"], out_dir, request.configuration)
-        scans.append(with_earlier_methods(status, earlier.pop(scan["label"], None)))
-    scans += earlier.values()
-    scans.sort(key=lambda scan: scan["label"])
-    steps = [{"scan": scan["label"], "name": name, **step} for scan in scans for name, step in scan["steps"].items()]
-    failed = [s for s in steps if s["state"] == "failed"]
-    absent = [s for s in steps if s["state"] in ("not-found", "skipped")]
-    return {
-        "participant": request.participant,
-        "state": "failed" if failed else "done",
-        "complete": not failed and not absent,
-        "steps_done": [_name(s) for s in steps if s["state"] in ("done", "handed-in")],
-        "steps_failed": [{"step": _name(s), "reason": s["reason"]} for s in failed],
-        "steps_without_result": [{"step": _name(s), "reason": s["reason"]} for s in absent],
-        "seed": request.seed,
-        "scans": scans,
-    }
-
-
-def _scan_status(
-    scan: Mapping[str, Any], outcomes: Mapping[str, Outcome], published: Mapping[str, Mapping[str, str]]
-) -> dict[str, Any]:
-    nodes: Mapping[str, str] = scan["nodes"]
-    # A scan whose input function is found in the tissue series has one motion correction under two names.
-    names = {node: name for name, node in sorted(nodes.items(), key=lambda item: item[0] != "aif-motion-correction")}
-    ordered = [(name, node) for name, node in nodes.items() if names[node] == name]
-    return {
-        **{key: scan[key] for key in ("label", "entities", "tissue", "aif", "warnings")},
-        "steps": {name: dataclasses.asdict(outcomes[node].step) for name, node in ordered},
-        "files": {name: dict(published[node]) for name, node in nodes.items() if node in published},
-    }
-
-
-def _name(step: Mapping[str, Any]) -> str:
-    plugin = f" ({step['plugin']})" if step["plugin"] else ""
-    # By its name in the scan: the motion correction of the input-function series is a step of its own.
-    return f"{step['scan']}: {step['name'].split(':')[0]}{plugin}"
-
-
-def status_path(out_dir: Path, participant: str) -> Path:
-    """Path of a participant's status file."""
-    return out_dir / f"sub-{participant}" / f"sub-{participant}_status.json"
-
-
-def write_status(out_dir: Path, participant: str, status: Mapping[str, Any]) -> None:
-    """Write a participant's status file, whole or not at all."""
-    path = status_path(out_dir, participant)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(status, indent=2, ensure_ascii=False) + "\n")
+    for wanted in request.scans:
+        steps = tuple(StepRecord(key, outcomes[node].step, published.get(node, ())) for key, node in wanted.nodes)
+        scan = replace(wanted.record, steps=steps)
+        scan = replace(scan, basis=basis_of(scan, out_dir, request.configuration))
+        scans.append(with_earlier_methods(scan, earlier.pop(scan.label, None)))
+    return tuple(sorted([*scans, *earlier.values()], key=lambda scan: scan.label))
 
 
 def _write_crash_files(request: PublishRequest, outcomes: Mapping[str, Outcome], out_dir: Path) -> None:
@@ -232,7 +222,7 @@ def _write_crash_file(request: PublishRequest, out_dir: Path, name: str, step: s
 
 
 class _Inputs(BaseInterfaceInputSpec):
-    request = traits.Dict(mandatory=True, desc="PublishRequest.to_json()")
+    request = traits.Dict(mandatory=True, desc="PublishRequest as plain values")
     outcomes = InputMultiObject(File(exists=True), desc="all nodes of the participant must have ended")
 
 
@@ -249,7 +239,7 @@ class PublishInterface(BaseInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         request = PublishRequest.from_json(self.inputs.request)
-        write_json(Path(runtime.cwd) / "status.json", finish(request))
+        write_json(Path(runtime.cwd) / "status.json", to_json(finish(request)))
         return runtime
 
     def _list_outputs(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from qperf_app.bids import records, segment_curves
 from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.images import read_image, read_json, sidecar_path
 from qperf_app.bids.index import sidecar
-from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.plugins import (
+    MapKey,
     Motion,
     Myocardium,
     ParticipantResult,
@@ -27,9 +27,20 @@ from qperf_app.plugins import (
     Series,
     VoxelMap,
 )
+from qperf_app.plugins.keys import Role
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
+from qperf_app.plugins.steps import (
+    BLOOD_POOL,
+    INPUT_FUNCTION,
+    KINETICS,
+    MOTION_CORRECTION,
+    MYOCARDIUM,
+    REPORT_SECTION,
+    SEGMENT_VALUES,
+    SEGMENTS,
+)
 from qperf_app.workflow.boilerplate import citations, methods_text
-from qperf_app.workflow.tasks import load_step
+from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
 
 #: Packages whose versions the report gives.
 REPORTED_PACKAGES = ("qperf-app", "numpy", "scipy", "nibabel", "nipype", "scikit-image")
@@ -41,18 +52,18 @@ def write_report(out_dir: Path, bids_dir: Path, participant: str, disable: Colle
 
     registry = load_plugins(disable)
     result = load_participant(out_dir, bids_dir, participant, registry)
-    sections = [plugin.cls() for plugin in registry.of_step("report-section")]
+    sections = [plugin.cls() for plugin in registry.of_step(REPORT_SECTION.name)]
     path = out_dir / f"sub-{participant}.html"
     replace_text(path, render_report(result, sections))
     return path
 
 
-def load_participant(out_dir: Path, bids_dir: Path, participant: str, registry: PluginRegistry) -> ParticipantResult:
+def load_participant(
+    out_dir: Path, bids_dir: Path | None, participant: str, registry: PluginRegistry
+) -> ParticipantResult:
     """Read all that is published of a participant."""
-    from qperf_app.workflow.publish import status_path
-
-    status = read_json(status_path(out_dir, participant))
-    scans = tuple(_load_scan(out_dir, bids_dir, scan) for scan in status["scans"])
+    status = read_status(out_dir, participant)
+    scans = tuple(_load_scan(out_dir, bids_dir, scan) for scan in status.scans)
     steps = [step for scan in scans for step in scan.steps]
     configuration = out_dir / f"sub-{participant}" / f"sub-{participant}_config.yaml"
     return ParticipantResult(
@@ -62,7 +73,7 @@ def load_participant(out_dir: Path, bids_dir: Path, participant: str, registry: 
         boilerplate=methods_text(steps, registry),
         configuration=configuration.read_text(encoding="utf-8") if configuration.is_file() else "",
         versions=software_versions(),
-        seed=int(status["seed"]),
+        seed=status.seed,
     )
 
 
@@ -77,42 +88,43 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
-def _load_scan(out_dir: Path, bids_dir: Path, scan: Mapping[str, Any]) -> ScanResult:
-    files: dict[str, dict[str, Path]] = {
-        name: {role: out_dir / path for role, path in roles.items() if (out_dir / path).is_file()}
-        for name, roles in scan["files"].items()
-    }
-    tissue, aif_series = scan["tissue"], scan["aif"]
-    motion_name = "motion-correction" if tissue else "aif-motion-correction"
-    motion = files.get(motion_name, {})
-    aif = files.get("input-function", {}).get("aif")
-    pools = files.get("blood-pool", {})
-    kinetics = {name.split(":", 1)[1]: roles for name, roles in files.items() if name.startswith("kinetics:")}
-    aif_corrected = files.get("aif-motion-correction", {}).get("preproc") if aif_series else None
+def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanResult:
+    def files(record: StepRecord | None) -> dict[Role, Path]:
+        """Files that are still there."""
+        paths = {} if record is None else {role: out_dir / path for role, path in record.paths.items()}
+        return {role: path for role, path in paths.items() if path.is_file()}
+
+    of_aif = files(scan.find(MOTION_CORRECTION.name, series="aif"))
+    motion = files(scan.find(MOTION_CORRECTION.name)) if scan.tissue else of_aif
+    aif = files(scan.find(INPUT_FUNCTION.name)).get("aif")
+    pools = files(scan.find(BLOOD_POOL.name))
+    kinetics = {record.key.plugin: files(record) for record in scan.of_step(KINETICS.name)}
+    values = [(record.key.plugin, files(record)) for record in scan.of_step(SEGMENT_VALUES.name)]
     return ScanResult(
-        label=scan["label"],
-        entities=scan["entities"],
-        series=_raw(bids_dir, tissue or aif_series),
+        label=scan.label,
+        entities=scan.entities,
+        series=_raw(bids_dir, scan.series),
         corrected=_series(motion.get("preproc")),
         motion=_motion(motion.get("xfm")),
-        aif_corrected=_series(aif_corrected),
+        aif_corrected=_series(of_aif.get("preproc")),
         pools=records.read_pools(pools) if "lv" in pools else None,
         aif=records.read_aif(aif) if aif else None,
         aif_features=_features(aif) if aif else {},
-        myocardium=_myocardium(files.get("myocardium", {})),
+        myocardium=_myocardium(files(scan.find(MYOCARDIUM.name))),
         maps=tuple(m for plugin, roles in kinetics.items() for m in _maps(plugin, roles)),
         qc=tuple(_quality(plugin, roles["qc"]) for plugin, roles in kinetics.items() if "qc" in roles),
-        segments=tuple(_segment_tables(files)),
-        segment_curves=tuple(_segment_curves(files)),
-        segment_labels=_labels(files.get("segments", {}).get("dseg")),
-        steps=tuple(load_step(step) for step in scan["steps"].values()),
-        warnings=tuple(scan["warnings"]),
+        segments=tuple(_segment_tables(values, kinetics)),
+        segment_curves=tuple(_segment_curves(values, kinetics)),
+        segment_labels=_labels(files(scan.find(SEGMENTS.name)).get("dseg")),
+        steps=tuple(record.outcome for record in scan.steps),
+        warnings=scan.warnings,
     )
 
 
-def _raw(bids_dir: Path, name: str) -> Series | None:
-    path = bids_dir / name
-    return records.read_series(path, sidecar(path, bids_dir)) if path.is_file() else None
+def _raw(bids_dir: Path | None, name: str) -> Series | None:
+    if bids_dir is None or not (bids_dir / name).is_file():
+        return None
+    return records.read_series(bids_dir / name, sidecar(bids_dir / name, bids_dir))
 
 
 def _series(path: Path | None) -> Series | None:
@@ -129,21 +141,23 @@ def _features(path: Path) -> dict[str, float]:
     return {name: float("nan") if sidecar.get(name) is None else float(sidecar[name]) for name in names}
 
 
-def _myocardium(roles: Mapping[str, Path]) -> Myocardium | None:
+def _myocardium(roles: Mapping[Role, Path]) -> Myocardium | None:
     if "myocardium" not in roles:
         return None
     landmarks = records.read_landmarks(roles["landmarks"]) if "landmarks" in roles else ()
     return Myocardium(records.read_mask(roles["myocardium"]), landmarks)
 
 
-def _maps(plugin: str, roles: Mapping[str, Path]) -> list[VoxelMap]:
-    found = []
-    for role, path in roles.items():
-        if role.startswith("map:"):
-            _, model, quantity, statistic = role.split(":")
-            units = str(read_json(sidecar_path(path)).get("Units", ""))
-            found.append(VoxelMap(plugin, model, quantity, units, read_image(path)[0], statistic or None))
-    return found
+def _maps(plugin: str, files: Mapping[Role, Path]) -> list[VoxelMap]:
+    return [
+        VoxelMap(plugin, key.model, key.quantity, _units(path), read_image(path)[0], key.statistic or None)
+        for key, path in files.items()
+        if isinstance(key, MapKey)
+    ]
+
+
+def _units(path: Path) -> str:
+    return str(read_json(sidecar_path(path)).get("Units", ""))
 
 
 def _quality(plugin: str, path: Path) -> QualityMap:
@@ -155,22 +169,21 @@ def _labels(path: Path | None) -> Any:
     return read_image(path, np.uint8)[0] if path else None
 
 
-def _segment_tables(files: Mapping[str, Mapping[str, Path]]) -> list[SegmentTable]:
-    return [read_segments(*_method(files, name), roles) for name, roles in _segment_files(files, "transmural")]
+_Files = Mapping[Role, Path]
 
 
-def _segment_curves(files: Mapping[str, Mapping[str, Path]]) -> list[SegmentCurves]:
-    found = _segment_files(files, segment_curves.CURVES)
-    return [segment_curves.read_segment_curves(*_method(files, name), roles) for name, roles in found]
+def _segment_tables(values: Iterable[tuple[str, _Files]], kinetics: Mapping[str, _Files]) -> list[SegmentTable]:
+    return [read_segments(plugin, _model(kinetics, plugin), files) for plugin, files in values if "transmural" in files]
 
 
-def _segment_files(files: Mapping[str, Mapping[str, Path]], role: str) -> list[tuple[str, Mapping[str, Path]]]:
-    """Steps that summarised a plugin's segments, with their files, where there is one of ``role``."""
-    return [(name, roles) for name, roles in files.items() if name.startswith("segment-values:") and role in roles]
+def _segment_curves(values: Iterable[tuple[str, _Files]], kinetics: Mapping[str, _Files]) -> list[SegmentCurves]:
+    return [
+        segment_curves.read_segment_curves(plugin, _model(kinetics, plugin), files)
+        for plugin, files in values
+        if segment_curves.CURVES in files
+    ]
 
 
-def _method(files: Mapping[str, Mapping[str, Path]], name: str) -> tuple[str, str]:
-    """Plugin and model of a step that summarised segments."""
-    plugin = name.split(":", 1)[1]
-    maps = files.get(f"kinetics:{plugin}", {})
-    return plugin, next((parse_entities(p.name)["model"] for r, p in maps.items() if r.startswith("map:")), "")
+def _model(kinetics: Mapping[str, _Files], plugin: str) -> str:
+    """Model of a plugin, told from its maps."""
+    return next((key.model for key in kinetics.get(plugin, {}) if isinstance(key, MapKey)), "")

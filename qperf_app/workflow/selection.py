@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_json
 from qperf_app.bids.index import SeriesFile, refuse_unknown, select_series
 from qperf_app.bids.names import parse_entities
+from qperf_app.workflow.status import ScanRecord, participants_with_status, read_status
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Selection:
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[Mapping[str, Any]]]:
+def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanRecord]]:
     """Selected scans of OUT_DIR as the status files tell of them, by participant.
 
     A scan is selected as its tissue series is, or its input-function series where it has no other. Participants
@@ -36,17 +36,13 @@ def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[Mappi
     DatasetError
         If OUT_DIR holds no results, or a status file can't be read.
     """
-    statuses = {
-        path.parent.name.removeprefix("sub-"): read_json(path)
-        for path in sorted(out_dir.glob("sub-*/sub-*_status.json"))
-    }
-    scans = {label: status.get("scans", []) for label, status in statuses.items()}
+    scans = {label: read_status(out_dir, label).scans for label in participants_with_status(out_dir)}
     if not any(scans.values()):
         raise DatasetError(f"{out_dir}: no participant's results; run the participant level first")
     wanted = _without_prefix(selection.participants)
     refuse_unknown("sub", wanted, scans)
     series = {
-        (label, scan["label"]): _main_series(scan)
+        (label, scan.label): SeriesFile(Path(scan.series), parse_entities(Path(scan.series).name))
         for label, of_participant in scans.items()
         for scan in of_participant
         if wanted is None or label in wanted
@@ -54,17 +50,12 @@ def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[Mappi
     selected = set(
         select_series(out_dir, tuple(series.values()), selection.sessions, selection.tasks, selection.filters)
     )
-    chosen: dict[str, list[Mapping[str, Any]]] = {}
+    chosen: dict[str, list[ScanRecord]] = {}
     for label, of_participant in scans.items():
         for scan in of_participant:
-            if series.get((label, scan["label"])) in selected:
+            if series.get((label, scan.label)) in selected:
                 chosen.setdefault(label, []).append(scan)
     return chosen
-
-
-def _main_series(scan: Mapping[str, Any]) -> SeriesFile:
-    path = Path(scan["tissue"] or scan["aif"])
-    return SeriesFile(path, parse_entities(path.name))
 
 
 def _without_prefix(labels: Iterable[str] | None) -> frozenset[str] | None:

@@ -1,0 +1,243 @@
+"""qperf-app from Python, as a notebook calls it: :func:`plan`, :func:`run`, :func:`load`.
+
+The command line does the same with the same functions. ``docs/operators.md`` has an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qperf_app.bids.dataset import write_description
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_shape
+from qperf_app.bids.index import SeriesFile, find_series, sidecar
+from qperf_app.bids.sidecars import RAW
+from qperf_app.plugins import ParticipantResult
+from qperf_app.plugins.manager import PluginRegistry, load_plugins
+from qperf_app.workflow.configuration import Configuration, configure, resolve
+from qperf_app.workflow.execution import Execution
+from qperf_app.workflow.plan import ParticipantPlan, Planner
+from qperf_app.workflow.preflight import find_problems
+from qperf_app.workflow.scans import SeriesInput
+from qperf_app.workflow.selection import Selection
+from qperf_app.workflow.status import (
+    ParticipantStatus,
+    earlier_status,
+    participants_with_status,
+    read_status,
+    write_status,
+)
+
+__all__ = ["Execution", "Selection", "StudyPlan", "load", "plan", "run"]
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What is to run: every step of every selected participant. ``configuration`` names all plugins and options."""
+
+    bids_dir: Path
+    out_dir: Path
+    datasets: Mapping[str, Path]
+    configuration: Configuration
+    registry: PluginRegistry
+    participants: tuple[ParticipantPlan, ...]
+
+    @property
+    def n_scans(self) -> int:
+        """Number of scans."""
+        return sum(len(plan.scans) for plan in self.participants)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps; each participant has one more, which writes outputs and report."""
+        return sum(len(plan.tasks) + 1 for plan in self.participants)
+
+    def problems(self, threads: int = 1, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+        """Everything that can be known to be wrong before anything runs, a line each. Reads the images."""
+        return find_problems(self.participants, self.registry, threads, progress)
+
+
+def plan(
+    bids_dir: Path | str,
+    out_dir: Path | str,
+    *,
+    selection: Selection | None = None,
+    configuration: Configuration | Mapping[str, Any] | None = None,
+    derivatives: Mapping[str, Path | str] | None = None,
+    omp_nthreads: int = 1,
+    registry: PluginRegistry | None = None,
+) -> StudyPlan:
+    """Decide which steps every participant needs. Reads sidecars and image headers.
+
+    Parameters
+    ----------
+    bids_dir, out_dir : path
+        The raw dataset, and where results go.
+    selection : Selection, optional
+        Participants, sessions and tasks; all where it is not given.
+    configuration : Configuration or mapping, optional
+        A mapping as in the configuration file, such as ``{"kinetics": ["nlls", "hmc"]}``.
+    derivatives : mapping, optional
+        Datasets whose files replace what would be computed, by name.
+    omp_nthreads : int
+        Most threads of one step.
+    registry : PluginRegistry, optional
+        The installed plugins; loaded where it is not given.
+
+    Raises
+    ------
+    SelectionError
+        When nothing is selected.
+    DatasetError
+        Naming every file that can't be read.
+    ConfigurationError, UnknownPluginError, PluginOptionError
+    """
+    bids_dir, out_dir = Path(bids_dir).resolve(), Path(out_dir).resolve()
+    if not isinstance(configuration, Configuration):
+        configuration = configure(configuration or {}, {}, None, ())
+    registry = registry or load_plugins(configuration.disable)
+    configuration = resolve(configuration, registry)
+    datasets = {name: Path(path).resolve() for name, path in (derivatives or {}).items()}
+    by_participant: dict[str, list[SeriesInput]] = {}
+    for entry in _read_series(bids_dir, selection or Selection()):
+        by_participant.setdefault(entry.entities["sub"], []).append(entry)
+    planner = Planner(configuration, registry, datasets, omp_nthreads)
+    plans = tuple(planner.plan(label, by_participant[label]) for label in sorted(by_participant))
+    return StudyPlan(bids_dir, out_dir, datasets, configuration, registry, plans)
+
+
+def run(
+    study: StudyPlan,
+    execution: Execution,
+    *,
+    command: Callable[[str], str] = lambda participant: "",
+    notify: Callable[[Any, str], None] = lambda node, status: None,
+    say: Callable[[str], None] = print,
+) -> dict[str, ParticipantStatus]:
+    """Run a plan to its end, whichever steps fail, and publish every participant.
+
+    Parameters
+    ----------
+    study : StudyPlan
+        Whose :meth:`~StudyPlan.problems` were looked at: nothing is checked again here.
+    execution : Execution
+        Where and how to work.
+    command : function, optional
+        Command that reproduces a participant's run, for its crash files.
+    notify : function, optional
+        Told of each node that starts, ends or fails.
+    say : function
+        Told what the user should read.
+
+    Returns
+    -------
+    dict
+        Status by participant.
+    """
+    # Nipype takes a second to import: not before everything that can be wrong has been looked at.
+    from qperf_app.workflow import graph
+    from qperf_app.workflow.publish import PublishRequest, finish, one_line, request_nodes, request_scan
+
+    study.out_dir.mkdir(parents=True, exist_ok=True)
+    execution.work_dir.mkdir(parents=True, exist_ok=True)
+    write_description(study.out_dir, study.bids_dir, study.datasets)
+    requests = {
+        each.participant: PublishRequest(
+            participant=each.participant,
+            bids_dir=str(study.bids_dir),
+            out_dir=str(study.out_dir),
+            nodes_dir=str(graph.participant_dir(execution.work_dir, each.participant)),
+            nodes=request_nodes(each),
+            scans=tuple(request_scan(scan, study.bids_dir) for scan in each.scans),
+            configuration=study.configuration.to_yaml(),
+            seed=study.configuration.random_seed,
+            disable=study.configuration.disable,
+            command=command(each.participant),
+        )
+        for each in study.participants
+    }
+    for label in requests:
+        before = earlier_status(study.out_dir, label)
+        write_status(study.out_dir, ParticipantStatus(label, "running", scans=before.scans if before else ()))
+    graph.run(graph.build(study.participants, requests, execution), execution, list(requests), notify, say)
+    statuses = {}
+    for label, request in requests.items():
+        status = read_status(study.out_dir, label)
+        if status.state == "running":
+            # Its own last node did not run, since one before it failed.
+            try:
+                status = finish(request)
+            except Exception as error:
+                status = status.failed_in("outputs", one_line(error))
+                write_status(study.out_dir, status)
+        statuses[label] = status
+    return statuses
+
+
+def load(
+    out_dir: Path | str,
+    bids_dir: Path | str | None = None,
+    participants: Sequence[str] | None = None,
+    disable: Collection[str] = (),
+) -> dict[str, ParticipantResult]:
+    """Read what is published in OUT_DIR.
+
+    Parameters
+    ----------
+    out_dir : path
+    bids_dir : path, optional
+        The raw dataset, for the uncorrected series; they are left out where it is not given.
+    participants : sequence of str, optional
+        Labels without ``sub-``; all where it is not given.
+    disable : collection of str
+        Plugins to leave out.
+
+    Returns
+    -------
+    dict
+        Scans with their maps, tables and steps, by participant.
+
+    Raises
+    ------
+    DatasetError
+        When OUT_DIR holds no results, or a file can't be read.
+    """
+    from qperf_app.workflow.results import load_participant
+
+    out_dir = Path(out_dir).resolve()
+    labels = participants_with_status(out_dir) if participants is None else list(participants)
+    if not labels:
+        raise DatasetError(f"{out_dir}: no participant's results; run the participant level first")
+    registry = load_plugins(disable)
+    raw = None if bids_dir is None else Path(bids_dir).resolve()
+    return {label: load_participant(out_dir, raw, label, registry) for label in labels}
+
+
+def _read_series(bids_dir: Path, selection: Selection) -> list[SeriesInput]:
+    """The selected series with their metadata and shapes."""
+    found = find_series(
+        bids_dir,
+        participants=selection.participants,
+        sessions=selection.sessions,
+        tasks=selection.tasks,
+        filters=selection.filters,
+    )
+    series: list[SeriesInput] = []
+    problems: list[str] = []
+    listings: dict[Path, list[str]] = {}
+    for file in found:
+        try:
+            series.append(_read(file, bids_dir, listings))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError("\n  ".join([f"{len(problems)} files can't be read:", *problems]))
+    return series
+
+
+def _read(file: SeriesFile, bids_dir: Path, listings: dict[Path, list[str]]) -> SeriesInput:
+    source = f"bids:{RAW}:{file.path.relative_to(bids_dir).as_posix()}"
+    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_shape(file.path), source)

@@ -1,0 +1,85 @@
+"""Step ``concentration``: from signal to gadolinium concentration."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_shape
+from qperf_app.plugins.interface import Plugin
+from qperf_app.plugins.records import CONCENTRATION_UNITS, SIGNAL_UNITS, ConcentrationSeries, RunContext, Series
+from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
+from qperf_app.plugins.steps.spec import AUTO, DerivativeFile, FileKind, Read, Slot, StepSpec
+
+#: Fields that say a series was made to be quantified; with one of them, the others are asked for as well.
+QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter", "ProtonDensityVolumeCount")
+
+
+class ConcentrationPlugin(Plugin):
+    """Step ``concentration``."""
+
+    @abstractmethod
+    def convert(
+        self, series: Series, tissue: Literal["blood", "myocardium"], context: RunContext
+    ) -> ConcentrationSeries:
+        """Turn signal into concentration, for an input function (shape (1, 1, 1, t), blood) and for the tissue."""
+
+
+def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
+    """Values for the dynamic volumes; NaN exactly where invalid is True."""
+    check_kind(result, ConcentrationSeries)
+    shape = series.dynamic().data.shape
+    check_shape("data", result.data, shape)
+    check_mask("invalid", result.invalid, shape)
+    if (np.isnan(result.data) != result.invalid).any():
+        raise PluginResultError("data must be NaN exactly where invalid is True")
+    if not isinstance(result.units, str) or not result.units:
+        raise PluginResultError("units must be a non-empty text")
+    return result
+
+
+def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:
+    """Choose the plugin for each series of a scan from its metadata, and say what the reader must know.
+
+    A series in mmol/L is taken as it is. One whose metadata has a field of :data:`QUANTITATIVE_FIELDS` was made to be
+    quantified: ``sr-flash``, which asks for all it needs. Without any of them only relative enhancement is left:
+    ``linear``, with a warning.
+    """
+    signals = [metadata.get("Units", SIGNAL_UNITS) != CONCENTRATION_UNITS for metadata in series]
+    quantitative = any(
+        field in metadata
+        for metadata, is_signal in zip(series, signals, strict=True)
+        for field in QUANTITATIVE_FIELDS
+        if is_signal
+    )
+    converter = "sr-flash" if quantitative else "linear"
+    names = [converter if is_signal else "identity" for is_signal in signals]
+    if quantitative or not any(signals):
+        return names, ()
+    fields = ", ".join(QUANTITATIVE_FIELDS)
+    return names, (
+        f"None of {fields} is given: concentration is relative (linear in the signal), flow is not absolute.",
+    )
+
+
+CONCENTRATION = StepSpec(
+    name="concentration",
+    summary="signal to concentration",
+    slot=Slot(
+        hook="qperf_concentration",
+        interface=ConcentrationPlugin,
+        method="convert",
+        check=check_concentration,
+        default=(AUTO,),
+        choose=choose_by_metadata,
+        phrase="Signal was converted to gadolinium concentration by {}",
+    ),
+    reads=(Read("series", MOTION_CORRECTION.name),),
+    files={"conc": DerivativeFile("desc-conc_dce.nii.gz", FileKind.CONCENTRATION)},
+    hand_ins=("conc",),
+    leaves_out_frames=True,
+    runner="qperf_app.workflow.runners.concentration:run",
+)

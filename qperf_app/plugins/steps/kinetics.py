@@ -1,0 +1,75 @@
+"""Step ``kinetics``: flow and the other kinetic parameters of every voxel."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_shape
+from qperf_app.plugins.interface import Plugin
+from qperf_app.plugins.quality import meaning
+from qperf_app.plugins.records import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins.steps.concentration import CONCENTRATION
+from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
+from qperf_app.plugins.steps.myocardium import MYOCARDIUM
+from qperf_app.plugins.steps.spec import Read, Slot, StepSpec
+
+
+class KineticsPlugin(Plugin):
+    """Step ``kinetics``. ``model`` is the label that stands in the file names, letters and digits only."""
+
+    model: ClassVar[str]
+
+    @abstractmethod
+    def fit(
+        self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
+    ) -> KineticMaps:
+        """Estimate the kinetic parameters of every curve."""
+
+
+def check_maps(result: Any, curves: TissueCurves) -> KineticMaps:
+    """One value per curve for every map, one code per curve that the legend knows, no infinities."""
+    check_kind(result, KineticMaps)
+    n = len(curves.concentration)
+    check_shape("qc", result.qc, (n,))
+    codes = set(np.unique(result.qc).tolist()) - {int(k) for k in result.qc_legend}
+    unknown = sorted(code for code in codes if meaning(code) is None)
+    if unknown:
+        raise PluginResultError(f"qc codes {unknown} are not in qc_legend")
+    if not result.maps:
+        raise PluginResultError("there is no map")
+    for parameter in result.maps:
+        check_shape(f"map {parameter.quantity}", parameter.values, (n,))
+        if np.isinf(parameter.values).any():
+            raise PluginResultError(f"map {parameter.quantity} has infinite values; NaN says not estimated")
+    for name in ("fitted", "predicted_sd"):
+        if getattr(result, name) is not None:
+            check_shape(name, getattr(result, name), curves.concentration.shape)
+    if result.flow_draws is not None and (np.ndim(result.flow_draws) != 2 or len(result.flow_draws) != n):
+        raise PluginResultError(f"flow_draws has shape {np.shape(result.flow_draws)}, expected ({n}, draws)")
+    return result
+
+
+KINETICS = StepSpec(
+    name="kinetics",
+    summary="kinetics",
+    slot=Slot(
+        hook="qperf_kinetics",
+        interface=KineticsPlugin,
+        method="fit",
+        check=check_maps,
+        default=("nlls", "cnn", "fermi"),
+        several=True,
+        attributes=("model",),
+        phrase="Kinetic parameters were estimated by {}",
+    ),
+    reads=(
+        Read("concentration", CONCENTRATION.name),
+        Read("myocardium", MYOCARDIUM.name),
+        Read("aif", INPUT_FUNCTION.name),
+    ),
+    hand_in_maps=True,
+    runner="qperf_app.workflow.runners.kinetics:run",
+)

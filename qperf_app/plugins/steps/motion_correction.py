@@ -1,0 +1,57 @@
+"""Step ``motion-correction``: where every voxel of the corrected series is read from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_shape
+from qperf_app.plugins.interface import Plugin
+from qperf_app.plugins.records import Motion, RunContext, Series
+from qperf_app.plugins.steps.spec import DerivativeFile, FileKind, RunsOn, Slot, StepSpec
+
+
+class MotionCorrectionPlugin(Plugin):
+    """Step ``motion-correction``."""
+
+    @abstractmethod
+    def correct(self, series: Series, context: RunContext) -> Motion:
+        """Find the displacement of every volume, proton-density volumes included. The host applies it."""
+
+
+def check_motion(result: Any, series: Series) -> Motion:
+    """Displacement of the right shape and finite everywhere, one verdict per slice and frame."""
+    check_kind(result, Motion)
+    check_shape("displacement", result.displacement, (*series.data.shape, 3))
+    check_shape("corrected", result.corrected, series.data.shape[2:])
+    if not np.isfinite(result.displacement).all():
+        raise PluginResultError("displacement is not finite everywhere")
+    if result.cost is not None:
+        check_shape("cost", result.cost, series.data.shape[2:])
+    if result.residual is not None:
+        check_shape("residual", result.residual, series.data.shape[2:])
+    return result
+
+
+MOTION_CORRECTION = StepSpec(
+    name="motion-correction",
+    summary="motion correction",
+    slot=Slot(
+        hook="qperf_motion_correction",
+        interface=MotionCorrectionPlugin,
+        method="correct",
+        check=check_motion,
+        default=("progressive",),
+        phrase="Motion was corrected by {}",
+    ),
+    on=RunsOn.EACH,
+    files={
+        "preproc": DerivativeFile("desc-preproc_dce.nii.gz", FileKind.SERIES),
+        "xfm": DerivativeFile("desc-moco_xfm.nii.gz", FileKind.DISPLACEMENT),
+    },
+    hand_ins=("preproc", "xfm"),
+    reads_raw=True,
+    runner="qperf_app.workflow.runners.motion_correction:run",
+)

@@ -1,0 +1,23 @@
+"""Step ``segment-values``: what a kinetics plugin says of each AHA segment. The host's own, run with that plugin."""
+
+from __future__ import annotations
+
+from qperf_app.plugins.steps.concentration import CONCENTRATION
+from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
+from qperf_app.plugins.steps.kinetics import KINETICS
+from qperf_app.plugins.steps.segments import SEGMENTS
+from qperf_app.plugins.steps.spec import Read, StepSpec
+
+# Where maps were handed in there is no plugin to fit the segments' curves: the maps are summarised.
+SEGMENT_VALUES = StepSpec(
+    name="segment-values",
+    summary="values of the AHA segments",
+    plugin_of=KINETICS.name,
+    reads=(
+        Read("segments", SEGMENTS.name),
+        Read("kinetics", KINETICS.name),
+        Read("concentration", CONCENTRATION.name, unless_handed_in="kinetics"),
+        Read("aif", INPUT_FUNCTION.name, unless_handed_in="kinetics"),
+    ),
+    runner="qperf_app.workflow.runners.segment_values:run",
+)

@@ -1,0 +1,29 @@
+"""Step ``blood-pool``: find the ventricles' blood, or take the masks handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from qperf_app.bids import records
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
+from qperf_app.workflow.tasks import Task
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write the masks."""
+    given = task.given
+    if "lv" in given:
+        pools = records.read_pools(given)
+        if "aif-voxels" not in given:
+            from qperf_app.physics.blood import brightest_voxels
+
+            data = corrected_series(upstream).dynamic().data
+            pools = dataclasses.replace(pools, aif=brightest_voxels(data, pools.lv))
+        return StepResult("handed-in", records.write_pools(out, task.prefix, pools, sources(task, upstream)))
+    pools = call_plugin(task, corrected_series(upstream))
+    if not pools.found:
+        return StepResult("not-found", reason=pools.reason)
+    summary = f"LV {int(pools.lv.sum())}, RV {int(pools.rv.sum())}, input function {int(pools.aif.sum())} voxels"
+    return StepResult("done", records.write_pools(out, task.prefix, pools, sources(task, upstream)), summary=summary)

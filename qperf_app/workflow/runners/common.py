@@ -1,0 +1,59 @@
+"""What several runners do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids import records
+from qperf_app.bids.sidecars import own_uri
+from qperf_app.plugins import Series
+from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps.spec import slot_of
+from qperf_app.workflow.outcomes import Outcome
+from qperf_app.workflow.saying import context_of
+from qperf_app.workflow.tasks import Task
+
+Upstream = Mapping[str, Outcome]
+
+
+def call_plugin(task: Task, *arguments: Any) -> Any:
+    """Call the one method of the task's plugin, with the run's context as last argument; check what it returns."""
+    step = task.spec.plugin_of or task.step
+    slot = slot_of(STEPS[step])
+    plugin = make(load_plugins(task.disable).get(step, task.plugin), task.options)
+    result = getattr(plugin, slot.method)(*arguments, context_of(task))
+    return slot.check(result, arguments[0])
+
+
+def corrected_series(upstream: Upstream) -> Series:
+    """The motion-corrected series that a step reads."""
+    return records.read_series(upstream["series"].files["preproc"])
+
+
+def uris(paths: Iterable[Path]) -> tuple[str, ...]:
+    """BIDS URIs of files of this dataset, in order."""
+    return tuple(sorted(own_uri(path.name) for path in paths))
+
+
+def sources(task: Task, upstream: Upstream) -> tuple[str, ...]:
+    """BIDS URIs of what a step read: what was handed in, the files of the steps before it, or else the raw series."""
+    read = uris(path for outcome in upstream.values() for path in outcome.files.values())
+    return (*(task.sources if task.handed_in or not read else ()), *read)
+
+
+def frames_left_out(task: Task, upstream: Upstream, series: Series) -> NDArray[np.bool_]:
+    """Dynamic frames (z, t) that motion correction could not place, where they are to be left out.
+
+    None of a slice in which it placed no frame at all: there its frames are as good as one another.
+    """
+    files = upstream["series"].files
+    if not task.leave_out_uncorrected or "xfm" not in files:
+        return np.zeros((series.data.shape[2], series.data.shape[3] - series.n_proton_density), bool)
+    lost = ~records.read_motion(files["xfm"]).corrected[:, series.n_proton_density :]
+    return np.asarray(lost & ~lost.all(axis=1, keepdims=True))

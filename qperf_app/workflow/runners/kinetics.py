@@ -1,0 +1,77 @@
+"""Step ``kinetics``: curves of the myocardium in, maps out; or the maps handed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qperf_app.bids import records
+from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
+from qperf_app.plugins import InputFunction, KineticMaps, Series, TissueConstants, TissueCurves
+from qperf_app.plugins.keys import Role
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import Upstream, call_plugin, uris
+from qperf_app.workflow.tasks import Task
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write a map of every quantity and the quality map."""
+    if task.handed_in:
+        return StepResult("handed-in", _copy_maps(task, out))
+    series, aif = read_curves(upstream)
+    mask = records.read_mask(upstream["myocardium"].files["myocardium"])
+    voxels = np.argwhere(mask)
+    curves = TissueCurves(series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units)
+    result = fit(task, curves, aif)
+    read = uris(path for outcome in upstream.values() for path in outcome.files.values())
+    files = records.write_maps(
+        out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants_of(task), read
+    )
+    return StepResult("done", files, summary=_summary(result, len(voxels)))
+
+
+def read_curves(upstream: Upstream) -> tuple[Series, InputFunction]:
+    """Concentration of the tissue and the input function, in one unit.
+
+    Raises
+    ------
+    ValueError
+        Where the units differ.
+    """
+    series = records.read_series(upstream["concentration"].files["conc"])
+    aif = records.read_aif(upstream["aif"].files["aif"])
+    if aif.units != series.units:
+        raise ValueError(
+            f"the input function is in {aif.units!r}, the tissue in {series.units!r}: flow needs both in one unit"
+        )
+    return series, aif
+
+
+def constants_of(task: Task) -> TissueConstants:
+    """Haematocrit and density that a task computes with."""
+    return TissueConstants(task.haematocrit, task.tissue_density)
+
+
+def fit(task: Task, curves: TissueCurves, aif: InputFunction) -> KineticMaps:
+    """Fit curves by the task's kinetics plugin."""
+    result: KineticMaps = call_plugin(task, curves, aif, constants_of(task))
+    return result
+
+
+def _summary(result: KineticMaps, count: int) -> str:
+    """How many voxels have flow, and how many everything: at rest the one is many and the other few."""
+    full = int((result.qc == 0).sum())
+    flow = result.values.get("MBF")
+    known = "" if flow is None else f"MBF in {int(np.isfinite(flow).sum())}, "
+    return f"{known}every parameter in {full} of {count} voxels"
+
+
+def _copy_maps(task: Task, out: Path) -> dict[Role, Path]:
+    files: dict[Role, Path] = {}
+    for key, path in task.given.items():
+        data, affine = read_image(path)
+        files[key] = out / (path.name if path.name.endswith(".gz") else f"{path.name}.gz")
+        sidecar = read_json(sidecar_path(path)) if sidecar_path(path).is_file() else {}
+        write_image(files[key], data, affine, {**sidecar, "Sources": list(task.sources), "SkullStripped": False})
+    return files

@@ -1,0 +1,46 @@
+"""Step ``motion-correction``: find the displacement, or take the one handed in; apply it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qperf_app.bids import records
+from qperf_app.bids.names import AIF_LABEL, parse_entities
+from qperf_app.plugins import Motion
+from qperf_app.plugins.keys import Role
+from qperf_app.plugins.steps.motion_correction import check_motion
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import Upstream, call_plugin
+from qperf_app.workflow.tasks import Task
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write displacement and corrected series."""
+    from qperf_app.geometry.warp import warp
+
+    given = task.given
+    series = records.read_series(Path(task.series), task.metadata)
+    if "preproc" in given:
+        corrected = records.read_series(given["preproc"], task.metadata)
+        files: dict[Role, Path] = {"preproc": records.write_corrected(out, task.prefix, corrected, task.sources)}
+        if "xfm" in given:
+            motion = records.read_motion(given["xfm"])
+            files["xfm"] = records.write_motion(out, task.prefix, motion, series, task.sources)
+        return StepResult("handed-in", files)
+    motion = check_motion(records.read_motion(given["xfm"]), series) if given else call_plugin(task, series)
+    corrected = series.with_data(warp(series.data, series.affine, motion.displacement))
+    files = {
+        "xfm": records.write_motion(out, task.prefix, motion, series, task.sources),
+        "preproc": records.write_corrected(out, task.prefix, corrected, task.sources),
+    }
+    name = "Input-function series: " if parse_entities(task.prefix).get("acq") == AIF_LABEL else ""
+    failed = int((~motion.corrected).sum())
+    warnings = (f"{name}{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
+    return StepResult("handed-in" if given else "done", files, warnings, f"{name}{_size(motion)}")
+
+
+def _size(motion: Motion) -> str:
+    size = np.linalg.norm(motion.displacement, axis=-1).max(axis=(0, 1)) if motion.displacement.size else np.zeros(1)
+    return f"largest displacement {size.max():.1f} mm, median over frames {np.median(size):.1f} mm"

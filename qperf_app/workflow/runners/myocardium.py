@@ -1,0 +1,53 @@
+"""Step ``myocardium``: outline the wall. A mask handed in replaces the plugin's; it still gives missing landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qperf_app.bids import records
+from qperf_app.plugins import Myocardium
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
+from qperf_app.workflow.tasks import Task
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write mask and landmarks."""
+    given = task.given
+    found, warnings = _found(task, upstream)
+    mask = records.read_mask(given["myocardium"]) if "myocardium" in given else found.mask if found else None
+    if mask is None or not mask.any():
+        return StepResult("not-found", reason=" ".join(warnings) or "no myocardium found")
+    own = found.landmarks if found else ()
+    landmarks = records.read_landmarks(given["landmarks"]) if "landmarks" in given else own
+    myocardium = Myocardium(mask, tuple(landmarks))
+    affine = corrected_series(upstream).affine
+    files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
+    summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points"
+    return StepResult("handed-in" if "myocardium" in given else "done", files, warnings, summary)
+
+
+def _found(task: Task, upstream: Upstream) -> tuple[Myocardium | None, tuple[str, ...]]:
+    """What the plugin finds, where something is still to be found, and what it warns of."""
+    given = task.given
+    if "myocardium" in given and "landmarks" in given:
+        return None, ()
+    try:
+        found = _segment(task, upstream)
+    except Exception as error:
+        if "myocardium" not in given:
+            raise
+        return None, (f"No landmarks: the {task.plugin} plugin could not find them ({error}).",)
+    # Of a mask that was handed in the plugin knows nothing.
+    return found, () if "myocardium" in given else found.warnings
+
+
+def _segment(task: Task, upstream: Upstream) -> Myocardium:
+    pools, aif = upstream["pools"], upstream["aif"]
+    found: Myocardium = call_plugin(
+        task,
+        corrected_series(upstream),
+        records.read_pools(pools.files) if pools.usable else None,
+        records.read_aif(aif.files["aif"]) if aif.usable else None,
+    )
+    return found

@@ -1,0 +1,113 @@
+"""Step ``segment-values``: what one kinetics plugin says of the segments and their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids.images import read_image, read_json, sidecar_path
+from qperf_app.bids.segment_curves import write_segment_curves
+from qperf_app.bids.segment_tables import write_segments
+from qperf_app.plugins import KineticMaps, SegmentCurves, SegmentTable, TissueCurves
+from qperf_app.plugins.keys import MapKey, Role
+from qperf_app.plugins.records import value_keys
+from qperf_app.plugins.results import INTERVAL, interval_column
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import Upstream, uris
+from qperf_app.workflow.runners.kinetics import fit, read_curves
+from qperf_app.workflow.segments import segment_curve, segment_medians, segment_regions
+from qperf_app.workflow.tasks import Task
+
+#: Share of a segment's voxels that must have an estimate of their own. Where most have none, blood or lung has passed
+#: through the segment, and the fit of its curve is no better founded.
+LEAST_ESTIMATED = 0.5
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write the table of each layer, and the segments' curves where the plugin gives its fit of them.
+
+    The plugin fits each segment's curve; maps that were handed in have no plugin to fit anything, and are summarised.
+    """
+    labels, affine = read_image(upstream["segments"].files["dseg"], np.uint8)
+    maps, units, model = _read_maps(upstream["kinetics"].files)
+    table = segment_medians(task.plugin, model, maps, units, labels, affine)
+    sources = uris(path for outcome in upstream.values() for path in outcome.files.values())
+    files: dict[Role, Path] = {}
+    fitted = "concentration" in upstream
+    if fitted:
+        table, curves = _fit_segments(task, upstream, table, labels, affine)
+        files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
+    files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map")
+    return StepResult("done", files, summary=f"{len({row.segment for row in table.rows})} segments")
+
+
+def _fit_segments(
+    task: Task, upstream: Upstream, table: SegmentTable, labels: NDArray[np.integer], affine: NDArray[np.float64]
+) -> tuple[SegmentTable, SegmentCurves | None]:
+    """Put the fit of each segment's curve (:func:`segment_curve`) in place of the medians over its voxels.
+
+    The curves come along where the plugin gives its own.
+    """
+    series, aif = read_curves(upstream)
+    regions = [region for _, region in segment_regions(labels, affine)]
+    known = [k for k, region in enumerate(regions) if region.any()]
+    curves = TissueCurves(
+        concentration=np.stack([segment_curve(series.data[regions[k]]) for k in known]),
+        times=series.times,
+        voxels=np.stack([_middle(regions[k]) for k in known]),
+        affine=series.affine,
+        units=series.units,
+    )
+    result = fit(task, curves, aif)
+    table = _with_values(table, result, known)
+    whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
+    numbers = tuple(table.rows[known[i]].segment for i in whole)
+    return table, _curves_of(table, curves, result, np.array(whole, dtype=int), numbers)
+
+
+def _with_values(table: SegmentTable, result: KineticMaps, known: list[int]) -> SegmentTable:
+    """The table with the values and interval bounds of a fit of the rows ``known``, where their voxels bear it out."""
+    bounds = {interval_column(m.quantity, m.statistic): m for m in result.maps if m.statistic in INTERVAL}
+    found = result.values | {column: m.values for column, m in bounds.items()}
+    units = {**table.units, **{column: m.units for column, m in bounds.items()}}
+    position = {k: i for i, k in enumerate(known)}
+    rows = []
+    for k, row in enumerate(table.rows):
+        trusted = k in position and row.n_estimated >= LEAST_ESTIMATED * row.n_voxels
+        values = {q: float(found[q][position[k]]) for q in units if q in found} if trusted else {}
+        rows.append(replace(row, values=values or dict.fromkeys(units, float("nan"))))
+    return replace(table, rows=tuple(rows), units=units)
+
+
+def _curves_of(
+    table: SegmentTable, curves: TissueCurves, result: KineticMaps, rows: NDArray[np.int_], segments: tuple[int, ...]
+) -> SegmentCurves | None:
+    """Some rows of what was fitted, and the fit."""
+    if result.fitted is None or not segments:
+        return None
+    predicted = None if result.predicted_sd is None else result.predicted_sd[rows]
+    draws = None if result.flow_draws is None else result.flow_draws[rows]
+    measured, fitted = curves.concentration[rows], result.fitted[rows]
+    return SegmentCurves(
+        table.plugin, table.model, curves.units, segments, curves.times, measured, fitted, predicted, draws
+    )
+
+
+def _middle(region: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Voxel of a region that is nearest to its centre."""
+    voxels = np.argwhere(region)
+    middle: NDArray[np.intp] = voxels[np.argmin(((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1))]
+    return middle
+
+
+def _read_maps(files: Mapping[Role, Path]) -> tuple[dict[str, NDArray[np.floating]], dict[str, str], str]:
+    """The map that stands for each quantity (point estimate, median or mean), MBF first; units; model."""
+    there = {(k.quantity, k.statistic or None): path for k, path in files.items() if isinstance(k, MapKey)}
+    chosen = {q: there[key] for q, key in sorted(value_keys(there).items(), key=lambda item: (item[0] != "MBF", item))}
+    maps = {q: read_image(path)[0] for q, path in chosen.items()}
+    units = {q: str(read_json(sidecar_path(path)).get("Units", "")) for q, path in chosen.items()}
+    return maps, units, next((k.model for k in files if isinstance(k, MapKey)), "")

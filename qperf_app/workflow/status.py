@@ -1,0 +1,173 @@
+"""The status of a participant, ``sub-X_status.json``: one type, one reader, one writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from qperf_app.bids.dataset import replace_text
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_json
+from qperf_app.plugins import StepKey, StepOutcome
+from qperf_app.plugins.keys import Role
+from qperf_app.workflow.outcomes import USABLE, FileRecord, to_json
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """How one step of a scan ended, and its files, by their path below OUT_DIR."""
+
+    key: StepKey
+    outcome: StepOutcome
+    files: tuple[FileRecord, ...] = ()
+
+    @property
+    def paths(self) -> dict[Role, str]:
+        """Files by role."""
+        return {entry.role: entry.path for entry in self.files}
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What is published of a scan.
+
+    Parameters
+    ----------
+    label : str
+        Entities without the participant.
+    entities : mapping
+    tissue, aif : str or None
+        Paths of its series below BIDS_DIR.
+    warnings : tuple of str
+    steps : tuple of StepRecord
+        In the order in which they ran.
+    basis : str
+        Digest of all that its flow rests on; empty where nothing could be fitted.
+    """
+
+    label: str
+    entities: Mapping[str, str]
+    tissue: str | None
+    aif: str | None
+    warnings: tuple[str, ...]
+    steps: tuple[StepRecord, ...]
+    basis: str = ""
+
+    def find(self, step: str, plugin: str = "", series: Literal["", "aif"] = "") -> StepRecord | None:
+        """The record of a step, or None where there is none."""
+        key = StepKey(step, plugin, series)
+        return next((record for record in self.steps if record.key == key), None)
+
+    def of_step(self, step: str) -> tuple[StepRecord, ...]:
+        """Records of a step, one for each plugin."""
+        return tuple(record for record in self.steps if record.key.step == step)
+
+    @property
+    def series(self) -> str:
+        """Path of the series whose name the results carry."""
+        series = self.tissue or self.aif
+        assert series is not None
+        return series
+
+
+@dataclass(frozen=True)
+class StepProblem:
+    """A step that failed or gave nothing, as the user reads it, and why."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ParticipantStatus:
+    """How a participant's run ended. The lists of steps tell of all scans, for who reads no further."""
+
+    participant: str
+    state: Literal["running", "done", "failed"]
+    complete: bool = False
+    steps_done: tuple[str, ...] = ()
+    steps_failed: tuple[StepProblem, ...] = ()
+    steps_without_result: tuple[StepProblem, ...] = ()
+    seed: int = 0
+    scans: tuple[ScanRecord, ...] = ()
+
+    def failed_in(self, step: str, reason: str) -> ParticipantStatus:
+        """The same with one more failure."""
+        failed = (*self.steps_failed, StepProblem(step, reason))
+        return replace(self, state="failed", complete=False, steps_failed=failed)
+
+
+def summarise(participant: str, seed: int, scans: tuple[ScanRecord, ...]) -> ParticipantStatus:
+    """Status of a participant from that of its scans."""
+    steps = [(scan, record) for scan in scans for record in scan.steps]
+    failed = [step for step in steps if step[1].outcome.state == "failed"]
+    absent = [step for step in steps if step[1].outcome.state in ("not-found", "skipped")]
+    return ParticipantStatus(
+        participant=participant,
+        state="failed" if failed else "done",
+        complete=not failed and not absent,
+        steps_done=tuple(_name(*step) for step in steps if step[1].outcome.state in USABLE),
+        steps_failed=tuple(StepProblem(_name(*step), step[1].outcome.reason) for step in failed),
+        steps_without_result=tuple(StepProblem(_name(*step), step[1].outcome.reason) for step in absent),
+        seed=seed,
+        scans=scans,
+    )
+
+
+def _name(scan: ScanRecord, record: StepRecord) -> str:
+    plugin = f" ({record.outcome.plugin})" if record.outcome.plugin else ""
+    return f"{scan.label}: {record.key}{plugin}"
+
+
+def status_path(out_dir: Path, participant: str) -> Path:
+    """Path of a participant's status file."""
+    return out_dir / f"sub-{participant}" / f"sub-{participant}_status.json"
+
+
+def participants_with_status(out_dir: Path) -> list[str]:
+    """Labels of the participants that OUT_DIR has a status of, in order."""
+    return [path.parent.name.removeprefix("sub-") for path in sorted(out_dir.glob("sub-*/sub-*_status.json"))]
+
+
+def write_status(out_dir: Path, status: ParticipantStatus) -> None:
+    """Write a participant's status file, whole or not at all."""
+    path = status_path(out_dir, status.participant)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(to_json(status), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_status(out_dir: Path, participant: str) -> ParticipantStatus:
+    """Read a participant's status file.
+
+    Raises
+    ------
+    DatasetError
+        Where it can't be read, or was written by another version of the app.
+    """
+    path = status_path(out_dir, participant)
+    try:
+        return TypeAdapter(ParticipantStatus).validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DatasetError(
+            f"{path}: field {field!r}: {first['msg']}; a status of another version: run the participant again"
+        ) from None
+
+
+def earlier_status(out_dir: Path, participant: str) -> ParticipantStatus | None:
+    """The status that an earlier run left; None where there is none that this version understands."""
+    try:
+        return read_status(out_dir, participant) if status_path(out_dir, participant).is_file() else None
+    except DatasetError:
+        return None
+
+
+def status_schema() -> dict[str, Any]:
+    """JSON schema of the status file."""
+    return TypeAdapter(ParticipantStatus).json_schema()
