@@ -34,7 +34,8 @@ def _steps_table(scan: ScanResult) -> Table:
     rows = []
     for step in scan.steps:
         remarks = "; ".join(part.rstrip(".") for part in (step.summary, step.reason, *step.warnings) if part)
-        plugin = f"{step.plugin} {step.version}".strip()
+        read = "".join(f", {name} {digest[:12]}" for name, digest in step.loaded_files.items())
+        plugin = f"{step.plugin} {step.version}{read}".strip()
         seconds = f"{step.seconds:.1f}" if step.seconds else "–"
         rows.append((step.step, plugin, _STATES[step.state], options_in_words(step.options), seconds, remarks or "–"))
     return TextTable(("Step", "Plugin", "How", "Options", "Seconds", "Remarks"), tuple(rows))

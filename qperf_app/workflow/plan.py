@@ -120,7 +120,7 @@ class Planner:
             step=spec.name,
             prefix=series.prefix,
             disable=self._configuration.disable,
-            seed=derive_seed(self._configuration.random_seed, series.prefix, spec.name, plugin),
+            seed=derive_seed(self._configuration.random_seed, spec.name, plugin),
             series=str(series.path) if spec.reads_raw else "",
             metadata=dict(subject.metadata),
             subject=subject.prefix,

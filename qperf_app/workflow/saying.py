@@ -13,9 +13,9 @@ from qperf_app.workflow.tasks import Task
 _PATIENCE = 3.0
 
 
-def context_of(task: Task) -> RunContext:
-    """Seed, threads and voice of a step."""
-    return RunContext(task.seed, task.threads, _now_and_then(f"{task.prefix} {task.step} ({task.plugin})"))
+def context_of(task: Task, seed: int) -> RunContext:
+    """Seed, threads and voice of a call."""
+    return RunContext(seed, task.threads, _now_and_then(f"{task.prefix} {task.step} ({task.plugin})"))
 
 
 def _now_and_then(name: str) -> Callable[[str], None]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.sidecars import own_uri
-from qperf_app.plugins import Series
+from qperf_app.plugins import Series, TissueCurves
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.steps import STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.outcomes import Outcome
 from qperf_app.workflow.saying import context_of
-from qperf_app.workflow.tasks import Task
+from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 Upstream = Mapping[str, Outcome]
 
@@ -27,8 +27,11 @@ def call_plugin(task: Task, *arguments: Any) -> Any:
     step = task.spec.plugin_of or task.step
     slot = slot_of(STEPS[step])
     plugin = make(load_plugins(task.disable).get(step, task.plugin), task.options)
-    result = getattr(plugin, slot.method)(*arguments, context_of(task))
-    return slot.check(result, arguments[0])
+    subject = arguments[0]
+    curves = subject.concentration if isinstance(subject, TissueCurves) else subject.data
+    seed = derive_seed(task.seed, fingerprint(curves))
+    result = getattr(plugin, slot.method)(*arguments, context_of(task, seed))
+    return slot.check(result, subject)
 
 
 def corrected_series(upstream: Upstream) -> Series:

@@ -1,0 +1,62 @@
+"""The status file: its schema, what is refused, and the Python API that reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from qperf_app import api
+from qperf_app.bids.errors import DatasetError
+from qperf_app.workflow.status import read_status, status_path, status_schema
+from tests.datasets import hand_drawn, small_dataset, step_states, write_json
+
+SCHEMA = Path(__file__).parents[1] / "bids_spec" / "status.schema.json"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One participant, run from Python."""
+    root = tmp_path_factory.mktemp("api")
+    raw, drawn = small_dataset(root / "raw", tasks=("rest",)), hand_drawn(root / "drawn")
+    configuration = {"motion-correction": "none", "kinetics": ["fermi"]}
+    study = api.plan(raw, root / "out", configuration=configuration, derivatives={"drawn": drawn})
+    assert study.problems() == []
+    statuses = api.run(study, api.Execution(root / "work"), say=lambda text: None)
+    assert [status.state for status in statuses.values()] == ["done"]
+    return raw, root / "out"
+
+
+def test_the_published_schema_is_that_of_the_code() -> None:
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == status_schema()
+
+
+def test_a_status_file_fits_the_schema(finished: tuple[Path, Path]) -> None:
+    content = json.loads(status_path(finished[1], "01").read_text(encoding="utf-8"))
+    jsonschema.validate(content, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert step_states(content["scans"][0])["kinetics", "fermi"] == "done"
+
+
+def test_a_status_of_another_version_is_refused_by_name(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    content = json.loads(status_path(finished[1], "01").read_text(encoding="utf-8"))
+    path = status_path(tmp_path, "01")
+    content["scans"][0]["steps"] = {"kinetics:fermi": {"state": "done"}}
+    write_json(path, content)
+    with pytest.raises(DatasetError, match=f"{path}.*scans.*run the participant again"):
+        read_status(tmp_path, "01")
+
+
+def test_results_are_loaded_for_a_notebook(finished: tuple[Path, Path]) -> None:
+    raw, out = finished
+    result = api.load(out, raw)["01"]
+    (scan,) = result.scans
+    flow = next(m for m in scan.maps if m.quantity == "MBF")
+    assert scan.series is not None and flow.data.shape == scan.series.data.shape[:3]
+    assert np.isfinite(flow.data).any() and flow.plugin == "fermi"
+    # Without the raw dataset there is no uncorrected series.
+    assert api.load(out)["01"].scans[0].series is None
+    with pytest.raises(DatasetError, match="no participant's results"):
+        api.load(raw)
