@@ -70,3 +70,36 @@ def hand_drawn(root: Path, participant: str = "01", task: str = "rest", empty: b
 def step_states(scan: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """State of each step of a scan in a status file, by step and plugin."""
     return {(s["key"]["step"], s["key"]["plugin"]): s["outcome"]["state"] for s in scan["steps"]}
+
+
+#: A third party's plugin for the step of ``tests/new_step``.
+PLUGIN_OF_A_NEW_STEP = """
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qperf_app.plugins import hookimpl
+from qperf_app.plugins.steps.noise import NoisePlugin
+
+
+@dataclass(frozen=True)
+class Options:
+    order: int = field(default=1, metadata={"help": "order of the differences"})
+
+
+class Differences(NoisePlugin):
+    name, version, summary = "differences", "1.0", "differences between frames, by the median of their size"
+    citations = ("Gasser T, Sroka L, Jennen-Steinmetz C. Residual variance. Biometrika 1986;73:625-633.",)
+    Options = Options
+
+    def measure(self, series, context):
+        order = self.options.order
+        weights = np.array([1.0, -1.0]) if order == 1 else np.array([1.0, -2.0, 1.0])
+        found = np.abs(np.diff(series.dynamic().data.astype(float), n=order, axis=-1))
+        return np.median(found, axis=-1) / 0.6745 / np.sqrt((weights**2).sum())
+
+
+@hookimpl
+def qperf_noise():
+    return Differences
+"""
