@@ -94,7 +94,10 @@ def truth_table(runs: Mapping[tuple[str, str], Run], weights: tuple[str, ...]) -
         for key, run in runs.items()
         for of_pair, pairs in paired(run.true, run.found).items()
     ]
-    title, last = "Flow of AHA segments against the phantom's truth", Column("validator errors", format="d")
+    title, last = (
+        "Flow of AHA segments against the phantom's truth",
+        Column("validator errors", format="d", shown=False),
+    )
     return Table("segments-truth", title, (*LABELS, *SCORES, last), tuple(rows), weights=weights)
 
 
@@ -159,12 +162,12 @@ LABELS = (Column("handed in"), Column("motion correction"), Column("task"), Colu
 SCORES = (
     Column("segments", format="d"),
     Column("mean MBF", "mL/min/g", ".2f"),
-    Column("bias", "mL/min/g", "+.3f"),
+    Column("bias", "mL/min/g", "+.3f", shown=False),
     Column("bias", "%", "+.1f"),
     Column("limits of agreement", "mL/min/g", "{:+.2f} to {:+.2f}"),
     Column("ratio, median (quartiles)", format=QUARTILES),
     Column("ICC", format=".3f"),
-    Column("r", format=".3f"),
+    Column("r", format=".3f", shown=False),
 )
 
 

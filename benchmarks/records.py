@@ -29,6 +29,8 @@ RESULTS = ROOT / "docs" / "results"
 PACKAGES = ("numpy", "scipy", "tensorflow", "keras", "tensorflow-probability", "nipype", "nibabel", "scikit-image")
 #: Options that say what becomes of the figures, and not how they are measured.
 _OUTPUT = ("record", "results", "variant", "beside")
+#: Variables of the environment that a command's line keeps where they are set: threads decide over times.
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 Figure = str | int | float | None
 #: A figure, or several that a column shows together, such as a median with its quartiles; None where there is none.
@@ -48,11 +50,14 @@ class Column:
     format : str
         Format specification of one figure (``.2f``), or a template for several (``{:.2f} ({:.2f} to {:.2f})``);
         "" for text.
+    shown : bool
+        Whether the documentation shows it; a record has it in any case.
     """
 
     name: str
     unit: str = ""
     format: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ class Record:
         content = dataclasses.asdict(self)
         table = content["table"]
         parts = {key: table.pop(key) for key in ("columns", "rows")}
+        parts["columns"] = [{k: v for k, v in each.items() if k != "shown" or not v} for each in parts["columns"]]
         lists = ",\n".join(
             f'  "{key}": [\n' + ",\n".join(f"   {json.dumps(each, ensure_ascii=False)}" for each in part) + "\n  ]"
             for key, part in parts.items()
@@ -274,7 +280,8 @@ def _command(given: Mapping[str, Any]) -> str:
             skip = True
         else:
             words.append(str(paths.get(word, word)))
-    return " ".join(["python", "-m", spec.name if spec else "benchmarks", *words])
+    threads = (f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ)
+    return " ".join([*threads, "python", "-m", spec.name if spec else "benchmarks", *words])
 
 
 def _listed(value: Any) -> list[Any]:

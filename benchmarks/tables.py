@@ -25,9 +25,13 @@ def pages() -> list[Path]:
 
 def markdown(table: Table) -> str:
     """A table in Markdown, its note below."""
-    head = [_line(f"{column.name}, {column.unit}" if column.unit else column.name for column in table.columns)]
-    rule = [_line("---:" if column.format else "---" for column in table.columns)]
-    rows = [_line(map(shown, table.columns, row)) for row in table.rows]
+    columns = [column for column in table.columns if column.shown]
+    head = [_line(f"{column.name}, {column.unit}" if column.unit else column.name for column in columns)]
+    rule = [_line("---:" if column.format else "---" for column in columns)]
+    rows = [
+        _line(shown(column, cell) for column, cell in zip(table.columns, row, strict=True) if column.shown)
+        for row in table.rows
+    ]
     return "\n".join([*head, *rule, *rows, *(("", table.note) if table.note else ())])
 
 
@@ -69,7 +73,7 @@ def rendered(text: str, results: Path = RESULTS) -> str:
     return BLOCK.sub(replace, text)
 
 
-def _line(cells: Iterator[str] | map[str]) -> str:
+def _line(cells: Iterator[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
