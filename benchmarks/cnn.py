@@ -53,7 +53,7 @@ def labeller() -> KineticsPlugin:
 def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
     """Curves of the myocardium's range or with parameters from the priors, of those that the network answers.
 
-    What is left out hangs on the curve alone, so a posterior's intervals cover those that stay as often as all.
+    What is left out depends on the curve alone, so a posterior's intervals cover those that stay as often as all.
     """
     count, truth = args.count, None
     if args.draws == "prior":
