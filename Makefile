@@ -72,6 +72,10 @@ docs: environment-dev  ## the documentation as web pages
 	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	@echo "--> Done: $(CURDIR)/docs/_build/html/index.html"
 
+.PHONY: validation-tables
+validation-tables: environment  ## tables of the documentation, from the records of the benchmarks
+	@$(BIN)/python -m benchmarks.tables
+
 .PHONY: boutiques
 boutiques: environment  ## the Boutiques descriptor, from the parser
 	@$(BIN)/python -m qperf_app.cli.boutiques >boutiques/qperf-app.json

@@ -9,7 +9,6 @@ Run from the root of the repository: ``python -m benchmarks.app_speed WORK``. Me
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -21,19 +20,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.kinetics_accuracy import CurveSet, fit_plugin, fit_scipy
-from benchmarks.real_data import table
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.bids import records
 from qperf_app.bids.names import derivative_name
 from qperf_kinetics import ExchangeLeastSquares
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path, help="folder for the dataset and the outputs")
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scipy-voxels", type=int, default=40, help="voxels that SciPy fits; its time is scaled up")
-    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw, out, work = args.work / "raw", args.work / "out", args.work / "nodes"
     if not raw.exists():
@@ -43,18 +42,15 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     app = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work)]
     seconds, memory = watch([*app, "--nprocs", str(args.nprocs)])
-    sections = [
-        f"`qperf-app … --nprocs {args.nprocs}`: {seconds:.0f} s wall, {memory:.2f} GiB at most in all its processes.",
-        "",
-        *table(("scan", "step", "s"), step_seconds(out)),
-        "",
-        *table(("fit of the same curves", "voxels", "s", "ms per voxel", "ratio"), fit_seconds(out, args.scipy_voxels)),
-        "",
-    ]
-    text = "\n".join(sections)
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+    whole = Table(
+        "app-run",
+        "Three slices of 128 x 128 and 60 frames, rest and stress, default plugins",
+        (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f")),
+        ((args.nprocs, seconds, memory),),
+        weights=("kinetics",),
+        timed=True,
+    )
+    publish([whole, step_seconds(out), fit_seconds(out, args.scipy_voxels)], args)
 
 
 def watch(command: list[str]) -> tuple[float, float]:
@@ -99,17 +95,23 @@ def resident(pid: int) -> float:
     return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmRSS:")), 0.0)
 
 
-def step_seconds(out: Path) -> list[tuple[str, str, str]]:
+def step_seconds(out: Path) -> Table:
     """Seconds of each step inside its node, from the status file."""
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
-    return [
-        (scan["label"], f"{step['key']['series']} {step['key']['step']}".strip(), f"{step['outcome']['seconds']:.1f}")
+    scans = {
+        scan["label"].removeprefix("task-"): {
+            "-".join(filter(None, (step["key"]["series"], step["key"]["step"], step["key"]["plugin"]))): step["outcome"]
+            for step in scan["steps"]
+        }
         for scan in status["scans"]
-        for step in scan["steps"]
-    ]
+    }
+    steps = dict.fromkeys(step for found in scans.values() for step in found)
+    rows: list[Row] = [(step, *(found.get(step, {}).get("seconds") for found in scans.values())) for step in steps]
+    columns = (Column("step"), *(Column(label, "s", ".1f") for label in scans))
+    return Table("app-steps", "Time of each step", columns, tuple(rows), weights=("kinetics",), timed=True)
 
 
-def fit_seconds(out: Path, sample: int) -> list[tuple[str, ...]]:
+def fit_seconds(out: Path, sample: int) -> Table:
     """Time of both fits on the resting and the stress scan's curves."""
     folder = out / "sub-01" / "perf"
     times, curves = {"nlls": 0.0, "scipy": 0.0}, 0
@@ -130,10 +132,19 @@ def fit_seconds(out: Path, sample: int) -> list[tuple[str, ...]]:
         times["scipy"] += (time.process_time() - started) * len(tissue) / len(chosen)
         curves += len(tissue)
     names = {"nlls": "`nlls`, all at once", "scipy": f"SciPy `curve_fit`, 8 starts, scaled up from 2 x {sample}"}
-    return [
-        (names[k], str(curves), f"{s:.1f}", f"{1e3 * s / curves:.2f}", f"{s / times['nlls']:.0f}")
-        for k, s in times.items()
-    ]
+    return Table(
+        "app-fit",
+        "Fits of the same curves",
+        (
+            Column("fit"),
+            Column("voxels", format="d"),
+            Column("time", "s", ".1f"),
+            Column("per voxel", "ms", ".2f"),
+            Column("times `nlls`", format=".0f"),
+        ),
+        tuple((names[k], curves, s, 1e3 * s / curves, s / times["nlls"]) for k, s in times.items()),
+        timed=True,
+    )
 
 
 if __name__ == "__main__":

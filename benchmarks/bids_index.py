@@ -7,12 +7,13 @@ has the libraries to compare with; one that it has not is left out.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from benchmarks.records import Cell, Column, Table, argument_parser, publish
 
 SERIES = [f"task-{task}{acq}_dce" for task in ("rest", "stress") for acq in ("", "_acq-aif")]
 FILES = {"perf": SERIES, "anat": ["T1w", "T2w"], "func": ["task-rest_run-1_bold", "task-rest_run-2_bold"]}
@@ -85,43 +86,49 @@ def make_dataset(root: Path, participants: int) -> None:
                     (folder / f"{prefix}_{name}.json").write_text('{"EchoTime": 0.001}')
 
 
-def measure(python: str, root: Path, code: str) -> list[float] | None:
+def measure(python: str, root: Path, code: str) -> tuple[float, ...] | None:
     """Import, all, one (s), memory (MiB) and the numbers of series found; None where a library is not installed."""
     command = [python, "-c", MEASURE, str(root), str(SCHEMA), code]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode == 0:
-        return json.loads(finished.stdout.splitlines()[-1])
+        return tuple(json.loads(finished.stdout.splitlines()[-1]))
     if "ModuleNotFoundError" in finished.stderr:
         return None
     raise SystemExit(finished.stderr)
 
 
-def main() -> None:
-    """Print the table, and write it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--participants", type=int, default=1000)
-    parser.add_argument("--python", action="append", default=[], help="another interpreter to look for libraries in")
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    lines = [
-        f"| {options.participants} participants, 2 sessions | import, s | list all, s | list one, s | memory, MiB |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+def listing(participants: int, interpreters: list[str]) -> Table:
+    """Measure every way for which an interpreter has the library."""
+    rows: list[tuple[Cell, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
-        make_dataset(Path(folder), options.participants)
+        make_dataset(Path(folder), participants)
         for name, code in WAYS.items():
-            found = (measure(python, Path(folder), code) for python in (sys.executable, *options.python))
+            found = (measure(python, Path(folder), code) for python in interpreters)
             figures = next((row for row in found if row is not None), None)
             if figures is None:
                 continue
             *times, memory, n_all, n_one = figures
-            if (n_all, n_one) != (options.participants * 2 * len(SERIES), 2 * len(SERIES)):
+            if (n_all, n_one) != (participants * 2 * len(SERIES), 2 * len(SERIES)):
                 raise SystemExit(f"{name} finds {n_all} and {n_one} series")
-            lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in times) + f" | {memory:.0f} |")
-    table = "\n".join(lines) + "\n"
-    print(table, end="")
-    if options.out:
-        options.out.write_text(table, encoding="utf-8")
+            rows.append((name, *times, memory))
+    seconds = (Column(name, "s", ".2f") for name in ("import", "list all", "list one"))
+    return Table(
+        "bids-index",
+        f"Listing the perfusion series of {participants} participants with two sessions each",
+        (Column("library"), *seconds, Column("memory", "MiB", ".0f")),
+        tuple(rows),
+        f"{participants} participants, 2 sessions; {32 * participants} files, half of them JSON.",
+        timed=True,
+    )
+
+
+def main() -> None:
+    """Publish the table."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--participants", type=int, default=1000)
+    parser.add_argument("--python", type=Path, action="append", default=[], help="interpreter with other libraries")
+    args = parser.parse_args()
+    publish([listing(args.participants, [sys.executable, *map(str, args.python)])], args)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ answers, root gets one of this machine alone. Exits 1 where anything differs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from benchmarks.app_speed import family
 from benchmarks.compare_outputs import differences, files
+from benchmarks.records import Cell, Column, Table, argument_parser, publish
 from tests.slurm import answers, one_node_slurm, unusable
 
 ARRAY = """#!/bin/bash
@@ -43,10 +43,11 @@ APP = [sys.executable, "-m", "qperf_app.cli.app"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the table; exit 1 where anything differs."""
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--participants", type=int, default=12)
-    parser.add_argument("--image", help="command that runs the app in its image; from WORK")
+    parser.add_argument("--image", default="", help="command that runs the app in its image; from WORK")
     args = parser.parse_args()
     work: Path = args.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
@@ -57,25 +58,31 @@ def main() -> None:
     tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", "raw", "--participants", str(len(labels))]
     subprocess.run([*tool, *PHANTOM.split()], cwd=work, check=True, stderr=subprocess.DEVNULL)
     with nullcontext() if answers() else one_node_slurm(work / "slurm"):
-        array(work, labels, args.image or " ".join(APP))
+        rows = {"out": array(work, labels, args.image or " ".join(APP))}
         if not args.image:
-            step_jobs(work)
-    runs = {"out": ("undisturbed", labels)}
-    if not args.image:
-        runs["steps"] = ("undisturbed-steps", labels[:2])
-    for out, some in runs.values():
+            rows["steps"] = step_jobs(work)
+    results, found = [], []
+    for out, row in rows.items():
+        some = labels if out == "out" else labels[:2]
         # The second only publishes: its steps are in the work directory.
-        run(work, out, "undisturbed-nodes", some, "--nprocs", "2")
-    found = [line for other, (one, some) in runs.items() for line in compared(work, one, other, some)]
+        run(work, f"undisturbed-{out}", "undisturbed-nodes", some, "--nprocs", "2")
+        different = compared(work, f"undisturbed-{out}", out, some)
+        found += different
+        results.append((*row, len(some), len(files(work / out)), len(different)))
+    head = (Column("run"), Column("killed"), Column("wall", "s", ".0f"))
+    counts = (Column(name, format="d") for name in ("participants", "files", "different from the undisturbed run"))
+    title = f"Jobs of a Slurm killed in mid-run{', in the image' if args.image else ''}"
+    publish([Table("cluster", title, (*head, *counts), tuple(results), timed=True)], args)
     sys.exit(bool(found))
 
 
-def array(work: Path, labels: Sequence[str], app: str) -> None:
-    """All participants as one array, three of them killed and requeued."""
+def array(work: Path, labels: Sequence[str], app: str) -> tuple[Cell, ...]:
+    """All participants as one array, three of them killed and requeued: what it was, what was killed, seconds."""
     started = time.monotonic()
     (work / "array.sh").write_text(ARRAY.format(app=app))
     command = ["sbatch", "--parsable", f"--array=1-{len(labels)}", "array.sh"]
     number = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True).stdout.strip()
+    killed = []
     for label, when in zip(labels, ("first step", "fit", "outputs"), strict=False):
         nodes = work / "nodes" / "qperf" / f"sub_{label}"
         until(lambda nodes=nodes, label=label, when=when: begun(work / "out", nodes, label, when))  # type: ignore[misc]
@@ -84,10 +91,10 @@ def array(work: Path, labels: Sequence[str], app: str) -> None:
         task = f"{number}_{int(label)}"
         until(lambda task=task: "RUNNING" not in queue("--jobs", task, "--states=all", "--format=%T"))  # type: ignore[misc]
         left = [name for name in files(work / "out") if f".staging-sub-{label}" in name]
-        say(f"sub-{label}: killed in: {when}; {done} steps done, {len(left)} files not yet in their place; requeued")
+        killed.append(f"sub-{label}, {when}: {done} steps done, {len(left)} files not yet in their place")
         subprocess.run(["scontrol", "requeue", task], check=True)
     until(lambda: not queue("--jobs", number, "--format=%T"))
-    say(f"array of {len(labels)}: {time.monotonic() - started:.0f} s")
+    return "array, one `OUT_DIR` and work directory", "; ".join(killed), time.monotonic() - started
 
 
 def begun(out: Path, nodes: Path, label: str, when: str) -> bool:
@@ -98,8 +105,8 @@ def begun(out: Path, nodes: Path, label: str, when: str) -> bool:
     return bool(list(nodes.glob(f"{'*kinetics*' if when == 'fit' else '*'}/_0x*_unfinished.json")))
 
 
-def step_jobs(work: Path) -> None:
-    """A job for every step: one participant killed and gone on with, another undisturbed."""
+def step_jobs(work: Path) -> tuple[Cell, ...]:
+    """A job for every step: one participant killed and gone on with, another by ``SLURMGraph`` undisturbed."""
     for plugin in ("SLURM", "SLURMGraph"):
         (work / f"{plugin}.yaml").write_text(f"plugin: {plugin}\nplugin_args: {{sbatch_args: --requeue}}\n")
     nodes = work / "steps-nodes" / "qperf" / "sub_01"
@@ -109,15 +116,15 @@ def step_jobs(work: Path) -> None:
     until(lambda: len(list(nodes.glob("*/outcome.json"))) >= 2 and running())
     kill(app.pid)
     app.wait()
-    say(f"SLURM: app killed after {len(list(nodes.glob('*/outcome.json')))} steps, {len(running())} jobs left running")
+    killed = f"the app after {len(list(nodes.glob('*/outcome.json')))} steps, with {len(running())} jobs running"
     app = start(work, "steps", "steps-nodes", ["01"], *options)
     until(lambda: len(list(nodes.glob("*/outcome.json"))) >= 6 and running())
-    job = running()[0]
-    subprocess.run(["scontrol", "requeue", job], check=True)
-    say(f"SLURM: job {job} requeued; app ended with {app.wait()} after {time.monotonic() - started:.0f} s in all")
-    started = time.monotonic()
+    subprocess.run(["scontrol", "requeue", running()[0]], check=True)
+    if app.wait():
+        raise SystemExit(f"qperf-app ended with {app.returncode}: look at {work / 'steps'}.log")
     run(work, "steps", "steps-nodes", ["02"], "--use-plugin", "SLURMGraph.yaml")
-    say(f"SLURMGraph: {time.monotonic() - started:.0f} s")
+    what = "a job for each step: `SLURM`, then `SLURMGraph`"
+    return what, f"{killed}, and started again; then a running job requeued", time.monotonic() - started
 
 
 def start(work: Path, out: str, nodes: str, labels: Sequence[str], *options: str) -> subprocess.Popen[bytes]:
@@ -161,18 +168,15 @@ def until(condition: Callable[[], object], seconds: float = 3600.0) -> None:
 
 
 def compared(work: Path, one: str, other: str, labels: Sequence[str]) -> list[str]:
-    """Differences of two OUT_DIRs, and participants that are not done; says how it went."""
+    """Differences of two OUT_DIRs, and participants that are not done; says which."""
     found = differences(work / one, work / other)
     for label in labels:
         path = work / other / f"sub-{label}" / f"sub-{label}_status.json"
         state = json.loads(path.read_text())["state"] if path.is_file() else "absent"
         found += [] if state == "done" else [f"sub-{label}: {state}"]
-    say("\n".join(found) or f"{other}: {len(labels)} participants done, {len(files(work / other))} files equal {one}")
+    for line in found:
+        print(line, flush=True)
     return found
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

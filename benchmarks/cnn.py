@@ -1,4 +1,4 @@
-"""What plugin ``cnn`` is worth: tables of docs/validation-cnn.md.
+"""What plugin ``cnn`` is worth.
 
 accuracy  errors and coverage beside ``hmc`` and ``nlls`` at three noise levels
 deciles   coverage in each tenth of the range of flow
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.hmc import priors
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, fit_scipy, simulate, value
 from benchmarks.kinetics_real import read_slice
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import correlation, nmse
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_cnn import ConvolutionalKinetics
@@ -35,6 +37,7 @@ Array = NDArray[np.float64]
 
 #: Kinds of label that are compared, by what they are called in the table.
 KINDS = ("truth", "mle", "posterior", "hybrid:0.5", "self")
+NOISE = Column("noise", "% of the input's peak", "g")
 
 
 def network(args: argparse.Namespace) -> KineticsPlugin:
@@ -50,7 +53,7 @@ def labeller() -> KineticsPlugin:
 def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
     """Curves of the myocardium's range or with parameters from the priors, of those that the network answers.
 
-    What is left out hangs on the curve alone, so a posterior's intervals cover those that stay as often as all.
+    What is left out depends on the curve alone, so a posterior's intervals cover those that stay as often as all.
     """
     count, truth = args.count, None
     if args.draws == "prior":
@@ -69,62 +72,69 @@ def out_of_scope(args: argparse.Namespace, curves: CurveSet) -> NDArray[np.bool_
     return np.asarray(network(args).fit(tissue, aif, TissueConstants(HAEMATOCRIT), RunContext()).qc == OUT_OF_SCOPE)
 
 
-def accuracy(args: argparse.Namespace) -> Iterator[str]:
-    """Errors against the truth, and how near the network's mean is to the posterior's."""
-    yield (
-        "| noise, % | plugin | NMSE Fp | PS | vp | ve | bias of Fp, % | flow error, %: median | 90th percentile "
-        "| r with `hmc`: Fp, PS, vp, ve | 90 % intervals cover Fp, PS, vp, ve, Ta, % |"
-    )
-    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+def weights(args: argparse.Namespace) -> tuple[str, ...]:
+    """Shipped weights that take part."""
+    return () if args.weights else ("kinetics",)
+
+
+def accuracy(args: argparse.Namespace) -> Table:
+    """Errors against the truth, and how near the network's answer is to the posterior's."""
+    rows: list[Row] = []
+    kept = 0
     for noise in NOISES:
         curves, theirs = held_out(args, noise), None
+        kept += len(curves.tissue)
         for plugin in (labeller(), network(args), ExchangeLeastSquares()):
             maps = fit(plugin, curves, args.threads)
             values = {name: value(maps, name, args.statistic) for name in NAMES}
             theirs = theirs or values
-            scores = [np.nanmean((values[n] - curves.truth[n]) ** 2) / np.mean(curves.truth[n] ** 2) for n in NAMES[:4]]
-            error = values["Fp"] / curves.truth["Fp"] - 1.0
-            together = [_r(values[n], theirs[n]) for n in NAMES[:4]]
-            covered = [_covers(maps, n, curves).mean() for n in NAMES if (n, "q05") in maps]
-            yield (
-                f"| {100 * noise:g} | `{plugin.name}` | {' | '.join(f'{s:.3f}' for s in scores)} "
-                f"| {100 * np.nanmean(error):+.1f} | {100 * np.nanmedian(np.abs(error)):.1f} "
-                f"| {100 * np.nanpercentile(np.abs(error), 90):.1f} | {', '.join(f'{r:.3f}' for r in together)} "
-                f"| {', '.join(f'{100 * c:.0f}' for c in covered)} |"
-            )
+            scores = [nmse(values[n], curves.truth[n]) for n in NAMES[:4]]
+            error = 100 * (values["Fp"] / curves.truth["Fp"] - 1.0)
+            size = np.abs(error)
+            errors = float(np.nanmean(error)), float(np.nanmedian(size)), float(np.nanpercentile(size, 90))
+            together = tuple(correlation(values[n], theirs[n]) for n in NAMES[:4])
+            cover = tuple(100 * float(_covers(maps, n, curves).mean()) for n in NAMES if (n, "q05") in maps)
+            rows.append((100 * noise, f"`{plugin.name}`", *scores, *errors, together, cover or None))
+    columns = (
+        NOISE,
+        Column("plugin"),
+        *(Column(f"NMSE {name}", format=".3f") for name in NAMES[:4]),
+        Column("bias of Fp, mean", "%", "+.1f"),
+        Column("flow error, median", "%", ".1f"),
+        Column("90th percentile", "%", ".1f"),
+        Column("r with `hmc`: Fp, PS, vp, ve", format=", ".join(["{:.3f}"] * 4)),
+        Column("90 % intervals cover Fp, PS, vp, ve, Ta", "%", ", ".join(["{:.0f}"] * len(NAMES))),
+    )
+    title = f"Errors against the truth, {3 * args.count} curves at three noise levels, those out of scope left out"
+    return Table("cnn-accuracy", title, columns, tuple(rows), weights=weights(args))
 
 
-def deciles(args: argparse.Namespace) -> Iterator[str]:
+def deciles(args: argparse.Namespace) -> Table:
     """Coverage of the 90 % intervals of flow in each tenth of its range."""
-    yield "| plasma flow, mL/min/mL | `cnn` covers, % | `hmc` covers, % |"
-    yield "| --- | ---: | ---: |"
     sets = [held_out(args, noise) for noise in NOISES]
     truth = np.concatenate([s.truth["Fp"] for s in sets])
     inside = [
-        np.concatenate([_covers(fit(plugin, s, args.threads), "Fp", s) for s in sets])
+        100 * np.concatenate([_covers(fit(plugin, s, args.threads), "Fp", s) for s in sets])
         for plugin in (network(args), labeller())
     ]
     edges = np.quantile(truth, np.linspace(0.0, 1.0, 11))
     tenth = np.clip(np.searchsorted(edges, truth) - 1, 0, 9)
-    for k in range(10):
-        cover = (f"{100 * found[tenth == k].mean():.1f}" for found in inside)
-        yield f"| {edges[k]:.2f} to {edges[k + 1]:.2f} | {' | '.join(cover)} |"
-    yield f"| all | {' | '.join(f'{100 * found.mean():.1f}' for found in inside)} |"
+    rows: list[Row] = [
+        (f"{edges[k]:.2f} to {edges[k + 1]:.2f}", *(float(found[tenth == k].mean()) for found in inside))
+        for k in range(10)
+    ]
+    rows.append(("all", *(float(found.mean()) for found in inside)))
+    columns = (Column("plasma flow, mL/min/mL"), *(Column(f"`{name}`", "%", ".1f") for name in ("cnn", "hmc")))
+    title = "Coverage of the 90 % intervals of flow by tenths of its range"
+    return Table("cnn-deciles", title, columns, tuple(rows), weights=weights(args))
 
 
 def _covers(maps: dict[Any, Array], name: str, curves: CurveSet) -> NDArray[np.bool_]:
     return np.asarray((curves.truth[name] >= maps[name, "q05"]) & (curves.truth[name] <= maps[name, "q95"]))
 
 
-def _r(a: Any, b: Any) -> float:
-    known = np.isfinite(a) & np.isfinite(b)
-    return float(np.corrcoef(a[known], b[known])[0, 1])
-
-
-def speed(args: argparse.Namespace) -> Iterator[str]:
+def speed(args: argparse.Namespace) -> Table:
     """Everything a plugin does with curves in memory, compiled before; the median of some runs."""
-    yield "| plugin | curves | s | curves/s | times `hmc` |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
     ways = {
         "`hmc`": (ExchangePosterior(), 1024, 3),
         "`hmc`, first pass, as for labels": (ExchangePosterior(PosteriorOptions(passes=1)), 1024, 3),
@@ -132,21 +142,24 @@ def speed(args: argparse.Namespace) -> Iterator[str]:
         "`cnn`, three slices": (network(args), 3000, 15),
         "`cnn`": (network(args), 20000, 15),
     }
-    slowest = 0.0
+    timed: dict[str, tuple[int, float]] = {}
     for label, (plugin, count, runs) in ways.items():
         curves = simulate(count, 3, 0.004, of="input")
-        seconds = _median_time(lambda: fit(plugin, curves, args.threads), runs)  # noqa: B023
-        slowest = slowest or count / seconds
-        yield f"| {label} | {count} | {seconds:.3f} | {count / seconds:.0f} | {_ratio(count / seconds / slowest)} |"
-    curves = simulate(12, 3, 0.004, of="input")
-    seconds = _median_time(lambda: fit_scipy(curves, 10, 0), 1)
-    rate = 12 / seconds
-    yield f"| SciPy, curve by curve, 10 starts | 12 | {seconds:.1f} | {rate:.1f} | {_ratio(rate / slowest)} |"
-    yield from _network_alone(args)
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.0f}" if value >= 100.0 else f"{value:.2g}"
+        timed[label] = count, _median_time(lambda: fit(plugin, curves, args.threads), runs)  # noqa: B023
+    few = simulate(12, 3, 0.004, of="input")
+    timed["SciPy, curve by curve, 10 starts"] = 12, _median_time(lambda: fit_scipy(few, 10, 0), 1)
+    timed["the network of `cnn` alone"] = _network_alone(args)
+    count, seconds = timed["`hmc`"]
+    slowest = count / seconds
+    rows = tuple((label, n, s, n / s, n / s / slowest) for label, (n, s) in timed.items())
+    columns = (
+        Column("plugin"),
+        Column("curves", format="d"),
+        Column("time", "s", ".3f"),
+        Column("speed", "curves/s", ".0f"),
+        Column("times `hmc`", format=".4g"),
+    )
+    return Table("cnn-speed", "Speed of the kinetics plugins", columns, rows, weights=weights(args), timed=True)
 
 
 def _median_time(work: Callable[[], Any], runs: int) -> float:
@@ -159,20 +172,19 @@ def _median_time(work: Callable[[], Any], runs: int) -> float:
     return float(np.median(seconds[1:]))
 
 
-def _network_alone(args: argparse.Namespace) -> Iterator[str]:
+def _network_alone(args: argparse.Namespace) -> tuple[int, float]:
+    """Curves, and the seconds that the network takes once their features are known."""
     from qperf_cnn.features import build_filters, extract
     from qperf_cnn.inference import run
     from qperf_cnn.plugin import SHIPPED
 
     curves = simulate(20000, 3, 0.004, of="input")
     path = args.weights or SHIPPED
-    filters = build_filters(curves.times, curves.times, curves.blood)
-    features = extract(filters, curves.tissue)
-    seconds = _median_time(lambda: run(path, features), 15)
-    yield f"| the network of `cnn` alone | 20000 | {seconds:.3f} | {20000 / seconds:.0f} | |"
+    features = extract(build_filters(curves.times, curves.times, curves.blood), curves.tissue)
+    return 20000, _median_time(lambda: run(path, features), 15)
 
 
-def scope(args: argparse.Namespace) -> Iterator[str]:
+def scope(args: argparse.Namespace) -> Table:
     """Flags of curves like and unlike the training's."""
     rng = np.random.default_rng(5)
     base = simulate(args.count, 8, 0.004, of="input")
@@ -202,84 +214,88 @@ def scope(args: argparse.Namespace) -> Iterator[str]:
             base, tissue=np.where(np.arange(t) % 10 == 7, 0.5 * base.blood, base.tissue)
         ),
     }
-    yield "| curves | flagged, % |"
-    yield "| --- | ---: |"
-    for label, curves in cases.items():
-        yield f"| {label} | {100 * out_of_scope(args, curves).mean():.1f} |"
+    rows = tuple((label, 100 * float(out_of_scope(args, curves).mean())) for label, curves in cases.items())
+    columns = (Column("curves"), Column("flagged", "%", ".1f"))
+    title = f"Curves called out of scope, {args.count} of each kind"
+    return Table("cnn-scope", title, columns, rows, weights=weights(args))
 
 
-def real(args: argparse.Namespace) -> Iterator[str]:
+def real(args: argparse.Namespace) -> Table:
     """The published resting slice, ``cnn`` against ``hmc`` and the authors' map."""
     rest = read_slice(args.data)
-    theirs = rest.theirs
-    found = {}
-    for plugin in (network(args), ExchangePosterior()):
-        found[plugin.name] = plugin.fit(
-            rest.curves,
-            InputFunction(rest.times, rest.blood),
-            TissueConstants(rest.haematocrit),
-            RunContext(0, args.threads),
-        )
-    flow = {name: maps.values["MBF"] for name, maps in found.items()}
-    yield "| voxels | r of `cnn` with `hmc` | bias, % | r with the authors: `cnn` | `hmc` | out of scope, % |"
-    yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
-    ours, sampled = flow["cnn"], flow["hmc"]
-    given = np.isfinite(ours)
-    yield (
-        f"| {len(theirs)} | {_r(ours, sampled):.3f} | {100 * (ours[given].mean() / sampled[given].mean() - 1):+.1f} "
-        f"| {_r(ours, theirs):.2f} | {_r(sampled, theirs):.2f} | {100 * np.mean(found['cnn'].qc == 21):.1f} |"
+    aif, constants = InputFunction(rest.times, rest.blood), TissueConstants(rest.haematocrit)
+    ours = network(args).fit(rest.curves, aif, constants, RunContext(0, args.threads))
+    theirs = ExchangePosterior().fit(rest.curves, aif, constants, RunContext(0, args.threads))
+    flow, sampled = ours.values["MBF"], theirs.values["MBF"]
+    given = np.isfinite(flow)
+    row: Row = (
+        len(rest.theirs),
+        correlation(flow, sampled),
+        100 * float(flow[given].mean() / sampled[given].mean() - 1),
+        correlation(flow, rest.theirs),
+        correlation(sampled, rest.theirs),
+        100 * float(np.mean(ours.qc == OUT_OF_SCOPE)),
     )
+    columns = (
+        Column("voxels", format="d"),
+        Column("r with `hmc`", format=".3f"),
+        Column("bias of the mean", "%", "+.1f"),
+        Column("r with the authors, `cnn`", format=".2f"),
+        Column("r with the authors, `hmc`", format=".2f"),
+        Column("out of scope", "%", ".1f"),
+    )
+    return Table("cnn-real", "A resting slice, `cnn` beside `hmc`", columns, (row,), weights=weights(args))
 
 
-def labels(args: argparse.Namespace) -> Iterator[str]:
+def labels(args: argparse.Namespace) -> Table:
     """Train the same network on each kind of label, and repeat noise on a grid of flows."""
+    plugins = {kind: _trained(args, kind) for kind in KINDS}
+    repeats = 16
+    rows: list[Row] = []
+    errors: dict[tuple[float, str], dict[str, tuple[Array, Array]]] = {}
+    clean = simulate(args.count, 31, 1e-9, of="input")
+    for noise in NOISES:
+        tissue = np.repeat(clean.tissue, repeats, axis=0)
+        tissue = tissue + noise * clean.blood.max() * np.random.default_rng(32).standard_normal(tissue.shape)
+        noisy = replace(clean, tissue=tissue)
+        for kind, plugin in plugins.items():
+            maps = fit(plugin, noisy, args.threads)
+            values = {name: value(maps, name).reshape(-1, repeats) for name in NAMES[:4]}
+            # Curves that the network calls out of scope have no value.
+            found = {
+                name: (np.nanmean(each, axis=1) - clean.truth[name], np.nanstd(each, axis=1))
+                for name, each in values.items()
+            }
+            errors[noise, kind] = found
+            cells = [_parts(*found[name], clean.truth[name]) for name in found]
+            rows.append((100 * noise, kind, *cells, 100 * float(np.isnan(values["ve"]).mean())))
+    _draw(clean.truth, errors, args.picture)
+    form = "{:+.1f}, {:.1f}, {:.1f}"
+    names = (f"{NAMES[0]}: bias, SD, RMSE", *NAMES[1:4])
+    columns = (NOISE, Column("labels"), *(Column(name, "% of the mean", form) for name in names))
+    title = f"The same network trained on five kinds of label, {args.count} curves with {repeats} draws of noise"
+    return Table("cnn-labels", title, (*columns, Column("out of scope", "%", ".1f")), tuple(rows))
+
+
+def _parts(bias: Array, sd: Array, truth: Array) -> tuple[float, float, float]:
+    """Mean bias, spread over the noise, and root mean square of both, % of the mean truth."""
+    parts = np.nanmean(bias), np.sqrt(np.nanmean(sd**2)), np.sqrt(np.nanmean(bias**2 + sd**2))
+    mean, spread, rms = (100.0 * float(part) / float(truth.mean()) for part in parts)
+    return mean, spread, rms
+
+
+def _trained(args: argparse.Namespace, kind: str) -> KineticsPlugin:
+    """The plugin with weights learnt from one kind of label, trained unless they are there."""
     from qperf_app.cli.tools import main as qperf
 
-    plugins = {}
-    for kind in KINDS:
-        out = args.out / kind.replace(":", "-")
-        if not (out / "kinetics.npz").exists():
-            command = [
-                "train",
-                "kinetics",
-                str(out),
-                "--seed",
-                "1",
-                "--labels",
-                kind,
-                "--label-folder",
-                str(args.label_folder),
-            ]
-            command += ["--studies", str(args.studies), "--held-out", "10", "--epochs", str(args.epochs)]
-            assert qperf([*command, *(["--resume"] if out.exists() else [])]) == 0
-        plugins[kind] = ConvolutionalKinetics(NetworkOptions(weights=str(out / "kinetics.npz")))
-    head = "| noise, % | labels | " + " | ".join(f"{n}: bias, SD, RMSE, % of the mean" for n in NAMES[:4])
-    yield head + " | out of scope, % |"
-    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: |"
-    repeats, curves_by_noise = 16, {}
-    rows: dict[tuple[float, str], dict[str, tuple[Array, Array]]] = {}
-    for noise in NOISES:
-        clean = simulate(args.count, 31, 1e-9, of="input")
-        rng = np.random.default_rng(32)
-        tissue = np.repeat(clean.tissue, repeats, axis=0)
-        tissue = tissue + noise * clean.blood.max() * rng.standard_normal(tissue.shape)
-        curves_by_noise[noise] = replace(clean, tissue=tissue)
-        for kind, plugin in plugins.items():
-            maps = fit(plugin, curves_by_noise[noise], args.threads)
-            cells, of_kind = [], {}
-            for name in NAMES[:4]:
-                values = value(maps, name).reshape(-1, repeats)
-                truth = clean.truth[name]
-                # Curves that the network calls out of scope have no value.
-                bias, sd = np.nanmean(values, axis=1) - truth, np.nanstd(values, axis=1)
-                of_kind[name] = (bias, sd)
-                size = 100.0 / truth.mean()
-                rms = np.sqrt(np.nanmean(bias**2 + sd**2))
-                spread = np.sqrt(np.nanmean(sd**2))
-                cells.append(f"{size * np.nanmean(bias):+.1f}, {size * spread:.1f}, {size * rms:.1f}")
-            rows[noise, kind] = of_kind
-            yield f"| {100 * noise:g} | {kind} | {' | '.join(cells)} | {100 * np.isnan(values).mean():.1f} |"
-    _draw(clean.truth, rows, args.picture)
+    out = args.out / kind.replace(":", "-")
+    if not (out / "kinetics.npz").exists():
+        command = ["train", "kinetics", str(out), "--seed", "1", "--labels", kind]
+        command += ["--label-folder", str(args.label_folder), "--studies", str(args.studies), "--held-out", "10"]
+        command += ["--epochs", str(args.epochs), *(["--resume"] if out.exists() else [])]
+        if qperf(command):
+            raise SystemExit(f"the training on {kind} failed")
+    return ConvolutionalKinetics(NetworkOptions(weights=str(out / "kinetics.npz")))
 
 
 def _draw(truth: dict[str, Array], rows: dict[tuple[float, str], dict[str, tuple[Array, Array]]], path: Path) -> None:
@@ -304,8 +320,8 @@ def _draw(truth: dict[str, Array], rows: dict[tuple[float, str], dict[str, tuple
 
 
 def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish one table."""
+    parser = argument_parser(__doc__)
     tables = {f.__name__: f for f in (accuracy, deciles, speed, scope, real, labels)}
     parser.add_argument("table", choices=tables)
     parser.add_argument("--count", type=int, default=1700)
@@ -327,8 +343,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="for labels")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/labels.png"), help="for labels")
     args = parser.parse_args()
-    for line in tables[args.table](args):
-        print(line, flush=True)
+    publish([tables[args.table](args)], args)
 
 
 if __name__ == "__main__":

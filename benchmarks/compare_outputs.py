@@ -1,7 +1,8 @@
 """Compare two OUT_DIRs: every image and table bit for bit, every JSON file but for what tells of the run itself.
 
 Left out, since they tell of the run and not of the result: ``seconds`` in the status file, the links of
-``dataset_description.json`` (relative to OUT_DIR), the HTML pages (only whether they are whole is looked at).
+``dataset_description.json`` (relative to OUT_DIR), the HTML pages (only whether they are whole is looked at). A crash
+file in one of them is a difference. Nothing is measured here: there is no record.
 
 Run from the root of the repository: ``python -m benchmarks.compare_outputs ONE OTHER``; exits 1 where they differ.
 """
@@ -14,13 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+
+from benchmarks.masks import read_image
 
 LEFT_OUT = ("seconds", "SourceDatasets", "DatasetLinks")
 
 
 def main() -> None:
+    """Print the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("one", type=Path)
     parser.add_argument("other", type=Path)
@@ -31,7 +34,7 @@ def main() -> None:
 
 
 def files(root: Path) -> dict[str, Path]:
-    """Files of an OUT_DIR by name, hidden ones included, crash files left out."""
+    """Files of an OUT_DIR by name, hidden ones and crash files included."""
     return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
 
 
@@ -46,13 +49,13 @@ def differences(one: Path, other: Path) -> list[str]:
 def same(one: Path, other: Path) -> bool:
     """Whether two files hold the same result."""
     if one.name.endswith(".nii.gz"):
-        a, b = (nib.load(path) for path in (one, other))
+        a, b = (read_image(path) for path in (one, other))
         equal = np.array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj), equal_nan=True)
         return bool(
             equal and np.array_equal(a.affine, b.affine) and a.header.get_data_dtype() == b.header.get_data_dtype()
         )
     if one.suffix == ".json":
-        return plain(json.loads(one.read_text())) == plain(json.loads(other.read_text()))
+        return bool(plain(json.loads(one.read_text())) == plain(json.loads(other.read_text())))
     if one.suffix == ".html":
         return other.read_text(encoding="utf-8").rstrip().endswith("</html>")
     return one.read_bytes() == other.read_bytes()

@@ -6,14 +6,13 @@ the true one; "whole" are voxels that are myocardium throughout, "mask" all that
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import Scan, simulate_scan
 from qperf_app.plugins import RunContext, Series
@@ -36,29 +35,29 @@ def convert(series: Series, options: dict[str, Any], tissue: Any) -> NDArray[np.
 
 def amplitude(found: NDArray[np.floating], true: NDArray[np.floating]) -> NDArray[np.floating]:
     """Least-squares factor of each curve."""
-    return (found * true).sum(axis=-1) / (true * true).sum(axis=-1)
+    return np.asarray((found * true).sum(axis=-1) / (true * true).sum(axis=-1))
 
 
-def tissue_rows(scans: Sequence[Scan]) -> Iterator[str]:
+def tissue_table(scans: Sequence[Scan]) -> Table:
     """Amplitudes in the myocardium."""
-    yield "| scale rho from | whole: median | spread | mask: median | spread |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
+    rows: list[Row] = []
     for name, options in WAYS.items():
-        whole: list[NDArray[np.floating]] = []
-        mask: list[NDArray[np.floating]] = []
+        factors: dict[str, list[NDArray[np.floating]]] = {"whole": [], "mask": []}
         for scan in scans:
             truth = scan.truth["tissue"]
             found = convert(scan.series["tissue"], options, "myocardium")
-            for voxels, factors in ((truth.parts["myocardium"] > 0.99, whole), (truth.masks["myocardium"], mask)):
-                factors.append(amplitude(found[voxels], truth.concentration[voxels]))
-        cells = [f"{np.nanmedian(v):.3f} | {np.nanstd(v):.3f}" for v in map(np.concatenate, (whole, mask))]
-        yield f"| {name} | " + " | ".join(cells) + " |"
+            for part, voxels in (("whole", truth.parts["myocardium"] > 0.99), ("mask", truth.masks["myocardium"])):
+                factors[part].append(amplitude(found[voxels], truth.concentration[voxels]))
+        whole, mask = (np.concatenate(each) for each in factors.values())
+        rows.append((name, *(float(f(part)) for part in (whole, mask) for f in (np.nanmedian, np.nanstd))))
+    columns = (Column(f"{part}, {what}", format=".3f") for part in ("whole", "mask") for what in ("median", "SD"))
+    title = "Amplitude of converted curves over the true ones, myocardium"
+    return Table("concentration-tissue", title, (Column("scale $\\rho$ from"), *columns), tuple(rows))
 
 
-def blood_rows(scans: Sequence[Scan]) -> Iterator[str]:
+def blood_table(scans: Sequence[Scan]) -> Table:
     """Amplitudes of the input function, whose signal is averaged over voxels first."""
-    yield "| input function averaged over | median | lowest | highest |"
-    yield "| --- | ---: | ---: | ---: |"
+    rows = []
     for name, least in (("voxels that are blood throughout", 0.99), ("all that are so by half or more", 0.5)):
         factors = []
         for scan in scans:
@@ -67,24 +66,23 @@ def blood_rows(scans: Sequence[Scan]) -> Iterator[str]:
             curve = Series(mean, series.times, series.affine, series.metadata)
             true = np.interp(curve.dynamic().times, scan.aif.times, scan.aif.concentration)
             factors.append(float(amplitude(convert(curve, {}, "blood")[0, 0, 0], true)))
-        yield f"| {name} | {np.median(factors):.3f} | {min(factors):.3f} | {max(factors):.3f} |"
+        rows.append((name, float(np.median(factors)), min(factors), max(factors)))
+    columns = (Column(what, format=".3f") for what in ("median", "lowest", "highest"))
+    title = "Amplitude of the converted input function over the true one"
+    return Table("concentration-blood", title, (Column("input function averaged over"), *columns), tuple(rows))
 
 
 def main() -> None:
-    """Print the tables, and write them where ``--out`` says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--hearts", type=int, default=8)
     parser.add_argument("--cnr", type=float, default=12.0, help="of the myocardium")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the tables")
-    arguments = parser.parse_args()
-    config = PhantomConfig(cnr=arguments.cnr, breathing="none", abnormal_bolus=0.0)
-    seeds = np.random.SeedSequence(arguments.seed).spawn(arguments.hearts)
+    args = parser.parse_args()
+    config = PhantomConfig(cnr=args.cnr, breathing="none", abnormal_bolus=0.0)
+    seeds = np.random.SeedSequence(args.seed).spawn(args.hearts)
     scans = [simulate_scan(config, np.random.default_rng(seed)) for seed in seeds]
-    tables = "\n".join([*tissue_rows(scans), "", *blood_rows(scans)]) + "\n"
-    print(tables, end="")
-    if arguments.out:
-        arguments.out.write_text(tables)
+    publish((table(scans) for table in (tissue_table, blood_table)), args)
 
 
 if __name__ == "__main__":

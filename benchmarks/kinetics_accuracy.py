@@ -1,4 +1,4 @@
-"""Flow error of the kinetics plugins and of per-voxel SciPy on simulated curves: tables of docs/validation-kinetics.md.
+"""Flow error of the kinetics plugins and of per-voxel SciPy on simulated curves.
 
 Curves over the myocardium's range at rest and under stress, from a continuous input function, sampled once a heartbeat;
 the fits see the input function at those beats only. The tissue follows the 2CXM, or plug flow through the capillary
@@ -7,16 +7,17 @@ the fits see the input function at those beats only. The tissue follows the 2CXM
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import FLOW_ERROR, flow_error
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics.conversion import blood_flow, plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
@@ -50,7 +51,7 @@ class CurveSet:
     @property
     def true_flow(self) -> Array:
         """Fb, mL/min/mL."""
-        return blood_flow(self.truth["Fp"], HAEMATOCRIT)
+        return np.asarray(blood_flow(self.truth["Fp"], HAEMATOCRIT))
 
 
 def simulate(
@@ -134,7 +135,7 @@ def fit_scipy(curves: CurveSet, starts: int, seed: int) -> Array:
                 found, least = x[0], rss
         return found
 
-    return blood_flow(np.array([best(curve) for curve in curves.tissue]), HAEMATOCRIT)
+    return np.asarray(blood_flow(np.array([best(curve) for curve in curves.tissue]), HAEMATOCRIT))
 
 
 def methods(starts: int, seed: int) -> dict[str, Callable[[CurveSet], Array]]:
@@ -152,83 +153,79 @@ def methods(starts: int, seed: int) -> dict[str, Callable[[CurveSet], Array]]:
     }
 
 
-def row(name: str, fit: Callable[[CurveSet], Array], curves: CurveSet) -> str:
-    """One line of the table."""
-    started = time.process_time()
-    error = fit(curves) / curves.true_flow - 1.0
-    milliseconds = 1e3 * (time.process_time() - started) / len(error)
-    given = error[np.isfinite(error)]
-    return (
-        f"| {name} | {100 * np.median(np.abs(given)):.1f} | {100 * np.percentile(np.abs(given), 90):.1f} "
-        f"| {100 * np.median(given):+.1f} | {100 * np.isnan(error).mean():.1f} | {milliseconds:.1f} |"
-    )
+#: Title and how curves are simulated, by record.
+TISSUES: dict[str, tuple[str, dict[str, Any]]] = {
+    "exchange": ("2CXM tissue, noise 0.8 % of each tissue curve's peak", {"noise": 0.008}),
+    "exchange-noisy": ("2CXM tissue, noise 0.8 % of the input function's peak", {"noise": 0.008, "of": "input"}),
+    "plug-flow": ("Plug-flow (ATH) tissue, noise 0.8 % of each tissue curve's peak", {"noise": 0.008, "model": "ATH"}),
+}
 
 
-def tables(count: int, seed: int, starts: int) -> str:
-    """All tables, in Markdown."""
+def tables(count: int, seed: int, starts: int) -> Iterator[Table]:
+    """All tables."""
     fits = methods(starts, seed)
     fit_plugin(ExchangeLeastSquares(), simulate(2, seed, 0.01))  # imports are not part of the time
-    lines: list[str] = []
-    for title, settings in {
-        "2CXM tissue, noise 0.8 % of each tissue curve's peak": {"noise": 0.008},
-        "2CXM tissue, noise 0.8 % of the input function's peak": {"noise": 0.008, "of": "input"},
-        "Plug-flow (ATH) tissue, noise 0.8 % of each tissue curve's peak": {"noise": 0.008, "model": "ATH"},
-    }.items():
-        curves = simulate(count, seed, **settings)  # type: ignore[arg-type]
-        lines += [
-            f"{title}: {count} curves, {len(curves.times)} beats.",
-            "",
-            "| fit | median error, % | 90th percentile, % | bias, % | not reported, % | CPU, ms/curve |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |",
-            *(row(name, fit, curves) for name, fit in fits.items() if "ATH" not in title or "SciPy" not in name),
-            "",
-        ]
-    return "\n".join([*lines, *by_flow(count, seed), "", *speed(seed)]) + "\n"
+    for name, (title, settings) in TISSUES.items():
+        some = {key: way for key, way in fits.items() if name != "plug-flow" or "SciPy" not in key}
+        yield errors(name, title, some, simulate(count, seed, **settings))
+    yield by_flow(count, seed)
+    yield speed(seed)
 
 
-def by_flow(count: int, seed: int) -> list[str]:
-    """Table of the ratio to the true flow on plug-flow tissue, which grows with flow."""
+def errors(name: str, title: str, fits: dict[str, Callable[[CurveSet], Array]], curves: CurveSet) -> Table:
+    """Errors of blood flow, of curves for which it is given, and time."""
+    rows: list[Row] = []
+    for label, run in fits.items():
+        started = time.process_time()
+        flow = run(curves)
+        milliseconds = 1e3 * (time.process_time() - started) / len(flow)
+        missing = 100 * float(np.isnan(flow).mean())
+        rows.append((label, *flow_error(flow, curves.true_flow), missing, milliseconds))
+    columns = (Column("fit"), *FLOW_ERROR, Column("not given", "%", ".1f"), Column("time", "ms CPU/curve", ".1f"))
+    note = f"{title}: {len(curves.tissue)} curves of {len(curves.times)} beats."
+    return Table(f"kinetics-{name}", title, columns, tuple(rows), note, timed=True)
+
+
+def by_flow(count: int, seed: int) -> Table:
+    """Ratio to the true flow on plug-flow tissue, which grows with flow."""
     limits = (0.4, 0.7, 1.2, 2.0, 4.0)
     curves = simulate(3 * count, seed, 0.008, model="ATH")
     ranges = list(itertools.pairwise(limits))
-    lines = [
-        f"Plug-flow (ATH) tissue, {3 * count} curves: estimated over true blood flow, median by Fp (mL/min/mL).",
-        "",
-        "| fit | " + " | ".join(f"{low:g} to {high:g}" for low, high in ranges) + " |",
-        "| --- |" + " ---: |" * len(ranges),
-    ]
+    rows: list[Row] = []
     for name, plugin in {"`nlls`": ExchangeLeastSquares(), "`fermi`": FermiDeconvolution()}.items():
         ratio = fit_plugin(plugin, curves) / curves.true_flow
         chosen = [(curves.truth["Fp"] >= low) & (curves.truth["Fp"] < high) for low, high in ranges]
-        lines.append(f"| {name} | " + " | ".join(f"{np.nanmedian(ratio[part]):.2f}" for part in chosen) + " |")
-    return lines
+        rows.append((name, *(float(np.nanmedian(ratio[part])) for part in chosen)))
+    columns = (Column("fit"), *(Column(f"Fp {low:g} to {high:g}", format=".2f") for low, high in ranges))
+    title = "Plug-flow (ATH) tissue: estimated over true blood flow, median by Fp (mL/min/mL)"
+    return Table("kinetics-by-flow", title, columns, tuple(rows), f"{title}; {3 * count} curves.")
 
 
-def speed(seed: int) -> list[str]:
+def speed(seed: int) -> Table:
     """Processor time for a slice's worth of voxels."""
     many = simulate(1500, seed, 0.03)
-    lines = []
-    for name, plugin in {"nlls": ExchangeLeastSquares(), "fermi": FermiDeconvolution()}.items():
+    rows: list[Row] = []
+    for name, plugin in {"`nlls`": ExchangeLeastSquares(), "`fermi`": FermiDeconvolution()}.items():
         started = time.process_time()
         fit_plugin(plugin, many)
-        lines.append(
-            f"`{name}` on 1,500 curves of {len(many.times)} frames: {time.process_time() - started:.1f} s CPU."
-        )
-    return lines
+        rows.append((name, len(many.tissue), len(many.times), time.process_time() - started))
+    columns = (
+        Column("fit"),
+        Column("curves", format="d"),
+        Column("frames", format="d"),
+        Column("time", "s CPU", ".1f"),
+    )
+    return Table("kinetics-speed", "Time for a slice", columns, tuple(rows), timed=True)
 
 
 def main() -> None:
-    """Print the tables, and write them where ``--out`` says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--curves", type=int, default=144)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--starts", type=int, default=4, help="of the SciPy fit")
-    parser.add_argument("--out", type=Path, help="file for the tables")
-    arguments = parser.parse_args()
-    text = tables(arguments.curves, arguments.seed, arguments.starts)
-    print(text, end="")
-    if arguments.out:
-        arguments.out.write_text(text)
+    args = parser.parse_args()
+    publish(tables(args.curves, args.seed, args.starts), args)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """Flow on a real resting slice against its authors' map, and which model their scale belongs to.
 
-The table of docs/models.md. The slice is ``qperf/rest.npz`` of the measurement data; the ring is found by
+The slice is ``qperf/rest.npz`` of the measurement data; the ring is found by
 ``tests/realdata_ring.py``.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import QUARTILES, correlation, quartiles
 from qperf_app.physics.conversion import blood_flow, plasma_concentration
 from qperf_app.physics.models import MODELS, adiabatic_tissue_homogeneity
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
@@ -96,48 +97,45 @@ def fit_plug_flow(times: Array, tissue: Array, blood: Array, haematocrit: float)
     return blood_flow(np.exp(x[:, 0]), haematocrit), x
 
 
-def row(name: str, flow: Array, theirs: Array) -> str:
-    """One line of the table."""
-    given = np.isfinite(flow)
-    r = np.corrcoef(flow[given], theirs[given])[0, 1]
-    ratio = flow[given] / theirs[given]
-    low, middle, high = np.percentile(ratio, [25, 50, 75])
-    return f"| {name} | {given.sum()} of {len(flow)} | {r:.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) |"
-
-
-def table(path: Path) -> str:
-    """The table, in Markdown."""
+def comparison(path: Path) -> Table:
+    """Flow by three models against the authors' map, and the 2CXM's on curves that the distributed model made."""
     real = read_slice(path)
-    tissue, blood, times, theirs, haematocrit = real.tissue, real.blood, real.times, real.theirs, real.haematocrit
-    plugins = {"2CXM, `nlls`": ExchangeLeastSquares(), "Fermi, `fermi`": FermiDeconvolution()}
-    lines = [
-        "| blood flow of | voxels | r | ratio to the authors' MBF, median (quartiles) |",
-        "| --- | ---: | ---: | ---: |",
+    tissue, blood, times, haematocrit = real.tissue, real.blood, real.times, real.haematocrit
+    flows = {
+        "2CXM, `nlls`": fit_plugin(ExchangeLeastSquares(), times, tissue, blood, haematocrit),
+        "Fermi, `fermi`": fit_plugin(FermiDeconvolution(), times, tissue, blood, haematocrit),
+    }
+    distributed, x = fit_plug_flow(times, tissue, blood, haematocrit)
+    flows["plug flow (ATH), same priors"] = distributed
+    rows: list[Row] = [
+        (name, int(np.isfinite(flow).sum()), correlation(flow, real.theirs), quartiles(flow / real.theirs))
+        for name, flow in flows.items()
     ]
-    for name, plugin in plugins.items():
-        lines.append(row(name, fit_plugin(plugin, times, tissue, blood, haematocrit), theirs))
-    flow, x = fit_plug_flow(times, tissue, blood, haematocrit)
-    lines.append(row("plug flow (ATH), same priors", flow, theirs))
     # Curves of the distributed model, as fitted, given to the compartment model: its scale is the model's doing.
     Fp, PS, vp, ve = np.exp(x[:, :4]).T
     made = MODELS["ATH"](times, plasma_concentration(blood, haematocrit), Fp, PS, ve, vp, x[:, 4])
     made = np.asarray(made) + 0.02 * np.random.default_rng(0).standard_normal(made.shape)
     again = fit_plugin(ExchangeLeastSquares(), times, made, blood, haematocrit)
-    ratio = np.nanmedian(again / flow)
-    lines += ["", f"2CXM fitted to curves that the distributed model made: {ratio:.2f} times its blood flow."]
-    return "\n".join(lines) + "\n"
+    columns = (
+        Column("blood flow of"),
+        Column("voxels", format="d"),
+        Column("r", format=".2f"),
+        Column("ratio to the authors' MBF, median (quartiles)", format=QUARTILES),
+    )
+    note = (
+        f"{len(real.theirs)} voxels. 2CXM fitted to curves that the distributed model made: "
+        f"{np.nanmedian(again / distributed):.2f} times its blood flow."
+    )
+    title = "Blood flow on a resting slice against its authors' map"
+    return Table("kinetics-real", title, columns, tuple(rows), note)
 
 
 def main() -> None:
-    """Print the table, and write it where ``--out`` says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="rest.npz")
-    parser.add_argument("--out", type=Path, help="file for the table")
-    arguments = parser.parse_args()
-    text = table(arguments.data)
-    print(text, end="")
-    if arguments.out:
-        arguments.out.write_text(text)
+    args = parser.parse_args()
+    publish([comparison(args.data)], args)
 
 
 if __name__ == "__main__":

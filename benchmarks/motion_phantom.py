@@ -2,8 +2,8 @@
 
 Simulates series of rest and stress, mild to extreme breathing and CNR 10 to 40, and runs each plugin on them. Dice is
 the overlap of the myocardium of each corrected dynamic frame with that of the key frame (the one that moves least by
-the plugin's displacement), in the mean over frames and slices; ``truth`` warps by the true displacement within the
-slice: what comes and goes through the slice is left. The error is the root mean square, in pixels, over the voxels of
+the plugin's displacement), in the mean over frames and slices; the true displacement is the one within the slice: what
+comes and goes through the slice is left. The error is the root mean square, in pixels, over the voxels of
 myocardium and left ventricle and the dynamic frames, whatever position was taken for reference.
 Times are CPU seconds of a series of three slices.
 
@@ -12,15 +12,15 @@ Run from the root of the repository: ``python -m benchmarks.motion_phantom``.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.real_data import table
+from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry.warp import voxel_displacement, warp
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import SeriesTruth, simulate_scan
@@ -28,38 +28,43 @@ from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 
 BREATHING = ("mild", "free", "free", "extreme")
+#: Dice, error of dynamic and of proton-density frames, seconds, by method.
 Scores = dict[str, tuple[float, float, float, float]]
+Array = NDArray[np.floating]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--plugins", nargs="+", default=["none", "chained", "progressive"])
     parser.add_argument("--series", type=int, default=50)
     parser.add_argument("--seed", type=int, default=4711)
     parser.add_argument("--nprocs", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write the table to this file as well")
     args = parser.parse_args()
     with ProcessPoolExecutor(args.nprocs) as pool:
         results = list(pool.map(partial(measure, seed=args.seed, plugins=args.plugins), range(args.series)))
+    publish([comparison(results)], args)
+
+
+def comparison(results: Sequence[Scores]) -> Table:
+    """Medians and tails over the series."""
     rows = []
-    for name in (*args.plugins, "truth"):
+    for name in results[0]:
         dice, error, weighted, seconds = np.array([result[name] for result in results]).T
-        spread = (f"{np.median(dice):.3f}", f"{np.percentile(dice, 5):.3f}")
-        errors = (f"{np.median(error):.2f}", f"{np.percentile(error, 95):.2f}", f"{np.median(weighted):.2f}")
-        rows.append((name, *spread, *errors, f"{np.median(seconds):.1f}"))
-    head = [
-        "method",
-        "Dice, median",
-        "5th percentile",
-        "error, px, median",
-        "95th percentile",
-        "proton density, px",
-        "s",
-    ]
-    text = "\n".join(table(head, rows)) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+        spread = float(np.median(dice)), float(np.percentile(dice, 5))
+        errors = float(np.median(error)), float(np.percentile(error, 95)), float(np.median(weighted))
+        rows.append((name, *spread, *errors, float(np.median(seconds))))
+    columns = (
+        Column("method"),
+        Column("Dice, median", format=".3f"),
+        Column("5th percentile", format=".3f"),
+        Column("error, median", "pixels", ".2f"),
+        Column("95th percentile", "pixels", ".2f"),
+        Column("proton density, median", "pixels", ".2f"),
+        Column("time", "s CPU", ".1f"),
+    )
+    title = f"Motion correction of {len(results)} phantom series"
+    return Table("motion-phantom", title, columns, tuple(rows), timed=True)
 
 
 def measure(number: int, seed: int, plugins: list[str]) -> Scores:
@@ -84,14 +89,11 @@ def measure(number: int, seed: int, plugins: list[str]) -> Scores:
             *error(series, truth, motion.displacement),
             seconds,
         )
-    scores["truth"] = (overlap(series, truth, truth.displacement), 0.0, 0.0, 0.0)
-    print(
-        number, config.breathing, config.task, {k: tuple(round(x, 3) for x in v) for k, v in scores.items()}, flush=True
-    )
+    scores["true displacement"] = (overlap(series, truth, truth.displacement), 0.0, 0.0, 0.0)
     return scores
 
 
-def overlap(series: Series, truth: SeriesTruth, displacement: np.ndarray) -> float:
+def overlap(series: Series, truth: SeriesTruth, displacement: Array) -> float:
     """Mean Dice of the corrected frames' myocardium with the key frame's."""
     first = series.n_proton_density
     moved = warp(truth.frame_masks["myocardium"].astype(np.uint8), series.affine, displacement)[..., first:] > 0
@@ -108,11 +110,11 @@ def overlap(series: Series, truth: SeriesTruth, displacement: np.ndarray) -> flo
     return float(np.mean(dice))
 
 
-def error(series: Series, truth: SeriesTruth, displacement: np.ndarray) -> tuple[float, float]:
+def error(series: Series, truth: SeriesTruth, displacement: Array) -> tuple[float, float]:
     """Root mean square displacement error over the heart, pixels, of dynamic and of proton-density frames."""
     first = series.n_proton_density
     difference = voxel_displacement(series.affine, displacement - truth.displacement)[..., :2]
-    squares: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    squares: tuple[list[Array], list[Array]] = ([], [])
     for z in range(difference.shape[2]):
         heart = truth.masks["myocardium"][:, :, z] | truth.masks["LV"][:, :, z]
         if heart.any():

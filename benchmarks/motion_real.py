@@ -11,70 +11,96 @@ Run from the root of the repository: ``python -m benchmarks.motion_real DATA``.
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.real_data import pairwise_dice, table
+from benchmarks.masks import pairwise_dice, read_image
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.geometry.warp import warp
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_motion.quality import roughness
 from tests.realdata import ASSUMED_FRAME_INTERVAL
 
+Labels = NDArray[np.uint8]
+#: Dice, roughness and seconds of one method on one series; NaN where there is none.
+Score = tuple[float, float, float]
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="folder of the measurement data")
     parser.add_argument("--plugins", nargs="+", default=["chained"])
-    parser.add_argument("--out", type=Path, help="write the table to this file as well")
     args = parser.parse_args()
-    registry = load_plugins()
-    plugins = [make(registry.get("motion-correction", name)) for name in args.plugins]
-    rows, values = [], []
-    for path in sorted((args.data / "mlperf").glob("*_perf.nii.gz")):
-        image = nib.load(path)
+    scores = dict(measure(args.data, args.plugins))
+    publish([summary(scores), of_each_series(scores)], args)
+
+
+def measure(data_dir: Path, plugins: Sequence[str]) -> Iterator[tuple[str, dict[str, Score]]]:
+    """Scores of every method on every series."""
+    made = {name: make(load_plugins().get("motion-correction", name)) for name in plugins}
+    for path in sorted((data_dir / "mlperf").glob("*_perf.nii.gz")):
+        image = read_image(path)
         data = image.get_fdata(dtype=np.float32)
-        drawn = nib.load(path.with_name(path.name.replace("_perf.", "_dseg."))).get_fdata().round().astype(np.uint8)
+        drawn = read_image(path.with_name(path.name.replace("_perf.", "_dseg."))).get_fdata().round().astype(np.uint8)
         series = Series(data, np.arange(data.shape[3]) * ASSUMED_FRAME_INTERVAL, image.affine)
-        scores = [pairwise_dice(drawn == 1), pairwise_dice(oracle(drawn) == 1)]
-        seconds, rough = [], [curve_roughness(data, drawn)]
-        for plugin in plugins:
+        scores = {
+            "none": (pairwise_dice(drawn == 1), curve_roughness(data, drawn), np.nan),
+            "shift of the drawn masks": (pairwise_dice(oracle(drawn) == 1), np.nan, np.nan),
+        }
+        for name, plugin in made.items():
             started = time.process_time()
             motion = plugin.correct(series, RunContext())
-            seconds.append(time.process_time() - started)
+            seconds = time.process_time() - started
             moved = warp(drawn, series.affine, motion.displacement)
-            scores.append(pairwise_dice(moved == 1))
-            rough.append(curve_roughness(warp(data, series.affine, motion.displacement), moved))
-        values.append([*scores, *rough, *seconds])
-        label = path.name.removesuffix("_perf.nii.gz")
-        rows.append(
-            (label, str(data.shape[3]), *(f"{v:.3f}" for v in (*scores, *rough)), *(f"{s:.1f}" for s in seconds))
-        )
-    for name, row in (("**median**", np.median(values, axis=0)), ("5th percentile", np.percentile(values, 5, axis=0))):
-        count = 3 + 2 * len(plugins)
-        rows.append((name, "", *(f"{v:.3f}" for v in row[:count]), *(f"{v:.1f}" for v in row[count:])))
-    roughness_of = [f"roughness, {name}" for name in ("none", *args.plugins)]
-    times = [f"{name}, s" for name in args.plugins]
-    head = ["series", "frames", "none", "oracle", *args.plugins, *roughness_of, *times]
-    text = "\n".join(table(head, rows)) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+            rough = curve_roughness(warp(data, series.affine, motion.displacement), moved)
+            scores[name] = pairwise_dice(moved == 1), rough, seconds
+        yield path.name.removesuffix("_perf.nii.gz"), scores
 
 
-def curve_roughness(data: np.ndarray, drawn: np.ndarray) -> float:
+def summary(scores: dict[str, dict[str, Score]]) -> Table:
+    """Every method over all series."""
+    columns = (
+        Column("method"),
+        Column("Dice, median", format=".3f"),
+        Column("5th percentile", format=".3f"),
+        Column("mean", format=".3f"),
+        Column("lower than uncorrected", "series", "d"),
+        Column("roughness, median", format=".3f"),
+        Column("time", "s CPU", ".1f"),
+    )
+    rows = []
+    for method in next(iter(scores.values())):
+        dice, rough, seconds = np.array([each[method] for each in scores.values()]).T
+        worse = sum(each[method][0] < each["none"][0] for each in scores.values())
+        overlap = float(np.median(dice)), float(np.percentile(dice, 5)), float(dice.mean())
+        rows.append((method, *overlap, worse, float(np.median(rough)), float(np.median(seconds))))
+    title = f"Overlap of the drawn myocardium between frames of {len(scores)} real series"
+    return Table("motion-real", title, columns, tuple(rows), timed=True)
+
+
+def of_each_series(scores: dict[str, dict[str, Score]]) -> Table:
+    """Dice of every method on every series."""
+    methods = next(iter(scores.values()))
+    rows: list[Row] = [(name, *(each[method][0] for method in methods)) for name, each in scores.items()]
+    columns = (Column("series"), *(Column(method, format=".3f") for method in methods))
+    return Table("motion-real-series", "Dice of the drawn myocardium between frames", columns, tuple(rows))
+
+
+def curve_roughness(data: NDArray[np.floating], drawn: Labels) -> float:
     """Roughness of the curves (x, y, 1, t) of voxels that are myocardium in most of the drawn frames."""
     frames = (drawn == 1).any(axis=(0, 1, 2))
     region = (drawn[..., frames] == 1).mean(axis=-1)[:, :, 0] > 0.5
     return roughness(np.moveaxis(data[:, :, 0], -1, 0), region, np.ones(data.shape[3], bool))
 
 
-def oracle(drawn: np.ndarray) -> np.ndarray:
+def oracle(drawn: Labels) -> Labels:
     """Masks shifted so that the drawn heart's centroid stays where it is on average."""
     frames = [t for t in range(drawn.shape[-1]) if (drawn[..., t] == 1).any()]
     centroids = {t: np.array(ndimage.center_of_mass(drawn[..., t] > 0)) for t in frames}

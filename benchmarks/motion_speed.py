@@ -9,17 +9,17 @@ are extras: ``pip install itk-elastix SimpleITK``. Run from the root of the repo
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from benchmarks.motion_phantom import error, overlap
-from benchmarks.real_data import table
+from benchmarks.motion_phantom import Array, error, overlap
+from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry import world_displacement
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import simulate_scan
@@ -28,39 +28,48 @@ from qperf_app.plugins.manager import load_plugins, make
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--plugins", nargs="+", default=["chained", "progressive", "elastix"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=99)
     args = parser.parse_args()
+    publish([comparison(args.plugins, args.threads, args.repeats, args.seed)], args)
+
+
+def comparison(plugins: list[str], threads: int, repeats: int, seed: int) -> Table:
+    """Run the plugins and SimpleITK on the same series."""
     config = PhantomConfig(
         task="stress", acquisition="single", cnr=20.0, breathing="free", abnormal_bolus=0.0, matrix=128, frames=60
     )
-    scan = simulate_scan(config, np.random.default_rng(args.seed))
+    scan = simulate_scan(config, np.random.default_rng(seed))
     series, truth = scan.series["tissue"], scan.truth["tissue"]
-    registry, context = load_plugins(), RunContext(threads=args.threads)
-    heart = (truth.masks["myocardium"] | truth.masks["LV"]).any(axis=2)
-    methods: dict[str, Callable[[], np.ndarray]] = {
-        name: lambda name=name: make(registry.get("motion-correction", name)).correct(series, context).displacement
-        for name in args.plugins
-    }
-    methods["SimpleITK, pairwise"] = lambda: pairwise(series, heart, args.threads)
+    heart = np.asarray((truth.masks["myocardium"] | truth.masks["LV"]).any(axis=2))
+    methods = {name: partial(by_plugin, name, threads, series) for name in plugins}
+    methods["SimpleITK, pairwise"] = partial(pairwise, heart, threads, series)
     rows = []
     for name, run in methods.items():
         seconds = []
         # The first run loads libraries.
-        for _ in range(1 + args.repeats):
+        for _ in range(1 + repeats):
             started = time.perf_counter()
             displacement = run()
             seconds.append(time.perf_counter() - started)
-        scores = f"{overlap(series, truth, displacement):.3f}", f"{error(series, truth, displacement)[0]:.2f}"
-        rows.append((name, f"{np.median(seconds[1:]):.1f}", *scores))
-    print(f"{' x '.join(map(str, series.data.shape))}, {args.threads} threads\n")
-    print("\n".join(table(["method", "s", "Dice", "error, px"], rows)))
+        scores = overlap(series, truth, displacement), error(series, truth, displacement)[0]
+        rows.append((name, float(np.median(seconds[1:])), *scores))
+    columns = (Column("wall", "s", ".1f"), Column("Dice", format=".3f"), Column("error", "pixels", ".2f"))
+    title = f"Motion correction of one phantom series, {' x '.join(map(str, series.data.shape))}, {threads} threads"
+    return Table("motion-speed", title, (Column("method"), *columns), tuple(rows), timed=True)
 
 
-def pairwise(series: Series, heart: np.ndarray, threads: int) -> np.ndarray:
+def by_plugin(name: str, threads: int, series: Series) -> Array:
+    """Displacement by a plugin."""
+    plugin = make(load_plugins().get("motion-correction", name))
+    return np.asarray(plugin.correct(series, RunContext(threads=threads)).displacement)
+
+
+def pairwise(heart: NDArray[np.bool_], threads: int, series: Series) -> Array:
     """Displacement by SimpleITK: shifts from frame to frame, added up, around the true heart."""
     import SimpleITK as sitk
 
@@ -74,7 +83,7 @@ def pairwise(series: Series, heart: np.ndarray, threads: int) -> np.ndarray:
         frame.SetSpacing([float(v) for v in pixel])
         return frame
 
-    def slice_shifts(z: int) -> np.ndarray:
+    def slice_shifts(z: int) -> Array:
         steps = [np.zeros(2)]
         for t in range(1, series.data.shape[3]):
             method = sitk.ImageRegistrationMethod()

@@ -2,7 +2,7 @@
 
 After the search of Xue et al. (Magn Reson Med 2020;84:2788, table 1), scaled to two cores: modules and filters, the
 two-class network, and the full set of cases beside the small one. The cases are those of a training that was run before
-(``qperf train blood-pool``), whose folder is given. Prints a table as the trainings end; ``networks present --weights
+(``qperf train blood-pool``), whose folder is given. ``networks present --weights
 WORK/*/blood-pool.npz`` measures them on held-out scans. Run from the root of the repository:
 ``python -m benchmarks.network_search TRAINED WORK``.
 """
@@ -14,8 +14,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 
 #: Residual modules and filters.
 SIZES = ((6, 12), (6, 24), (8, 12), (8, 24), (8, 36))
@@ -23,26 +26,31 @@ NAMES = ("train-images", "train-classes", "train-points", "held-images", "held-c
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("trained", type=Path, help="folder of a training, with its cache of cases")
     parser.add_argument("work", type=Path)
     parser.add_argument("--cases", type=int, default=1500)
     parser.add_argument("--held-out", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=8)
     args = parser.parse_args()
-    print("| modules | filters | classes | parameters | cases | held-out LV Dice | training, s |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    rows: list[Row] = []
     for modules, filters, two_class in (*((m, f, False) for m, f in SIZES), (8, 24, True)):
-        folder = args.work / f"{modules}x{filters}{'-two-class' if two_class else ''}"
-        card = train(args, folder, modules, filters, two_class)
-        print(
-            f"| {modules} | {filters} | {2 if two_class else 3} | {card['parameters']} | {args.cases} "
-            f"| {card['figures']['held-out dice_1']:.3f} | {card['seconds']} |",
-            flush=True,
+        card = train(
+            args, args.work / f"{modules}x{filters}{'-two-class' if two_class else ''}", modules, filters, two_class
         )
+        score = card["figures"]["held-out dice_1"]
+        rows.append((modules, filters, 2 if two_class else 3, card["parameters"], score, card["seconds"]))
+    columns = (
+        *(Column(name, format="d") for name in ("modules", "filters", "classes", "parameters")),
+        Column("held-out LV Dice", format=".3f"),
+        Column("training", "s", ".0f"),
+    )
+    title = f"Blood-pool networks of several sizes, {args.cases} cases, {args.epochs} epochs"
+    publish([Table("network-search", title, columns, tuple(rows), timed=True)], args, seed=1)
 
 
-def train(args: argparse.Namespace, folder: Path, modules: int, filters: int, two_class: bool) -> dict:
+def train(args: argparse.Namespace, folder: Path, modules: int, filters: int, two_class: bool) -> dict[str, Any]:
     """Model card of one training on the given cases."""
     link_cases(args.trained / "cache", folder / "cache", two_class)
     size = ["--modules", str(modules), "--filters", str(filters), *(["--two-class"] if two_class else [])]

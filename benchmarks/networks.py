@@ -1,16 +1,14 @@
 """The networks of the ``resunet`` plugins against simulated truth and masks drawn on real scans, beside ``kmeans`` and
 ``classical``.
 
-Prints tables of docs/validation-networks.md; ``--out`` replaces what stands there between the markers of each table.
 Run from the root of the repository: ``python -m benchmarks.networks TABLE [DATA]``.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
@@ -21,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, dice, filled, mlperf_cases, pisa_case
+from benchmarks.masks import Mask, dice, filled
+from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
+from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
 from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
 from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
-from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool, ResUNetBloodPool, ResUNetMyocardium
-from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions
+from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
+from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
+from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
 
-Mask = NDArray[np.bool_]
 #: Ranges of the held-out scans over those of the training's.
 SPREAD = 1.25
 #: Seed of the held-out scans; the shipped networks were trained with seeds 1 and 3.
@@ -51,35 +51,40 @@ def spread_out(measure: Callable[..., Any], items: Sequence[Any], nprocs: int) -
         return list(tqdm(pool.map(measure, items, chunksize=8), total=len(items), file=sys.stderr))
 
 
-def present_table(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[str]:
+def present_tables(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[Table]:
     """Held-out scans with a bolus: how often and how well the left ventricle is found, and its curve's features."""
     measured = spread_out(partial(_present, extra=tuple(extra)), range(count), nprocs)
-    yield (
-        "| plugin | LV found (Dice > 0.5) | mean LV Dice | LV Dice > 0.75 | 5th percentile | mean RV Dice "
-        '| RV taken for LV | answered "not found" |'
-    )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    names = list(finders(tuple(extra)))
-    for name in names:
+    ranges = f"{count} scans of ranges {SPREAD:g} times as wide as the training's"
+    found: list[Row] = []
+    curves: list[Row] = []
+    for name in finders(tuple(extra)):
         left, right, swapped = np.array([one[name][0] for one in measured], float).T
-        yield (
-            f"| {name} | {np.mean(left > 0.5):.2%} | {left.mean():.3f} | {np.mean(left > 0.75):.2%} "
-            f"| {np.percentile(left, 5):.3f} | {np.nanmean(right):.3f} | {int(swapped.sum())} "
-            f"| {np.mean(left == 0):.2%} |"
-        )
-    yield ""
-    yield f"{count} scans of ranges {SPREAD:g} times as wide as the training's."
-    yield ""
-    yield "| curve of | foot, %: mean ± SD, r | time of peak | peak | area | scans |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-    for name in names:
+        shares = [100 * float(np.mean(each)) for each in (left > 0.5, left > 0.75, left == 0)]
+        tail = float(np.percentile(left, 5)), float(np.nanmean(right)), int(swapped.sum())
+        found.append((f"`{name}`", shares[0], float(left.mean()), shares[1], *tail, shares[2]))
         pairs = np.array([one[name][1] for one in measured])
-        true, found = pairs[np.isfinite(pairs).all(axis=(1, 2))].transpose(1, 2, 0)
-        cells = []
-        for a, b in zip(true, found, strict=True):
+        true, given = pairs[np.isfinite(pairs).all(axis=(1, 2))].transpose(1, 2, 0)
+        cells: list[Cell] = []
+        for a, b in zip(true, given, strict=True):
             off = 100 * (b / a - 1)
-            cells.append(f"{off.mean():+.2f} ± {off.std():.1f}, {np.corrcoef(a, b)[0, 1]:.4f}")
-        yield f"| {name} | " + " | ".join(cells) + f" | {true.shape[1]} |"
+            cells.append((float(off.mean()), float(off.std()), float(np.corrcoef(a, b)[0, 1])))
+        curves.append((f"`{name}`", *cells, true.shape[1]))
+    columns: tuple[Column, ...] = (
+        Column("plugin"),
+        Column("LV found (Dice over 0.5)", "%", ".2f"),
+        Column("mean LV Dice", format=".3f"),
+        Column("LV Dice over 0.75", "%", ".2f"),
+        Column("5th percentile", format=".3f"),
+        Column("mean RV Dice", format=".3f"),
+        Column("RV taken for LV", "scans", "d"),
+        Column('answered "not found"', "%", ".2f"),
+    )
+    yield Table("networks-present", ranges, columns, tuple(found), f"{ranges}.", weights=("blood-pool",))
+    form = "{:+.2f} ± {:.1f}, {:.4f}"
+    names = ("foot, mean ± SD of the error in %, r", "time of peak", "peak", "area")
+    columns = (Column("plugin"), *(Column(name, format=form) for name in names), Column("scans", format="d"))
+    title = "Features of the found input function against the true one's"
+    yield Table("networks-features", title, columns, tuple(curves), weights=("blood-pool",))
 
 
 def _present(number: int, extra: tuple[Path, ...]) -> dict[str, tuple[tuple[float, float, bool], NDArray[np.float64]]]:
@@ -118,18 +123,19 @@ def features_of(series: Series, voxels: Mask) -> NDArray[np.float64]:
     return np.array([found.foot, found.peak, found.peak_value, found.area])
 
 
-def absent_table(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[str]:
+def absent_table(count: int, extra: Sequence[Path], nprocs: int) -> Table:
     """Held-out scans without a left-ventricular passage: how many are reported as such."""
     names = list(finders(tuple(extra)))
     n = count // len(ABSENCES)
     items = [(kind, number) for kind in ABSENCES for number in range(n)]
     absent = np.array(spread_out(partial(_absent, extra=tuple(extra)), items, nprocs)).reshape(len(ABSENCES), n, -1)
-    yield "| without | scans | " + " | ".join(f"{name}: not found" for name in names) + " |"
-    yield "| --- | ---: |" + " ---: |" * len(names)
-    for kind, hits in zip(ABSENCES, absent, strict=True):
-        yield f"| {kind} | {n} | " + " | ".join(f"{share:.1%}" for share in hits.mean(axis=0)) + " |"
-    whole = " | ".join(f"**{share:.2%}**" for share in absent.mean(axis=(0, 1)))
-    yield f"| **all** | {len(items)} | {whole} |"
+    shares = {kind: (n, hits.mean(axis=0)) for kind, hits in zip(ABSENCES, absent, strict=True)}
+    shares["all"] = len(items), absent.mean(axis=(0, 1))
+    rows: list[Row] = [(kind, number, *(100 * float(v) for v in found)) for kind, (number, found) in shares.items()]
+    columns = (Column("without"), Column("scans", format="d"))
+    found = (Column(f"`{name}`: not found", "%", ".2f") for name in names)
+    title = "Held-out scans without a left-ventricular passage"
+    return Table("networks-absent", title, (*columns, *found), tuple(rows), weights=("blood-pool",))
 
 
 def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
@@ -138,59 +144,71 @@ def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
     return [not plugin.find(case.series, CONTEXT).found for plugin in finders(extra).values()]
 
 
-def real_pool_table(data: Path, extra: Sequence[Path]) -> Iterator[str]:
+def real_pool_tables(data: Path, extra: Sequence[Path]) -> Iterator[Table]:
     """Real input-function series, the breath-held series and all free-breathing ones."""
     plugins = finders(tuple(extra))
     cases = [*aif_cases(data), pisa_case(data), *mlperf_cases(data, "chained")]
-    yield "| series | " + " | ".join(f"{n} LV" for n in plugins) + " | " + " | ".join(f"{n} RV" for n in plugins) + " |"
-    yield "| --- |" + " ---: |" * (2 * len(plugins))
     left: dict[str, list[float]] = {name: [] for name in plugins}
+    found = dict.fromkeys(plugins, 0)
+    rows: list[Row] = []
     for case in cases:
         pools = {name: plugin.find(case.series, CONTEXT) for name, plugin in plugins.items()}
-        for name, found in pools.items():
-            left[name].append(dice(found.lv, case.lv))
-        cells = [f"{left[n][-1]:.2f}" if pools[n].found else "not found" for n in plugins]
-        cells += ["" if case.rv is None else f"{dice(pools[n].rv, case.rv):.2f}" for n in plugins]
-        yield f"| {case.name} | " + " | ".join(cells) + " |"
-    yield "| **median of the free-breathing** | " + " | ".join(f"**{np.median(left[n][3:]):.3f}**" for n in plugins)
-    yield ""
-    yield "; ".join(f"{n}: LV Dice > 0.5 in {sum(v > 0.5 for v in left[n])} of {len(cases)}" for n in plugins) + "."
-
-
-def real_wall_table(data: Path) -> Iterator[str]:
-    """Myocardium on the real series after motion correction, and the peak frame."""
-    yield (
-        "| series | classical | resunet | epicardium, classical | resunet | peak frame, classical | resunet "
-        "| insertions, classical | resunet | doubts of resunet |"
+        for name, given in pools.items():
+            left[name].append(dice(given.lv, case.lv))
+            found[name] += given.found
+        right = [None if case.rv is None else dice(pools[n].rv, case.rv) for n in plugins]
+        rows.append((case.name, *(left[n][-1] if pools[n].found else "not found" for n in plugins), *right))
+    columns = (
+        Column("plugin"),
+        Column("LV Dice over 0.5", format="{} of {}"),
+        Column('answered "not found"', format="d"),
+        Column("LV Dice, median of the free-breathing", format=".3f"),
     )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
-    rows: list[tuple[float, float]] = []
-    for case in [*mlperf_cases(data, "chained"), pisa_case(data)]:
-        rows.append((yield from _wall_row(case)))
-    medians = np.median(np.array(rows[:-1]), axis=0)
-    yield f"| **median of the free-breathing** | **{medians[0]:.3f}** | **{medians[1]:.3f}** | | | | | | | |"
-    better = sum(b > a for a, b in rows)
-    least = np.min(np.array(rows), axis=0)
-    yield ""
-    yield f"resunet is better in {better} of {len(rows)}; least: classical {least[0]:.2f}, resunet {least[1]:.2f}."
+    totals: list[Row] = [
+        (f"`{n}`", (sum(v > 0.5 for v in left[n]), len(cases)), len(cases) - found[n], float(np.median(left[n][3:])))
+        for n in plugins
+    ]
+    title = "Blood pools of real series against drawn masks"
+    yield Table("networks-pools", title, columns, tuple(totals), weights=("blood-pool",))
+    scores = (Column(f"`{name}` {side}", format=".2f") for side in ("LV", "RV") for name in plugins)
+    title = "The same, series by series"
+    yield Table("networks-pools-series", title, (Column("series"), *scores), tuple(rows), weights=("blood-pool",))
 
 
-def _wall_row(case: Case) -> Any:
+def real_wall_tables(data: Path) -> Iterator[Table]:
+    """Myocardium on the real series after motion correction, and the peak frame."""
+    rows = [_wall_row(case) for case in [*mlperf_cases(data, "chained"), pisa_case(data)]]
+    scores = np.array([row[1:3] for row in rows], dtype=float)
+    free = np.median(scores[:-1], axis=0)
+    better = int((scores[:, 1] > scores[:, 0]).sum())
+    head = (Column("plugin"), Column("myocardium Dice, median of the free-breathing", format=".3f"))
+    names = ("`classical`", "`resunet`")
+    totals: list[Row] = [(name, float(free[k]), float(scores[:, k].min())) for k, name in enumerate(names)]
+    note = f"`resunet` is the better one in {better} of {len(rows)} series."
+    weights = ("blood-pool", "myocardium")
+    title = "Myocardium of real series against drawn masks, each with its own blood pools"
+    columns: tuple[Column, ...] = (*head, Column("least", format=".2f"))
+    yield Table("networks-wall-real", title, columns, tuple(totals), note, weights=weights)
+    pairs = {"myocardium": ".2f", "epicardium": ".2f", "peak frame": "+.1f", "insertions": "d"}
+    each = (Column(f"{what}, {name}", format=form) for what, form in pairs.items() for name in names)
+    columns = (Column("series"), *each, Column("doubts of `resunet`"))
+    yield Table("networks-wall-real-series", "The same, series by series", columns, tuple(rows), weights=weights)
+
+
+def _wall_row(case: Case) -> Row:
+    """Dice of wall and epicardium, frames from the drawn peak, insertion points, each of both plugins; doubts."""
     assert case.wall is not None
-    cells: dict[str, list[str]] = {"dice": [], "outer": [], "peak": [], "points": []}
-    scores, doubts = [], ""
+    cells: dict[str, list[Cell]] = {"dice": [], "outer": [], "peak": [], "points": []}
+    doubts = ""
     for pool_plugin, plugin in ((KMeansBloodPool(), ClassicalMyocardium()), (ResUNetBloodPool(), ResUNetMyocardium())):
         pools = pool_plugin.find(case.series, CONTEXT)
         found = plugin.segment(case.series, pools, None, CONTEXT)
-        scores.append(dice(found.mask, case.wall))
-        cells["dice"].append(f"{scores[-1]:.2f}")
-        cells["outer"].append(f"{dice(filled(found.mask), case.wall | case.lv):.2f}")
-        cells["peak"].append(f"{peak_error(case, filled(found.mask) & ~found.mask):+.1f}")
-        cells["points"].append(str(len(found.landmarks)))
+        cells["dice"].append(dice(found.mask, case.wall))
+        cells["outer"].append(dice(filled(found.mask), case.wall | case.lv))
+        cells["peak"].append(peak_error(case, filled(found.mask) & ~found.mask))
+        cells["points"].append(len(found.landmarks))
         doubts = "; ".join(w.removeprefix("slice 0: ") for w in found.warnings)
-    ordered = [value for pair in cells.values() for value in pair]
-    yield f"| {case.name} | " + " | ".join(ordered) + f" | {doubts} |"
-    return scores[0], scores[1]
+    return case.name, *(value for pair in cells.values() for value in pair), doubts
 
 
 def peak_error(case: Case, cavity: Mask) -> float:
@@ -201,22 +219,27 @@ def peak_error(case: Case, cavity: Mask) -> float:
     return float(int(found.argmax()) - int(drawn.argmax()))
 
 
-def wall_table(count: int, nprocs: int) -> Iterator[str]:
+def wall_table(count: int, nprocs: int) -> Table:
     """Held-out simulated slices: wall, box, insertion points, peak frame."""
     measured = [one for one in spread_out(_wall, range(count), nprocs) if one]
-    rows = {name: [one[name] for one in measured] for name in measured[0]}
-    yield "| plugin | mean Dice | 10th percentile | box (IoU) | insertions | error, mm (median) | 90th | peak frame |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    for name, values in rows.items():
-        table = np.array(values)
-        error = table[:, 3]
-        yield (
-            f"| {name} | {table[:, 0].mean():.3f} | {np.percentile(table[:, 0], 10):.3f} | {table[:, 1].mean():.3f} "
-            f"| {np.nanmean(table[:, 2]):.0%} | {np.nanmedian(error):.1f} | {np.nanpercentile(error, 90):.1f} "
-            f"| {np.nanmean(table[:, 4]):.2f} |"
-        )
-    yield ""
-    yield f"{len(rows['resunet'])} slices, true blood pools given."
+    rows: list[Row] = []
+    for name in measured[0]:
+        wall, box, share, error, peak = np.array([one[name] for one in measured]).T
+        overlap = float(wall.mean()), float(np.percentile(wall, 10)), float(box.mean())
+        points = 100 * float(np.nanmean(share)), float(np.nanmedian(error)), float(np.nanpercentile(error, 90))
+        rows.append((f"`{name}`", *overlap, *points, float(np.nanmean(peak))))
+    columns = (
+        Column("plugin"),
+        Column("mean Dice", format=".3f"),
+        Column("10th percentile", format=".3f"),
+        Column("box (IoU)", format=".3f"),
+        Column("insertion points found", "%", ".0f"),
+        Column("their error, median", "mm", ".1f"),
+        Column("90th percentile", "mm", ".1f"),
+        Column("peak off by", "frames", ".2f"),
+    )
+    title = f"Myocardium of {len(measured)} held-out simulated slices, true blood pools given"
+    return Table("networks-wall", title, columns, tuple(rows), f"{title}.", weights=("myocardium",))
 
 
 def _wall(number: int) -> dict[str, list[float]]:
@@ -257,7 +280,7 @@ def point_errors(case: TrainingCase, found: Sequence[Any]) -> tuple[float, float
     return min(len(found) / len(true), 1.0), float(np.mean(distances))
 
 
-def speed_table() -> Iterator[str]:
+def speed_table() -> Table:
     """Load and first and later use on one input-function series, beside the published size, TensorFlow being up."""
     import keras
 
@@ -276,8 +299,6 @@ def speed_table() -> Iterator[str]:
         start = time.perf_counter()
         ResUNetBloodPool().find(case.series, CONTEXT)
         times.append(time.perf_counter() - start)
-    yield "| network | parameters | build and load, ms | first series, ms | later ones, ms | one forward pass, ms |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     published = build(Architecture((64, 48), 64, 3, filters=128))
     passes = []
     for one in (model, published):
@@ -288,44 +309,35 @@ def speed_table() -> Iterator[str]:
             one(np.zeros((1, 64, 48, 64), np.float32), training=False)
             laps.append(time.perf_counter() - start)
         passes.append(1000 * float(np.median(laps)))
-    yield (
-        f"| shipped | {model.count_params()} | {1000 * loaded:.0f} | {1000 * times[0]:.0f} "
-        f"| {1000 * np.median(times[1:]):.0f} | {passes[0]:.0f} |"
+    names = ("build and load", "first series", "later ones", "one forward pass")
+    columns = (Column("network"), Column("parameters", format="d"), *(Column(name, "ms", ".0f") for name in names))
+    shipped = 1000 * loaded, 1000 * times[0], 1000 * float(np.median(times[1:])), passes[0]
+    rows: tuple[Row, ...] = (
+        ("shipped", int(model.count_params()), *shipped),
+        ("128 filters, as published", int(published.count_params()), None, None, None, passes[1]),
     )
-    yield f"| 128 filters, as published | {published.count_params()} | | | | {passes[1]:.0f} |"
-
-
-def tables(arguments: argparse.Namespace) -> dict[str, Callable[[], Iterator[str]]]:
-    """Makers of the tables, by name."""
-    return {
-        "present": lambda: present_table(arguments.count, arguments.weights, arguments.nprocs),
-        "absent": lambda: absent_table(arguments.count, arguments.weights, arguments.nprocs),
-        "real-pools": lambda: real_pool_table(arguments.data, arguments.weights),
-        "real-wall": lambda: real_wall_table(arguments.data),
-        "wall": lambda: wall_table(arguments.count, arguments.nprocs),
-        "speed": lambda: speed_table(),
-    }
+    title = "Time of the blood-pool network on one low-resolution series, TensorFlow being up"
+    return Table("networks-speed", title, columns, rows, weights=("blood-pool",), timed=True)
 
 
 def main() -> None:
-    """Print a table and put it into the document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish a table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("table", choices=("present", "absent", "real-pools", "real-wall", "wall", "speed"))
     parser.add_argument("data", type=Path, nargs="?", help="folder of the measurement data, for the real ones")
     parser.add_argument("--count", type=int, default=1000, help="simulated scans")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="further blood-pool networks to compare")
     parser.add_argument("--nprocs", type=int, default=2, help="processes for the simulated scans")
-    parser.add_argument("--out", type=Path, help="document whose table to replace")
-    arguments = parser.parse_args()
-    lines = []
-    for line in tables(arguments)[arguments.table]():
-        print(line, flush=True)
-        lines.append(line)
-    if arguments.out is not None:
-        first, last = f"<!-- table {arguments.table} -->", f"<!-- end of {arguments.table} -->"
-        text = arguments.out.read_text()
-        before, after = text.split(first)[0], text.split(last)[1]
-        arguments.out.write_text("\n".join([before + first, "", *lines, "", last]) + after)
+    args = parser.parse_args()
+    tables: dict[str, Callable[[], Iterable[Table]]] = {
+        "present": lambda: present_tables(args.count, args.weights, args.nprocs),
+        "absent": lambda: [absent_table(args.count, args.weights, args.nprocs)],
+        "real-pools": lambda: real_pool_tables(args.data, args.weights),
+        "real-wall": lambda: real_wall_tables(args.data),
+        "wall": lambda: [wall_table(args.count, args.nprocs)],
+        "speed": lambda: [speed_table()],
+    }
+    publish(tables[args.table](), args, seed=SEED)
 
 
 if __name__ == "__main__":

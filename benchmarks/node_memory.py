@@ -11,7 +11,6 @@ Exits 1 where a step takes over 1.2 of its declaration.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from nipype.pipeline.plugins.base import PluginBase
 from nipype.pipeline.plugins.tools import create_pyscript
 
 from benchmarks.app_speed import watch
-from benchmarks.real_data import table
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.cli.app import main as app
 
 #: Voxels along the edge, volumes, tasks.
@@ -41,7 +40,7 @@ finally:
 """
 
 
-class EachMeasuredPlugin(PluginBase):
+class EachMeasuredPlugin(PluginBase):  # type: ignore[misc]
     """Nipype execution plugin: step after step, each in a new Python."""
 
     measured: ClassVar[list[tuple[str, float, float]]] = []
@@ -56,7 +55,8 @@ class EachMeasuredPlugin(PluginBase):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the tables; exit 1 where a step takes more than it may."""
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(range(len(SIZES))), help="which of the sizes")
     parser.add_argument("--nprocs", nargs="*", default=["1", "2"], help="for the wall time of the whole")
@@ -66,28 +66,44 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     plugin = args.work / "measured.yaml"
     plugin.write_text("plugin: EachMeasured\n")
-    totals, steps = [], []
+    over = False
+    totals: list[Row] = []
+    steps: list[Row] = []
     for matrix, frames, tasks in (SIZES[k] for k in args.sizes):
         name = f"3 x {matrix} x {matrix} x {frames}, {tasks.replace(' ', ' and ')}"
         folder = args.work / f"{matrix}x{frames}"
         raw = simulate(folder, matrix, frames, tasks)
         common = [str(raw), str(folder / "out"), "participant", "--skip-bids-validation", *args.options]
-        EachMeasuredPlugin.measured.clear()
-        shutil.rmtree(folder / "steps", ignore_errors=True)
-        code = app([*common, "-w", str(folder / "steps"), "--nprocs", "1", "--use-plugin", str(plugin)])
-        if code:
-            raise SystemExit(f"qperf-app ended with {code}")
-        steps += [(name, *each) for each in EachMeasuredPlugin.measured if each[0] != "outcomes"]
+        found = each_step(common, folder / "steps", plugin)
+        steps += [(name, *each) for each in found]
+        over = over or any(used > MOST * declared for _, declared, used in found)
         for nprocs in args.nprocs:
             shutil.rmtree(folder / "nodes", ignore_errors=True)
             command = [sys.executable, "-m", "qperf_app.cli.app", *common, "-w", str(folder / "nodes")]
-            seconds, memory = watch([*command, "--nprocs", nprocs])
-            totals.append((name, nprocs, f"{seconds:.0f}", f"{memory:.2f}"))
-    rows = [(name, step, f"{said:.2f}", f"{used:.2f}", f"{used / said:.2f}") for name, step, said, used in steps]
-    print("\n".join(table(("participant", "`--nprocs`", "s", "GiB at most"), totals)), "\n")
-    print("\n".join(table(("participant", "step", "declared, GiB", "peak, GiB", "ratio"), rows)))
-    (args.work / "steps.json").write_text(json.dumps(steps))
-    sys.exit(any(used > MOST * said for _, _, said, used in steps))
+            totals.append((name, int(nprocs), *watch([*command, "--nprocs", nprocs])))
+    whole = (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f"))
+    sizes = (Column("declared", "GiB", ".2f"), Column("peak", "GiB", ".2f"))
+    head = Column("participant")
+    weights = () if args.options else ("kinetics",)
+    publish(
+        [
+            Table("memory-run", "Time and memory of a participant", (head, *whole), tuple(totals), "", weights, True),
+            Table("memory-steps", "Peak of each step", (head, Column("step"), *sizes), tuple(steps), "", weights),
+        ],
+        args,
+        seed=7,
+    )
+    sys.exit(over)
+
+
+def each_step(common: list[str], work: Path, plugin: Path) -> list[tuple[str, float, float]]:
+    """Run the app, each step in a process of its own: step, declared and used memory, GiB."""
+    EachMeasuredPlugin.measured.clear()
+    shutil.rmtree(work, ignore_errors=True)
+    code = app([*common, "-w", str(work), "--nprocs", "1", "--use-plugin", str(plugin)])
+    if code:
+        raise SystemExit(f"qperf-app ended with {code}")
+    return [each for each in EachMeasuredPlugin.measured if each[0] != "outcomes"]
 
 
 def simulate(folder: Path, matrix: str, frames: str, tasks: str) -> Path:

@@ -1,4 +1,4 @@
-"""Fits to OSIPI's test curves against their true values and tolerances: the table of docs/validation-kinetics.md.
+"""Fits to OSIPI's test curves against their true values and tolerances.
 
 The 2CXM set goes through the plugin ``nlls``; the other models through the same fitter without priors. The data are
 those of OSIPI's code collection (``test/DCEmodels/data``).
@@ -6,7 +6,6 @@ those of OSIPI's code collection (``test/DCEmodels/data``).
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_kinetics import ExchangeLeastSquares
@@ -155,8 +155,8 @@ TRIALS = (
 )
 
 
-def row(trial: Trial, folder: Path) -> str:
-    """One line of the table."""
+def of_trial(trial: Trial, folder: Path) -> Row:
+    """Cases of a data set whose estimates are inside every tolerance, and inside that of each parameter."""
     cases = read_cases(folder / f"{trial.file}.csv")
     found = [trial.fit(case) for case in cases]
     names = [name for name in cases[0].truth if name != "Ta" or trial.delay != NONE]
@@ -168,24 +168,18 @@ def row(trial: Trial, folder: Path) -> str:
     parts = ", ".join(f"{name} {sum(values)}" for name, values in good.items())
     delay = "fixed at 0" if trial.delay == NONE else f"{trial.delay[0]:g} to {trial.delay[1]:g} s"
     way = f"`nlls`, {trial.regularisation}" if trial.regularisation else "fitter, no prior"
-    return f"| {trial.file} | {trial.model} | {way} | {delay} | {whole} of {len(cases)} | {parts} |"
+    return trial.file, trial.model, way, delay, (whole, len(cases)), parts
 
 
 def main() -> None:
-    """Print the table, and write it where ``--out`` says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="folder with OSIPI's DCEmodels files")
-    parser.add_argument("--out", type=Path, help="file for the table")
-    arguments = parser.parse_args()
-    lines = [
-        "| data set | model | fit | delay | inside tolerance | of each |",
-        "| --- | --- | --- | --- | ---: | --- |",
-    ]
-    lines += [row(trial, arguments.data) for trial in TRIALS]
-    table = "\n".join(lines) + "\n"
-    print(table, end="")
-    if arguments.out:
-        arguments.out.write_text(table)
+    args = parser.parse_args()
+    columns = (*map(Column, ("data set", "model", "fit", "delay")), Column("inside every tolerance", format="{} of {}"))
+    rows = tuple(of_trial(trial, args.data) for trial in TRIALS)
+    title = "Fits to OSIPI's test curves"
+    publish([Table("osipi", title, (*columns, Column("of each parameter")), rows)], args)
 
 
 if __name__ == "__main__":

@@ -11,36 +11,37 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 
-from qperf_app.bids.names import ROLES, folder_of, parse_entities
-from qperf_app.bids.records import read_mask
-from qperf_app.bids.tables import read_landmarks, read_numbers, read_table
+from benchmarks.phantom_runs import FINDERS, HAND_INS, make_phantom, run_app, true_means
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import QUARTILES, quartiles
+from qperf_app.bids.names import parse_entities
+from qperf_app.bids.tables import read_numbers, read_table
 from qperf_app.bids.validate import validate
-from qperf_app.geometry.segments import label_segments
-from qperf_app.report.agreement import Agreement, agreement
+from qperf_app.report.agreement import agreement
 
-HAND_INS = {
-    "masks": ("lv", "rv", "myocardium", "landmarks"),
-    "masks+motion": ("lv", "rv", "myocardium", "landmarks", "xfm"),
-    "none": (),
-}
-#: Plugins by which the app finds the masks itself.
-FINDERS = {"classical": ("kmeans", "classical"), "resunet": ("resunet", "resunet")}
 #: MBF by task and plugin of kinetics, and within them by scan and segment.
 Segments = dict[tuple[str, str], dict[tuple[str, int], float]]
+#: True or reference values and measured ones, of the same segments.
+Pairs = tuple[list[float], list[float]]
+
+
+class Run(NamedTuple):
+    """True and measured flow of the segments of one run, and errors that the validator found in its outputs."""
+
+    true: Segments
+    found: Segments
+    errors: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
     parser.add_argument("--participants", type=int, default=20)
     parser.add_argument("--seed", type=int, default=2026)
@@ -52,21 +53,11 @@ def main() -> None:
     parser.add_argument("--kinetics", nargs="+", default=["nlls", "fermi"])
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--reuse", action="store_true", help="only compare the outputs that are there already")
-    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     runs = dict(measure(args))
-    text = "\n".join([*truth_table(runs), *common_table(runs), *found_table(runs)]) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
-
-
-class Run(NamedTuple):
-    """True and measured flow of the segments of one run, and errors that the validator found in its outputs."""
-
-    true: Segments
-    found: Segments
-    errors: int
+    found = ["blood-pool", "myocardium"] if "none" in args.hand_in and "resunet" in args.finders else []
+    weights = tuple(sorted([*found, *(["kinetics"] if "cnn" in args.kinetics else [])]))
+    publish(tables(runs, weights), args)
 
 
 def measure(args: argparse.Namespace) -> Iterator[tuple[tuple[str, str], Run]]:
@@ -85,71 +76,57 @@ def measure(args: argparse.Namespace) -> Iterator[tuple[tuple[str, str], Run]]:
         yield (label, motion), Run(*read_segments(raw, out), errors)
 
 
-_NAMES = ("handed in", "motion correction", "task", "plugin")
+def tables(runs: Mapping[tuple[str, str], Run], weights: tuple[str, ...]) -> Iterator[Table]:
+    """Flow against the truth, in all segments and those of all plugins, and of found masks against those handed in."""
+    yield truth_table(runs, weights)
+    if max(len({plugin for _, plugin in run.found}) for run in runs.values()) > 1:
+        yield common_table(runs, weights)
+    handed = {motion: run.found for (label, motion), run in runs.items() if label == "masks"}
+    by_itself = {key: run.found for key, run in runs.items() if key[0].startswith("none") and key[1] in handed}
+    if by_itself:
+        yield found_table(handed, by_itself, weights)
 
 
-def truth_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
+def truth_table(runs: Mapping[tuple[str, str], Run], weights: tuple[str, ...]) -> Table:
     """Measured flow against the truth."""
-    yield from _head((*_NAMES, "segments"), "ratio to truth", "validator errors")
-    for key, run in runs.items():
-        for (task, plugin), pairs in paired(run.true, run.found).items():
-            yield _row((*key, task, plugin), pairs, str(run.errors))
+    rows = [
+        (*key, *of_pair, *scores(pairs), run.errors)
+        for key, run in runs.items()
+        for of_pair, pairs in paired(run.true, run.found).items()
+    ]
+    title, last = (
+        "Flow of AHA segments against the phantom's truth",
+        Column("validator errors", format="d", shown=False),
+    )
+    return Table("segments-truth", title, (*LABELS, *SCORES, last), tuple(rows), weights=weights)
 
 
-def common_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
+def common_table(runs: Mapping[tuple[str, str], Run], weights: tuple[str, ...]) -> Table:
     """The same in segments to which every plugin gives a value, and how many each gives to others."""
-    if max(len({plugin for _, plugin in run.found}) for run in runs.values()) < 2:
-        return
-    yield from ("", "Segments to which every plugin gives a value:", "")
-    yield from _head((*_NAMES, "segments"), "ratio to truth", "others that it gives")
+    rows: list[Row] = []
     for key, run in runs.items():
         pairs = paired(run.true, run.found)
         for (task, plugin), (true, values) in pairs.items():
             everywhere = np.isfinite([v for (t, _), (_, v) in pairs.items() if t == task]).all(axis=0)
             common = np.where(everywhere, values, np.nan).tolist()
             others = int((np.isfinite(values) & ~everywhere).sum())
-            yield _row((*key, task, plugin), (true, common), str(others))
+            rows.append((*key, task, plugin, *scores((true, common)), others))
+    title, last = "Segments to which every plugin gives a value", Column("others that it gives", format="d")
+    return Table("segments-common", title, (*LABELS, *SCORES, last), tuple(rows), weights=weights)
 
 
-def found_table(runs: Mapping[tuple[str, str], Run]) -> Iterator[str]:
-    """Segments that the app found itself against those of the masks handed in, where both were run."""
-    handed = {motion: run.found for (label, motion), run in runs.items() if label == "masks"}
-    by_itself = {key: run.found for key, run in runs.items() if key[0].startswith("none") and key[1] in handed}
-    if not by_itself:
-        return
-    yield from ("", "Segments that the app found itself against those of the masks handed in:", "")
-    yield from _head((*_NAMES, "segments of both"), "ratio", "of the masks handed in")
-    for key, values in by_itself.items():
-        for (task, plugin), pairs in paired(handed[key[1]], values).items():
-            yield _row((*key, task, plugin), pairs, str(int(np.isfinite(pairs[0]).sum())))
-
-
-def make_phantom(raw: Path, participants: int, seed: int, nprocs: int) -> Path:
-    """Write the dataset, unless it is there."""
-    if not raw.exists():
-        options = ["--participants", str(participants), "--seed", str(seed), "--nprocs", str(nprocs)]
-        subprocess.run([sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw), *options], check=True)
-    return raw
-
-
-def run_app(raw: Path, work: Path, kind: str, out: Path, options: Sequence[str]) -> None:
-    """Run the app with some of the truth handed in."""
-    command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work / "nodes")]
-    if HAND_INS[kind]:
-        command += ["-d", f"truth={hand_in(raw / 'derivatives' / 'truth', work / kind, HAND_INS[kind])}"]
-    subprocess.run([*command, *options, "--skip-bids-validation"], check=True)
-
-
-def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:
-    """Copy the truth's files of some roles, nothing else."""
-    for role in roles:
-        for source in truth.rglob(f"*_{ROLES[role]}"):
-            place = target / folder_of(source.name)
-            place.mkdir(parents=True, exist_ok=True)
-            for path in source.parent.glob(f"{source.name.split('.')[0]}.*"):
-                shutil.copyfile(path, place / path.name)
-    shutil.copyfile(truth / "dataset_description.json", target / "dataset_description.json")
-    return target
+def found_table(
+    handed: Mapping[str, Segments], by_itself: Mapping[tuple[str, str], Segments], weights: tuple[str, ...]
+) -> Table:
+    """Segments that the app found itself against those of the masks handed in, by motion correction."""
+    rows = [
+        (*key, *of_pair, *scores(pairs), int(np.isfinite(pairs[0]).sum()))
+        for key, values in by_itself.items()
+        for of_pair, pairs in paired(handed[key[1]], values).items()
+    ]
+    title = "Segments that the app found itself against those of the masks handed in"
+    last = Column("of the masks handed in", format="d")
+    return Table("segments-found", title, (*LABELS, *SCORES, last), tuple(rows), weights=weights)
 
 
 def read_segments(raw: Path, out: Path) -> tuple[Segments, Segments]:
@@ -168,9 +145,9 @@ def read_segments(raw: Path, out: Path) -> tuple[Segments, Segments]:
     return true, found
 
 
-def paired(first: Segments, second: Segments) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+def paired(first: Segments, second: Segments) -> dict[tuple[str, str], Pairs]:
     """Values of both for every segment of the first, by task and plugin, and by plugin for both tasks."""
-    pairs: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    pairs: dict[tuple[str, str], Pairs] = {}
     for key, values in sorted(first.items()):
         other: Mapping[tuple[str, int], float] = second.get(key, {})
         pairs[key] = list(values.values()), [other.get(segment, np.nan) for segment in values]
@@ -180,31 +157,26 @@ def paired(first: Segments, second: Segments) -> dict[tuple[str, str], tuple[lis
     return pairs
 
 
-def true_means(truth: Path, prefix: str) -> dict[int, float]:
-    """Mean true MBF of each segment of the true mask."""
-    folder = truth / folder_of(prefix)
-    mask_path = folder / f"{prefix}_{ROLES['myocardium']}"
-    landmarks = read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")
-    labels = label_segments(read_mask(mask_path), nib.load(mask_path).affine, landmarks).labels
-    flow = nib.load(next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))).get_fdata()
-    return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
+LABELS = (Column("handed in"), Column("motion correction"), Column("task"), Column("plugin"))
+#: Columns of :func:`scores`; the bias is that of Bland and Altman, with its 95 % limits.
+SCORES = (
+    Column("segments", format="d"),
+    Column("mean MBF", "mL/min/g", ".2f"),
+    Column("bias", "mL/min/g", "+.3f", shown=False),
+    Column("bias", "%", "+.1f"),
+    Column("limits of agreement", "mL/min/g", "{:+.2f} to {:+.2f}"),
+    Column("ratio, median (quartiles)", format=QUARTILES),
+    Column("ICC", format=".3f"),
+    Column("r", format=".3f", shown=False),
+)
 
 
-def _head(names: Sequence[str], ratio: str, last: str) -> list[str]:
-    columns = (*names, "mean MBF", "bias", "bias, %", "limits", ratio, "ICC", "r", last)
-    return [_line(columns), _line(["---"] * len(columns))]
-
-
-def _row(labels: tuple[str, ...], pairs: tuple[list[float], list[float]], last: str) -> str:
-    found: Agreement = agreement(*pairs)
-    low, middle, high = np.nanpercentile(np.divide(pairs[1], pairs[0]), (25, 50, 75))
-    bias = (f"{found.bias:+.3f}", f"{100 * found.relative_bias:+.1f}", f"{found.lower:+.2f} to {found.upper:+.2f}")
-    agreeing = (f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{found.icc:.3f}", f"{found.correlation:.3f}", last)
-    return _line((*labels, str(found.n), f"{found.mean:.2f}", *bias, *agreeing))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def scores(pairs: Pairs) -> Row:
+    """How well the second values agree with the first."""
+    found = agreement(*pairs)
+    bias = found.bias, 100 * found.relative_bias, (found.lower, found.upper)
+    ratio = quartiles(np.divide(pairs[1], pairs[0]))
+    return found.n, found.mean, *bias, ratio, found.icc, found.correlation
 
 
 if __name__ == "__main__":

@@ -6,15 +6,16 @@ Makes a phantom dataset that nothing was trained or chosen on, hands in the trut
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.phantom_segments import HAND_INS, make_phantom, run_app
+from benchmarks.masks import read_image
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import correlation, covered, nmse
 from qperf_app.bids.names import ROLES, folder_of, map_name, parse_entities, qc_name
 from qperf_app.bids.records import read_mask
 from qperf_app.plugins import MapKey
@@ -29,56 +30,77 @@ Maps = dict[tuple[str, str | None], Array]
 
 
 def main() -> None:
-    """Print the tables, and write them where ``--out`` says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the table."""
+    parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
     parser.add_argument("--participants", type=int, default=4)
     parser.add_argument("--seed", type=int, default=777)
     parser.add_argument("--kinetics", nargs="+", default=["hmc", "cnn", "nlls"], help="the first is the reference")
     parser.add_argument("--hand-in", choices=HAND_INS, default="masks+motion")
     parser.add_argument("--nprocs", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write the tables to this file as well")
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
     out = args.work / f"out-{args.hand_in}"
     if not out.is_dir():
         run_app(raw, args.work, args.hand_in, out, ["--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)])
-    text = "\n".join(table(raw / "derivatives" / "truth", out, args.kinetics)) + "\n"
-    print(text)
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
+    publish([comparison(raw / "derivatives" / "truth", out, args.kinetics)], args)
 
 
-def table(truth: Path, out: Path, plugins: Sequence[str]) -> Iterator[str]:
+def comparison(truth: Path, out: Path, plugins: Sequence[str]) -> Table:
     """Errors of every plugin, for each task and for both, and in those voxels to which all give a flow."""
     true, codes, found = read_maps(truth, out, plugins)
-    yield (
-        "| task | plugin | voxels with a flow, % | NMSE Fp | PS | vp | ve | bias of Fp, % | flow error, %: median "
-        f"| 90th percentile | r of Fp with `{plugins[0]}` | 90 % intervals of Fp cover, % | out of scope, % |"
-    )
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     tasks = sorted(true)
+    rows: list[Row] = []
     groups = [*((task, [task], False) for task in tasks), ("both", tasks, False), ("both, common voxels", tasks, True)]
     for named, members, common in groups:
         flows = {plugin: np.concatenate([_estimate(found[t, plugin], "Fp") for t in members]) for plugin in plugins}
-        taken = np.isfinite(list(flows.values())).all(axis=0) | (not common)
+        taken = np.asarray(np.isfinite(list(flows.values())).all(axis=0) | (not common))
         truth_of = {q: np.concatenate([true[t][q, None] for t in members])[taken] for q in QUANTITIES}
         reference = flows[plugins[0]][taken]
         for plugin in plugins:
             estimate = {q: np.concatenate([_estimate(found[t, plugin], q) for t in members])[taken] for q in QUANTITIES}
             flags = np.concatenate([codes[t, plugin] for t in members])[taken] == OUT_OF_SCOPE
-            scores = [_nmse(estimate[q], truth_of[q]) for q in QUANTITIES]
-            error = 100 * (estimate["Fp"] / truth_of["Fp"] - 1.0)
-            covered = _coverage([found[t, plugin] for t in members], truth_of["Fp"], taken)
-            yield (
-                f"| {named} | `{plugin}` | {100 * np.isfinite(error).mean():.1f} | "
-                f"{' | '.join(f'{s:.3f}' for s in scores)} | {np.nanmean(error):+.1f} | {np.nanmedian(abs(error)):.1f} "
-                f"| {np.nanpercentile(abs(error), 90):.1f} | {_correlation(estimate['Fp'], reference):.3f} "
-                f"| {covered} | {100 * flags.mean():.1f} |"
+            rows.append(
+                (
+                    named,
+                    f"`{plugin}`",
+                    *_errors(estimate, truth_of),
+                    correlation(estimate["Fp"], reference),
+                    _coverage([found[t, plugin] for t in members], truth_of["Fp"], taken),
+                    100 * float(flags.mean()),
+                )
             )
-    yield ""
+    columns = (
+        Column("task"),
+        Column("plugin"),
+        Column("voxels with a flow", "%", ".1f"),
+        *(Column(f"NMSE {q}", format=".3f") for q in QUANTITIES),
+        Column("bias of Fp, mean", "%", "+.1f"),
+        Column("flow error, median", "%", ".1f"),
+        Column("90th percentile", "%", ".1f"),
+        Column(f"r of Fp with `{plugins[0]}`", format=".3f"),
+        Column("90 % intervals of Fp cover", "%", ".1f"),
+        Column("out of scope", "%", ".1f"),
+    )
     count = sum(len(values["Fp", None]) for values in true.values())
-    yield f"{count} voxels of {len(list(truth.glob('sub-*')))} participants."
+    title = "Parameter maps of the whole app on phantom participants, voxel by voxel"
+    note = f"{count} voxels of {len(list(truth.glob('sub-*')))} participants."
+    weights = ("kinetics",) if "cnn" in plugins else ()
+    return Table("voxels", title, columns, tuple(rows), note, weights)
+
+
+def _errors(estimate: dict[str, Array], truth: dict[str, Array]) -> Row:
+    """Percentage of voxels with a flow, NMSE of each quantity where it is given, bias and size of the flow error."""
+    known = {q: np.isfinite(estimate[q]) for q in QUANTITIES}
+    error = 100 * (estimate["Fp"] / truth["Fp"] - 1.0)
+    size = abs(error)
+    return (
+        100 * float(known["Fp"].mean()),
+        *(nmse(estimate[q][known[q]], truth[q][known[q]]) for q in QUANTITIES),
+        float(np.nanmean(error)),
+        float(np.nanmedian(size)),
+        float(np.nanpercentile(size, 90)),
+    )
 
 
 def read_maps(
@@ -95,22 +117,22 @@ def read_maps(
             continue
         task, inside = parse_entities(path.name)["task"], read_mask(path)
         flow = next(path.parent.glob(f"{prefix}_model-*_param-Fp_desc-truth_dcemap.nii.gz"))
-        inside &= np.isfinite(nib.load(flow).get_fdata())
+        inside &= np.isfinite(read_image(flow).get_fdata())
         true.setdefault(task, []).append(
             {
-                (q, None): nib.load(flow.parent / flow.name.replace("-Fp_", f"-{q}_")).get_fdata()[inside]
+                (q, None): read_image(flow.parent / flow.name.replace("-Fp_", f"-{q}_")).get_fdata()[inside]
                 for q in QUANTITIES
             }
         )
         for plugin in plugins:
-            qc = np.asarray(nib.load(folder / qc_name(prefix, plugin)).dataobj)[inside]
+            qc = np.asarray(read_image(folder / qc_name(prefix, plugin)).dataobj)[inside]
             codes.setdefault((task, plugin), []).append(qc.astype(np.uint8))
             maps: Maps = {}
             for quantity in QUANTITIES:
                 for statistic in (None, "q50", "q05", "q95"):
                     name = folder / map_name(prefix, MapKey("2CXM", quantity, statistic or ""), plugin)
                     if name.exists():
-                        maps[quantity, statistic] = nib.load(name).get_fdata()[inside]
+                        maps[quantity, statistic] = read_image(name).get_fdata()[inside]
             found.setdefault((task, plugin), []).append(maps)
     return (
         {task: _joined(parts) for task, parts in true.items()},
@@ -127,22 +149,12 @@ def _estimate(maps: Maps, quantity: str) -> Array:
     return maps[quantity, "q50"] if (quantity, "q50") in maps else maps[quantity, None]
 
 
-def _nmse(estimate: Array, truth: Array) -> float:
-    known = np.isfinite(estimate)
-    return float(np.mean((estimate - truth)[known] ** 2) / np.mean(truth[known] ** 2))
-
-
-def _correlation(a: Array, b: Array) -> float:
-    known = np.isfinite(a) & np.isfinite(b)
-    return float(np.corrcoef(a[known], b[known])[0, 1])
-
-
-def _coverage(parts: Sequence[Maps], truth: Array, taken: NDArray[np.bool_]) -> str:
+def _coverage(parts: Sequence[Maps], truth: Array, taken: NDArray[np.bool_]) -> float | None:
+    """Percentage of the intervals of flow that hold the truth; None of a plugin without intervals."""
     if ("Fp", "q05") not in parts[0]:
-        return ""
+        return None
     low, high = (np.concatenate([part["Fp", s] for part in parts])[taken] for s in ("q05", "q95"))
-    known = np.isfinite(low)
-    return f"{100 * np.mean((truth >= low)[known] & (truth <= high)[known]):.1f}"
+    return covered(low, high, truth)
 
 
 if __name__ == "__main__":

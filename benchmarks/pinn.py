@@ -1,4 +1,4 @@
-"""What the matrix solver and the plugin ``pinn`` are worth: tables of docs/validation-pinn.md.
+"""What the matrix solver and the plugin ``pinn`` are worth.
 
 solver    largest errors against the closed forms, of curves and gradients, and time
 accuracy  errors beside ``nlls``, ``hmc`` and ``cnn`` at three noise levels; a fit, and another's weights
@@ -8,10 +8,10 @@ real      the published resting slice
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, simulate, value
 from benchmarks.kinetics_real import read_slice
+from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
+from benchmarks.scores import FLOW_ERROR, QUARTILES, correlation, flow_error, nmse, quartiles
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics import compartments, models
 from qperf_app.physics.compartments import SYSTEMS
@@ -56,26 +58,37 @@ def another_participant(count: int, seed: int, noise: float) -> CurveSet:
     return CurveSet(beats, tissue, blood[at_beats], base.truth)
 
 
-def solver(count: int) -> Iterator[str]:
-    """Errors of the matrix solvers and their time beside the closed form."""
-    import tensorflow as tf
+@dataclass(frozen=True)
+class Draws:
+    """An even grid, s, plasma concentration on it, beats, s, and parameters over wide ranges."""
 
+    grid: Array
+    cp: Array
+    beats: Array
+    parameters: dict[str, Array]
+
+
+def wide_draws(count: int) -> Draws:
+    """Draw parameters, log-uniformly but for the delay."""
     rng = np.random.default_rng(0)
     study = simulate(2, 0, 0.0, of="input")
     grid, cp = even_input(study.times, plasma_concentration(study.blood, HAEMATOCRIT), study.times[-1] + 1.0)
     ranges = {"Fp": (0.05, 8.0), "PS": (0.01, 8.0), "Ktrans": (0.01, 4.0), "vp": (0.005, 0.4), "ve": (0.01, 0.6)}
-    draws = {k: np.exp(rng.uniform(*np.log(limits), count)) for k, limits in ranges.items()}
-    Ta = rng.uniform(-1.0, 6.0, count)
-    yield (
-        "| model | largest error of a curve, any times | on an even grid | largest error of a gradient, any times "
-        "| on an even grid |"
-    )
-    yield "| --- | ---: | ---: | ---: | ---: |"
+    draws = {k: np.exp(rng.uniform(np.log(low), np.log(high), count)) for k, (low, high) in ranges.items()}
+    return Draws(grid, cp, study.times, {**draws, "Ta": rng.uniform(-1.0, 6.0, count)})
+
+
+def solver_errors(draws: Draws) -> Table:
+    """Largest errors of the matrix solvers against the closed forms."""
+    import tensorflow as tf
+
+    grid, cp = draws.grid, draws.cp
     even = EvenSolver(grid, cp, grid, (-1.0, 6.0))
-    weights = tf.constant(rng.standard_normal(len(grid)))
+    weights = tf.constant(np.random.default_rng(1).standard_normal(len(grid)))
+    rows: list[Row] = []
     for name in ("2CXM", "2CUM", "ETM", "Tofts", "1CM"):
         model, closed = SYSTEMS[name], models.MODELS[name]
-        values = {p: tf.constant(draws[p]) for p in model.parameters} | {"Ta": tf.constant(Ta)}
+        values = {p: tf.constant(draws.parameters[p]) for p in (*model.parameters, "Ta")}
 
         def by_closed_form(v: Any, closed: Any = closed) -> Any:
             return closed(tf.constant(grid), tf.constant(cp), *(v[p.name] for p in closed.parameters))
@@ -94,60 +107,64 @@ def solver(count: int) -> Iterator[str]:
             return curves.numpy(), np.stack([g.numpy() for g in tape.gradient(total, values).values()])
 
         exact = both(by_closed_form)
-        errors = []
-        for function in (anywhere, on_grid):
-            if function is on_grid and name == "ETM":
-                errors.append(("not offered", "not offered"))
-                continue
-            found = both(function)
-            scale = np.abs(exact[1]).max(axis=1, keepdims=True)
-            errors.append(
-                (
-                    f"{(np.abs(found[0] - exact[0]).max() / exact[0].max()):.1e}",
-                    f"{(np.abs(found[1] - exact[1]) / scale).max():.1e}",
-                )
-            )
-        yield f"| `{name}` | {errors[0][0]} | {errors[1][0]} | {errors[0][1]} | {errors[1][1]} |"
-    yield ""
-    yield "| curves at 60 beats with their gradients, 2CXM unless named | curves/s | compiling, s |"
-    yield "| --- | ---: | ---: |"
-    closed_form, n = models.two_compartment_exchange, 1024
-    at_beats = EvenSolver(grid, cp, study.times, (-1.0, 6.0), squarings=6)
-    parameters = [draws[k][:n] for k in ("Fp", "PS", "vp", "ve")] + [Ta[:n]]
+        scale = np.abs(exact[1]).max(axis=1, keepdims=True)
+        # The even solver does not offer the extended Tofts model, whose plasma has no compartment.
+        ways = (anywhere,) if name == "ETM" else (anywhere, on_grid)
+        found = [both(way) for way in ways]
+        curves: list[Cell] = [float(np.abs(each[0] - exact[0]).max() / exact[0].max()) for each in found]
+        gradients: list[Cell] = [float((np.abs(each[1] - exact[1]) / scale).max()) for each in found]
+        missing: list[Cell] = ["not offered"] * (2 - len(found))
+        rows.append((f"`{name}`", *curves, *missing, *gradients, *missing))
+    errors = (f"{what}, {where}" for what in ("curve", "gradient") for where in ("any times", "on an even grid"))
+    columns = (Column("model"), *(Column(name, format=".1e") for name in errors))
+    return Table("pinn-solver", "Largest errors of the matrix solvers against the closed forms", columns, tuple(rows))
+
+
+def solver_speed(draws: Draws) -> Table:
+    """Curves at 60 beats with their gradients, by closed form and by matrices, in float32."""
+    import tensorflow as tf
+
+    grid, cp, n = draws.grid, draws.cp, 1024
+    closed_form = models.two_compartment_exchange
+    at_beats = EvenSolver(grid, cp, draws.beats, (-1.0, 6.0), squarings=6)
     ways: dict[str, tuple[Callable[..., Any], int]] = {
-        "closed form, float32": (
+        "closed form": (
             lambda *x: closed_form(tf.constant(grid, x[0].dtype), tf.constant(cp, x[0].dtype), *x),
             n,
         ),
-        "matrices, even grid, float32": (
+        "matrices, even grid": (
             lambda *x: at_beats(compartments.two_compartment_exchange(*x[:4]), x[4]),
             n,
         ),
-        "matrices, any times, float32": (
-            lambda *x: solve(compartments.two_compartment_exchange(*x[:4]), grid, cp, x[4], study.times, squarings=8),
+        "matrices, any times": (
+            lambda *x: solve(compartments.two_compartment_exchange(*x[:4]), grid, cp, x[4], draws.beats, squarings=8),
             128,
         ),
-        "`BTEX` of 20 segments, even grid, float32": (
+        "`BTEX` of 20 segments, even grid": (
             lambda *x: at_beats(compartments.capillary(*x[:4]), x[4]),
             128,
         ),
     }
+    rows: list[Row] = []
     for name, (function, some) in ways.items():
-        given = [tf.constant(v[:some], tf.float32) for v in parameters]
+        given = [tf.constant(draws.parameters[k][:some], tf.float32) for k in NAMES]
 
-        @tf.function(jit_compile=True)
         def slopes(given: Any, function: Callable[..., Any] = function) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(given)
                 total = tf.reduce_sum(function(*given) ** 2)
             return tape.gradient(total, given)
 
+        compiled = tf.function(slopes, jit_compile=True)
         started = time.perf_counter()
-        slopes(given)[0].numpy()
+        compiled(given)[0].numpy()
         compiling, started = time.perf_counter() - started, time.perf_counter()
         for _ in range(5):
-            slopes(given)[0].numpy()
-        yield f"| {name} | {5 * some / (time.perf_counter() - started):.0f} | {compiling:.1f} |"
+            compiled(given)[0].numpy()
+        rows.append((name, 5 * some / (time.perf_counter() - started), compiling))
+    columns = (Column("solver, 2CXM unless named"), Column("speed", "curves/s", ".0f"), Column("compiling", "s", ".1f"))
+    title = "Curves at 60 beats with their gradients, float32"
+    return Table("pinn-solver-speed", title, columns, tuple(rows), timed=True)
 
 
 def train(curves: CurveSet, folder: Path, **options: Any) -> Path:
@@ -162,14 +179,10 @@ def _tissue(curves: CurveSet) -> TissueCurves:
     return TissueCurves(curves.tissue, curves.times, np.zeros((len(curves.tissue), 3), dtype=np.intp), np.eye(4))
 
 
-def accuracy(count: int) -> Iterator[str]:
+def accuracy(count: int) -> Table:
     """Errors of flow and parameters."""
-    yield (
-        "| noise, % | fit | flow error, %: median | 90th percentile | bias | NMSE Fp | PS | vp | ve | not given, % |"
-    )
-    yield "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     make, options = PhysicsInformedFit, PhysicsInformedOptions
-    wide = {"max_log_sd": 1e3, "max_delay_sd": 1e3}
+    rows: list[Row] = []
     for noise in NOISES:
         curves = simulate(count, 2, noise, of="input")
         with tempfile.TemporaryDirectory() as folder:
@@ -180,103 +193,108 @@ def accuracy(count: int) -> Iterator[str]:
                 "`pinn`, another participant's weights": make(options(weights=weights)),
                 "the same, 150 steps of refining": make(options(weights=weights, refine=150)),
                 "`nlls`": ExchangeLeastSquares(),
-                "`nlls`, all values given": ExchangeLeastSquares(ExchangeLeastSquares.Options(**wide)),
+                "`nlls`, all values given": ExchangeLeastSquares(
+                    ExchangeLeastSquares.Options(max_log_sd=1e3, max_delay_sd=1e3)
+                ),
                 "`hmc`": ExchangePosterior(PosteriorOptions(passes=1)),
                 "`cnn`": ConvolutionalKinetics(),
             }
             for name, plugin in fits.items():
-                yield f"| {100 * noise:g} | {name} | {_scores(fit(plugin, curves, 2), curves)} |"
-
-
-def _scores(maps: dict[tuple[str, str | None], Array], curves: CurveSet) -> str:
-    values = {name: value(maps, name) for name in ("Fb", *NAMES)}
-    error = 100 * (values["Fb"] / curves.true_flow - 1.0)
-    size = np.abs(error)
-    nmse = [np.nanmean((values[k] - curves.truth[k]) ** 2) / np.mean(curves.truth[k] ** 2) for k in NAMES[:4]]
-    return (
-        f"{np.nanmedian(size):.1f} | {np.nanpercentile(size, 90):.1f} | {np.nanmedian(error):+.1f} "
-        f"| {' | '.join(f'{v:.3f}' for v in nmse)} | {100 * np.isnan(error).mean():.1f}"
+                rows.append((100 * noise, name, *_scores(fit(plugin, curves, 2), curves)))
+    columns = (
+        Column("noise", "% of the input's peak", "g"),
+        Column("fit"),
+        *FLOW_ERROR,
+        *(Column(f"NMSE {name}", format=".3f") for name in NAMES[:4]),
+        Column("not given", "%", ".1f"),
     )
+    title = f"Errors against the truth, {count} curves a row"
+    return Table("pinn-accuracy", title, columns, tuple(rows), weights=("kinetics",))
 
 
-def speed() -> Iterator[str]:
+def _scores(maps: dict[tuple[str, str | None], Array], curves: CurveSet) -> Row:
+    flow = value(maps, "Fb")
+    scores = (nmse(value(maps, k), curves.truth[k]) for k in NAMES[:4])
+    return *flow_error(flow, curves.true_flow), *scores, 100 * float(np.isnan(flow).mean())
+
+
+def speed() -> Table:
     """Wall-clock and processor time of a whole heart, what is compiled included."""
+    from qperf_pinn.learning import _compiled
+
     curves, other = simulate(HEART, 0, 0.004, of="input"), another_participant(HEART, 9, 0.004)
-    fit(PhysicsInformedFit(PhysicsInformedOptions(steps=1)), simulate(4, 1, 0.01), 2)  # imports are not part of it
-    yield "| 3,000 voxels, 60 or 70 frames | s | processor, s |"
-    yield "| --- | ---: | ---: |"
+    make, options = PhysicsInformedFit, PhysicsInformedOptions
+    fit(make(options(steps=1)), simulate(4, 1, 0.01), 2)  # imports are not part of it
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         weights = str(train(curves, Path(folder)))
-        ways = {
-            "`pinn`, fit from nothing": (PhysicsInformedFit(), curves),
-            "`pinn`, weights reused on another participant": (
-                PhysicsInformedFit(PhysicsInformedOptions(weights=weights)),
-                other,
-            ),
-            "the same, 150 steps of refining": (
-                PhysicsInformedFit(PhysicsInformedOptions(weights=weights, refine=150)),
-                other,
-            ),
+        ways: dict[str, tuple[KineticsPlugin, CurveSet]] = {
+            "`pinn`, fit from nothing": (make(), curves),
+            "`pinn`, weights reused on another participant": (make(options(weights=weights)), other),
+            "the same, 150 steps of refining": (make(options(weights=weights, refine=150)), other),
             "`nlls`": (ExchangeLeastSquares(), curves),
         }
         for name, (plugin, given) in ways.items():
-            from qperf_pinn.learning import _compiled
-
             _compiled.cache_clear()
             started, spent = time.perf_counter(), time.process_time()
             fit(plugin, given, 2)
-            yield f"| {name} | {time.perf_counter() - started:.2f} | {time.process_time() - spent:.2f} |"
+            rows.append((name, time.perf_counter() - started, time.process_time() - spent))
+    columns = (Column("fit"), Column("wall", "s", ".2f"), Column("processor", "s", ".2f"))
+    title = f"Time of {HEART} voxels, 60 or 70 frames"
+    return Table("pinn-speed", title, columns, tuple(rows), timed=True)
 
 
-def real(path: Path) -> Iterator[str]:
+def real(path: Path) -> Table:
     """The published resting slice beside its authors' map and ``nlls``."""
     rest = read_slice(path)
-    tissue, theirs, aif = rest.tissue, rest.theirs, InputFunction(rest.times, rest.blood)
-    yield (
-        "| fit | voxels | r with the authors' map | ratio, median (quartiles) | r with `nlls` | residual, mmol/L | s |"
-    )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    aif = InputFunction(rest.times, rest.blood)
     make, options = PhysicsInformedFit, PhysicsInformedOptions
-    plugins = {
+    plugins: dict[str, KineticsPlugin] = {
         "`nlls`": ExchangeLeastSquares(),
         "`pinn`": make(),
         "`pinn`, no priors": make(options(prior_weight=0.0)),
         "`pinn`, model BTEX": make(options(model="BTEX", steps=600)),
     }
     reference: Array | None = None
+    rows: list[Row] = []
     for name, plugin in plugins.items():
         started = time.perf_counter()
         found = plugin.fit(rest.curves, aif, TissueConstants(rest.haematocrit), RunContext(0, 2))
         seconds = time.perf_counter() - started
         flow = next(m.values for m in found.maps if m.quantity == "MBF")
         reference = flow if reference is None else reference
-        given = np.isfinite(flow) & np.isfinite(reference)
-        low, middle, high = np.percentile(flow[given] / theirs[given], (25, 50, 75))
         assert found.fitted is not None
-        yield (
-            f"| {name} | {given.sum()} of {len(flow)} | {np.corrcoef(flow[given], theirs[given])[0, 1]:.2f} "
-            f"| {middle:.2f} ({low:.2f} to {high:.2f}) | {np.corrcoef(flow[given], reference[given])[0, 1]:.2f} "
-            f"| {np.sqrt(np.nanmean((found.fitted - tissue) ** 2)):.4f} | {seconds:.0f} |"
-        )
+        residual = float(np.sqrt(np.nanmean((found.fitted - rest.tissue) ** 2)))
+        scores = correlation(flow, rest.theirs), quartiles(flow / rest.theirs), correlation(flow, reference)
+        rows.append((name, int(np.isfinite(flow).sum()), *scores, residual, seconds))
+    columns = (
+        Column("fit"),
+        Column("voxels", format="d"),
+        Column("r with the authors' map", format=".2f"),
+        Column("ratio to it, median (quartiles)", format=QUARTILES),
+        Column("r with `nlls`", format=".2f"),
+        Column("residual", "mmol/L", ".4f"),
+        Column("time", "s", ".0f"),
+    )
+    return Table("pinn-real", "A resting slice against its authors' flow map", columns, tuple(rows), timed=True)
 
 
 def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish a benchmark's tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("table", choices=("solver", "accuracy", "speed", "real"))
     parser.add_argument("--data", type=Path, help="rest.npz (real)")
     parser.add_argument("--count", type=int, default=2000, help="curves")
-    arguments = parser.parse_args()
-    if arguments.table == "real" and arguments.data is None:
+    args = parser.parse_args()
+    if args.table == "real" and args.data is None:
         parser.error("real needs --data")
-    lines = {
-        "solver": lambda: solver(arguments.count),
-        "accuracy": lambda: accuracy(arguments.count),
-        "speed": speed,
-        "real": lambda: real(arguments.data),
-    }[arguments.table]()
-    for line in lines:
-        print(line, flush=True)
+    tables: dict[str, Callable[[], Iterable[Table]]] = {
+        "solver": lambda: (of(wide_draws(args.count)) for of in (solver_errors, solver_speed)),
+        "accuracy": lambda: [accuracy(args.count)],
+        "speed": lambda: [speed()],
+        "real": lambda: [real(args.data)],
+    }
+    publish(tables[args.table](), args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """``hmc`` beside other samplers on the same curves in one run, and how its time and memory grow.
 
 peers   curves/s that meet the same criteria (R-hat < 1.01, ESS > 400 of every parameter): hmc, BlackJAX, emcee
+independent  posterior means beside long runs of emcee on the same curves
 growth  time and peak memory by voxels, passes and frames, each in a process of its own, with compiling
 
 BlackJAX and emcee are extras: ``pip install blackjax emcee``. Run from the root of the repository:
@@ -9,12 +10,11 @@ BlackJAX and emcee are extras: ``pip install blackjax emcee``. Run from the root
 
 from __future__ import annotations
 
-import argparse
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +22,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benchmarks.hmc import exact_densities, posterior, priors
-from benchmarks.kinetics_accuracy import HAEMATOCRIT, CurveSet, simulate
+from benchmarks.hmc import LONG_RUNS, coordinates, posterior, priors
+from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
+from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_hmc.posterior import MAX_RHAT, MIN_ESS, _diagnose
+from qperf_hmc.posterior import MAX_RHAT, MIN_ESS, _diagnose, sample_worth
 
 Array = NDArray[np.float64]
 NOISE = 0.004
@@ -43,6 +44,29 @@ def good(draws: NDArray[np.floating]) -> NDArray[np.bool_]:
 def grid_of(curves: CurveSet) -> tuple[Array, Array]:
     """Even grid, s, and input function in plasma, mmol/L."""
     return even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
+
+
+def exact_densities(curves: CurveSet) -> Callable[[Array], Callable[[Array], Array]]:
+    """Of a curve (t,), the logarithm (k,) of its posterior's density at coordinates (k, 5), up to a constant.
+
+    The exact model in float64, white noise of unknown size integrated out.
+    """
+    chosen, (grid, cp) = priors(), grid_of(curves)
+    joined = np.union1d(grid, curves.times)
+    cp, index = np.interp(joined, grid, cp), np.searchsorted(joined, curves.times)
+    scale = (chosen.noise_scale * cp.max()) ** 2
+
+    def density_of(curve: Array) -> Callable[[Array], Array]:
+        def log_density(x: Array) -> Array:
+            Fp, PS, vp, ve = np.exp(x[:, :4]).T
+            model = two_compartment_exchange(joined, cp, Fp, PS, vp, ve, x[:, 4])[:, index]
+            squares = ((curve - model) ** 2).sum(axis=1)
+            fit = -(chosen.noise_shape + 0.5 * len(curve)) * np.log(scale + 0.5 * squares)
+            return np.asarray(fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1))
+
+        return log_density
+
+    return density_of
 
 
 def blackjax_density(curves: CurveSet) -> Callable[[Any, Any], Any]:
@@ -90,14 +114,9 @@ def blackjax_density(curves: CurveSet) -> Callable[[Any, Any], Any]:
 
 def check_density(density: Callable[[Any, Any], Any], curves: CurveSet) -> float:
     """Largest difference of the JAX model from the exact one, as differences of log posteriors, relative."""
-    chosen, (grid, cp) = priors(), grid_of(curves)
-    rng, joined = np.random.default_rng(0), np.union1d(grid, curves.times)
-    x = chosen.mean + 0.3 * chosen.sd * rng.standard_normal((8, 5))
-    model = two_compartment_exchange(joined, np.interp(joined, grid, cp), *np.exp(x[:, :4]).T, x[:, 4])
-    model = model[:, np.searchsorted(joined, curves.times)]
-    squares = ((curves.tissue[0] - model) ** 2).sum(axis=1)
-    fit = -(chosen.noise_shape + 0.5 * len(curves.times)) * np.log((chosen.noise_scale * cp.max()) ** 2 + 0.5 * squares)
-    exact = fit - 0.5 * (((x - chosen.mean) / chosen.sd) ** 2).sum(axis=1)
+    chosen = priors()
+    x = chosen.mean + 0.3 * chosen.sd * np.random.default_rng(0).standard_normal((8, 5))
+    exact = exact_densities(curves)(curves.tissue[0])(x)
     found = np.array([float(density(row, curves.tissue[0])) for row in x])
     return float(np.abs(found - exact).max() / np.abs(np.diff(exact)).max())
 
@@ -151,72 +170,136 @@ def emcee_sampler(curves: CurveSet, walkers: int, steps: int) -> tuple[float, ND
     return seconds, good(np.stack(found, axis=2))
 
 
-def peers(count: int, few: int, threads: int) -> Iterator[str]:
+def peers(count: int, few: int, threads: int) -> Table:
     """All samplers on curves of the myocardium's range."""
     curves = simulate(count, 1, NOISE, of="input")
     less = replace(curves, tissue=curves.tissue[:few], truth={k: v[:few] for k, v in curves.truth.items()})
-    yield "| sampler | curves | s | good, % | good curves/s |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
     posterior(replace(curves, tissue=curves.tissue[:64], truth={}), threads)
+    rows: list[Row] = []
     for passes in (2, 3):
         started = time.perf_counter()
         found = posterior(curves, threads, passes)
-        yield _row(f"`hmc`, {passes} passes", time.perf_counter() - started, found.good)
-    yield _row("BlackJAX HMC, 10 steps, 4 chains, 500 + 2000", *blackjax(less, "HMC", 500, 2000))
+        rows.append(_row(f"`hmc`, {passes} passes", time.perf_counter() - started, found.good))
+    rows.append(_row("BlackJAX HMC, 10 steps, 4 chains, 500 + 2000", *blackjax(less, "HMC", 500, 2000)))
     fewer = replace(less, tissue=less.tissue[: max(few // 8, 2)])
-    yield _row("emcee, 40 walkers, 6000 steps", *emcee_sampler(fewer, 40, 6000))
-    # The slowest last: stopped, it takes no other's row along.
-    yield _row("BlackJAX NUTS, 4 chains, 500 + 2000", *blackjax(less, "NUTS", 500, 2000))
+    rows.append(_row("emcee, 40 walkers, 6000 steps", *emcee_sampler(fewer, 40, 6000)))
+    rows.append(_row("BlackJAX NUTS, 4 chains, 500 + 2000", *blackjax(less, "NUTS", 500, 2000)))
+    columns = (
+        Column("sampler"),
+        Column("curves", format="d"),
+        Column("time", "s", ".1f"),
+        Column("converged", "%", ".0f"),
+        Column("speed", "converged curves/s", ".2f"),
+    )
+    return Table("hmc-peers", "Samplers on the same curves", columns, tuple(rows), timed=True)
 
 
-def _row(name: str, seconds: float, verdict: NDArray[np.bool_]) -> str:
-    n = len(verdict)
-    return f"| {name} | {n} | {seconds:.1f} | {100 * verdict.mean():.0f} | {verdict.sum() / seconds:.2f} |"
+def _row(name: str, seconds: float, verdict: NDArray[np.bool_]) -> Row:
+    return name, len(verdict), seconds, 100 * float(verdict.mean()), float(verdict.sum()) / seconds
 
 
-def growth(threads: int) -> Iterator[str]:
+def independent(count: int, threads: int, steps: int) -> Table:
+    """Posterior means and those of emcee, an ensemble sampler on the exact model in float64.
+
+    Of one run, as a map has it, and of others pooled, whose chance is less: what is left is the method's.
+    """
+    import emcee
+
+    curves = simulate(count, 5, 0.004, of="input")
+    density_of = exact_densities(curves)
+    # All draws of the first pass: those that are kept of a map would add chance of their own.
+    found = posterior(curves, threads, kept=4000)
+    others = [coordinates(posterior(curves, threads, seed=seed, kept=4000)) for seed in range(1, 1 + LONG_RUNS)]
+    pooled = np.mean([x.mean(axis=1) for x in others], axis=0)
+    rng, walkers = np.random.default_rng(6), 40
+    differences, own, ours_drawn = [], [], coordinates(found)
+    for k, curve in enumerate(curves.tissue):
+        # White noise is assumed by both: what the autocorrelation of a residual says by chance is left out.
+        if sample_worth((curve - found.fitted[k])[None])[0] < 1.0:
+            continue
+        x = ours_drawn[k]
+        start = x[rng.integers(len(x), size=walkers)] + 1e-3 * rng.standard_normal((walkers, 5))
+        # Its stretch moves: with a fifth of snooker moves in 3.1.6 the same posteriors came out too narrow by a fifth.
+        sampler = emcee.EnsembleSampler(walkers, 5, density_of(curve), vectorize=True)
+        sampler.random_state = np.random.RandomState(k).get_state()
+        sampler.run_mcmc(start, steps)
+        theirs = sampler.get_chain(discard=steps // 6, flat=True)
+        mean, sd = theirs.mean(axis=0), theirs.std(axis=0)
+        differences.append([np.abs(x.mean(axis=0) - mean) / sd, np.abs(pooled[k] - mean) / sd])
+        halves = [half.mean(axis=0) for half in np.array_split(theirs, 2)]
+        # The mean of both halves is off by half of what they differ by.
+        own.append(0.5 * np.abs(halves[0] - halves[1]) / sd)
+    one, many = 100.0 * np.moveaxis(np.array(differences), 1, 0)
+    known = 100.0 * np.array(own)
+    rows: list[Row] = []
+    for name, *sizes in zip((*NAMES, "all"), *([*size.T, size.ravel()] for size in (one, many, known)), strict=True):
+        rows.append((name, *(float(f(size)) for size in sizes for f in (np.median, np.max))))
+    what = ("one run off emcee's", f"{LONG_RUNS} runs pooled", "emcee off by itself, from its halves")
+    percent = "% of the posterior SD"
+    columns = (Column(f"{each}, {which}", percent, ".1f") for each in what for which in ("median", "worst"))
+    title = "Posterior means beside long runs of emcee"
+    note = f"{len(one)} curves; {walkers} walkers, {steps} steps."
+    return Table("hmc-independent", title, (Column("quantity"), *columns), tuple(rows), note)
+
+
+def growth(threads: int) -> Table:
     """Each case in a fresh process: compiling counts, and memory is that case's own."""
-    yield "| voxels | frames | passes | s, with compiling | GiB |"
-    yield "| ---: | ---: | ---: | ---: | ---: |"
-    for voxels, frames, passes in ((250, 60, 2), (1000, 60, 2), (4000, 60, 2), (1000, 60, 1), (1000, 60, 3),
-                                   (1000, 40, 2), (1000, 110, 2)):  # fmt: skip
+    rows: list[Row] = []
+    for case in (
+        (250, 60, 2),
+        (1000, 60, 2),
+        (4000, 60, 2),
+        (1000, 60, 1),
+        (1000, 60, 3),
+        (1000, 40, 2),
+        (1000, 110, 2),
+    ):
+        voxels, frames, passes = map(str, case)
         command = [sys.executable, "-m", "benchmarks.samplers", "one", "--threads", str(threads)]
-        command += ["--count", str(voxels), "--frames", str(frames), "--passes", str(passes)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
-        yield f"| {voxels} | {frames} | {passes} | {told} |"
+        command += ["--count", voxels, "--frames", frames, "--passes", passes]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        rows.append((*case, float(told[-2]), float(told[-1])))
+    columns = (
+        *(Column(name, format="d") for name in ("voxels", "frames", "passes")),
+        Column("time with compiling", "s", ".0f"),
+        Column("memory", "GiB", ".1f"),
+    )
+    return Table("hmc-growth", "Time and memory of `hmc` by size", columns, tuple(rows), timed=True)
 
 
-def one(count: int, frames: int, passes: int, threads: int) -> Iterator[str]:
-    """One case of :func:`growth`."""
+def one(count: int, frames: int, passes: int, threads: int) -> tuple[float, float]:
+    """Seconds and GiB of one case of :func:`growth`."""
     curves = simulate(count, 1, NOISE, of="input")
     times = np.linspace(curves.times[0], curves.times[-1], frames)
     tissue = np.stack([np.interp(times, curves.times, curve) for curve in curves.tissue])
-    # Interpolated noise would hang together.
+    # Interpolated noise would be autocorrelated.
     tissue += 0.5 * NOISE * curves.blood.max() * np.random.default_rng(0).standard_normal(tissue.shape)
     blood = np.interp(times, curves.times, curves.blood)
     started = time.perf_counter()
     posterior(replace(curves, times=times, blood=blood, tissue=tissue), threads, passes)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    yield f"{time.perf_counter() - started:.0f} | {peak:.1f}"
+    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=("peers", "growth", "one"))
+    """Publish a table, or print the figures of one case."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("table", choices=("peers", "independent", "growth", "one"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--few", type=int, default=64, help="curves for the other samplers; emcee gets an eighth")
+    parser.add_argument("--steps", type=int, default=12000, help="steps of emcee (independent)")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    lines = {
+    if args.table == "one":
+        print(*one(args.count, args.frames, args.passes, args.threads))
+        return
+    tables: dict[str, Callable[[], Table]] = {
         "peers": lambda: peers(args.count, args.few, args.threads),
+        "independent": lambda: independent(args.count, args.threads, args.steps),
         "growth": lambda: growth(args.threads),
-        "one": lambda: one(args.count, args.frames, args.passes, args.threads),
-    }[args.table]()
-    for line in lines:
-        print(line, flush=True)
+    }
+    publish([tables[args.table]()], args)
 
 
 if __name__ == "__main__":

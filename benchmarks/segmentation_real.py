@@ -1,35 +1,31 @@
 """Blood pools and myocardium of the classical plugins against drawn masks, and against the phantom's truth.
 
-Prints the tables of docs/validation-segmentation.md; ``--out`` replaces what stands there between its two markers.
 Run from the root of the repository: ``python -m benchmarks.segmentation_real DATA``.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.masks import Mask, dice, filled, read_image
+from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry import world_displacement
 from qperf_app.geometry.warp import warp
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import SeriesTruth, simulate_scan
-from qperf_app.plugins import BloodPools, Landmark, Myocardium, RunContext, Series
+from qperf_app.plugins import BloodPools, Landmark, MotionCorrectionPlugin, Myocardium, RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
 from tests.realdata import ASSUMED_AIF_VOXEL, ASSUMED_FRAME_INTERVAL, on_grid, picture_affine
 
-Mask = NDArray[np.bool_]
 CONTEXT = RunContext()
-MARKERS = ("<!-- tables of benchmarks/segmentation_real.py -->", "<!-- end of tables -->")
 #: What aligns the free-breathing series by the centroids of the masks drawn on them, in place of a plugin.
 BY_HAND = "drawn"
 #: Subjects whose series served for choosing the methods' constants.
@@ -50,8 +46,8 @@ class Case:
 def mlperf_cases(data_dir: Path, motion: str) -> Iterator[Case]:
     """The 18 free-breathing series, corrected; a voxel is drawn where it is in most of the corrected drawn frames."""
     for source in sorted((data_dir / "mlperf").glob("*_perf.nii.gz")):
-        image: Any = nib.load(source)
-        drawing: Any = nib.load(str(source).replace("_perf.", "_dseg."))
+        image = read_image(source)
+        drawing = read_image(source.with_name(source.name.replace("_perf.", "_dseg.")))
         labels = np.asarray(drawing.dataobj).astype(np.uint8)
         times = np.arange(image.shape[3], dtype=np.float64) * ASSUMED_FRAME_INTERVAL
         series = Series(image.get_fdata(dtype=np.float32), times, image.affine)
@@ -67,7 +63,8 @@ def mlperf_cases(data_dir: Path, motion: str) -> Iterator[Case]:
 def find_motion(series: Series, labels: NDArray[np.uint8], motion: str) -> NDArray[np.floating]:
     """Displacement (x, y, z, t, 3), mm, by a plugin or by the drawn masks' centroids."""
     if motion != BY_HAND:
-        return make(load_plugins().get("motion-correction", motion)).correct(series, CONTEXT).displacement
+        plugin: MotionCorrectionPlugin = make(load_plugins().get("motion-correction", motion))
+        return plugin.correct(series, CONTEXT).displacement
     frames = np.flatnonzero(labels.any(axis=(0, 1, 2)))
     centres = np.array([ndimage.center_of_mass(labels[..., t] > 0) for t in frames])
     path = [np.interp(np.arange(labels.shape[3]), frames, c - np.median(c)) for c in centres.T]
@@ -93,12 +90,6 @@ def pisa_case(data_dir: Path) -> Case:
     return Case("pisa", Series(data, found["time_s"], picture_affine(voxel)), lv, rv, wall)
 
 
-def dice(first: Mask, second: Mask) -> float:
-    """Overlap of two masks; NaN where both are empty."""
-    size = first.sum() + second.sum()
-    return float(2 * (first & second).sum() / size) if size else float("nan")
-
-
 def outline(case: Case) -> tuple[BloodPools, Myocardium, float]:
     """Pools, myocardium and the seconds they took."""
     start = time.perf_counter()
@@ -107,61 +98,82 @@ def outline(case: Case) -> tuple[BloodPools, Myocardium, float]:
     return pools, outlined, time.perf_counter() - start
 
 
-def filled(wall: Mask) -> Mask:
-    """Everything inside the epicardium."""
-    return np.stack([ndimage.binary_fill_holes(wall[..., k]) for k in range(wall.shape[2])], axis=2)
-
-
-def pool_table(cases: Sequence[Case]) -> Iterator[str]:
+def pool_table(cases: Sequence[Case]) -> Table:
     """Pools against drawn pools, both ventricles."""
-    yield "| series | LV Dice | RV Dice | AIF voxels | of them in the drawn LV | s |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    rows = []
     for case in cases:
         start = time.perf_counter()
         pools = KMeansBloodPool().find(case.series, CONTEXT)
         seconds = time.perf_counter() - start
-        inside = (pools.aif & case.lv).sum() / max(pools.aif.sum(), 1)
-        right = "" if case.rv is None else f"{dice(pools.rv, case.rv):.2f}"
-        cells = [case.name, f"{dice(pools.lv, case.lv):.2f}", right, pools.aif.sum(), f"{100 * inside:.0f} %"]
-        yield "| " + " | ".join(map(str, (*cells, f"{seconds:.1f}"))) + " |"
-
-
-def tissue_table(cases: Sequence[Case]) -> Iterator[str]:
-    """Pools and myocardium against drawn masks."""
-    yield (
-        "| series | LV found | LV Dice | found LV in the drawn one | myocardium Dice | epicardium Dice | insertions | "
-        "doubts | s |"
+        inside = 100 * float((pools.aif & case.lv).sum() / max(pools.aif.sum(), 1))
+        right = None if case.rv is None else dice(pools.rv, case.rv)
+        rows.append((case.name, dice(pools.lv, case.lv), right, int(pools.aif.sum()), inside, seconds))
+    columns = (
+        Column("series"),
+        Column("LV Dice", format=".2f"),
+        Column("RV Dice", format=".2f"),
+        Column("AIF voxels", format="d"),
+        Column("of them in the drawn LV", "%", ".0f"),
+        Column("time", "s", ".1f"),
     )
-    yield "| --- | :---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    scores: dict[str, list[float]] = {"all": [], "tuned": [], "held out": []}
-    hits = 0
+    title = "Blood pools on series that show both ventricles"
+    return Table("segmentation-pools", title, columns, tuple(rows), timed=True)
+
+
+def tissue_table(name: str, how: str, cases: Sequence[Case]) -> Table:
+    """Pools and myocardium against drawn masks, series by series."""
+    rows = []
     for case in cases:
         assert case.wall is not None
         pools, outlined, seconds = outline(case)
-        inside = (pools.lv & case.lv).sum() / max(pools.lv.sum(), 1)
-        hits += bool(inside > 0.5)
-        wall = dice(outlined.mask, case.wall)
+        inside = 100 * float((pools.lv & case.lv).sum() / max(pools.lv.sum(), 1))
+        scores = dice(pools.lv, case.lv), inside, dice(outlined.mask, case.wall)
         outer = dice(filled(outlined.mask), case.wall | case.lv)
-        scores["all"].append(wall)
-        scores["tuned" if case.name[:2] in TUNED_ON else "held out"].append(wall)
-        yield (
-            f"| {case.name} | {'yes' if inside > 0.5 else '**no**'} | {dice(pools.lv, case.lv):.2f} "
-            f"| {100 * inside:.0f} % | {wall:.2f} | {outer:.2f} | {len(outlined.landmarks)} "
-            f"| {len(outlined.warnings)} | {seconds:.1f} |"
-        )
-    yield ""
-    parts = [
-        f"{name}: median {np.median(v):.2f}, mean {np.mean(v):.2f}, least {min(v):.2f}"
-        for name, v in scores.items()
-        if v
-    ]
-    yield f"LV found in {hits} of {len(cases)}. Myocardium Dice, " + "; ".join(parts) + "."
+        rows.append((case.name, *scores, outer, len(outlined.landmarks), len(outlined.warnings), seconds))
+    columns = (
+        Column("series"),
+        Column("LV Dice", format=".2f"),
+        Column("found LV in the drawn one", "%", ".0f"),
+        Column("myocardium Dice", format=".2f"),
+        Column("epicardium Dice", format=".2f"),
+        Column("insertions", format="d"),
+        Column("doubts", format="d"),
+        Column("time", "s", ".1f"),
+    )
+    return Table(f"segmentation-{name}", f"Blood pools and myocardium, {how}", columns, tuple(rows), timed=True)
 
 
-def truncated_table(cases: Sequence[Case]) -> Iterator[str]:
+def summary(tables: Mapping[str, Table]) -> Table:
+    """Pools and myocardium, by how the series were aligned and whether constants were chosen on them."""
+    rows = []
+    for how, table in tables.items():
+        tuned = [row for row in table.rows if str(row[0])[:2] in TUNED_ON]
+        groups = {"all": list(table.rows), "tuned": tuned, "held out": [row for row in table.rows if row not in tuned]}
+        for group, members in groups.items():
+            if not members or (group != "all" and len(members) == len(table.rows)):
+                continue
+            _, inside, wall = np.array([row[1:4] for row in members], dtype=float).T
+            found = int((inside > 50).sum())
+            rows.append(
+                (how, group, len(members), found, float(np.median(wall)), float(wall.mean()), float(wall.min()))
+            )
+    columns = (
+        Column("series"),
+        Column("which"),
+        Column("number", format="d"),
+        Column("LV found", format="d"),
+        Column("myocardium Dice, median", format=".2f"),
+        Column("mean", format=".2f"),
+        Column("least", format=".2f"),
+    )
+    title = "Myocardium on real series against drawn masks"
+    note = "Constants of the method were chosen on the tuned series, and not on those held out."
+    return Table("segmentation-real", title, columns, tuple(rows), note)
+
+
+def truncated_table(cases: Sequence[Case]) -> Table:
     """What is answered where the series is cut off before the bolus reaches the left ventricle, or soon after."""
-    yield "| cut off | not found | found, in the drawn LV | found, elsewhere |"
-    yield "| --- | ---: | ---: | ---: |"
+    rows = []
     for beats in (-8, -2, 3, 6, 9, 12):
         counts = [0, 0, 0]
         for case in cases:
@@ -171,18 +183,25 @@ def truncated_table(cases: Sequence[Case]) -> Iterator[str]:
             pools = KMeansBloodPool().find(short, CONTEXT)
             right = (pools.lv & case.lv).sum() > 0.5 * pools.lv.sum()
             counts[0 if not pools.found else 1 if right else 2] += 1
-        where = f"{abs(beats)} volumes {'before' if beats < 0 else 'after'} the steepest rise in the LV"
-        yield f"| {where} | " + " | ".join(map(str, counts)) + " |"
+        rows.append((beats, counts[0], counts[1], counts[2]))
+    columns = (
+        Column("cut off, volumes after the steepest rise in the LV", format="+d"),
+        Column("not found", format="d"),
+        Column("found, in the drawn LV", format="d"),
+        Column("found, elsewhere", format="d"),
+    )
+    title = f"Blood pools of {len(cases)} series that are cut off"
+    return Table("segmentation-truncated", title, columns, tuple(rows))
 
 
-def phantom_table(n_participants: int) -> Iterator[str]:
+def phantom_table(n_scans: int) -> Table:
     """Against the phantom's truth, its own displacement corrected: rest and stress, dual and single bolus."""
     lv: list[float] = []
     rv: list[float] = []
     wall: dict[int, list[float]] = {0: [], 1: [], 2: []}
     errors: list[tuple[float, float]] = []
     expected = 0
-    for number in range(n_participants):
+    for number in range(n_scans):
         config = PhantomConfig(
             task=("rest", "stress")[number % 2],
             acquisition=("dual", "single")[number // 2 % 2],
@@ -200,20 +219,18 @@ def phantom_table(n_participants: int) -> Iterator[str]:
             values.append(dice(outlined.mask[..., k], truth.masks["myocardium"][..., k]))
         expected += len(truth.landmarks)
         errors += insertion_errors(outlined.landmarks, truth, series["tissue"].affine)
-    yield "| on the phantom | median | 10th percentile | least |"
-    yield "| --- | ---: | ---: | ---: |"
-    rows = {"LV Dice": lv, "RV Dice": rv}
-    rows |= {f"myocardium Dice, {name}": wall[k] for k, name in enumerate(("basal", "mid", "apical"))}
-    for name, values in rows.items():
-        yield f"| {name} | {np.median(values):.3f} | {np.percentile(values, 10):.3f} | {min(values):.3f} |"
-    yield ""
+    scores = {"LV Dice": lv, "RV Dice": rv}
+    scores |= {f"myocardium Dice, {name}": wall[k] for k, name in enumerate(("basal", "mid", "apical"))}
+    rows = [(name, float(np.median(v)), float(np.percentile(v, 10)), min(v)) for name, v in scores.items()]
+    columns = (Column("median", format=".3f"), Column("10th percentile", format=".3f"), Column("least", format=".3f"))
     distance, angle = np.array(errors).T
-    yield (
-        f"{n_participants} scans. Insertion points: {len(errors)} of {expected} found; "
-        f"error {np.median(distance):.1f} mm "
+    note = (
+        f"Insertion points: {len(errors)} of {expected} found; error {np.median(distance):.1f} mm "
         f"(90th percentile {np.percentile(distance, 90):.1f}), {np.median(angle):.1f} degrees around the centre "
         f"(90th percentile {np.percentile(angle, 90):.1f}, greatest {angle.max():.1f})."
     )
+    title = f"Blood pools and myocardium of {n_scans} phantom scans"
+    return Table("segmentation-phantom", title, (Column("on the phantom"), *columns), tuple(rows), note)
 
 
 def _still(series: Series, truth: SeriesTruth) -> Series:
@@ -235,29 +252,26 @@ def insertion_errors(
         yield float(np.linalg.norm(a - b)), float(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
-def report(data_dir: Path, motions: Sequence[str], n_participants: int) -> Iterator[str]:
-    """All tables, line by line."""
+def tables(data_dir: Path, motions: Sequence[str], n_scans: int) -> Iterator[Table]:
+    """All tables, one after the other."""
     aif, pisa = list(aif_cases(data_dir)), pisa_case(data_dir)
-    yield "### Blood pools on input-function series"
-    yield ""
-    yield from pool_table([*aif, pisa])
+    yield pool_table([*aif, pisa])
+    aligned: dict[str, Table] = {}
     tissue: list[Case] = []
     for motion in motions:
         tissue = list(mlperf_cases(data_dir, motion))
-        how = "the drawn masks' centroids" if motion == BY_HAND else f"the plugin `{motion}`"
-        yield from ("", f"### Free-breathing tissue series, aligned by {how}", "")
-        yield from tissue_table([*tissue])
-    yield from ("", "### Breath-held tissue series", "")
-    yield from tissue_table([pisa])
-    yield from ("", "### Series without a left-ventricular passage", "")
-    yield from truncated_table([*aif, pisa, *tissue])
-    yield from ("", "### Phantom", "")
-    yield from phantom_table(n_participants)
+        how = "by the drawn masks" if motion == BY_HAND else f"by `{motion}`"
+        aligned[f"free-breathing, aligned {how}"] = tissue_table(motion, f"aligned {how}", tissue)
+    aligned["breath-held"] = tissue_table("breath-held", "breath-held", [pisa])
+    yield from aligned.values()
+    yield summary(aligned)
+    yield truncated_table([*aif, pisa, *tissue])
+    yield phantom_table(n_scans)
 
 
 def main() -> None:
-    """Print the tables and put them into the document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="folder of the measurement data")
     parser.add_argument(
         "--motion",
@@ -265,17 +279,9 @@ def main() -> None:
         default=["chained", BY_HAND],
         help=f"motion-correction plugins, or {BY_HAND!r} for the masks",
     )
-    parser.add_argument("--participants", type=int, default=24, help="scans of the phantom")
-    parser.add_argument("--out", type=Path, help="document whose tables to replace")
-    arguments = parser.parse_args()
-    lines = []
-    for line in report(arguments.data, arguments.motion, arguments.participants):
-        print(line, flush=True)
-        lines.append(line)
-    if arguments.out is not None:
-        text = arguments.out.read_text()
-        before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-        arguments.out.write_text("\n".join([before + MARKERS[0], "", *lines, "", MARKERS[1]]) + after)
+    parser.add_argument("--scans", type=int, default=24, help="of the phantom")
+    args = parser.parse_args()
+    publish(tables(args.data, args.motion, args.scans), args, seed=2024)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Runs of the whole app on phantom datasets, with some of the truth handed in, and the true flow of segments."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.masks import read_image
+from qperf_app.bids.names import ROLES, folder_of
+from qperf_app.bids.records import read_mask
+from qperf_app.bids.tables import read_landmarks
+from qperf_app.geometry.segments import label_segments
+
+HAND_INS = {
+    "masks": ("lv", "rv", "myocardium", "landmarks"),
+    "masks+motion": ("lv", "rv", "myocardium", "landmarks", "xfm"),
+    "none": (),
+}
+#: Plugins by which the app finds the masks itself.
+FINDERS = {"classical": ("kmeans", "classical"), "resunet": ("resunet", "resunet")}
+
+
+def make_phantom(raw: Path, participants: int, seed: int, nprocs: int) -> Path:
+    """Write the dataset, unless it is there."""
+    if not raw.exists():
+        options = ["--participants", str(participants), "--seed", str(seed), "--nprocs", str(nprocs)]
+        subprocess.run([sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw), *options], check=True)
+    return raw
+
+
+def run_app(raw: Path, work: Path, kind: str, out: Path, options: Sequence[str]) -> None:
+    """Run the app with some of the truth handed in."""
+    command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work / "nodes")]
+    if HAND_INS[kind]:
+        command += ["-d", f"truth={hand_in(raw / 'derivatives' / 'truth', work / kind, HAND_INS[kind])}"]
+    subprocess.run([*command, *options, "--skip-bids-validation"], check=True)
+
+
+def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:
+    """Copy the truth's files of some roles, nothing else."""
+    for role in roles:
+        for source in truth.rglob(f"*_{ROLES[role]}"):
+            place = target / folder_of(source.name)
+            place.mkdir(parents=True, exist_ok=True)
+            for path in source.parent.glob(f"{source.name.split('.')[0]}.*"):
+                shutil.copyfile(path, place / path.name)
+    shutil.copyfile(truth / "dataset_description.json", target / "dataset_description.json")
+    return target
+
+
+def true_means(truth: Path, prefix: str) -> dict[int, float]:
+    """Mean true MBF of each segment of the true mask."""
+    folder = truth / folder_of(prefix)
+    mask_path = folder / f"{prefix}_{ROLES['myocardium']}"
+    landmarks = read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")
+    labels = label_segments(read_mask(mask_path), read_image(mask_path).affine, landmarks).labels
+    flow = read_image(next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))).get_fdata()
+    return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
