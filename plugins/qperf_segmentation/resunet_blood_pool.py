@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from qperf_app.physics.blood import brightest_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
-from qperf_app.plugins.weights import short_digest
+from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.blood_pool import DRAWN_BY, KMeansOptions, nothing, refine
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
@@ -69,7 +70,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
     """
 
     name = "resunet"
-    version = f"1.0+{short_digest(WEIGHTS)}"
+    version = "1.0"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
     citations = (
         "Xue H, Tseng E, Knott KD, et al. Automated detection of left ventricle in arterial input function images for "
@@ -78,6 +79,15 @@ class ResUNetBloodPool(BloodPoolPlugin):
     )
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions
+
+    @property
+    def weights(self) -> Path:
+        """File of the weights."""
+        return Path(self.options.weights) if self.options.weights else WEIGHTS
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The weights."""
+        return file_digests(self.weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and a few copies of the series."""
@@ -143,8 +153,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
         from qperf_segmentation.networks.reading import ask, softmax
         from qperf_segmentation.networks.weights import load
 
-        path = Path(self.options.weights) if self.options.weights else WEIGHTS
-        model = load(path, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
+        model = load(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
         middle = None if about is None else np.argwhere(about)[:, :2].mean(axis=0)
         slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, middle) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)

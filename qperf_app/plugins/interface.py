@@ -50,6 +50,10 @@ class Plugin(ABC):
         """
         return ()
 
+    def loaded_files(self) -> Mapping[str, str]:
+        """SHA-256 by file name of every data file (weights, priors) that this instance reads with its options."""
+        return {}
+
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """Memory and threads for a series of this (x, y, z, t) shape."""
         return Resources(memory_gb=0.5 + 6 * 8 * float(shape[0] * shape[1] * shape[2] * shape[3]) / 2**30)
