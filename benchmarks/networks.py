@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, dice, filled, mlperf_cases, pisa_case
-from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
-from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool, ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions
 

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from qperf_app.cli.tools import main as qperf
 from qperf_app.phantom import PhantomConfig, simulate_scan
-from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.plugins import BloodPools, ParticipantResult, RunContext, ScanResult, Series, StepOutcome
-from qperf_app.plugins.training import LEFT_BLOOD, WALL
-from qperf_app.plugins.weights import WeightsError, read_arrays, write_weights
+from qperf_app.training import LEFT_BLOOD, WALL, WeightsError, read_arrays, write_weights
+from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture, build

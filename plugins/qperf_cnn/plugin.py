@@ -25,7 +25,7 @@ from qperf_app.plugins.digests import file_digests
 from qperf_app.plugins.exchange_quantities import exchange_quantities
 from qperf_app.plugins.records import Statistic
 from qperf_app.plugins.results import INTERVAL
-from qperf_app.plugins.weights import read_card
+from qperf_app.training import read_card
 
 Array = NDArray[np.float64]
 

@@ -28,7 +28,7 @@ class Plugin(ABC):
 
     ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``.
     ``requires`` names the BIDS metadata fields without which the plugin can't run on a series. ``trainer`` names the
-    :class:`~qperf_app.plugins.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
+    :class:`~qperf_app.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -49,10 +49,6 @@ class Plugin(ABC):
         Each problem is a phrase that names the field, such as ``"FlipAngle is 0"``. Called before anything runs.
         """
         return ()
-
-    def loaded_files(self) -> Mapping[str, str]:
-        """SHA-256 by file name of every data file (weights, priors) that this instance reads with its options."""
-        return {}
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """Memory and threads for a series of this (x, y, z, t) shape."""
