@@ -99,10 +99,10 @@ def feature_pairs(case: TrainingCase, pools: BloodPools) -> NDArray[np.float64]:
 
     Of the signal's rise over its level before contrast, as no sequence is inverted here; NaN where a curve has none.
     """
-    from qperf_app.physics.blood import brightest_voxels
+    from qperf_app.methods.input_voxels import choose_input_voxels
 
     dynamic = case.series.dynamic()
-    true = features_of(dynamic, brightest_voxels(dynamic.data, case.labels == LEFT_BLOOD))
+    true = features_of(dynamic, choose_input_voxels(dynamic.data, case.labels == LEFT_BLOOD))
     found = features_of(dynamic, pools.aif) if pools.found else np.full(4, np.nan)
     return np.stack([true, found])
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics.blood import brightest_voxels
+from qperf_app.methods.bolus_timing import half_rise_time
+from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.blood_pool import DRAWN_BY, KMeansOptions, nothing, refine
@@ -41,7 +42,8 @@ class PoolNetworkOptions:
     weights: str = field(default="", metadata={"help": "weights made by qperf train blood-pool; empty: those shipped"})
     threshold: float = field(default=0.5, metadata={"help": "probability from which a voxel is left blood"})
     aif_fraction: float = field(
-        default=0.15, metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"}
+        default=INPUT_SHARE,
+        metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
     )
     min_area: float = field(default=100.0, metadata={"help": "least area of the left pool in a slice, mm^2"})
     min_contrast: float = field(
@@ -137,7 +139,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
             lv, rv = found
             if series.voxel_size[:2].max() < FINE * window.pixel:
                 lv = _drawn(series, lv, rv, context.seed)
-            return BloodPools(lv, rv, brightest_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
+            return BloodPools(lv, rv, choose_input_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
         return nothing(series, reason)
 
     def _look(
@@ -194,7 +196,7 @@ def _drawn(series: Series, cores: Mask, right: Mask, seed: int) -> Mask:
     lv, times = np.zeros_like(cores), enhancement.times
     for k in np.flatnonzero(cores.any(axis=(0, 1))):
         core, curves = cores[..., k], enhancement.curves[:, :, k]
-        since = times - arrival(times, curves[core].mean(axis=0))
+        since = times - half_rise_time(times, curves[core].mean(axis=0))
         near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
         lv[..., k] = refine(near, core, right[..., k], series.voxel_size, KMeansOptions().clusters, seed)
     return lv if lv.any() else cores
@@ -223,25 +225,9 @@ def doubts_of(
     scatter = float(np.median(np.abs(np.diff(left, n=2)))) * 1.4826 / math.sqrt(6.0)
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):
         return "the left ventricle's signal does not rise out of its scatter: no bolus seen"
-    arrived = arrival(times, left)
+    arrived = half_rise_time(times, left)
     if times[-1] < arrived + FOLLOW_UP:
         return "the series ends before the bolus has passed the left ventricle"
-    if right is not None and arrival(times, right) > arrived:
+    if right is not None and half_rise_time(times, right) > arrived:
         return "what looks like the left ventricle enhances before the right one"
     return ""
-
-
-def arrival(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
-    """Time, s, at which a curve's first pass reaches half of its height, linear between the volumes."""
-    from scipy.ndimage import gaussian_filter1d
-
-    smooth = gaussian_filter1d(np.asarray(curve, np.float64), 0.8)
-    peak = int(smooth.argmax())
-    base = float(smooth[: max(peak, 1)].min())
-    half = base + 0.5 * (float(smooth[peak]) - base)
-    below = np.flatnonzero(smooth[: peak + 1] <= half)
-    if not len(below):
-        return float(times[0])
-    i = int(below[-1])
-    part = (half - smooth[i]) / (smooth[i + 1] - smooth[i]) if i + 1 <= peak and smooth[i + 1] > smooth[i] else 0.0
-    return float(times[i] + part * (times[min(i + 1, len(times) - 1)] - times[i]))
