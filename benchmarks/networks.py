@@ -22,10 +22,10 @@ from tqdm import tqdm
 from benchmarks.masks import Mask, dice, filled
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
-from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
-from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
@@ -104,10 +104,10 @@ def feature_pairs(case: TrainingCase, pools: BloodPools) -> NDArray[np.float64]:
 
     Of the signal's rise over its level before contrast, as no sequence is inverted here; NaN where a curve has none.
     """
-    from qperf_app.physics.blood import brightest_voxels
+    from qperf_app.methods.input_voxels import choose_input_voxels
 
     dynamic = case.series.dynamic()
-    true = features_of(dynamic, brightest_voxels(dynamic.data, case.labels == LEFT_BLOOD))
+    true = features_of(dynamic, choose_input_voxels(dynamic.data, case.labels == LEFT_BLOOD))
     found = features_of(dynamic, pools.aif) if pools.found else np.full(4, np.nan)
     return np.stack([true, found])
 

@@ -29,7 +29,7 @@ from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.linear_response import EvenSolver, solve
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
 from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_app.plugins.training import KineticScan, TrainingJob
+from qperf_app.training import KineticScan, TrainingJob
 from qperf_cnn import ConvolutionalKinetics
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions

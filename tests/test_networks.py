@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qperf_app.cli.tools import main as qperf
+from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.phantom import PhantomConfig, simulate_scan
-from qperf_app.phantom.cases import ABSENCES, simulate_case
 from qperf_app.plugins import BloodPools, ParticipantResult, RunContext, ScanResult, Series, StepOutcome
-from qperf_app.plugins.training import LEFT_BLOOD, WALL
-from qperf_app.plugins.weights import WeightsError, read_arrays, write_weights
+from qperf_app.training import LEFT_BLOOD, WALL, WeightsError, read_arrays, write_weights
+from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture, build
@@ -24,7 +24,7 @@ from qperf_segmentation.networks.heart_slice import WALL as WALL_CLASS
 from qperf_segmentation.networks.reading import one_blob
 from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid, without_coils
 from qperf_segmentation.networks.weights import SHIPPED
-from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, arrival, doubts_of
+from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, doubts_of
 from qperf_segmentation.saliency import SaliencySection, saliency_of
 
 CONTEXT = RunContext(seed=3)
@@ -153,7 +153,7 @@ def test_curves_that_no_ventricle_has_are_refused() -> None:
     assert "before the right one" in doubts_of(times, bolus(12.0), bolus(18.0), 5.0)
     assert "ends before" in doubts_of(times, bolus(38.0), bolus(32.0), 5.0)
     assert "no bolus" in doubts_of(times, np.random.default_rng(0).random(40), None, 5.0)
-    assert arrival(times, np.clip((times - 10.0) / 4.0, 0.0, 1.0)) == pytest.approx(12.0, abs=0.1)
+    assert half_rise_time(times, np.clip((times - 10.0) / 4.0, 0.0, 1.0)) == pytest.approx(12.0, abs=0.1)
 
 
 # ------------------------------------------------------------------ weights on disk

@@ -25,7 +25,7 @@ from qperf_app.plugins import (
     TissueCurves,
 )
 from qperf_app.plugins.kinetic_priors import read
-from qperf_app.plugins.weights import WeightsError
+from qperf_app.training import WeightsError
 from qperf_pinn import PhysicsInformedFit
 from qperf_pinn.plugin import AT_BOUND, FULL, NO_ENHANCEMENT, NOT_FINITE, PhysicsInformedOptions
 from qperf_pinn.setting import LOWER, NAMES, UPPER, Setting

@@ -1,26 +1,25 @@
-"""Teach the network: examples, the loss for each kind of label, schedule, early stopping, checkpoints."""
+"""What the training loop is given: batches of curves, the loss for each kind of label, validation."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import two_compartment_exchange
-from qperf_app.plugins import STATISTICS, training_state
+from qperf_app.plugins import STATISTICS
 from qperf_cnn import network
-from qperf_cnn.network import Architecture
 
 FloatArray = NDArray[np.float32]
 
 # Errors of the median count in units of the posterior's spread, with this much added, in coordinates.
 _LEAST_SPREAD = 0.05
 _BELOW, _ABOVE = 0.05, 0.95
+# Held-out curves that are looked at together.
+_VALIDATED = 4096
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.scalars)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Epochs at most, curves of a step, first learning rate (it falls as a cosine), epochs without progress."""
-
-    epochs: int = 90
-    batch: int = 512
-    rate: float = 2e-3
-    patience: int = 20
 
 
 def distilled(answer: Any, value: Any, spread: Any) -> Any:
@@ -142,78 +131,46 @@ def _huber(x: Any) -> Any:
     return tf.where(size < 1.0, 0.5 * x * x, size - 0.5)
 
 
-class Learner:
-    """Trains one network; everything that a resumed run needs is in its checkpoint."""
+def loss_of(model: Any) -> Callable[..., Any]:
+    """Loss (n,) of each curve of a batch, by what its targets are."""
 
-    def __init__(self, architecture: Architecture, schedule: Schedule, seed: int, folder: Path) -> None:
-        import keras
+    def each(responses: Any, scalars: Any, *target: Any) -> Any:
+        answer = model([responses, scalars])[0]
+        if len(target) == 4:
+            return explained(answer, *target)
+        return regressed(answer, *target) if len(target) == 1 else distilled(answer, *target)
 
-        keras.utils.set_random_seed(seed % 2**32)
-        self.schedule, self.seed = schedule, seed
-        self.model = network.build(architecture)
-        self.optimizer = keras.optimizers.Adam(schedule.rate, clipnorm=1.0)
-        self.optimizer.build(self.model.trainable_variables)
-        self.history: list[dict[str, float]] = []
-        self.best: list[NDArray[Any]] = self.model.get_weights()
-        self._folder = folder
-        self._step, self._loss = self._compile()
+    return each
 
-    def train(self, train: Examples, held: Examples, say: Callable[[str], None]) -> None:
-        """Train to the end of the schedule, or until validation gets no better; the model keeps the best weights."""
-        while len(self.history) < self.schedule.epochs and not self._settled():
-            epoch, started = len(self.history), time.monotonic()
-            # Each epoch's draws hang on its number, so that a resumed run goes the same way.
-            parts = _parts(train, self.schedule.batch, np.random.default_rng([self.seed, epoch]))
-            losses = []
-            for k, rows in enumerate(parts):
-                done = (epoch + k / len(parts)) / self.schedule.epochs
-                self.optimizer.learning_rate.assign(self.schedule.rate * (0.01 + 0.495 * (1.0 + np.cos(np.pi * done))))
-                losses.append(self._step(*_batch(train, rows)))
-            found = {"loss": float(np.mean([float(v) for v in losses])), "validation": self.validate(held)}
-            self.history.append(found)
-            if found["validation"] <= min(entry["validation"] for entry in self.history):
-                self.best = self.model.get_weights()
-            training_state.save(self._folder, self.model, self.optimizer, self.best, self.history)
-            say(
-                f"epoch {epoch + 1}/{self.schedule.epochs}: loss {found['loss']:.4f}, validation "
-                f"{found['validation']:.4f} ({time.monotonic() - started:.0f} s)"
-            )
-        self.model.set_weights(self.best)
 
-    def validate(self, held: Examples) -> float:
-        """Mean loss of held-out curves."""
-        parts = _parts(held, 4096, None)
-        return float(np.concatenate([self._loss(*_batch(held, part)).numpy() for part in parts]).mean())
+@dataclass(frozen=True)
+class CurveBatches:
+    """Batches of ``size`` curves, or of the curves of one scan where they go through the model."""
 
-    def resume(self) -> int:
-        """Take up the checkpoint, if there is one; returns the epochs that are done."""
-        found = training_state.restore(self._folder, self.model, self.optimizer)
-        if found is not None:
-            self.best, self.history = found
-        return len(self.history)
+    examples: Examples
+    size: int
 
-    def _compile(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        import tensorflow as tf
+    def __len__(self) -> int:
+        scans, n = self.examples.scans, len(self.examples)
+        return len(scans.first) - 1 if scans is not None else n // min(self.size, n)
 
-        def loss_of(responses: Any, scalars: Any, *target: Any) -> Any:
-            answer = self.model([responses, scalars])[0]
-            if len(target) == 4:
-                return explained(answer, *target)
-            return regressed(answer, *target) if len(target) == 1 else distilled(answer, *target)
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+        """Every curve once, but for those that would not fill the last batch."""
+        return (_batch(self.examples, rows) for rows in _parts(self.examples, self.size, rng))
 
-        @tf.function(reduce_retracing=True)
-        def step(*batch: Any) -> Any:
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(loss_of(*batch))
-            variables = self.model.trainable_variables
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            return loss
 
-        return step, tf.function(loss_of, reduce_retracing=True)
+def validation_of(each: Callable[..., Any], held: Examples) -> Callable[[], dict[str, float]]:
+    """What measures the mean loss of held-out curves."""
+    import tensorflow as tf
 
-    def _settled(self) -> bool:
-        scores = [entry["validation"] for entry in self.history]
-        return bool(scores) and len(scores) - 1 - int(np.argmin(scores)) >= self.schedule.patience
+    compiled = tf.function(each, reduce_retracing=True)
+
+    def validate() -> dict[str, float]:
+        parts = _parts(held, _VALIDATED, None)
+        losses = [compiled(*_batch(held, part)).numpy() for part in parts]
+        return {"validation": float(np.concatenate(losses).mean())}
+
+    return validate
 
 
 def _parts(examples: Examples, size: int, rng: np.random.Generator | None) -> list[NDArray[np.intp]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.weights import WeightsError, card_of, read_arrays, read_card
+from qperf_app.training import WeightsError, card_of, read_arrays, read_card
 from qperf_cnn import scope
 from qperf_cnn.features import CHANNELS, LAGS, SCALARS
 from qperf_cnn.labels import QUANTITIES, STATISTICS

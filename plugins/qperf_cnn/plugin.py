@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.digests import file_digests
 from qperf_app.plugins.exchange_quantities import exchange_quantities
 from qperf_app.plugins.records import Statistic
 from qperf_app.plugins.results import INTERVAL
-from qperf_app.plugins.weights import read_card, short_digest
+from qperf_app.training import read_card
 
 Array = NDArray[np.float64]
 
@@ -56,7 +58,7 @@ class ConvolutionalKinetics(KineticsPlugin):
     """Plugin ``cnn``."""
 
     name = "cnn"
-    version = f"1.0+{short_digest(SHIPPED)}"
+    version = "1.0"
     model = "2CXM"
     summary = "two-compartment exchange model, posterior of every voxel by a network trained on those of hmc"
     citations = (
@@ -65,6 +67,15 @@ class ConvolutionalKinetics(KineticsPlugin):
     )
     trainer = "qperf_cnn.trainer:KineticsTrainer"
     Options = NetworkOptions
+
+    @property
+    def weights(self) -> Path:
+        """File of the weights."""
+        return Path(self.options.weights) if self.options.weights else SHIPPED
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The weights."""
+        return file_digests(self.weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and features of a myocardium of an eighth of the image."""
@@ -89,7 +100,7 @@ class ConvolutionalKinetics(KineticsPlugin):
         from qperf_cnn.inference import estimate
 
         kinetic_inputs.check(curves, aif)
-        path = Path(self.options.weights) if self.options.weights else SHIPPED
+        path = self.weights
         statistics = read_card(path).get("statistics", [])
         data = np.asarray(curves.concentration, dtype=np.float64)
         finite = kinetic_inputs.usable_curves(data)

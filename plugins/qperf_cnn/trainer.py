@@ -17,9 +17,18 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins import STATISTICS
 from qperf_app.plugins.results import INTERVAL
-from qperf_app.plugins.training import Trainer, TrainingJob, TrainingReport
-from qperf_app.plugins.training_state import check_same_training
-from qperf_app.plugins.weights import write_weights
+from qperf_app.training import (
+    Schedule,
+    Trainer,
+    TrainingJob,
+    TrainingLoop,
+    TrainingReport,
+    build_seeded,
+    check_same_training,
+    cosine,
+    train_network,
+    write_trained,
+)
 from qperf_cnn.labels import MEDIAN, QUANTITIES, Labels, LabelStore
 from qperf_cnn.own import studies_of
 from qperf_cnn.simulation import Study, simulate
@@ -38,6 +47,8 @@ FRAMES = 112
 #: Options that may change when a training is taken up again.
 SCHEDULE = ("epochs", "patience")
 FILE = "kinetics.npz"
+# Part of the learning rate that is left at the end.
+_LEAST_RATE = 0.01
 _LABELLER: dict[str, tuple[str, dict[str, Any]]] = {
     "posterior": ("hmc", {"passes": 1}),
     # With every value, however little the curve says of it: who leaves those out learns from easy curves only.
@@ -95,67 +106,73 @@ class KineticsTrainer(Trainer):
         ValueError
             For a kind of label that there is none of, a run without curves, or a checkpoint of another training.
         """
+        import keras
+
         from qperf_cnn import scope
-        from qperf_cnn.learning import Learner, Schedule
-        from qperf_cnn.network import Architecture, load
+        from qperf_cnn.network import Architecture, build, load
 
         options, kind = self.options, read_kind(self.options.labels)
-        fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
         if job.scans and "truth" in kind.sources:
             raise ValueError(f"labels {options.labels}: nobody knows the truth of the curves of --from-run")
         own = [partial(_same, study) for read in job.scans for study in studies_of(read(), CURVES)]
+        fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
         fixed |= {"own_scans": len(job.scans)} if job.scans else {}
         check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
         stores = self._stores(job, kind)
-        sets = {
-            name: collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name, job.threads)
+        train, held = (
+            collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name, job.threads)
             for name, count, first, more in (
                 ("train", options.studies, 0, own),
                 ("held out", options.held_out, HELD_OUT, ()),
             )
-        }
-        width = options.width
-        architecture = Architecture((width // 4, width // 2), width)
-        schedule = Schedule(options.epochs, options.batch, options.rate, options.patience)
-        learner = Learner(architecture, schedule, job.seed, job.out)
-        if job.start_from is not None:
-            learner.model.set_weights(load(job.start_from).model.get_weights())
-        done = learner.resume() if job.resume else 0
-        train, held = sets["train"].examples, sets["held out"].examples
-        job.say(
-            f"{learner.model.count_params()} parameters, {len(train)} curves to train on, {len(held)} held out; "
-            f"{done} of at most {options.epochs} epochs done"
         )
+        architecture = Architecture((options.width // 4, options.width // 2), options.width)
+        model = build_seeded(partial(build, architecture), job.seed)
+        if job.start_from is not None:
+            model.set_weights(load(job.start_from).model.get_weights())
         started = time.monotonic()
-        learner.train(train, held, job.say)
-        limits, figures = judge(learner.model, sets["held out"])
-        figures = {"held-out loss": round(min(e["validation"] for e in learner.history), 4), **figures}
-        card = {
+        history = self._learn(job, model, keras.optimizers.Adam(options.rate, clipnorm=1.0), train, held)
+        limits, figures = judge(model, held)
+        figures = {"held-out loss": round(min(e["validation"] for e in history), 4), **figures}
+        described = {
             "title": "Parameters of the two-compartment exchange model and their uncertainty from a curve",
             "architecture": architecture.as_dict(),
-            "parameters": int(learner.model.count_params()),
-            "command": job.command,
-            "seed": job.seed,
-            "started_from": None if job.start_from is None else job.start_from.name,
+            "parameters": int(model.count_params()),
             "labels": options.labels,
             "statistics": statistics_of(kind),
             "data": {
                 "studies": options.studies,
                 **({"own_scans": len(job.scans), "own_studies": len(own)} if job.scans else {}),
-                "curves": len(train),
-                "held_out_curves": len(held),
+                "curves": len(train.examples),
+                "held_out_curves": len(held.examples),
                 "labellers": {name: f"{s.plugin.name} {s.plugin.version}" for name, s in stores.items()},
-                "sha256": sets["train"].digests,
+                "sha256": train.digests,
             },
-            "epochs": len(learner.history),
+            "epochs": len(history),
             "seconds": round(time.monotonic() - started),
-            "figures": figures,
             "limits": _LIMITS,
         }
-        weights, picture = job.out / FILE, job.out / "kinetics.png"
-        write_weights(weights, [*learner.model.get_weights(), *scope.to_arrays(limits)], card)
-        _draw(learner.history, picture)
-        return TrainingReport((weights, weights.with_suffix(".json"), picture), figures)
+        arrays = [*model.get_weights(), *scope.to_arrays(limits)]
+        return write_trained(job, job.out / FILE, arrays, described, figures, history)
+
+    def _learn(self, job: TrainingJob, model: Any, optimizer: Any, train: Collected, held: Collected) -> Any:
+        """Train the model; figures of every epoch."""
+        import tensorflow as tf
+
+        from qperf_cnn.learning import CurveBatches, loss_of, validation_of
+
+        options, each = self.options, loss_of(model)
+        schedule = Schedule(options.epochs, cosine(options.rate, options.epochs, _LEAST_RATE), options.patience)
+        loop = TrainingLoop(model, optimizer, lambda *batch: tf.reduce_mean(each(*batch)), schedule, job.seed, job.out)
+        train_network(
+            job,
+            loop,
+            CurveBatches(train.examples, options.batch),
+            validation_of(each, held.examples),
+            lambda figures: -figures["validation"],
+            f"{len(train.examples)} curves to train on, {len(held.examples)} held out",
+        )
+        return loop.history
 
     def _stores(self, job: TrainingJob, kind: Kind) -> dict[str, LabelStore]:
         """Stores of the labels that are needed, by source."""
@@ -254,6 +271,7 @@ def _targets(kind: Kind, study: Study, found: dict[str, Labels]) -> tuple[Array,
 
 def _scans(studies: list[tuple[Study, NDArray[np.bool_]]], scalars: NDArray[np.float32]) -> Any:
     """Curves as the loss through the model needs them."""
+    from qperf_cnn.features import RESIDUAL_SHIFT
     from qperf_cnn.learning import Scans
 
     times, plasma, curves = [], [], []
@@ -265,7 +283,7 @@ def _scans(studies: list[tuple[Study, NDArray[np.bool_]]], scalars: NDArray[np.f
     first = np.concatenate([[0], np.cumsum([good.sum() for _, good in studies])])
     every = np.concatenate(curves)
     # The least that any model leaves is about the residual of a deconvolution.
-    weights = np.isfinite(every) / np.maximum(np.exp(scalars[:, 1] - 6.0), 1e-3)[:, None]
+    weights = np.isfinite(every) / np.maximum(np.exp(scalars[:, 1] - RESIDUAL_SHIFT), 1e-3)[:, None]
     single = [np.asarray(a, np.float32) for a in (np.stack(times), np.stack(plasma), np.nan_to_num(every), weights)]
     return Scans(single[0], single[1], single[2], single[3], first)
 
@@ -298,16 +316,3 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
         figures[f"{name} in 90 % interval"] = round(float(within.mean()), 4)
     features = Features(examples.responses.astype(np.float32), examples.scalars)
     return scope.learn(features, hidden, np.concatenate(missed)), figures
-
-
-def _draw(history: list[dict[str, float]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.subplots()
-    epochs = range(1, len(history) + 1)
-    for key in ("loss", "validation"):
-        axes.plot(epochs, [entry[key] for entry in history], label=key)
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
-    axes.legend()
-    figure.savefig(path, dpi=100)

@@ -22,6 +22,7 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.digests import file_digests
 from qperf_app.plugins.exchange_quantities import exchange_quantities
 
 FULL, PRIOR_DECIDES, FEW_DRAWS, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 17, 18, 19, 20
@@ -78,6 +79,12 @@ class PosteriorKinetics(KineticsPlugin):
     ) -> dict[str, tuple[str, NDArray[np.float64]]]:
         """Quantities (unit and draws) from draws of the model's parameters; those of the model where not overridden."""
         return {p.name: (p.units, draws[p.name]) for p in self.kinetic_model.parameters}
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The priors."""
+        from qperf_app.plugins.kinetic_priors import priors_file
+
+        return file_digests(priors_file(self.options.priors))
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow and a block of voxels in each thread; draws of a myocardium of an eighth of the image."""

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import world_displacement
+from qperf_app.methods.heart import dilated, first_pass_score, heart_centre, left_ventricle, squared_distance
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chain import Positions, chain, neighbour_pairs, place_leading, prefer_rest, unplaced
 from qperf_motion.grid import shifted_back, working_frames
-from qperf_motion.heart import first_pass_score, grown, heart_centre, left_ventricle, squared_distance
 from qperf_motion.mutual_information import information_surfaces
 
 #: mm. A proton-density volume shares little with its neighbours in contrast; found farther from the median position
@@ -150,7 +150,7 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         pool = left_ventricle(shifted_back(frames, whole)[..., first:], spacing, interval, centre)
         if pool is None:
             return rough, None
-        region = grown(pool, self.options.margin, spacing)
+        region = dilated(pool, self.options.margin, spacing)
         near = look(whole, region, _SECOND_LOOK)
         whole = np.round(near.shift).astype(int)
         use = near.found & (np.arange(n_frames) >= first)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import world_displacement
+from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
 from qperf_motion.grid import read_at, shifted_back, splines_of
-from qperf_motion.heart import grown
 from qperf_motion.quality import roughness
 
 #: Fewer frames have no principal components to speak of.
@@ -96,7 +96,7 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
         None where elastix fails, or makes the voxels' curves no smoother over time than ``chained`` did.
         """
         assert slice_.pool is not None
-        region = grown(slice_.pool, self.options.margin, slice_.spacing)
+        region = dilated(slice_.pool, self.options.margin, slice_.spacing)
         shift = slice_.positions.shift - np.median(slice_.positions.shift[use], axis=0)
         whole = np.round(shift).astype(int)
         box = _box(region)

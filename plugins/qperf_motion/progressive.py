@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import world_displacement
+from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
 from qperf_motion.grid import read_at, splines_of
-from qperf_motion.heart import grown
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
@@ -87,7 +87,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         use = positions.found & dynamic
         if slice_.pool is None or use.sum() < 3:
             return slice_
-        region = grown(slice_.pool, self.options.margin, spacing)
+        region = dilated(slice_.pool, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         reach = int(np.ceil(_ASTRAY / spacing.min()))
         shift = recover(splines_of(slice_.frames), region, start, use, reach, self.options.rest)
@@ -103,7 +103,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             return _Refined(
                 translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
             )
-        region = grown(slice_.pool, self.options.margin, spacing)
+        region = dilated(slice_.pool, self.options.margin, spacing)
         frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         kept = translation_of(start, region, spacing)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from qperf_app.physics.backend import common_arrays
 from qperf_app.plugins.kinetic_inputs import usable_curves
 from qperf_app.plugins.kinetic_priors import Priors
+from qperf_app.training import Schedule, TrainingLoop, cosine
 from qperf_pinn.network import Weights, predict
 from qperf_pinn.setting import Setting
 
@@ -22,8 +24,6 @@ Array = NDArray[np.float64]
 
 #: Curves of a step. Fixed, so that one compiled program serves any number.
 BATCH = 256
-# Steps between two words on the progress.
-_REPORTED = 100
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def teach(
     steps : int
         Each of one batch of one scan; scans take turns.
     rate : float
-        Of Adam (Kingma and Ba 2015, arXiv:1412.6980) at first; it falls to 0 along a cosine.
+        Learning rate of Adam (Kingma and Ba 2015, arXiv:1412.6980) at first; it falls to 0 along a cosine.
     seed : int
     prior_weight : float
         0 for no priors.
@@ -102,21 +102,50 @@ def teach(
     weights, losses
         Mean objective of the batch of every step.
     """
-    rng, state = np.random.default_rng(seed), _start(weights)
-    advances = [_compiled(_Program.of(scan.setting, objective)) for scan in scans]
-    arrays = [_arrays(scan) for scan in scans]
-    losses: list[float] = []
-    weight = tf.constant(prior_weight, tf.float32)
-    for number in range(steps):
-        which = number % len(scans)
-        rows = rng.integers(len(scans[which].data), size=BATCH)
-        now = 0.5 * rate * (1.0 + np.cos(np.pi * number / steps))
-        batch = (tf.constant(array[rows]) for array in arrays[which])
-        state, loss = advances[which](state, *batch, tf.constant(now, tf.float32), weight)
-        losses.append(float(loss))
-        if say is not None and (number + 1) % _REPORTED == 0:
-            say(f"step {number + 1} of {steps}: objective {np.mean(losses[-_REPORTED:]):.3f}")
-    return [np.asarray(w) for w in state[0]], losses
+    network = _Network(weights)
+    judges = [_compiled(_Program.of(scan.setting, objective)) for scan in scans]
+
+    def loss(which: int, features: Any, data: Any, present: Any) -> Any:
+        x = predict([variable.value for variable in network.trainable_variables], features)
+        return judges[which](x, data, present, prior_weight)
+
+    # A step is never longer for one strange batch.
+    optimizer = keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, epsilon=1e-7, global_clipnorm=20.0)
+    loop = TrainingLoop(network, optimizer, loss, Schedule(1, cosine(rate, 1), 1), seed)
+    loop.run(_Turns([_arrays(scan) for scan in scans], steps), say=say)
+    return network.get_weights(), loop.losses
+
+
+class _Network:
+    """Plain arrays as the training loop moves them."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.trainable_variables = [keras.Variable(w) for w in weights]
+
+    def get_weights(self) -> Weights:
+        return [np.array(variable.value) for variable in self.trainable_variables]
+
+    def set_weights(self, weights: Weights) -> None:
+        for variable, value in zip(self.trainable_variables, weights, strict=True):
+            variable.assign(value)
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """One batch of each scan in turn, ``steps`` in all, its curves drawn with replacement."""
+
+    scans: list[tuple[NDArray[np.float32], ...]]
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+        """Number of the scan, what the network sees, the curves, and which samples are there."""
+        for number in range(self.steps):
+            arrays = self.scans[number % len(self.scans)]
+            rows = rng.integers(len(arrays[0]), size=BATCH)
+            yield number % len(self.scans), *(tf.constant(array[rows]) for array in arrays)
 
 
 def _arrays(scan: Examples) -> tuple[NDArray[np.float32], ...]:
@@ -124,13 +153,6 @@ def _arrays(scan: Examples) -> tuple[NDArray[np.float32], ...]:
     present = np.isfinite(scan.data)
     data = np.where(present, scan.data, 0.0).astype(np.float32)
     return scan.setting.features(scan.data), data, present.astype(np.float32)
-
-
-def _start(weights: Weights) -> Any:
-    """Weights, both moments of Adam, and the number of steps done."""
-    constants = [tf.constant(w) for w in weights]
-    zeros = [tf.zeros_like(w) for w in constants]
-    return constants, zeros, zeros, tf.constant(0.0)
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,10 @@ class _Program:
 
 @lru_cache(maxsize=4)
 def _compiled(program: _Program) -> Callable[..., Any]:
-    """Function that does a step on a batch of a scan's curves. Compiling takes longer than a hundred steps."""
+    """Mean objective of coordinates (n, 5) against a scan's curves. Compiling takes longer than a hundred steps.
+
+    The network's products are left to the library: compiled ones of its size take five times as long.
+    """
 
     @tf.function(jit_compile=True)
     def judge(x: Any, data: Any, present: Any, prior_weight: Any) -> Any:
@@ -162,22 +187,12 @@ def _compiled(program: _Program) -> Callable[..., Any]:
             loss = tf.reduce_mean(program.objective(x, fitted, data, present, prior_weight))
         return loss, tape.gradient(loss, x)
 
-    # The network's products are left to the library: compiled ones of this size take five times as long.
-    @tf.function
-    def advance(state: Any, features: Any, data: Any, present: Any, rate: Any, prior_weight: Any) -> Any:
-        weights, first, second, done = state
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            x = predict(weights, features)
-        loss, towards = judge(x, data, present, prior_weight)
-        slope = tape.gradient(x, weights, output_gradients=towards)
-        # A step is never longer for one strange batch.
-        slope, _ = tf.clip_by_global_norm(slope, 20.0)
-        done += 1.0
-        first = [0.9 * m + 0.1 * g for m, g in zip(first, slope, strict=True)]
-        second = [0.99 * v + 0.01 * g * g for v, g in zip(second, slope, strict=True)]
-        scale = rate * tf.sqrt(1.0 - 0.99**done) / (1.0 - 0.9**done)
-        moved = zip(weights, first, second, strict=True)
-        return ([w - scale * m / (tf.sqrt(v) + 1e-7) for w, m, v in moved], first, second, done), loss
+    def mean_objective(x: Any, data: Any, present: Any, prior_weight: float) -> Any:
+        @tf.custom_gradient
+        def judged(x: Any) -> Any:
+            loss, slope = judge(x, data, present, tf.constant(prior_weight, tf.float32))
+            return loss, lambda upstream: upstream * slope
 
-    return advance
+        return judged(x)
+
+    return mean_objective

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.backend import common_arrays
-from qperf_app.plugins.weights import WeightsError, read_arrays, read_card
+from qperf_app.training import WeightsError, read_arrays, read_card
 from qperf_pinn.setting import FEATURES, LOWER, UPPER
 
 #: Weights and offsets of the layers in turn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from qperf_app.plugins import (
     TissueCurves,
     kinetic_inputs,
 )
+from qperf_app.plugins.digests import file_digests
 from qperf_app.plugins.exchange_quantities import exchange_quantities
 
 Array = NDArray[np.float64]
@@ -81,6 +83,13 @@ class PhysicsInformedFit(KineticsPlugin):
         "doi:10.1002/nbm.2940",
     )
     Options = PhysicsInformedOptions
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The priors, and the weights where some are named."""
+        from qperf_app.plugins.kinetic_priors import priors_file
+
+        weights = [Path(self.options.weights)] if self.options.weights else []
+        return file_digests(priors_file(self.options.priors), *weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and curves of a myocardium of an eighth of the image."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from qperf_app.plugins import kinetic_inputs
-from qperf_app.plugins.training import KineticScan, Trainer, TrainingJob, TrainingReport
+from qperf_app.training import KineticScan, Trainer, TrainingJob, TrainingReport, write_trained
 
 FILE = "pinn.npz"
 _LIMITS = (
@@ -52,7 +52,6 @@ class PhysicsInformedTrainer(Trainer):
             Where there is nothing to learn from.
         """
         from qperf_app.plugins.kinetic_priors import read
-        from qperf_app.plugins.weights import write_weights
         from qperf_pinn.learning import Objective, teach
         from qperf_pinn.network import random_weights, read_network
         from qperf_pinn.setting import NAMES
@@ -72,20 +71,14 @@ class PhysicsInformedTrainer(Trainer):
         )
         last = float(np.mean(losses[-max(1, len(losses) // 10) :]))
         figures = {"objective over the last tenth of the steps": round(last, 3)}
-        card = {
+        described = {
             "title": "Parameters of a kinetic model from a curve, learnt through the model's equations",
             "model": options.model,
-            "command": job.command,
-            "seed": job.seed,
-            "started_from": None if job.start_from is None else job.start_from.name,
             "data": {"scans": len(scans), "curves": sum(len(scan.data) for scan in scans)},
             "seconds": round(time.monotonic() - started),
-            "figures": figures,
             "limits": _LIMITS,
         }
-        path = job.out / FILE
-        write_weights(path, weights, card)
-        return TrainingReport((path, path.with_suffix(".json")), figures)
+        return write_trained(job, job.out / FILE, weights, described, figures)
 
     def _examples(self, scan: KineticScan):  # type: ignore[no-untyped-def]
         from qperf_pinn.learning import examples_of

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
 from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, find_in_slice, find_pair
@@ -17,6 +18,8 @@ from qperf_segmentation.ventricles import Mask, VentriclePair, VentricleRules, f
 MIN_FOLLOW_UP = 8.0
 #: The left pool is drawn by its curves from before to after the bolus' arrival in it, s.
 DRAWN_BY = (-4.0, 6.0)
+#: The peak of the first pass comes no later than this after its steepest rise, s.
+PASSAGE = 12.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class KMeansOptions:
     snr: float = field(default=3.0, metadata={"help": "least enhancement of a candidate voxel over its noise"})
     clusters: int = field(default=4, metadata={"help": "clusters that the left pool is refined with"})
     aif_fraction: float = field(
-        default=0.15, metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"}
+        default=INPUT_SHARE,
+        metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
     )
     min_delay: float = field(default=1.5, metadata={"help": "least time from the right to the left ventricle, s"})
     max_delay: float = field(default=15.0, metadata={"help": "greatest time from the right to the left ventricle, s"})
@@ -113,7 +117,7 @@ def grow(
             rv[..., k] = refine(curves[..., early], cores[1], lv[..., k], voxel, options.clusters, seed)
     if not lv.any():
         return nothing(series, "the left ventricle falls apart when its curves are clustered")
-    return BloodPools(lv, rv, brightest(found, lv, options.aif_fraction), series.affine)
+    return BloodPools(lv, rv, _input_voxels(found, lv, options.aif_fraction), series.affine)
 
 
 def refine(
@@ -160,15 +164,8 @@ def refine(
     return ndimage.binary_fill_holes(labels == overlap.argmax())
 
 
-def brightest(found: Enhancement, lv: NDArray[np.bool_], fraction: float) -> NDArray[np.bool_]:
-    """Mark the brightest share of the largest slice of the left pool at the time of its peak."""
+def _input_voxels(found: Enhancement, lv: Mask, share: float) -> Mask:
+    """Voxels of the input function: those that enhance most by the peak of the first pass."""
     k = int(lv.sum(axis=(0, 1)).argmax())
-    curves = found.curves[:, :, k][lv[..., k]]
-    rise = found.times <= np.median(found.arrival[..., k][lv[..., k]]) + 12.0
-    peak = int(np.where(rise, curves.mean(axis=0), -np.inf).argmax())
-    count = max(1, round(fraction * len(curves)))
-    chosen = np.argsort(-curves[:, peak], kind="stable")[:count]
-    aif = np.zeros_like(lv)
-    x, y = np.nonzero(lv[..., k])
-    aif[x[chosen], y[chosen], k] = True
-    return aif
+    first_pass = found.times <= np.median(found.arrival[..., k][lv[..., k]]) + PASSAGE
+    return choose_input_voxels(found.curves, lv, share, first_pass, above_baseline=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
+from qperf_app.methods.bolus_timing import steepest_rise_time
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, RunContext, Series
 from qperf_segmentation.blood_pool import KMeansOptions, grow
 from qperf_segmentation.enhancement import Enhancement, measure_enhancement
@@ -80,5 +81,4 @@ def _find_again(series: Series, found: Enhancement, lv: Mask, rv: Mask, seed: in
 
 def _arrival(found: Enhancement, mask: Mask) -> float:
     """Time of the steepest rise of the mean curve of a mask, s."""
-    mean = found.curves[mask].mean(axis=0)
-    return float(found.times[int(np.gradient(mean).argmax())])
+    return steepest_rise_time(found.times, found.curves[mask].mean(axis=0))

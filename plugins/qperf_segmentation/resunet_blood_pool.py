@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics.blood import brightest_voxels
+from qperf_app.methods.bolus_timing import half_rise_time
+from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
-from qperf_app.plugins.weights import short_digest
+from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.blood_pool import DRAWN_BY, KMeansOptions, nothing, refine
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
@@ -40,7 +42,8 @@ class PoolNetworkOptions:
     weights: str = field(default="", metadata={"help": "weights made by qperf train blood-pool; empty: those shipped"})
     threshold: float = field(default=0.5, metadata={"help": "probability from which a voxel is left blood"})
     aif_fraction: float = field(
-        default=0.15, metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"}
+        default=INPUT_SHARE,
+        metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
     )
     min_area: float = field(default=100.0, metadata={"help": "least area of the left pool in a slice, mm^2"})
     min_contrast: float = field(
@@ -69,7 +72,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
     """
 
     name = "resunet"
-    version = f"1.0+{short_digest(WEIGHTS)}"
+    version = "1.0"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
     citations = (
         "Xue H, Tseng E, Knott KD, et al. Automated detection of left ventricle in arterial input function images for "
@@ -78,6 +81,15 @@ class ResUNetBloodPool(BloodPoolPlugin):
     )
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions
+
+    @property
+    def weights(self) -> Path:
+        """File of the weights."""
+        return Path(self.options.weights) if self.options.weights else WEIGHTS
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The weights."""
+        return file_digests(self.weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and a few copies of the series."""
@@ -127,7 +139,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
             lv, rv = found
             if series.voxel_size[:2].max() < FINE * window.pixel:
                 lv = _drawn(series, lv, rv, context.seed)
-            return BloodPools(lv, rv, brightest_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
+            return BloodPools(lv, rv, choose_input_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
         return nothing(series, reason)
 
     def _look(
@@ -143,8 +155,7 @@ class ResUNetBloodPool(BloodPoolPlugin):
         from qperf_segmentation.networks.reading import ask, softmax
         from qperf_segmentation.networks.weights import load
 
-        path = Path(self.options.weights) if self.options.weights else WEIGHTS
-        model = load(path, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
+        model = load(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
         middle = None if about is None else np.argwhere(about)[:, :2].mean(axis=0)
         slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, middle) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)
@@ -185,7 +196,7 @@ def _drawn(series: Series, cores: Mask, right: Mask, seed: int) -> Mask:
     lv, times = np.zeros_like(cores), enhancement.times
     for k in np.flatnonzero(cores.any(axis=(0, 1))):
         core, curves = cores[..., k], enhancement.curves[:, :, k]
-        since = times - arrival(times, curves[core].mean(axis=0))
+        since = times - half_rise_time(times, curves[core].mean(axis=0))
         near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
         lv[..., k] = refine(near, core, right[..., k], series.voxel_size, KMeansOptions().clusters, seed)
     return lv if lv.any() else cores
@@ -214,25 +225,9 @@ def doubts_of(
     scatter = float(np.median(np.abs(np.diff(left, n=2)))) * 1.4826 / math.sqrt(6.0)
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):
         return "the left ventricle's signal does not rise out of its scatter: no bolus seen"
-    arrived = arrival(times, left)
+    arrived = half_rise_time(times, left)
     if times[-1] < arrived + FOLLOW_UP:
         return "the series ends before the bolus has passed the left ventricle"
-    if right is not None and arrival(times, right) > arrived:
+    if right is not None and half_rise_time(times, right) > arrived:
         return "what looks like the left ventricle enhances before the right one"
     return ""
-
-
-def arrival(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
-    """Time, s, at which a curve's first pass reaches half of its height, linear between the volumes."""
-    from scipy.ndimage import gaussian_filter1d
-
-    smooth = gaussian_filter1d(np.asarray(curve, np.float64), 0.8)
-    peak = int(smooth.argmax())
-    base = float(smooth[: max(peak, 1)].min())
-    half = base + 0.5 * (float(smooth[peak]) - base)
-    below = np.flatnonzero(smooth[: peak + 1] <= half)
-    if not len(below):
-        return float(times[0])
-    i = int(below[-1])
-    part = (half - smooth[i]) / (smooth[i + 1] - smooth[i]) if i + 1 <= peak and smooth[i + 1] > smooth[i] else 0.0
-    return float(times[i] + part * (times[min(i + 1, len(times) - 1)] - times[i]))

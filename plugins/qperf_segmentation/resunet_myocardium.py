@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from qperf_app.plugins import (
     RunContext,
     Series,
 )
-from qperf_app.plugins.weights import short_digest
+from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES
 from qperf_segmentation.insertions import name_points
 from qperf_segmentation.networks.weights import SHIPPED
@@ -51,7 +52,7 @@ class ResUNetMyocardium(MyocardiumPlugin):
     """
 
     name = "resunet"
-    version = f"1.0+{short_digest(WEIGHTS)}"
+    version = "1.0"
     summary = "a residual U-Net, trained on simulated scans, outlines wall and insertion points and says how sure it is"
     citations = (
         "Scannell CM, Veta M, Villa ADM, et al. Deep-learning-based preprocessing for quantitative myocardial "
@@ -59,6 +60,15 @@ class ResUNetMyocardium(MyocardiumPlugin):
     )
     trainer = "qperf_segmentation.networks.train_wall:WallTrainer"
     Options = WallNetworkOptions
+
+    @property
+    def weights(self) -> Path:
+        """File of the weights."""
+        return Path(self.options.weights) if self.options.weights else WEIGHTS
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The weights, and those of the network that looks for pools where none are handed on."""
+        return {**ResUNetBloodPool().loaded_files(), **file_digests(self.weights)}
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and a dozen copies of the series in double precision for pools from another grid."""
@@ -101,8 +111,7 @@ class ResUNetMyocardium(MyocardiumPlugin):
         ventricles, warnings = ventricles_of(series, pools, ResUNetBloodPool(), context)
         if ventricles is None:
             return Myocardium(mask, warnings=tuple(warnings))
-        path = Path(self.options.weights) if self.options.weights else WEIGHTS
-        model = load(path, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
+        model = load(self.weights, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
         signal = corrected_signal(series)
         landmarks: list[Landmark] = []
         for k in range(mask.shape[2]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.heart import squared_distance
 from qperf_segmentation.enhancement import Enhancement
 
 Mask = NDArray[np.bool_]
@@ -190,9 +191,8 @@ def _places(part: _Slice, rules: VentricleRules, count: int = 6) -> Iterator[Mas
     reach = np.maximum(1, np.round(20.0 / part.voxel[:2]).astype(int)) * 2 + 1
     peaks = np.argwhere((blurred == ndimage.maximum_filter(blurred, size=tuple(reach))) & (blurred > 0))
     order = np.argsort(-blurred[tuple(peaks.T)], kind="stable")[:count]
-    x, y = np.indices(bolus.shape)
-    for cx, cy in peaks[order]:
-        yield np.hypot((x - cx) * part.voxel[0], (y - cy) * part.voxel[1]) < rules.heart_radius
+    for centre in peaks[order]:
+        yield squared_distance(bolus.shape, centre, part.voxel) < rules.heart_radius**2
 
 
 def _pairs(part: _Slice, near: Mask, level: float, passage: float, rules: VentricleRules) -> Iterator[VentriclePair]:
@@ -327,9 +327,7 @@ def _surrounded(part: _Slice, lv: Mask, arrival: float, sectors: int = 24) -> fl
 
 def _distance_from(mask: Mask, part: _Slice) -> NDArray[np.float64]:
     """Distance of every voxel from the centre of a region, mm."""
-    x, y = np.indices(mask.shape)
-    centre = _centre(mask)
-    return np.hypot((x - centre[0]) * part.voxel[0], (y - centre[1]) * part.voxel[1])
+    return np.sqrt(squared_distance(mask.shape, _centre(mask), part.voxel))
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from qperf_app.cli.allotment import allotted_processors
 from qperf_app.cli.errors import DONE, USAGE
 from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
-from qperf_app.plugins.training import Trainer, TrainingJob
+from qperf_app.training import Trainer, TrainingJob
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +200,7 @@ def _simulator(kind: str, seed: int) -> Any:
         return None
     import numpy as np
 
-    from qperf_app.phantom.cases import simulate_case
+    from qperf_app.training.simulated_cases import simulate_case
 
     return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))  # type: ignore[arg-type]
 
@@ -211,7 +211,7 @@ def _drawn(args: argparse.Namespace, kind: str) -> list[Any]:
         return []
     if kind == "none":
         raise ValueError("this plugin is not trained on masks: --dataset has no use")
-    from qperf_app.cli.labels import find_drawn_cases
+    from qperf_app.training.drawn_cases import find_drawn_cases
 
     return [
         case
@@ -226,7 +226,7 @@ def _scans(args: argparse.Namespace, trainer: Trainer) -> list[Any]:
         return []
     if not trainer.from_runs:
         raise ValueError(f"plugin {args.plugin} does not learn from finished runs: --from-run has no use")
-    from qperf_app.cli.runs import find_scans
+    from qperf_app.training.finished_runs import find_scans
 
     return [scan for out_dir in args.from_run for scan in find_scans(out_dir, args.participant_label, _say)]
 

@@ -28,7 +28,7 @@ class Plugin(ABC):
 
     ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``.
     ``requires`` names the BIDS metadata fields without which the plugin can't run on a series. ``trainer`` names the
-    :class:`~qperf_app.plugins.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
+    :class:`~qperf_app.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
     """
 
     api_version: ClassVar[int] = API_VERSION

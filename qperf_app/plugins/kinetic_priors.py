@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,11 @@ class Priors:
     between: NDArray[np.float64]
 
 
+def priors_file(path: str) -> Path:
+    """The YAML file of a plugin's option ``priors``: that of the built-in priors where it is empty."""
+    return Path(path) if path else Path(__file__).with_name("kinetic_priors.yaml")
+
+
 def read(path: str, model: str, names: Sequence[str]) -> Priors:
     """Priors of a model from a YAML file, or the built-in ones where the path is empty.
 
@@ -38,8 +42,8 @@ def read(path: str, model: str, names: Sequence[str]) -> Priors:
     ValueError
         Naming the file and the field that is missing or wrong.
     """
-    source = Path(path) if path else files("qperf_app.plugins").joinpath("kinetic_priors.yaml")
-    where, text = path or "kinetic_priors.yaml", source.read_text("utf-8")
+    source = priors_file(path)
+    where, text = path or source.name, source.read_text("utf-8")
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,21 +1,19 @@
-"""Teach a network: batches, loss, schedule, early stopping, checkpoints. Knows nothing of what the classes mean."""
+"""What the training loop is given: batches, loss and validation. Knows nothing of what the classes mean."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins import training_state
-from qperf_segmentation.networks.architecture import Architecture, build
-
 #: Adds variety to a batch of images and targets.
 Augment = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[Any]]]
+
+#: Held-out images that are looked at together.
+_VALIDATED = 32
 
 
 @dataclass(frozen=True)
@@ -28,18 +26,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.images)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: the rate is halved every ``halve_every`` epochs; training stops after ``patience`` epochs
-    without a better validation Dice."""
-
-    epochs: int = 40
-    batch: int = 16
-    rate: float = 1e-3
-    halve_every: int = 10
-    patience: int = 12
 
 
 def loss_of(logits: Any, classes: Any, maps: Any, n_classes: int) -> Any:
@@ -76,106 +62,55 @@ def point_maps(points: NDArray[np.floating], shape: tuple[int, int], sigma: floa
     return np.divide(maps, total, out=np.zeros_like(maps), where=total > 1e-3).astype(np.float32)
 
 
-class Learner:
-    """Trains one network; everything that a resumed run needs is in its checkpoint."""
+@dataclass(frozen=True)
+class ImageBatches:
+    """Batches of an epoch for :func:`loss_of`: images, classes, and the landmarks' maps where the network has them."""
 
-    def __init__(self, architecture: Architecture, schedule: Schedule, seed: int, folder: Path) -> None:
-        import keras
+    examples: Examples
+    size: int
+    augment: Augment
+    points: int
 
-        keras.utils.set_random_seed(seed % 2**32)
-        self.architecture, self.schedule, self.seed = architecture, schedule, seed
-        self.model = build(architecture)
-        self.optimizer = keras.optimizers.Adam(schedule.rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
-        self.optimizer.build(self.model.trainable_variables)
-        self.history: list[dict[str, float]] = []
-        self.best: list[NDArray[Any]] = self.model.get_weights()
-        self._folder = folder
+    def __len__(self) -> int:
+        return len(self.examples) // self._size
 
-    def train(self, train: Examples, held: Examples, augment: Augment, say: Callable[[str], None]) -> None:
-        """Train to the end of the schedule, or until validation gets no better; the model keeps the best weights."""
-        step = self._make_step()
-        while len(self.history) < self.schedule.epochs and not self._settled():
-            epoch, started = len(self.history), time.monotonic()
-            self.optimizer.learning_rate.assign(self.schedule.rate * 0.5 ** (epoch // self.schedule.halve_every))
-            # Each epoch's draws hang on its number, so that a resumed run goes the same way.
-            rng = np.random.default_rng([self.seed, epoch])
-            losses = [float(step(*batch)) for batch in self._batches(train, augment, rng)]
-            dice = self.validate(held)
-            self.history.append(
-                {"loss": float(np.mean(losses)), **{f"dice_{i + 1}": float(d) for i, d in enumerate(dice)}}
-            )
-            if self._score(self.history[-1]) >= max(map(self._score, self.history)):
-                self.best = self.model.get_weights()
-            training_state.save(self._folder, self.model, self.optimizer, self.best, self.history)
-            scores = ", ".join(f"{d:.3f}" for d in dice)
-            say(
-                f"epoch {epoch + 1}/{self.schedule.epochs}: loss {np.mean(losses):.4f}, validation Dice {scores} "
-                f"({time.monotonic() - started:.0f} s)"
-            )
-        self.model.set_weights(self.best)
+    @property
+    def _size(self) -> int:
+        return min(self.size, len(self.examples))
 
-    def resume(self) -> int:
-        """Take up the checkpoint, if there is one; returns the epochs that are done."""
-        found = training_state.restore(self._folder, self.model, self.optimizer)
-        if found is not None:
-            self.best, self.history = found
-        return len(self.history)
-
-    def validate(self, held: Examples) -> NDArray[np.float64]:
-        """Dice of each foreground class over all held-out pixels."""
-        n = self.architecture.classes
-        both, sizes = np.zeros(n), np.zeros(n)
-        for start in range(0, len(held), 32):
-            part = slice(start, start + 32)
-            found = self.predict(held.images[part]).argmax(axis=-1)
-            for c in range(n):
-                a, b = found == c, held.classes[part] == c
-                both[c] += (a & b).sum()
-                sizes[c] += a.sum() + b.sum()
-        return 2 * both[1:] / np.maximum(sizes[1:], 1)
-
-    def predict(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Logits of the classes, (n, x, y, classes)."""
-        result = self.model(np.asarray(images, np.float32), training=False)
-        return np.asarray(result)[..., : self.architecture.classes]
-
-    def _make_step(self) -> Callable[..., Any]:
+    def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+        """Every example once, in an order drawn anew, but for those that would not fill the last batch."""
         import tensorflow as tf
 
-        @tf.function(reduce_retracing=True)
-        def step(images: Any, classes: Any, maps: Any) -> Any:
-            with tf.GradientTape() as tape:
-                loss = loss_of(self.model(images, training=True), classes, maps, self.architecture.classes)
-            variables = self.model.trainable_variables
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            return loss
-
-        return step
-
-    def _batches(self, examples: Examples, augment: Augment, rng: np.random.Generator) -> Any:
-        import tensorflow as tf
-
-        order = rng.permutation(len(examples))
-        size = min(self.schedule.batch, len(order))
-        for start in range(0, len(order) - size + 1, size):
+        examples, order = self.examples, rng.permutation(len(self.examples))
+        for start in range(0, len(self) * self._size, self._size):
             # Sorted: the cache on disk is read in order.
-            chosen = np.sort(order[start : start + size])
+            chosen = np.sort(order[start : start + self._size])
             images = np.asarray(examples.images[chosen], np.float32)
-            maps = point_maps(examples.points[chosen], self.architecture.shape)[..., : self.architecture.points]
+            maps = point_maps(examples.points[chosen], (images.shape[1], images.shape[2]))[..., : self.points]
             targets = np.concatenate([examples.classes[chosen][..., None].astype(np.float32), maps], axis=-1)
-            images, targets = augment(images, targets, rng)
-            yield tuple(
-                tf.constant(np.ascontiguousarray(a))
-                for a in (images, targets[..., 0].astype(np.int32), targets[..., 1:])
-            )
+            images, targets = self.augment(images, targets, rng)
+            arrays = images, targets[..., 0].astype(np.int32), targets[..., 1:]
+            yield tuple(tf.constant(np.ascontiguousarray(array)) for array in arrays)
 
-    @staticmethod
-    def _score(entry: dict[str, float]) -> float:
-        return float(np.mean([v for k, v in entry.items() if k.startswith("dice")]))
 
-    def _settled(self) -> bool:
-        scores = [self._score(entry) for entry in self.history]
-        return bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self.schedule.patience
+def validation_dice(model: Any, held: Examples, classes: int) -> dict[str, float]:
+    """Dice of each foreground class over all held-out pixels, as ``dice_1`` and so on."""
+    both, sizes = np.zeros(classes), np.zeros(classes)
+    for start in range(0, len(held), _VALIDATED):
+        part = slice(start, start + _VALIDATED)
+        logits = np.asarray(model(np.asarray(held.images[part], np.float32), training=False))
+        found = logits[..., :classes].argmax(axis=-1)
+        for c in range(classes):
+            a, b = found == c, held.classes[part] == c
+            both[c] += (a & b).sum()
+            sizes[c] += a.sum() + b.sum()
+    return {f"dice_{c}": float(2 * both[c] / max(sizes[c], 1)) for c in range(1, classes)}
+
+
+def mean_dice(figures: Mapping[str, float]) -> float:
+    """Score of an epoch."""
+    return float(np.mean([value for name, value in figures.items() if name.startswith("dice")]))
 
 
 def flips(images: NDArray[Any], targets: NDArray[Any], rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:

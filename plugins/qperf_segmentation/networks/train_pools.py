@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, TrainingCase
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, TrainingCase
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture
 from qperf_segmentation.networks.learning import flips, intensities

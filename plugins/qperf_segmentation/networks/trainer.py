@@ -7,16 +7,26 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.training import Trainer, TrainingCase, TrainingJob, TrainingReport
-from qperf_app.plugins.training_state import check_same_training
-from qperf_app.plugins.weights import write_weights
-from qperf_segmentation.networks.architecture import Architecture
+from qperf_app.training import (
+    Schedule,
+    Trainer,
+    TrainingCase,
+    TrainingJob,
+    TrainingLoop,
+    TrainingReport,
+    build_seeded,
+    check_same_training,
+    halved,
+    train_network,
+    write_trained,
+)
+from qperf_segmentation.networks.architecture import Architecture, build
 from qperf_segmentation.networks.weights import load
 
 #: Simulated cases from this number on are for validation, never for training.
@@ -24,7 +34,7 @@ HELD_OUT = 1_000_000
 #: Share of the drawn cases that is held out, where there are enough of them.
 HELD_SHARE = 0.2
 #: Options that may change when a training is taken up again.
-SCHEDULE = ("epochs", "patience", "halve_every")
+SCHEDULE = ("epochs", "patience", "halve_every", "restart_every")
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class TrainerOptions:
     batch: int = field(default=16, metadata={"help": "cases of one step"})
     rate: float = field(default=1e-3, metadata={"help": "learning rate at the start"})
     halve_every: int = field(default=10, metadata={"help": "epochs after which the rate is halved"})
+    restart_every: int = field(default=0, metadata={"help": "epochs after which the rate starts anew; 0: never"})
     patience: int = field(default=12, metadata={"help": "epochs without a better validation Dice that end training"})
     drawn_copies: int = field(default=10, metadata={"help": "times that each drawn case is seen in an epoch"})
 
@@ -85,27 +96,55 @@ class NetworkTrainer(Trainer):
         ValueError
             Where there is nothing to train on, or the checkpoint is of another training.
         """
-        from qperf_segmentation.networks.learning import Learner, Schedule
+        import keras
 
-        options = self.options
+        from qperf_segmentation.networks.learning import ImageBatches, loss_of, mean_dice, validation_dice
+
+        options, architecture = self.options, self.architecture()
         if not options.cases and not job.drawn:
             raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in SCHEDULE}
         wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
         check_same_training(job.out, wanted, job.resume)
         train, held = self._examples(job)
-        schedule = Schedule(options.epochs, options.batch, options.rate, options.halve_every, options.patience)
-        learner = Learner(self.architecture(), schedule, job.seed, job.out)
+        model = build_seeded(partial(build, architecture), job.seed)
         if job.start_from is not None:
-            learner.model.set_weights(load(job.start_from, **_fixed(self.architecture())).get_weights())
-        done = learner.resume() if job.resume else 0
-        job.say(
-            f"{learner.model.count_params()} parameters, {len(train)} cases to train on, {len(held)} held out; "
-            f"{done} of at most {options.epochs} epochs done"
+            model.set_weights(load(job.start_from, **_fixed(architecture)).get_weights())
+        rate = halved(options.rate, options.halve_every, options.restart_every)
+        loop = TrainingLoop(
+            model,
+            keras.optimizers.Adam(options.rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
+            lambda images, classes, maps: loss_of(model(images, training=True), classes, maps, architecture.classes),
+            Schedule(options.epochs, rate, options.patience),
+            job.seed,
+            job.out,
         )
+        batches = ImageBatches(train, options.batch, self.augment, architecture.points)
         started = time.monotonic()
-        learner.train(train, held, self.augment, job.say)
-        return self._write(job, learner, len(train), len(held), time.monotonic() - started)
+        best = train_network(
+            job,
+            loop,
+            batches,
+            lambda: validation_dice(model, held, architecture.classes),
+            mean_dice,
+            f"{len(train)} cases to train on, {len(held)} held out",
+        )
+        described = {
+            "title": self.title,
+            "architecture": architecture.as_dict(),
+            "parameters": int(model.count_params()),
+            "data": {
+                "simulated": options.cases,
+                "drawn": len(job.drawn),
+                "examples": len(train),
+                "held_out": len(held),
+            },
+            "epochs": len(loop.history),
+            "seconds": round(time.monotonic() - started),
+            "limits": self.limits,
+        }
+        figures = {f"held-out {name}": round(value, 4) for name, value in best.items()}
+        return write_trained(job, job.out / self.file, model.get_weights(), described, figures, loop.history)
 
     def _examples(self, job: TrainingJob) -> tuple[Any, Any]:
         """Examples to train on and to validate on: simulated, and drawn."""
@@ -175,28 +214,6 @@ class NetworkTrainer(Trainer):
         if job.drawn and not train:
             raise ValueError("none of the drawn cases can be trained on")
         return train, held
-
-    def _write(self, job: TrainingJob, learner: Any, n_train: int, n_held: int, seconds: float) -> TrainingReport:
-        from qperf_segmentation.networks.picture import draw_history
-
-        figures = {f"held-out {k}": round(v, 4) for k, v in max(learner.history, key=learner._score).items()}
-        card = {
-            "title": self.title,
-            "architecture": self.architecture().as_dict(),
-            "parameters": int(learner.model.count_params()),
-            "command": job.command,
-            "seed": job.seed,
-            "started_from": None if job.start_from is None else job.start_from.name,
-            "data": {"simulated": self.options.cases, "drawn": len(job.drawn), "examples": n_train, "held_out": n_held},
-            "epochs": len(learner.history),
-            "seconds": round(seconds),
-            "figures": figures,
-            "limits": self.limits,
-        }
-        weights, picture = job.out / self.file, job.out / (Path(self.file).stem + ".png")
-        write_weights(weights, learner.model.get_weights(), card)
-        draw_history(learner.history, picture)
-        return TrainingReport((weights, weights.with_suffix(".json"), picture), figures)
 
 
 def _fixed(architecture: Architecture) -> dict[str, Any]:

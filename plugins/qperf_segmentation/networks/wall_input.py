@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.bolus_timing import peak_time
 from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid
 
 SHAPE = (80, 80)
@@ -22,16 +23,6 @@ class WallInput:
 
     image: NDArray[np.float32]
     grid: PlaneGrid
-
-
-def left_peak(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
-    """Time of the first-pass peak of the left ventricle's curve, s, between the volumes by a parabola."""
-    peak = int(np.argmax(curve))
-    if not 0 < peak < len(curve) - 1:
-        return float(times[peak])
-    a, b, c = np.polyfit(times[peak - 1 : peak + 2] - times[peak], np.asarray(curve[peak - 1 : peak + 2], float), 2)
-    del c
-    return float(times[peak] - b / (2 * a)) if a < 0 else float(times[peak])
 
 
 def look_at(
@@ -61,7 +52,7 @@ def look_at(
     from scipy.ndimage import gaussian_filter1d
 
     smooth = gaussian_filter1d(np.asarray(curve, np.float64), 0.7)
-    start = left_peak(times, smooth) + shift - BEFORE
+    start = peak_time(times, smooth) + shift - BEFORE
     grid = PlaneGrid(SHAPE, PIXEL, centre, (float(voxel[0]), float(voxel[1])))
     image = grid.bring(on_time_grid(signal, times, start + STEP * np.arange(FRAMES)))
     top = float(smooth.max())

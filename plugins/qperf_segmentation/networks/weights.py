@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qperf_app.plugins.weights import WeightsError, card_of, read_arrays, read_card
+from qperf_app.training import WeightsError, card_of, read_arrays, read_card
 from qperf_segmentation.networks.architecture import Architecture, build
 
 #: Weights that come with the package.

@@ -17,10 +17,10 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if "lv" in given:
         pools = records.read_pools(given)
         if "aif-voxels" not in given:
-            from qperf_app.physics.blood import brightest_voxels
+            from qperf_app.methods.input_voxels import choose_input_voxels
 
             data = corrected_series(upstream).dynamic().data
-            pools = dataclasses.replace(pools, aif=brightest_voxels(data, pools.lv))
+            pools = dataclasses.replace(pools, aif=choose_input_voxels(data, pools.lv))
         return StepResult("handed-in", records.write_pools(out, task.prefix, pools, sources(task, upstream)))
     pools = call_plugin(task, corrected_series(upstream))
     if not pools.found:

@@ -116,7 +116,7 @@ def left_ventricle(
     return labels == (followers or [lead])[0][3]
 
 
-def grown(mask: NDArray[np.bool_], margin: float, spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
+def dilated(mask: NDArray[np.bool_], margin: float, spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Mask with everything within ``margin`` mm of it, holes filled."""
     from scipy.ndimage import binary_fill_holes, distance_transform_edt
 

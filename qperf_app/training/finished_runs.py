@@ -13,7 +13,7 @@ from qperf_app.bids.errors import DatasetError, SelectionError
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import ROLES, derivative_name
 from qperf_app.plugins import TissueConstants, TissueCurves
-from qperf_app.plugins.training import KineticScan
+from qperf_app.training.cases import KineticScan
 
 
 def find_scans(

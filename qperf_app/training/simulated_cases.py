@@ -30,7 +30,7 @@ from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.physics.signal import relaxation_rate
 from qperf_app.plugins import Series
-from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
 
 Kind = Literal["blood-pool", "myocardium"]
 

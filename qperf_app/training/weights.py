@@ -38,14 +38,6 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def short_digest(path: Path) -> str:
-    """First 12 digits of the SHA-256 that the card gives, or ``unknown``."""
-    try:
-        return str(read_card(path)["sha256"])[:12]
-    except (WeightsError, KeyError):
-        return "unknown"
-
-
 def write_weights(path: Path, arrays: Sequence[NDArray[Any]], card: Mapping[str, Any]) -> None:
     """Write weights and their card, each in one step."""
     partial = path.with_name(path.stem + ".partial.npz")

@@ -21,7 +21,7 @@ from qperf_app.bids.records import read_landmarks, read_mask, read_series
 from qperf_app.geometry.warp import warp
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
-from qperf_app.plugins.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
 
 Kind = Literal["blood-pool", "myocardium"]
 

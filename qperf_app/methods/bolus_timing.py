@@ -1,0 +1,43 @@
+"""When a bolus arrives in a region and when it peaks there, between the frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Smoothing of a curve before its half rise is looked for, frames.
+_SMOOTHING = 0.8
+
+
+def half_rise_time(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
+    """Time, s, at which a curve (t,) has risen halfway to its peak, linear between the frames.
+
+    The height is that of the smoothed peak over the lowest level before it.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    smooth = gaussian_filter1d(np.asarray(curve, np.float64), _SMOOTHING)
+    peak = int(smooth.argmax())
+    base = float(smooth[: max(peak, 1)].min())
+    half = base + 0.5 * (float(smooth[peak]) - base)
+    below = np.flatnonzero(smooth[: peak + 1] <= half)
+    if not len(below):
+        return float(times[0])
+    i = int(below[-1])
+    part = (half - smooth[i]) / (smooth[i + 1] - smooth[i]) if i + 1 <= peak and smooth[i + 1] > smooth[i] else 0.0
+    return float(times[i] + part * (times[min(i + 1, len(times) - 1)] - times[i]))
+
+
+def steepest_rise_time(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
+    """Time, s, of the frame in which a curve (t,) on evenly spaced times rises most."""
+    return float(times[int(np.gradient(curve).argmax())])
+
+
+def peak_time(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
+    """Time, s, of the largest value of a curve (t,), between the frames by a parabola through it and its neighbours."""
+    peak = int(np.argmax(curve))
+    if not 0 < peak < len(curve) - 1:
+        return float(times[peak])
+    around = slice(peak - 1, peak + 2)
+    curvature, slope, _ = np.polyfit(times[around] - times[peak], np.asarray(curve[around], np.float64), 2)
+    return float(times[peak] - slope / (2 * curvature)) if curvature < 0 else float(times[peak])

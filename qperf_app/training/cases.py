@@ -1,0 +1,47 @@
+"""What is learnt from: labelled series, and participants' own curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins import InputFunction, Landmark, Series, TissueConstants, TissueCurves
+
+#: Values of a case's labels.
+NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A motion-corrected series and what is to be seen in it.
+
+    Parameters
+    ----------
+    series : Series
+    labels : (x, y, z) uint8 array
+        0 nothing, 1 left blood, 2 right blood, 3 wall of the left ventricle.
+    landmarks : tuple of Landmark
+        Insertion points of the right ventricle, where they are known.
+    name : str
+        Where it is from.
+    """
+
+    series: Series
+    labels: NDArray[np.uint8]
+    landmarks: tuple[Landmark, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class KineticScan:
+    """Curves of a participant's myocardium with their input function, as a kinetics plugin is given them.
+
+    ``name`` says where they are from.
+    """
+
+    curves: TissueCurves
+    aif: InputFunction
+    constants: TissueConstants
+    name: str = ""
