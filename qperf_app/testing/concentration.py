@@ -107,9 +107,7 @@ class ConcentrationConformance(PluginConformance):
             )
             return
         alike = float(np.corrcoef(found, true)[0, 1]) if np.ptp(found) else 0.0
-        assert alike >= self.correlation, (
-            f"{what} correlates by {alike:.2f} with the truth (at least {self.correlation})"
-        )
+        assert alike >= self.correlation, f"{what} and truth correlate by {alike:.2f} (at least {self.correlation})"
 
 
 def _wall() -> NDArray[np.bool_]:

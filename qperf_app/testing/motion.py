@@ -51,7 +51,7 @@ class MotionCorrectionConformance(PluginConformance):
         assert corrected.mean() >= 0.75, f"{(~corrected).sum()} of {len(corrected)} frames are given up on"
         left = np.where(corrected, _left(runs.plain, example_displacement())[1], 0.0)
         assert left.max() <= self.worst, (
-            f"frame {left.argmax()} is marked as corrected and still lies {left.max():.1f} mm off (at most {self.worst})"
+            f"frame {left.argmax()} is marked as corrected and lies {left.max():.1f} mm off (at most {self.worst})"
         )
 
     def test_a_still_series_stays_still(self, runs: Runs) -> None:

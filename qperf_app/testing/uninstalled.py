@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import ModuleType
@@ -18,10 +18,19 @@ from qperf_app.testing.inputs import step_of
 class _Source:
     """Stands for the entry point that an installed distribution has."""
 
-    name: str
-    value: str
-    load: Callable[[], ModuleType]
+    module: ModuleType
     dist: None = None
+
+    @property
+    def name(self) -> str:
+        return self.module.__name__
+
+    @property
+    def value(self) -> str:
+        return self.module.__name__
+
+    def load(self) -> ModuleType:
+        return self.module
 
 
 def uninstalled(*sources: ModuleType | type) -> PluginRegistry:
@@ -36,7 +45,7 @@ def uninstalled(*sources: ModuleType | type) -> PluginRegistry:
         Where qperf-app would refuse one; the message is what ``qperf plugins`` would say.
     """
     modules = [source if isinstance(source, ModuleType) else _module_of(source) for source in sources]
-    registry = register([cast(EntryPoint, _Source(m.__name__, m.__name__, lambda m=m: m)) for m in modules])
+    registry = register(cast(Iterable[EntryPoint], map(_Source, modules)))
     if registry.broken:
         raise ValueError("; ".join(str(broken) for broken in registry.broken))
     return registry

@@ -44,10 +44,9 @@ def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     if (np.isnan(result.data) != result.invalid).any():
         raise PluginResultError("data must be NaN exactly where invalid is True")
     if result.units not in (CONCENTRATION_UNITS, RELATIVE_UNITS):
-        raise PluginResultError(
-            f"units are {result.units!r}; they must be {CONCENTRATION_UNITS!r} or {RELATIVE_UNITS!r}"
-        )
-    return result
+        raise PluginResultError(f"units are {result.units!r}, not {CONCENTRATION_UNITS!r} or {RELATIVE_UNITS!r}")
+    checked: ConcentrationSeries = result
+    return checked
 
 
 def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:

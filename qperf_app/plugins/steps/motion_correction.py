@@ -22,7 +22,7 @@ class MotionCorrectionPlugin(Plugin):
 
 
 def check_motion(result: Any, series: Series) -> Motion:
-    """Displacement of the right shape, finite and within the field of view everywhere, one verdict per slice and frame."""
+    """Displacement of the right shape, finite and within the field of view; one verdict per slice and frame."""
     check_kind(result, Motion)
     check_shape("displacement", result.displacement, (*series.data.shape, 3))
     check_shape("corrected", result.corrected, series.data.shape[2:])
@@ -39,7 +39,8 @@ def check_motion(result: Any, series: Series) -> Motion:
         check_shape("cost", result.cost, series.data.shape[2:])
     if result.residual is not None:
         check_shape("residual", result.residual, series.data.shape[2:])
-    return result
+    checked: Motion = result
+    return checked
 
 
 MOTION_CORRECTION = StepSpec(
