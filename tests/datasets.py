@@ -29,7 +29,7 @@ def small_dataset(root: Path, participants: tuple[str, ...] = ("01",), tasks: tu
     (root / "README.md").write_text("A small example heart, made for tests of the command line.\n" * 5)
     for number, participant in enumerate(participants):
         for task in tasks:
-            series = example_series(seed=number, moving=False)
+            series = example_series(seed=number)
             image = series_path(root, participant, task)
             write_image(image, series.data)
             write_json(image.with_name(image.name.replace(".nii.gz", ".json")), {**series.metadata, "TaskName": task})

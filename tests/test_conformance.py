@@ -6,55 +6,75 @@ from typing import ClassVar
 
 import pytest
 
-from qperf_app.testing import KineticsConformance, PluginConformance
+from qperf_app.testing import (
+    BloodPoolConformance,
+    ConcentrationConformance,
+    KineticsConformance,
+    MotionCorrectionConformance,
+    MyocardiumConformance,
+    PluginConformance,
+    ReportSectionConformance,
+)
 from qperf_motion.elastix import available
 
 
-class TestNoMotionCorrection(PluginConformance):
-    step, name = "motion-correction", "none"
+class TestNoMotionCorrection(MotionCorrectionConformance):
+    name = "none"
+    expected_failures: ClassVar = dict.fromkeys(
+        (
+            "test_undoes_a_shift_of_whole_voxels",
+            "test_undoes_a_shift_of_parts_of_a_voxel",
+            "test_frames_reported_as_corrected_are",
+        ),
+        "for series that are still or corrected already: it moves nothing",
+    )
 
 
-class TestChained(PluginConformance):
-    step, name = "motion-correction", "chained"
+class TestChained(MotionCorrectionConformance):
+    name = "chained"
 
 
-class TestProgressive(PluginConformance):
-    step, name = "motion-correction", "progressive"
+class TestProgressive(MotionCorrectionConformance):
+    name = "progressive"
 
 
 @pytest.mark.skipif(not available(), reason="elastix is not installed (pip install 'qperf-app[elastix]')")
-class TestElastix(PluginConformance):
-    step, name = "motion-correction", "elastix"
+class TestElastix(MotionCorrectionConformance):
+    name = "elastix"
     options: ClassVar = {"iterations": 20}
 
 
-class TestKMeans(PluginConformance):
-    step, name = "blood-pool", "kmeans"
+class TestKMeans(BloodPoolConformance):
+    name = "kmeans"
 
 
-class TestResUNetBloodPool(PluginConformance):
-    step, name = "blood-pool", "resunet"
+class TestResUNetBloodPool(BloodPoolConformance):
+    name = "resunet"
 
 
-class TestSaturationRecovery(PluginConformance):
-    step, name = "concentration", "sr-flash"
+class TestSaturationRecovery(ConcentrationConformance):
+    name = "sr-flash"
 
 
-class TestLinear(PluginConformance):
-    step, name = "concentration", "linear"
+class TestLinear(ConcentrationConformance):
+    name = "linear"
+    expected_failures: ClassVar = {
+        "test_blood_and_myocardium_share_a_factor": "the signal of blood saturates at the example's dose, and relative "
+        "enhancement with it; the documentation says that flow is then too high"
+    }
 
 
-class TestIdentity(PluginConformance):
-    step, name = "concentration", "identity"
-    concentration_input = True
+class TestIdentity(ConcentrationConformance):
+    name = "identity"
+    concentration_input: ClassVar = True
 
 
-class TestClassical(PluginConformance):
-    step, name = "myocardium", "classical"
+class TestClassical(MyocardiumConformance):
+    name = "classical"
 
 
-class TestResUNetMyocardium(PluginConformance):
-    step, name = "myocardium", "resunet"
+class TestResUNetMyocardium(MyocardiumConformance):
+    name = "resunet"
 
 
 class TestFermi(KineticsConformance):
@@ -81,16 +101,21 @@ class TestPhysicsInformed(KineticsConformance):
 
     name = "pinn"
     options: ClassVar = {"steps": 60}
+    expected_failures: ClassVar = {
+        "test_chunks_of_voxels_do_not_matter": "the network is taught on all curves of the scan together"
+    }
 
 
-class TestSaliency(PluginConformance):
-    step, name = "report-section", "saliency"
+class TestSaliency(ReportSectionConformance):
+    name = "saliency"
 
 
 def test_every_built_in_plugin_is_here() -> None:
     from qperf_app.plugins.manager import OWN_DISTRIBUTION, load_plugins
 
-    suites = [cls for cls in globals().values() if isinstance(cls, type) and issubclass(cls, PluginConformance)]
-    tested = {(cls.step, cls.name) for cls in suites if hasattr(cls, "name")}
+    suites = [
+        cls for cls in globals().values() if isinstance(cls, type) and issubclass(cls, PluginConformance) and cls.name
+    ]
+    tested = {(cls.step, cls.name) for cls in suites}
     installed = {key for key, plugin in load_plugins().plugins.items() if plugin.distribution == OWN_DISTRIBUTION}
     assert installed == tested

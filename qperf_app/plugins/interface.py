@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from qperf_app.plugins.api_versions import API_VERSION as API_VERSION
 from qperf_app.plugins.records import Resources
-
-#: Version of this interface. A plugin written for another one is refused with a message.
-API_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,8 @@ class NoOptions:
 class Plugin(ABC):
     """What every plugin says of itself.
 
+    ``api_version`` is the version of this interface that it was written for (:data:`API_VERSION` of that day); where a
+    class inherits it, that of the host it runs in.
     ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``.
     ``requires`` names the BIDS metadata fields without which the plugin can't run on a series. ``trainer`` names the
     :class:`~qperf_app.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.

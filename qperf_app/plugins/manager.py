@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from qperf_app.plugins import hookspecs
-from qperf_app.plugins.interface import API_VERSION
+from qperf_app.plugins.api_versions import version_fault
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
@@ -139,9 +139,9 @@ def find_fault(step: StepSpec, cls: Any) -> str | None:
     for label, pattern in labels.items():
         if not re.fullmatch(pattern, label):
             return f"{where}: {label!r} does not match {pattern}"
-    api = getattr(cls, "api_version", None)
-    if api != API_VERSION:
-        return f"{where} was written for plugin API version {api}, this is version {API_VERSION}"
+    fault = version_fault(getattr(cls, "api_version", None), slot.since)
+    if fault is not None:
+        return f"{where} {fault}"
     options = getattr(cls, "Options", None)
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         return f"{where}: Options must be a dataclass"

@@ -1,198 +1,200 @@
-"""Conformance suite of the plugin interface.
+"""What every plugin must pass, whatever its step.
 
-A plugin author derives one class for each plugin and has its tests run by pytest::
+A plugin's author derives one class for each plugin, from that of its step, and lets pytest run it::
 
-    class TestMine(PluginConformance):
-        step, name = "kinetics", "mine"
+    class TestMine(KineticsConformance):
+        name = "mine"
 
-The plugin is found as the app finds it: installed, through its entry point.
+Each check is a test of its own, chosen by name (``pytest -k same_seed``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from qperf_app.plugins import (
-    CONCENTRATION_UNITS,
-    Resources,
-    RunContext,
-    Series,
-    TissueConstants,
-    TissueCurves,
-)
+from qperf_app.plugins import Resources, RunContext
 from qperf_app.plugins.manager import InstalledPlugin, load_plugins, make, resolve_options
 from qperf_app.plugins.steps import STEPS
-from qperf_app.plugins.steps.kinetics import check_maps
-from qperf_app.plugins.steps.report_section import check_elements
 from qperf_app.plugins.steps.spec import slot_of
-from qperf_app.testing.examples import (
-    example_aif,
-    example_curves,
-    example_participant,
-    example_pools,
-    example_series,
-)
+from qperf_app.testing.examples import example_series
+from qperf_app.testing.inputs import arrays_of, example_inputs, freeze
+from qperf_app.testing.uninstalled import uninstalled
 
 #: Packages that listing plugins must not import.
 HEAVY = ("tensorflow", "SimpleITK", "skimage", "matplotlib", "scipy.optimize", "torch", "keras")
 
 
-class PluginConformance:
-    """Tests that every plugin of ``step`` named ``name`` must pass.
+class Runs:
+    """A plugin run on example input, in a new instance each time; what several checks look at is run once."""
 
-    ``options`` are given to the plugin; ``concentration_input`` hands the concentration step a series that is
-    concentration already. A test that a plugin can't pass is declared by its author with ``pytest.mark.xfail``.
+    def __init__(self, installed: InstalledPlugin, suite: type[PluginConformance]) -> None:
+        self.installed, self.suite = installed, suite
+
+    def __call__(
+        self, nothing: bool = False, read_only: bool = False, threads: int = 1, seed: int = 7, **given: Any
+    ) -> Any:
+        """Result on the example with other arguments by name, checked as the host checks it."""
+        step = STEPS[self.installed.step]
+        given = {**self.suite.given(nothing), **given}
+        inputs = example_inputs(step, RunContext(seed, threads), given, nothing)
+        if read_only:
+            freeze(inputs)
+        plugin, slot = make(self.installed, self.suite.options), slot_of(step)
+        return slot.check(getattr(plugin, slot.method)(*inputs), inputs[0])
+
+    @cached_property
+    def plain(self) -> Any:
+        """Result on the example."""
+        return self()
+
+    @cached_property
+    def again(self) -> Any:
+        """The same once more, on input that is read-only and with two threads."""
+        return self(read_only=True, threads=2)
+
+    @cached_property
+    def nothing(self) -> Any:
+        """Result where there is nothing to find."""
+        return self(nothing=True)
+
+
+class PluginConformance:
+    """Checks of a plugin of ``step`` named ``name``, run with ``options``.
+
+    The plugin is found as the app finds it, installed, or is the one of ``source``: a module with hooks, or a class,
+    that need not be installed. ``expected_failures`` maps the name of a check that the plugin can't pass to the reason
+    why; such a check must then fail, and is reported as an expected failure.
     """
 
     step: ClassVar[str]
-    name: ClassVar[str]
-    options: ClassVar[dict[str, Any]] = {}
-    concentration_input: ClassVar[bool] = False
+    name: ClassVar[str] = ""
+    source: ClassVar[Any] = None
+    options: ClassVar[Mapping[str, Any]] = {}
+    expected_failures: ClassVar[Mapping[str, str]] = {}
 
-    @pytest.fixture()
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        unknown = [check for check in cls.expected_failures if not callable(getattr(cls, check, None))]
+        if unknown:
+            raise TypeError(f"{cls.__name__}.expected_failures: there is no check {', '.join(unknown)}")
+
+    @classmethod
+    def given(cls, nothing: bool = False) -> Mapping[str, Any]:
+        """Arguments of the step's method, by name, that are not the example of their type (with nothing to find)."""
+        return {}
+
+    @pytest.fixture(autouse=True)
+    def _expected_failure(self, request: pytest.FixtureRequest) -> None:
+        reason = self.expected_failures.get(request.function.__name__)
+        if reason is not None:
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
+    @pytest.fixture(scope="class")
     def installed(self) -> InstalledPlugin:
-        """The plugin as the app finds it."""
-        return load_plugins().get(self.step, self.name)
+        """The plugin as the app finds it, or would find it."""
+        if self.source is None:
+            return load_plugins().get(self.step, self.name)
+        registry = uninstalled(self.source)
+        names = [self.name] if self.name else registry.names(self.step)
+        assert len(names) == 1, f"source has {len(names)} plugins for {self.step}: set name to one of {names}"
+        return registry.get(self.step, names[0])
 
     @pytest.fixture()
     def plugin(self, installed: InstalledPlugin) -> Any:
         """The plugin made with its options."""
         return make(installed, self.options)
 
+    @pytest.fixture(scope="class")
+    def runs(self, installed: InstalledPlugin) -> Runs:
+        """The plugin run on example input."""
+        return Runs(installed, type(self))
+
     def test_says_what_it_is(self, installed: InstalledPlugin) -> None:
-        """Summary, version, citations, requirements and options are described."""
+        """Summary, version, citations, requirements and options stand in reports: each is described."""
         cls: Any = installed.cls
-        assert cls.summary.strip() and cls.version.strip()
-        assert all(isinstance(c, str) and c for c in (*cls.citations, *cls.requires))
+        assert cls.summary.strip(), "summary is empty"
+        assert cls.version.strip(), "version is empty"
+        assert all(isinstance(c, str) and c for c in cls.citations), f"citations {cls.citations!r} are not all texts"
+        assert all(isinstance(c, str) and c for c in cls.requires), f"requires {cls.requires!r} is not all texts"
         assert cls.Options.__dataclass_params__.frozen, "Options must be a frozen dataclass"
         for field in dataclasses.fields(cls.Options):
             assert field.metadata.get("help"), f"option {field.name!r} has no help"
 
     def test_default_options_are_valid(self, installed: InstalledPlugin) -> None:
-        """The defaults pass the type check that a user's values pass."""
+        """The defaults pass the type check that a user's values pass: a recorded configuration can be run again."""
         defaults = dataclasses.asdict(resolve_options(installed, {}))
-        assert dataclasses.asdict(resolve_options(installed, defaults)) == defaults
+        again = dataclasses.asdict(resolve_options(installed, defaults))
+        assert again == defaults, f"default options {defaults} become {again} when they are read back"
 
     def test_module_is_light(self, installed: InstalledPlugin) -> None:
         """Importing the plugin's module imports nothing heavy: ``--help`` and ``qperf plugins`` stay quick."""
-        code = f"import sys, {installed.cls.__module__}; print(','.join(m for m in {HEAVY!r} if m in sys.modules))"
-        output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        assert output.strip() == "", f"importing the plugin imports {output.strip()}"
+        module = installed.cls.__module__
+        code = f"import sys, {module}; print(','.join(m for m in {HEAVY!r} if m in sys.modules))"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+        )
+        assert ended.returncode == 0, f"module {module} can't be imported by itself: {ended.stderr[-400:]}"
+        assert ended.stdout.strip() == "", f"importing {module} imports {ended.stdout.strip()}: import it in the method"
 
-    def test_declares_resources(self, plugin: Any) -> None:
-        """Memory and threads are positive and memory does not fall with size."""
+    def test_memory_grows_with_the_series(self, plugin: Any) -> None:
+        """The scheduler relies on memory and threads: positive, and no less for a larger series."""
         small, large = plugin.resources((32, 32, 1, 20)), plugin.resources((256, 256, 3, 100))
-        for resources in (small, large):
-            assert isinstance(resources, Resources)
-            assert resources.memory_gb > 0 and math.isfinite(resources.memory_gb) and resources.threads >= 1
-        assert large.memory_gb >= small.memory_gb
+        for needed in (small, large):
+            assert isinstance(needed, Resources), f"resources() gave a {type(needed).__name__}, not Resources"
+            assert 0 < needed.memory_gb < math.inf, f"memory of {needed.memory_gb} GiB"
+            assert needed.threads >= 1, f"{needed.threads} threads"
+        assert large.memory_gb > small.memory_gb, (
+            f"{large.memory_gb:.2f} GiB for a series of 256 x 256 x 3 x 100, "
+            f"{small.memory_gb:.2f} GiB for one of 32 x 32 x 1 x 20"
+        )
 
     def test_finds_no_problem_with_a_good_series(self, plugin: Any) -> None:
-        """``problems`` accepts a series that has everything."""
-        series = self._series()
-        assert list(plugin.problems(series.metadata, series.data.shape)) == []
+        """``problems`` accepts a series that has everything: otherwise no user could ever run it."""
+        series = self.given().get("series", example_series())
+        problems = list(plugin.problems(series.metadata, series.data.shape))
+        assert problems == [], f"it finds problems with the example: {problems}"
 
-    def test_result_fits_the_interface(self, plugin: Any) -> None:
-        """Shapes, types and NaN rules of the step hold."""
-        self._run(plugin, seed=1)
+    def test_result_fits_the_interface(self, runs: Runs) -> None:
+        """Shapes, types, units and NaN rules of the step hold: the host refuses anything else."""
+        assert runs.plain is not None
 
-    def test_same_seed_same_result(self, installed: InstalledPlugin) -> None:
-        """Two instances give the same bits for the same input and seed."""
-        first = _arrays(self._run(make(installed, self.options), seed=7))
-        second = _arrays(self._run(make(installed, self.options), seed=7))
-        assert len(first) == len(second)
-        for a, b in zip(first, second, strict=True):
-            np.testing.assert_array_equal(a, b)
+    def test_same_seed_same_result(self, runs: Runs) -> None:
+        """Two instances give the same bits for the same input and seed, whatever the number of threads."""
+        first, second = arrays_of(runs.plain), arrays_of(runs.again)
+        assert len(first) == len(second), f"{len(first)} arrays at first, {len(second)} when run again"
+        for number, (a, b) in enumerate(zip(first, second, strict=True)):
+            np.testing.assert_array_equal(a, b, err_msg=f"array {number} of the result differs with the same seed")
 
-    def test_leaves_its_input_alone(self, plugin: Any) -> None:
-        """No input array is written to: the arrays are handed over read-only."""
-        self._run(plugin, seed=1, frozen=True)
+    def test_leaves_its_input_alone(self, runs: Runs) -> None:
+        """The records are shared with other steps: nothing is written to the arrays, which are read-only here."""
+        try:
+            assert runs.again is not None
+        except ValueError as error:
+            if "read-only" in str(error):
+                pytest.fail(f"it writes to an array of its input: {error}")
+            raise
 
-    def test_survives_dead_input(self, plugin: Any) -> None:
-        """A series without any bolus gives a valid result (not found, empty or NaN), not an exception."""
-        if self.step == "report-section":
-            pytest.skip("a report section takes no series")
-        self._run(plugin, seed=1, dead=True)
+    def test_survives_input_without_a_bolus(self, runs: Runs) -> None:
+        """Where there is nothing to find the result is valid (not found, empty or NaN), not an exception."""
+        assert runs.nothing is not None
 
-    def _series(self, dead: bool = False) -> Series:
-        series = example_series(concentration=self.step == "concentration" and self.concentration_input)
-        if dead:
-            still = np.broadcast_to(series.data[..., :1], series.data.shape).copy()
-            series = series.with_data(still)
-        return series
-
-    def _run(self, plugin: Any, seed: int, frozen: bool = False, dead: bool = False) -> Any:
-        """Call the plugin's method on example input and check what it returns."""
-        context = RunContext(seed=seed, threads=1)
-        if self.step == "report-section":
-            participant = example_participant()
-            return check_elements(plugin.render(participant), participant)
-        if self.step == "kinetics":
-            return self._fit(plugin, context, frozen, dead)
-        series = self._series(dead)
-        if frozen:
-            _freeze(series)
-        slot = slot_of(STEPS[self.step])
-        pools, aif = (None, None) if dead else (example_pools(), example_aif())
-        arguments: dict[str, tuple[Any, ...]] = {"convert": ("myocardium",), "segment": (pools, aif)}
-        method = getattr(plugin, slot.method)
-        return slot.check(method(series, *arguments.get(slot.method, ()), context), series)
-
-    @staticmethod
-    def _fit(plugin: Any, context: RunContext, frozen: bool, dead: bool) -> Any:
-        curves, aif = example_curves(), example_aif()
-        assert curves.units == aif.units == CONCENTRATION_UNITS
-        if dead:
-            curves = dataclasses.replace(curves, concentration=np.zeros_like(curves.concentration))
-        if frozen:
-            _freeze(curves)
-            _freeze(aif)
-        return check_maps(plugin.fit(curves, aif, TissueConstants(), context), curves)
-
-
-class KineticsConformance(PluginConformance):
-    """What a kinetics plugin must pass besides."""
-
-    step: ClassVar[str] = "kinetics"
-
-    def test_order_of_voxels_does_not_matter(self, plugin: Any) -> None:
-        """Each voxel's estimate is its own: the reverse order gives the reverse result."""
-        curves, aif = example_curves(), example_aif()
-        turned = TissueCurves(curves.concentration[::-1], curves.times, curves.voxels[::-1], curves.affine)
-        context = RunContext(seed=3)
-        straight = plugin.fit(curves, aif, TissueConstants(), context)
-        reverse = plugin.fit(turned, aif, TissueConstants(), context)
-        for a, b in zip(straight.maps, reverse.maps, strict=True):
-            np.testing.assert_allclose(a.values, b.values[::-1], rtol=1e-6, atol=1e-9)
-
-    def test_flow_follows_the_truth(self, plugin: Any) -> None:
-        """MBF is there, and orders curves of low and of high flow rightly."""
-        result = plugin.fit(example_curves(noise=0.002), example_aif(), TissueConstants(), RunContext())
-        assert {m.units for m in result.maps if m.quantity == "MBF"} == {"mL/min/g"}
-        flow = result.values["MBF"]
-        assert np.nanmean(flow[-3:]) > 1.5 * np.nanmean(flow[:3])
-
-
-def _freeze(record: Any) -> None:
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
-
-
-def _arrays(record: Any) -> list[np.ndarray]:
-    """All arrays of a record, in order."""
-    if isinstance(record, np.ndarray):
-        return [record]
-    if isinstance(record, tuple | list):
-        return [a for item in record for a in _arrays(item)]
-    if dataclasses.is_dataclass(record):
-        return [a for f in dataclasses.fields(record) for a in _arrays(getattr(record, f.name))]
-    return []
+    def test_names_the_files_it_read(self, plugin: Any) -> None:
+        """``loaded_files`` gives the SHA-256 of each file by its name: provenance says which weights were used."""
+        files = plugin.loaded_files() if hasattr(plugin, "loaded_files") else {}
+        for name, digest in files.items():
+            assert isinstance(name, str) and name and "/" not in name and "\\" not in name, f"{name!r} is no file name"
+            assert re.fullmatch("[0-9a-f]{64}", str(digest)), (
+                f"{name}: {digest!r} is no SHA-256 (64 hexadecimal digits)"
+            )

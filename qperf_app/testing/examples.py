@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def example_aif(n: int = 40, delay: float = 10.0) -> InputFunction:
 def example_curves(n_voxels: int = 12, noise: float = 0.01, seed: int = 0) -> TissueCurves:
     """Tissue curves of the exchange model with blood flows from 0.6 to 3 mL/min/mL."""
     aif = example_aif()
-    flow = np.linspace(0.6, 3.0, n_voxels)
+    flow = example_flow(n_voxels) * 1.05
     clean = two_compartment_exchange(
         aif.times, aif.in_plasma(0.42), flow * 0.58, np.full(n_voxels, 1.0), np.full(n_voxels, 0.06),
         np.full(n_voxels, 0.16), np.full(n_voxels, 0.5),
@@ -54,6 +55,17 @@ def example_curves(n_voxels: int = 12, noise: float = 0.01, seed: int = 0) -> Ti
     noisy = clean + np.random.default_rng(seed).normal(0.0, noise, clean.shape)
     voxels = np.stack([np.arange(n_voxels), np.zeros(n_voxels), np.zeros(n_voxels)], axis=1).astype(np.intp)
     return TissueCurves(noisy, aif.times, voxels, AFFINE)
+
+
+def curves_without_bolus(n_voxels: int = 12) -> TissueCurves:
+    """Curves that no contrast agent ever reaches: zero throughout."""
+    curves = example_curves(n_voxels)
+    return replace(curves, concentration=np.zeros_like(curves.concentration))
+
+
+def example_flow(n_voxels: int = 12) -> NDArray[np.float64]:
+    """True MBF of :func:`example_curves`, mL/min/g, at a tissue density of 1.05 g/mL."""
+    return np.linspace(0.6, 3.0, n_voxels) / 1.05
 
 
 def example_masks(shape: tuple[int, int] = (36, 32)) -> dict[str, NDArray[np.bool_]]:
@@ -65,36 +77,78 @@ def example_masks(shape: tuple[int, int] = (36, 32)) -> dict[str, NDArray[np.boo
     return {"lv": lv, "rv": rv, "myocardium": wall}
 
 
-def example_series(concentration: bool = False, seed: int = 0, moving: bool = True) -> Series:
-    """One slice of the example heart over 40 beats, moving by up to a voxel or still; signal, or concentration."""
+def example_concentration() -> NDArray[np.float64]:
+    """True concentration of the still example heart, (x, y, 1, t) mmol/L; zero outside it."""
+    aif, masks = example_aif(), example_masks()
+    tissue = two_compartment_exchange(aif.times, aif.in_plasma(0.42), 0.8, 1.0, 0.06, 0.16, 0.5)
+    values = np.zeros((*masks["lv"].shape, 1, len(aif.times)))
+    right = example_aif(delay=5.0).concentration
+    for name, curve in (("myocardium", tissue), ("lv", aif.concentration), ("rv", right)):
+        values[masks[name], 0] = curve
+    return values
+
+
+def example_displacement(whole_voxels: bool = True, n: int = 40) -> NDArray[np.float64]:
+    """Where the heart of each frame lies, (t, 3) mm in the world frame: it breathes along y and sways along x.
+
+    The corrected voxel at p is to be read from p + displacement. The axes of the example run against the world's, so
+    that a voxel's shift and its millimetres differ in sign.
+    """
+    frames = np.arange(n)
+    voxels = np.stack([1.2 * np.sin(frames / 2.2), 2.2 * np.sin(frames / 3.0), np.zeros(n)], axis=1)
+    return np.asarray((np.round(voxels) if whole_voxels else voxels) @ AFFINE[:3, :3].T)
+
+
+def example_series(
+    concentration: bool = False, seed: int = 0, displacement: NDArray[np.float64] | None = None
+) -> Series:
+    """One slice of the example heart over 40 beats: signal, or concentration.
+
+    Its frames lie where ``displacement`` (t, 3), world mm, says (:func:`example_displacement`); still where it is None.
+    """
+    times = example_aif().times
+    metadata = {**METADATA, "VolumeTiming": times.tolist()}
+    if concentration:
+        metadata["Units"] = CONCENTRATION_UNITS
+    clean, noise = (example_concentration(), 0.01) if concentration else (_example_signal(), 0.5)
+    if displacement is not None:
+        clean = _moved(clean, displacement)
+    noisy = clean + np.random.default_rng(seed).normal(0.0, noise, clean.shape)
+    return Series((noisy if concentration else np.abs(noisy)).astype(np.float32), times, AFFINE, metadata)
+
+
+def series_without_bolus(concentration: bool = False, seed: int = 0) -> Series:
+    """The example heart before any contrast agent arrives, over 40 beats: nothing but noise changes."""
+    series = example_series(concentration, seed)
+    still = np.repeat(series.data[..., :1], len(series.times), axis=3).astype(np.float64)
+    noise = np.random.default_rng(seed + 1).normal(0.0, 0.01 if concentration else 0.5, still.shape)
+    return series.with_data((still + noise if concentration else np.abs(still + noise)).astype(np.float32))
+
+
+def _example_signal() -> NDArray[np.float64]:
+    """Saturation-recovery signal of the still heart without noise, dimmer outside it."""
     from qperf_app.physics.constants import native_t1, relaxivity
     from qperf_app.physics.signal import relaxation_rate, saturation_recovery_flash
 
-    aif = example_aif()
-    masks = example_masks()
-    tissue = two_compartment_exchange(aif.times, aif.in_plasma(0.42), 0.8, 1.0, 0.06, 0.16, 0.5)
-    earlier = example_aif(delay=5.0).concentration
-    values = np.zeros((*masks["lv"].shape, 1, len(aif.times)))
-    native = np.full(masks["lv"].shape, native_t1("myocardium", 1.5))
-    for name, curve in (("myocardium", tissue), ("lv", aif.concentration), ("rv", earlier)):
-        values[masks[name], 0] = curve
-    for name in ("lv", "rv"):
-        native[masks[name]] = native_t1("blood", 1.5)
-    metadata = {**METADATA, "VolumeTiming": aif.times.tolist()}
-    if concentration:
-        noisy = values + np.random.default_rng(seed).normal(0.0, 0.01, values.shape)
-        return Series(noisy.astype(np.float32), aif.times, AFFINE, {**metadata, "Units": CONCENTRATION_UNITS})
-    rates = relaxation_rate(values, native[:, :, None, None], relaxivity(1.5))
+    masks, field = example_masks(), METADATA["MagneticFieldStrength"]
+    native = np.full(masks["lv"].shape, native_t1("myocardium", field))
+    native[masks["lv"] | masks["rv"]] = native_t1("blood", field)
+    rates = relaxation_rate(example_concentration(), native[:, :, None, None], relaxivity(field))
     signal = 1000.0 * saturation_recovery_flash(
         rates, METADATA["SaturationDelayTime"], METADATA["RepetitionTimeExcitation"], METADATA["FlipAngle"],
         METADATA["ExcitationsToKSpaceCenter"],
     )  # fmt: skip
-    outside = ~(masks["lv"] | masks["rv"] | masks["myocardium"])
-    signal[outside] *= 0.3
-    for frame in range(signal.shape[-1] if moving else 0):
-        signal[..., frame] = np.roll(signal[..., frame], round(np.sin(frame / 3.0)), axis=1)
-    noise = np.random.default_rng(seed).normal(0.0, 0.5, signal.shape)
-    return Series(np.abs(signal + noise).astype(np.float32), aif.times, AFFINE, metadata)
+    signal[~(masks["lv"] | masks["rv"] | masks["myocardium"])] *= 0.3
+    return np.asarray(signal)
+
+
+def _moved(data: NDArray[np.float64], displacement: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Frames of (x, y, z, t) moved by mm; the mean over a voxel of what has moved by a part of one is linear in it."""
+    from scipy.ndimage import shift
+
+    voxels = displacement @ np.linalg.inv(AFFINE[:3, :3]).T
+    frames = [shift(data[..., t], voxels[t], order=1, mode="nearest") for t in range(data.shape[3])]
+    return np.stack(frames, axis=3)
 
 
 def example_pools() -> BloodPools:

@@ -10,7 +10,14 @@ import numpy as np
 
 from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_shape
 from qperf_app.plugins.interface import Plugin
-from qperf_app.plugins.records import CONCENTRATION_UNITS, SIGNAL_UNITS, ConcentrationSeries, RunContext, Series
+from qperf_app.plugins.records import (
+    CONCENTRATION_UNITS,
+    RELATIVE_UNITS,
+    SIGNAL_UNITS,
+    ConcentrationSeries,
+    RunContext,
+    Series,
+)
 from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
 from qperf_app.plugins.steps.spec import AUTO, DerivativeFile, FileKind, Read, Slot, StepSpec
 
@@ -29,16 +36,17 @@ class ConcentrationPlugin(Plugin):
 
 
 def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
-    """Values for the dynamic volumes; NaN exactly where invalid is True."""
+    """Values for the dynamic volumes, in mmol/L or proportional to it; NaN exactly where invalid is True."""
     check_kind(result, ConcentrationSeries)
     shape = series.dynamic().data.shape
     check_shape("data", result.data, shape)
     check_mask("invalid", result.invalid, shape)
     if (np.isnan(result.data) != result.invalid).any():
         raise PluginResultError("data must be NaN exactly where invalid is True")
-    if not isinstance(result.units, str) or not result.units:
-        raise PluginResultError("units must be a non-empty text")
-    return result
+    if result.units not in (CONCENTRATION_UNITS, RELATIVE_UNITS):
+        raise PluginResultError(f"units are {result.units!r}, not {CONCENTRATION_UNITS!r} or {RELATIVE_UNITS!r}")
+    checked: ConcentrationSeries = result
+    return checked
 
 
 def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:

@@ -22,17 +22,25 @@ class MotionCorrectionPlugin(Plugin):
 
 
 def check_motion(result: Any, series: Series) -> Motion:
-    """Displacement of the right shape and finite everywhere, one verdict per slice and frame."""
+    """Displacement of the right shape, finite and within the field of view; one verdict per slice and frame."""
     check_kind(result, Motion)
     check_shape("displacement", result.displacement, (*series.data.shape, 3))
     check_shape("corrected", result.corrected, series.data.shape[2:])
     if not np.isfinite(result.displacement).all():
         raise PluginResultError("displacement is not finite everywhere")
+    field = float((series.voxel_size[:2] * series.data.shape[:2]).max())
+    for volume in range(series.data.shape[3]):
+        length = float(np.linalg.norm(result.displacement[..., volume, :], axis=-1).max())
+        if length > field:
+            raise PluginResultError(
+                f"displacement of {length:.0f} mm in volume {volume}: outside of the field of view, {field:.0f} mm wide"
+            )
     if result.cost is not None:
         check_shape("cost", result.cost, series.data.shape[2:])
     if result.residual is not None:
         check_shape("residual", result.residual, series.data.shape[2:])
-    return result
+    checked: Motion = result
+    return checked
 
 
 MOTION_CORRECTION = StepSpec(

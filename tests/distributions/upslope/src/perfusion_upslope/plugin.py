@@ -31,8 +31,12 @@ class UpslopeOptions:
 
 
 class Upslope(KineticsPlugin):
-    """Blood flow as the steepest rise of the tissue over the peak of the input function."""
+    """Blood flow as the steepest rise of the tissue over the peak of the input function.
 
+    Written when the interface had its first version.
+    """
+
+    api_version = 1
     name = "upslope"
     version = "2.1.0"
     model = "MaxSlope"
