@@ -251,7 +251,8 @@ def citations_path(out_dir: Path) -> Path:
 def _write_citations(out_dir: Path, plans: Sequence[ParticipantPlan], registry: PluginRegistry) -> Path:
     from qperf_app.bids.dataset import replace_text
 
-    steps = [StepOutcome(t.step, t.plugin, "done") for plan in plans for t in plan.tasks.values()]
+    tasks = [task for plan in plans for task in plan.tasks.values()]
+    steps = [StepOutcome(t.step, t.plugin, "handed-in" if t.handed_in else "done") for t in tasks]
     path = citations_path(out_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, citation_page(steps, registry))

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from qperf_app import __version__
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.manager import PluginRegistry
+from qperf_app.plugins.results import CURVE_DEFINITION
+from qperf_app.workflow.configuration import KINETICS
+from qperf_app.workflow.tasks import SEGMENT_VALUES
 
 #: References of the app itself: conventions and software that every run relies on.
 OWN_CITATIONS = (
@@ -28,7 +31,7 @@ _PHRASES = {
 }
 
 
-def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
+def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
     """Methods paragraph that a paper may use as it is."""
     sentences = [f"First-pass perfusion series were processed by qperf-app {__version__}, a BIDS App on Nipype."]
     for step, plugin in _distinct(steps):
@@ -37,10 +40,11 @@ def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
         if phrase and found:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
             sentences.append(f"{phrase.format(summary=f'{plugin!r} {found.version} ({summary})')}.")
-    sentences.append(
-        "Values of the American Heart Association's segments were estimated from one curve for each segment, "
-        "the 40th percentile over its voxels at each time."
-    )
+    if _segments_were_fitted(steps):
+        sentences.append(
+            "Values of the American Heart Association's segments were estimated from one curve for each segment, "
+            f"{CURVE_DEFINITION}."
+        )
     return " ".join(sentences)
 
 
@@ -55,6 +59,12 @@ def citation_page(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str
     """Content of ``logs/CITATION.md``."""
     lines = [f"- {citation}" for citation in citations(steps, registry)]
     return "\n".join(["# Methods", "", methods_text(steps, registry), "", "# References", "", *lines, ""])
+
+
+def _segments_were_fitted(steps: Iterable[StepOutcome]) -> bool:
+    """Not where the only maps were handed in: there is no plugin that could fit anything."""
+    done = {(s.step, s.plugin) for s in steps if s.state == "done"}
+    return any(step == SEGMENT_VALUES and (KINETICS, plugin) in done for step, plugin in done)
 
 
 def _distinct(steps: Iterable[StepOutcome]) -> list[tuple[str, str]]:

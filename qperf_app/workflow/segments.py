@@ -21,7 +21,7 @@ from qperf_app.plugins import KineticMaps, SegmentCurves, SegmentRow, SegmentTab
 from qperf_app.plugins.checks import check_maps
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.records import value_keys
-from qperf_app.plugins.results import INTERVAL, interval_column
+from qperf_app.plugins.results import CURVE_PERCENTILE, INTERVAL, interval_column
 from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import Outcome, Task
 
@@ -30,9 +30,6 @@ Result = tuple[str, dict[str, Path], dict[str, Any]]
 #: Share of a segment's voxels that must have an estimate of their own. Where most have none, blood or lung has passed
 #: through the segment, and the fit of its curve is no better founded.
 LEAST_ESTIMATED = 0.5
-#: Of a segment's voxels at each time. Below the middle: noise errs to both sides, but what else is in a voxel of muscle
-#: is most often blood, which only adds. ``docs/models.md`` has the comparison.
-CURVE_PERCENTILE = 40
 
 
 def divide(task: Task, upstream: Upstream, out: Path) -> Result:
@@ -133,7 +130,7 @@ def _curves_of(
 
 
 def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Percentile :data:`CURVE_PERCENTILE` over curves (n, t) at each time, missing samples left out.
+    """Percentile ``CURVE_PERCENTILE`` over curves (n, t) at each time, missing samples left out.
 
     Blood, whose concentration is ten times that of muscle, lies in the voxels at the wall's borders, and with breathing
     through the slice in others at other times. It would decide a mean; it moves a median less, and a percentile below
