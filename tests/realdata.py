@@ -45,7 +45,9 @@ def build_mlperf(data_dir: Path, out: Path) -> Path:
         raw = out / f"sub-{subject}" / "perf" / f"{prefix}_dce.nii.gz"
         raw.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, raw)
-        _write_json(_sidecar(raw), _timed({"Units": "arbitrary"}, _even_times(nib.load(source).shape[3])))
+        _write_json(
+            _sidecar(raw), _timed({"Units": "arbitrary"}, _even_times(nib.Nifti1Image.from_filename(source).shape[3]))
+        )
         drawn = out / "derivatives" / "drawn" / f"sub-{subject}" / "perf" / f"{prefix}_desc-drawn_dseg.nii.gz"
         drawn.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.with_name(source.name.replace("_perf.", "_dseg.")), drawn)
@@ -67,7 +69,7 @@ def build_qperf_rest(data_dir: Path, out: Path) -> Path:
     )
     _describe(out, "Resting first pass in gadolinium concentration", assumptions)
     concentration = on_grid(found["concentration_mM"])[:, :, None]
-    times = np.arange(concentration.shape[3]) * float(found["dt_s"])
+    times = np.arange(float(concentration.shape[3])) * float(found["dt_s"])
     metadata = {"Units": "mmol/L", "Haematocrit": haematocrit, "ContrastBolusIngredient": "GADOLINIUM"}
     affine = picture_affine(ASSUMED_TISSUE_VOXEL)
     raw = _write_series(out, "sub-01_task-rest", concentration, affine, _timed(metadata, times))
@@ -148,11 +150,11 @@ def on_grid(picture: NDArray[Any]) -> NDArray[Any]:
 
 def picture_affine(voxel: Sequence[float]) -> NDArray[np.float64]:
     """Affine for :func:`on_grid` where the position is unknown: the patient's left on the right of the picture."""
-    return np.diag([-voxel[0], voxel[1], voxel[2], 1.0])
+    return np.diag(np.array([-voxel[0], voxel[1], voxel[2], 1.0]))
 
 
 def _even_times(n_frames: int) -> NDArray[np.float64]:
-    return np.arange(n_frames) * ASSUMED_FRAME_INTERVAL
+    return np.arange(float(n_frames)) * ASSUMED_FRAME_INTERVAL
 
 
 def _timed(metadata: Mapping[str, Any], times: NDArray[np.float64]) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def _has(features: Mapping[str, float], name: str) -> bool:
     return name in features and bool(np.isfinite(features[name]))
 
 
-def _mark_features(axes: Axes, times: NDArray, values: NDArray, features: Mapping[str, float]) -> None:
+def _mark_features(
+    axes: Axes, times: NDArray[np.floating], values: NDArray[np.floating], features: Mapping[str, float]
+) -> None:
     """Mark what is known of the first pass; the area reaches from foot to valley."""
     top = axes.get_ylim()[1]
     for name, side, shift in (("foot", "right", (-6, 6)), ("peak", "left", (6, 6)), ("valley", "right", (-7, -11))):
@@ -85,14 +87,14 @@ def features_table(features: Mapping[str, float], units: str) -> Table:
     return Table(("Feature", "Value"), tuple(rows), "The first pass of the input function")
 
 
-def mean_curve(values: NDArray) -> NDArray[np.float64]:
+def mean_curve(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean over voxels (n, t) at every time, of those that are finite; NaN where none is."""
     finite = np.isfinite(values)
     total, count = np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64), finite.sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[str]) -> tuple[Picture, ...]:
+def slice_curves(series: Series, masks: Mapping[str, NDArray[np.bool_]], slices: Sequence[str]) -> tuple[Picture, ...]:
     """Draw mean signal over time of blood and myocardium, one picture for each slice, all with the same axis.
 
     ``masks`` holds (x, y, z) bool arrays named ``rv``, ``lv``, ``myocardium`` on the grid of the series. A slice with
@@ -114,7 +116,9 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[
     )
 
 
-def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]) -> Picture:
+def _slice_picture(
+    series: Series, curves: Mapping[str, NDArray[np.floating]], name: str, limits: tuple[float, float]
+) -> Picture:
     figure, axes = figure_axes(4.2, 2.8, (0.155, 0.165, 0.985, 0.915))
     for key, (colour, style, words) in _CURVES.items():
         if key in curves:

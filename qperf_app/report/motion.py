@@ -100,7 +100,7 @@ def _frame(
 
 
 def profiles_over_time(
-    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], centre: NDArray
+    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], centre: NDArray[np.floating]
 ) -> PictureGrid:
     """Draw the vertical line through the heart's centre, volume by volume from left to right (M-mode).
 
@@ -124,18 +124,18 @@ def profiles_over_time(
     return PictureGrid(tuple(headings), tuple(rows), caption)
 
 
-def _profile(slice_series: NDArray, view: View, column: int) -> NDArray[np.float32]:
+def _profile(slice_series: NDArray[np.floating], view: View, column: int) -> NDArray[np.float32]:
     """Values along a picture column over time, (rows, t)."""
     return np.stack([view.render(slice_series[:, :, t])[:, column] for t in range(slice_series.shape[-1])], axis=1)
 
 
-def _stretch(line: NDArray) -> NDArray:
+def _stretch(line: NDArray[np.floating]) -> NDArray[np.floating]:
     """Widen each volume so that the profile is about one and a half times as wide as high; no smoothing over time."""
     times = max(1, round(1.5 * line.shape[0] / line.shape[1]))
     return np.repeat(line, times, axis=1)
 
 
-def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
+def motion_in_words(motion: Motion | None, region: NDArray[np.bool_] | None) -> str:
     """Say how far the heart was from its median position over slices and volumes."""
     if motion is None:
         return "How far the heart moved is not known: there is no displacement."
@@ -160,7 +160,7 @@ def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
 
 
 def frame_pictures(
-    motion: Motion, times: NDArray, region: NDArray | None, slices: Sequence[str]
+    motion: Motion, times: NDArray[np.floating], region: NDArray[np.bool_] | None, slices: Sequence[str]
 ) -> tuple[Picture, ...]:
     """Draw what motion correction did to every volume, one picture for each slice, all with the same axis.
 
@@ -191,7 +191,7 @@ def frame_pictures(
     return tuple(pictures)
 
 
-def _shifts(motion: Motion, region: NDArray | None) -> list[NDArray[np.float64]]:
+def _shifts(motion: Motion, region: NDArray[np.bool_] | None) -> list[NDArray[np.float64]]:
     """Length of the mean displacement over the region, mm, from its median over time, (t,) for each slice."""
     shifts = []
     for z in range(motion.displacement.shape[2]):
@@ -202,7 +202,7 @@ def _shifts(motion: Motion, region: NDArray | None) -> list[NDArray[np.float64]]
     return shifts
 
 
-def brightest_volume(series: Series, region: NDArray | None, since: float | None = None) -> int:
+def brightest_volume(series: Series, region: NDArray[np.bool_] | None, since: float | None = None) -> int:
     """Volume at which the region (or, without one, the whole image) is brightest.
 
     With ``since`` (s), only what follows within the first pass counts: later volumes may be as bright again.
