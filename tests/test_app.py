@@ -147,6 +147,14 @@ def test_a_second_run_does_nothing_anew(finished: tuple[Path, Path], capsys: pyt
     assert {p: p.stat().st_mtime_ns for p in (out.parent / "work").rglob("outcome.json")} == before
 
 
+def test_methods_speak_of_segments_curves_where_one_was_fitted(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, out = finished
+    sentence = f"one curve for each segment, {CURVE_DEFINITION}"
+    assert sentence in (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
+    assert run(raw, tmp_path / "out", "-d", f"earlier={out}", "--boilerplate-only") == 0
+    assert sentence not in (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")
+
+
 def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path: Path) -> None:
     raw, out = finished
     report = out / "sub-01.html"
@@ -166,14 +174,6 @@ def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path
         (("--participant-label", "01", "-t", "stress"), {"sub-01.html"}),
     ],
 )
-def test_methods_speak_of_segments_curves_where_one_was_fitted(finished: tuple[Path, Path], tmp_path: Path) -> None:
-    raw, out = finished
-    sentence = f"one curve for each segment, {CURVE_DEFINITION}"
-    assert sentence in (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
-    assert run(raw, tmp_path / "out", "-d", f"earlier={out}", "--boilerplate-only") == 0
-    assert sentence not in (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")
-
-
 def test_reports_of_the_selected_only(
     finished: tuple[Path, Path], arguments: tuple[str, ...], written: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,8 +33,6 @@ class Torso:
         Height z of the right dome of the diaphragm at the reference breath.
     liver_edge : float
         x of the liver's left edge.
-    stomach_content : float
-        Proton density of the stomach's content, low for gas.
     """
 
     half_width: float
@@ -46,7 +44,6 @@ class Torso:
     rib_phase: float
     dome: float
     liver_edge: float
-    stomach_content: float
 
 
 def sample_torso(surface: NDArray[np.float64], centre: NDArray[np.float64], rng: np.random.Generator) -> Torso:
@@ -75,7 +72,6 @@ def sample_torso(surface: NDArray[np.float64], centre: NDArray[np.float64], rng:
         # The heart's lowest part lies in the saddle between the diaphragm's domes.
         dome=float(surface[:, 2].min() + rng.uniform(14.0, 28.0)),
         liver_edge=float(centre[0] + rng.uniform(-20.0, 30.0)),
-        stomach_content=float(rng.choice([0.05, 0.6, 0.9])),
     )
 
 

@@ -123,25 +123,24 @@ def _slice_picture(
     for key, (colour, style, words) in _CURVES.items():
         if key in curves:
             axes.plot(series.times, curves[key], style, color=colour, lw=1.6, label=words)
-    axes.set_ylim(limits)
-    if len(axes.lines) > 1:
-        legend_above(axes)
-    finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
-    axes.set_title(name, fontsize=9.5, color=INK, loc="left")
+    finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"), name, limits)
     shown = ", ".join(words for key, (_, _, words) in _CURVES.items() if key in curves)
     return encode_figure(figure, f"Mean signal over time in {name}: {shown}.")
 
 
-def legend_above(axes: Axes) -> None:
-    """Name the curves above the axes, on the right: a curve may reach any corner within them."""
-    axes.legend(
-        fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
-        bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
-    )  # fmt: skip
+def finish(axes: Axes, label: str, title: str = "", limits: tuple[float, float] | None = None) -> None:
+    """Axes over time as all pictures of curves have them.
 
-
-def finish(axes: Axes, label: str) -> None:
-    """Axes over time as all pictures of curves have them."""
+    Labels stand above the axes, on the right: a curve may reach any corner within them.
+    """
+    if limits is not None:
+        axes.set_ylim(limits)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
+            bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
+        )  # fmt: skip
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     axes.set_xlabel("Time (s)", fontsize=9, color=INK)
     axes.set_ylabel(label, fontsize=9, color=INK)
     axes.tick_params(labelsize=8.5, colors=INK, length=3)

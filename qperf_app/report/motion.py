@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
 from qperf_app.plugins.results import Picture
-from qperf_app.report.curves import finish, legend_above, mean_curve
+from qperf_app.report.curves import finish, mean_curve
 from qperf_app.report.display import View
 from qperf_app.report.elements import Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import (
     BLUE,
-    INK,
     ORANGE,
     VERMILION,
     encode,
@@ -180,10 +179,7 @@ def frame_pictures(
         lost = ~np.asarray(motion.corrected[z])
         if lost.any():
             axes.plot(times[lost], np.zeros(lost.sum()), "x", color=VERMILION, ms=5, mew=1.4, label="not corrected")
-        axes.set_ylim(-0.04 * top, 1.08 * top)
-        legend_above(axes)
-        finish(axes, "Motion (mm)")
-        axes.set_title(name, fontsize=9.5, color=INK, loc="left")
+        finish(axes, "Motion (mm)", name, (-0.04 * top, 1.08 * top))
         count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"
         pictures.append(
             encode_figure(figure, f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}.")
