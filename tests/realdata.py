@@ -150,7 +150,7 @@ def on_grid(picture: NDArray[Any]) -> NDArray[Any]:
 
 def picture_affine(voxel: Sequence[float]) -> NDArray[np.float64]:
     """Affine for :func:`on_grid` where the position is unknown: the patient's left on the right of the picture."""
-    return np.diag([-voxel[0], voxel[1], voxel[2], 1.0])
+    return np.diag(np.array([-voxel[0], voxel[1], voxel[2], 1.0]))
 
 
 def _even_times(n_frames: int) -> NDArray[np.float64]:

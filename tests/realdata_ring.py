@@ -19,7 +19,7 @@ _NEAREST, _FARTHEST = 1.6, 6.0
 _BLOOD_SHARE = 0.7
 
 
-def ring_mask(npz: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+def ring_mask(npz: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     """Mark the left-ventricular myocardium.
 
     Parameters

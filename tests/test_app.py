@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +17,7 @@ import pytest
 from qperf_app.bids.tables import read_table
 from qperf_app.bids.validate import validate
 from qperf_app.cli.app import main
+from qperf_app.plugins.results import CURVE_DEFINITION
 from tests.datasets import hand_drawn, series_path, small_dataset, step_states, write_image, write_json
 
 PERF = Path("sub-01", "perf")
@@ -109,16 +112,31 @@ def test_nothing_identifying_is_written(finished: tuple[Path, Path]) -> None:
             assert str(raw) not in path.read_text(encoding="utf-8"), path
 
 
-def test_running_again_with_the_resolved_configuration_gives_the_same(
-    finished: tuple[Path, Path], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def again(finished: tuple[Path, Path]) -> tuple[Path, str]:
+    """The second participant once more, with the resolved configuration, by processes beside each other."""
     raw, out = finished
-    config = out / "sub-02" / "sub-02_config.yaml"
-    command = [str(raw), str(tmp_path / "again"), "participant", "-w", str(tmp_path / "work"), "--nprocs", "2"]
-    only = ["--participant-label", "02", "--skip-bids-validation", "--config-file", str(config)]
-    assert main([*command, *only]) == 0
+    root = out.parent / "again"
+    command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(root / "out"), "participant", "--nprocs", "2"]
+    only = ["-w", str(root / "work"), "--participant-label", "02", "--skip-bids-validation"]
+    config = ["--config-file", str(out / "sub-02" / "sub-02_config.yaml")]
+    done = subprocess.run([*command, *only, *config], capture_output=True, text=True, check=True)
+    return root / "out", done.stdout + done.stderr
+
+
+def test_running_again_with_the_resolved_configuration_gives_the_same(
+    finished: tuple[Path, Path], again: tuple[Path, str]
+) -> None:
+    _, out = finished
     first = {name: digest for name, digest in digests(out).items() if name.startswith("sub-02")}
-    assert first and digests(tmp_path / "again") == first
+    assert first and digests(again[0]) == first
+
+
+def test_users_read_the_apps_own_lines_only(again: tuple[Path, str]) -> None:
+    """Libraries speak past ``sys.stderr`` as they are loaded: only another process shows that."""
+    own = re.compile(r"\d+ participant|\[\d+/\d+\] |warning: |sub-02: |report: |\d+ of \d+ participants done ")
+    assert "kinetics (cnn)" in again[1]
+    assert [line for line in again[1].splitlines() if not own.match(line)] == []
 
 
 def test_a_second_run_does_nothing_anew(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +145,14 @@ def test_a_second_run_does_nothing_anew(finished: tuple[Path, Path], capsys: pyt
     drawn = out.parent / "drawn"
     assert run(raw, out, "-d", f"drawn={drawn}") == 0
     assert {p: p.stat().st_mtime_ns for p in (out.parent / "work").rglob("outcome.json")} == before
+
+
+def test_methods_speak_of_segments_curves_where_one_was_fitted(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, out = finished
+    sentence = f"one curve for each segment, {CURVE_DEFINITION}"
+    assert sentence in (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
+    assert run(raw, tmp_path / "out", "-d", f"earlier={out}", "--boilerplate-only") == 0
+    assert sentence not in (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")
 
 
 def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import numpy as np
 import pytest
 import yaml
@@ -74,6 +75,21 @@ def test_every_package_is_under_the_import_rules() -> None:
     assert set(contracts["host"]["forbidden_modules"]) == families
     assert set(contracts["plugins"]["source_modules"]) == families
     assert set(contracts["families"]["modules"]) == families
+
+
+def test_no_package_imports_a_module_that_imports_it_back() -> None:
+    """What import-linter's contract leaves out: it looks at modules beside each other only."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["importlinter"]["root_packages"]
+    graph = grimp.build_graph(*packages)
+    back = {
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if (importer.startswith(f"{imported}.") or imported.startswith(f"{importer}."))
+        and graph.chain_exists(importer=imported, imported=importer)
+    }
+    assert not back
 
 
 # Dependencies and packaging

@@ -97,7 +97,8 @@ def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask, (x, y, z)."""
     data, _ = read_image(path)
-    return np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
+    inside: NDArray[np.bool_] = np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
+    return inside
 
 
 def read_pools(paths: Mapping[Any, Path]) -> BloodPools:

@@ -12,12 +12,12 @@ from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.keys import Role
-from qperf_app.plugins.results import is_interval
+from qperf_app.plugins.results import CURVE_DEFINITION, is_interval
 
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
 _BASES = {
     "map": ("Medians over", "Median {} of the voxels that have an estimate"),
-    "curve": ("Estimates for", "{} of the segment's curve, the 40th percentile over its voxels at each time"),
+    "curve": ("Estimates for", f"{{}} of the segment's curve, {CURVE_DEFINITION}"),
 }
 _LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the wall", "epi": "the outer half"}
 

@@ -79,7 +79,7 @@ def write_input_function(path: Path, aif: InputFunction, sidecar: Mapping[str, A
     }
     if has_signal:
         described["signal"] = {"Description": "Mean signal over the input function's voxels", "Units": "arbitrary"}
-    write_table(path, columns, zip(*values, strict=True), described)  # type: ignore[arg-type]
+    write_table(path, columns, zip(*values, strict=True), described)
 
 
 def read_input_function(path: Path) -> InputFunction:

@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Sequence
 
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.libraries import settle_libraries
 from qperf_app.cli.parser import build_parser
-from qperf_app.workflow.quiet import quiet_libraries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +55,6 @@ def _refuse(reason: object, code: int) -> int:
 
 #: Variables that tell a library how many threads to use.
 _THREADS = ("OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-#: The same of linear algebra. Plugins run blocks of voxels beside each other: threads within would get in their way.
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Variables that tell a library where to keep what it would else write below HOME.
 _CACHES = ("NIPYPE_CONFIG_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "KERAS_HOME")
 
@@ -66,15 +64,13 @@ def _set_environment(args: object) -> None:
     threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
     for name in _THREADS:
         os.environ[name] = threads
-    for name in _BLAS_THREADS:
-        os.environ[name] = "1"
     # HOME may be read-only, be missing or belong to somebody else; the work directory is ours.
     caches = str(args.work_dir.absolute() / "caches")  # type: ignore[attr-defined]
     for name in _CACHES:
         os.environ.setdefault(name, caches)
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ[name] = "1"
-    quiet_libraries()
+    settle_libraries()
     # Nipype names a batch job after it; a container run as any uid, or with a clean environment, has none.
     os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
     if args.gpu:  # type: ignore[attr-defined]

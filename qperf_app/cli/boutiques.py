@@ -94,7 +94,7 @@ def _type(action: argparse.Action) -> dict[str, Any]:
     if action.type is Path and action.dest not in _WRITTEN:
         return {"type": "File"}
     if action.type in _LEAST:
-        return {"type": "Number", "integer": True, "minimum": _LEAST[action.type]}  # type: ignore[index]
+        return {"type": "Number", "integer": True, "minimum": _LEAST[action.type]}
     return {"type": "String"}
 
 

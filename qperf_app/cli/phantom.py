@@ -5,17 +5,43 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from qperf_app.cli.errors import DONE, USAGE
 
+#: Options of :class:`~qperf_app.phantom.PhantomConfig` by their group in the help: name, metavar (of numbers), help.
+_OPTIONS = {
+    "scan": (
+        ("acquisition", "", "dual sequence or single bolus"),
+        ("field_strength", "", "field strength, T"),
+        ("matrix", "N", "voxels along a slice's edge"),
+        ("frames", "N", "volumes, proton density included"),
+        ("proton_density_frames", "N", "leading volumes without saturation"),
+        ("phase_resolution", "X", "acquired part of k-space, 0.5 to 1"),
+        ("cnr", "X", "enhancement of the myocardium over noise; inf: no noise"),
+        ("aif_cnr", "X", "the same of blood in the input-function series"),
+    ),
+    "person": (
+        ("breathing", "", "motion; none: nothing moves at all"),
+        ("through_plane", "X", "part of the shift through the slices that is kept"),
+        ("defects", "", "mixed: each participant has one of the others"),
+        ("model", "", "tissue model; mixed: one or the other for each scan"),
+        ("input_function", "", "each scan's own, or the population's"),
+        ("abnormal_bolus", "P", "probability of a very late or incomplete bolus"),
+        ("missed_beats", "P", "probability that a beat's trigger is missed"),
+    ),
+}
+#: Flags that are not the option's own name, and values that only the command line is so strict about.
+_FLAGS = {"field_strength": "--field"}
+_FIELDS = (1.5, 3.0)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    from qperf_app.phantom.config import ACQUISITIONS, BREATHING, DEFECTS, INPUTS, MODELS, TASKS, PhantomConfig
+    from qperf_app.phantom.config import CHOICES, TASKS, PhantomConfig
 
-    default = PhantomConfig()
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; must not exist, or be empty")
 
@@ -25,80 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dataset.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="scans of each participant")
     dataset.add_argument("--nprocs", type=int, default=1, metavar="N", help="processes; changes nothing but the time")
 
-    scan = parser.add_argument_group("scan")
-    scan.add_argument(
-        "--acquisition", choices=ACQUISITIONS, default=default.acquisition, help="dual sequence or single bolus"
-    )
-    scan.add_argument(
-        "--field", type=float, choices=(1.5, 3.0), default=default.field_strength, help="field strength, T"
-    )
-    scan.add_argument("--matrix", type=int, default=default.matrix, metavar="N", help="voxels along a slice's edge")
-    scan.add_argument(
-        "--frames", type=int, default=default.frames, metavar="N", help="volumes, proton density included"
-    )
-    scan.add_argument(
-        "--proton-density-frames",
-        type=int,
-        default=default.proton_density_frames,
-        metavar="N",
-        help="leading volumes without saturation",
-    )
-    scan.add_argument(
-        "--phase-resolution",
-        type=float,
-        default=default.phase_resolution,
-        metavar="X",
-        help="acquired part of k-space, 0.5 to 1",
-    )
-    scan.add_argument(
-        "--cnr",
-        type=float,
-        default=default.cnr,
-        metavar="X",
-        help="enhancement of the myocardium over noise; inf: no noise",
-    )
-    scan.add_argument(
-        "--aif-cnr",
-        type=float,
-        default=default.aif_cnr,
-        metavar="X",
-        help="the same of blood in the input-function series",
-    )
-
-    person = parser.add_argument_group("person")
-    person.add_argument(
-        "--breathing", choices=BREATHING, default=default.breathing, help="motion; none: nothing moves at all"
-    )
-    person.add_argument(
-        "--through-plane",
-        type=float,
-        default=default.through_plane,
-        metavar="X",
-        help="part of the shift through the slices that is kept",
-    )
-    person.add_argument(
-        "--defects", choices=DEFECTS, default=default.defects, help="mixed: each participant has one of the others"
-    )
-    person.add_argument(
-        "--model", choices=MODELS, default=default.model, help="tissue model; mixed: one or the other for each scan"
-    )
-    person.add_argument(
-        "--input-function", choices=INPUTS, default=default.input_function, help="each scan's own, or the population's"
-    )
-    person.add_argument(
-        "--abnormal-bolus",
-        type=float,
-        default=default.abnormal_bolus,
-        metavar="P",
-        help="probability of a very late or incomplete bolus",
-    )
-    person.add_argument(
-        "--missed-beats",
-        type=float,
-        default=default.missed_beats,
-        metavar="P",
-        help="probability that a beat's trigger is missed",
-    )
+    choices: dict[str, Sequence[object]] = {**CHOICES, "field_strength": _FIELDS}
+    for title, options in _OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for name, metavar, text in options:
+            default = getattr(PhantomConfig(), name)
+            flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+            group.add_argument(
+                flag, dest=name, type=type(default), choices=choices.get(name), default=default,
+                metavar=metavar or None, help=text,
+            )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,11 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Any:
     from qperf_app.phantom import DatasetPlan, PhantomConfig
 
-    options = (
-        "acquisition", "matrix", "frames", "proton_density_frames", "phase_resolution", "cnr", "aif_cnr", "breathing",
-        "through_plane", "defects", "model", "input_function", "abnormal_bolus", "missed_beats",
-    )  # fmt: skip
-    config = PhantomConfig(field_strength=args.field, **{name: getattr(args, name) for name in options})
+    config = PhantomConfig(**{name: getattr(args, name) for options in _OPTIONS.values() for name, _, _ in options})
     return DatasetPlan(args.participants, args.seed, tuple(args.tasks), config)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from qperf_app import __version__
 from qperf_app.cli.arguments import Parser
-from qperf_app.workflow.quiet import quiet_libraries
+from qperf_app.cli.libraries import settle_libraries
 
 #: Module of each sub-command, with the line that the help shows. A module has ``add_arguments`` and ``run``.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0] if arguments else ""
     if command not in COMMANDS:
         return _top_level(arguments)
-    quiet_libraries()
+    settle_libraries()
     module = importlib.import_module(COMMANDS[command][0])
     parser = Parser(prog=f"qperf {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)

@@ -72,7 +72,7 @@ class Grid:
         )
         return self.at(i, j, k)
 
-    def at(self, i: NDArray, j: NDArray, k: NDArray) -> NDArray[np.float32]:
+    def at(self, i: NDArray[np.integer], j: NDArray[np.integer], k: NDArray[np.integer]) -> NDArray[np.float32]:
         """World mm (..., 3) of voxel indices."""
         # Written out: a matrix product's rounding may depend on the number of threads.
         rows = self.affine[:3]
@@ -149,7 +149,8 @@ def coil_sensitivity(
 
     def combined(p: NDArray[np.floating]) -> NDArray[np.floating]:
         squared = [(np.square(p - np.array(e, p.dtype)).sum(axis=-1) * (1.0 / 55.0**2)) for e in elements]
-        return np.sqrt(sum((1.0 + s) ** -3 for s in squared))
+        sensitivity: NDArray[np.floating] = np.sqrt(sum((1.0 + s) ** -3 for s in squared))
+        return sensitivity
 
     return ((combined(points) / combined(centre)) ** exponent).astype(np.float32)
 
@@ -183,7 +184,7 @@ def acquire(
     kept = 1.0 - outer.mean()
     result = np.empty_like(image)
     for t in range(image.shape[-1]):
-        frame: NDArray = image[..., t]
+        frame: NDArray[np.inexact] = image[..., t]
         if noise > 0.0:
             sample = rng.standard_normal((2, *frame.shape), dtype=np.float32) * np.float32(noise / np.sqrt(kept))
             frame = frame + sample[0] + 1j * sample[1]

@@ -74,7 +74,8 @@ def _banded(image: Images, rng: np.random.Generator) -> Images:
     x, y = np.meshgrid(*(np.arange(n) for n in image.shape[:2]), indexing="ij")
     angle, length = rng.uniform(0, np.pi), rng.uniform(0.3, 1.2) * image.shape[0]
     wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / length + rng.uniform(0, 2 * np.pi))
-    return image * (1.0 + rng.uniform(0.05, 0.3) * wave).astype(np.float32)[:, :, None, None]
+    stripes: Images = (1.0 + rng.uniform(0.05, 0.3) * wave).astype(np.float32)[:, :, None, None]
+    return image * stripes
 
 
 def _spoiled(image: Images, n_weighted: int, rng: np.random.Generator) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,15 @@ BREATHING = ("none", "mild", "free", "extreme")
 DEFECTS = ("none", "ischaemia", "infarct", "mixed")
 MODELS = ("2CXM", "ATH", "mixed")
 INPUTS = ("individual", "population")
+#: What an option of :class:`PhantomConfig` that isn't free may be.
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "task": TASKS,
+    "acquisition": ACQUISITIONS,
+    "breathing": BREATHING,
+    "defects": DEFECTS,
+    "model": MODELS,
+    "input_function": INPUTS,
+}
 
 
 @dataclass(frozen=True)
@@ -85,15 +95,7 @@ class PhantomConfig:
     missed_beats: float = 0.02
 
     def __post_init__(self) -> None:
-        choices = {
-            "task": TASKS,
-            "acquisition": ACQUISITIONS,
-            "breathing": BREATHING,
-            "defects": DEFECTS,
-            "model": MODELS,
-            "input_function": INPUTS,
-        }
-        for option, allowed in choices.items():
+        for option, allowed in CHOICES.items():
             if getattr(self, option) not in allowed:
                 raise ValueError(f"{option} is {getattr(self, option)!r}; it must be one of {', '.join(allowed)}")
         nominal_field(self.field_strength)

@@ -160,7 +160,8 @@ def outer_wall(shape: HeartShape, at: Centred) -> Array:
 def _waves(at: Centred, length: float, phase: float) -> Array:
     """Uneven surface of amplitude 1 with bumps of about ``length`` mm."""
     k = np.float32(2.0 * np.pi / length)
-    return np.sin(k * at.x + phase) * np.cos(k * 0.9 * at.y - phase) * np.cos(k * 0.4 * at.w + 2.0 * phase)
+    waves: Array = np.sin(k * at.x + phase) * np.cos(k * 0.9 * at.y - phase) * np.cos(k * 0.4 * at.w + 2.0 * phase)
+    return waves
 
 
 def cavity(shape: HeartShape, at: Centred) -> Array:

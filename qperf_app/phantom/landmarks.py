@@ -54,4 +54,5 @@ def _contour(shape: HeartShape, deformation: Deformation, grid: Grid, k: int) ->
     # Linear between the last place inside and the first one outside.
     rows, first = np.arange(len(_ANGLES)), (distance > 0.0).argmax(axis=1)
     inner, outer = distance[rows, first - 1], distance[rows, first]
-    return start + directions * (reach[first - 1] - inner / (outer - inner))[:, None]
+    wall: NDArray[np.float64] = start + directions * (reach[first - 1] - inner / (outer - inner))[:, None]
+    return wall

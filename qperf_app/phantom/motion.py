@@ -75,13 +75,16 @@ def _breaths(times: NDArray[np.float64], depth: float, rng: np.random.Generator)
     starts = np.concatenate([[0.0], np.cumsum(periods)]) - rng.uniform(0.0, mean_period)
     depths = depth * np.clip(rng.normal(1.0, 0.2, n), 0.3, 1.6)
     which = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, n - 1)
-    return depths[which] * np.sin(np.pi * (times - starts[which]) / periods[which]) ** 4
+    waves: NDArray[np.float64] = np.sin(np.pi * (times - starts[which]) / periods[which]) ** 4
+    return depths[which] * waves
 
 
 def _drift(times: NDArray[np.float64], size: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Slow change: a slope and one long wave."""
     x = times / times[-1]
-    return size * (rng.uniform(-1.0, 1.0) * x + 0.4 * np.sin(2.0 * np.pi * (rng.uniform(0.3, 0.9) * x + rng.random())))
+    slope: NDArray[np.float64] = rng.uniform(-1.0, 1.0) * x
+    wave: NDArray[np.float64] = np.sin(2.0 * np.pi * (rng.uniform(0.3, 0.9) * x + rng.random()))
+    return size * (slope + 0.4 * wave)
 
 
 def _cough(times: NDArray[np.float64], start: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -95,7 +98,8 @@ def _cough(times: NDArray[np.float64], start: float, rng: np.random.Generator) -
 def _combine(weights: NDArray[np.float64], parts: Sequence[Array] | Array) -> Array:
     """Weighted sum of three arrays, in their own precision."""
     first, second, third = (np.float32(w) for w in weights)
-    return first * parts[0] + second * parts[1] + third * parts[2]
+    total: Array = first * parts[0] + second * parts[1] + third * parts[2]
+    return total
 
 
 @dataclass(frozen=True)

@@ -118,4 +118,5 @@ def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
     from scipy.ndimage import gaussian_filter
 
     noise = gaussian_filter(rng.standard_normal((TEXTURE_SIZE,) * 3), 0.9, mode="wrap")
-    return (noise / noise.std()).astype(np.float32)
+    unit_variance: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
+    return unit_variance

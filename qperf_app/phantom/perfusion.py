@@ -144,9 +144,15 @@ def defect_weight(defect: Defect) -> NDArray[np.float64]:
     """How much each cell is affected, 0 to 1, with soft borders."""
     angle, depth, level = _cell_centres()
     around = np.abs((angle - defect.centre + np.pi) % (2.0 * np.pi) - np.pi)
-    soft = lambda distance, width: 1.0 / (1.0 + np.exp(np.clip(distance / width, -50.0, 50.0)))  # noqa: E731
-    weight = soft(around - defect.half_width, 0.08) * soft(np.abs(level - defect.level) - defect.half_length, 0.05)
-    return weight * (soft(depth - defect.depth, 0.06) if defect.depth < 1.0 else 1.0)
+    weight = _inside(around - defect.half_width, 0.08)
+    weight *= _inside(np.abs(level - defect.level) - defect.half_length, 0.05)
+    return weight * _inside(depth - defect.depth, 0.06) if defect.depth < 1.0 else weight
+
+
+def _inside(distance: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Logistic step from 1 inside (a negative distance) to 0 outside."""
+    soft: NDArray[np.float64] = 1.0 / (1.0 + np.exp(np.clip(distance / width, -50.0, 50.0)))
+    return soft
 
 
 def _smooth_field(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -156,7 +162,7 @@ def _smooth_field(rng: np.random.Generator) -> NDArray[np.float64]:
     for order in range(1, 5):
         amplitude, phase = rng.normal(0.0, 1.0 / order), rng.uniform(0.0, 2.0 * np.pi)
         field += amplitude * np.cos(order * angle + phase + rng.normal(0.0, 1.5) * level + rng.normal(0.0, 0.5) * depth)
-    return field / np.sqrt(0.5 * sum(1.0 / order**2 for order in range(1, 5)))
+    return field / float(np.sqrt(0.5 * sum(1.0 / order**2 for order in range(1, 5))))
 
 
 def sample_kinetics(
@@ -246,5 +252,5 @@ def tissue_concentration(
 def capillary_flows() -> NDArray[np.float64]:
     """Flows of a distributed voxel's parallel capillaries over their mean: log-normal quantiles, their mean is 1."""
     spread = np.sqrt(np.log1p(CAPILLARY_DISPERSION**2))
-    flows = np.exp(spread * ndtri((np.arange(N_CAPILLARIES) + 0.5) / N_CAPILLARIES))
-    return flows / flows.mean()
+    flows: NDArray[np.float64] = np.exp(spread * ndtri((np.arange(N_CAPILLARIES) + 0.5) / N_CAPILLARIES))
+    return flows / float(flows.mean())

@@ -47,7 +47,8 @@ def _between(nodes: Array, axis: int, size: int, step: int) -> Array:
     upper = np.minimum(lower + 1, nodes.shape[axis] - 1)
     weight = (part / np.float32(step)).astype(np.float32).reshape(-1, *[1] * (nodes.ndim - axis - 1))
     low, high = nodes.take(lower, axis), nodes.take(upper, axis)
-    return low + weight * (high - low)
+    values: Array = low + weight * (high - low)
+    return values
 
 
 def _paint(image: Array, part: Array, value: Array) -> None:
@@ -162,7 +163,8 @@ class Renderer:
         from scipy.ndimage import map_coordinates
 
         where = np.moveaxis(points, -1, 0) * np.float32(scale / TEXTURE_VOXEL)
-        return map_coordinates(self.participant.texture, where, order=1, mode="grid-wrap")
+        values: NDArray[np.float32] = map_coordinates(self.participant.texture, where, order=1, mode="grid-wrap")
+        return values
 
     def _organs(self, frame: int | None, value: Callable[[str, Array], Array], texture: bool) -> Array:
         """Image of the points inside the chest, without the heart."""
@@ -227,7 +229,8 @@ class Renderer:
                 flat[view.wall] = painted
             else:
                 _paint(image, part, values.muscle if name == "myocardium" else values.tissues[name])
-        return image.mean(axis=3)
+        mean: Array = image.mean(axis=3)
+        return mean
 
     def labels(self, view: HeartView) -> NDArray[np.float32]:
         """Part of each voxel, (3, x, y, z), that is wall of the left ventricle, its blood, and the right one's."""

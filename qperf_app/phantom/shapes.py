@@ -19,7 +19,8 @@ _TINY = np.float32(1e-6)
 
 def coverage(distance: Array, width: float) -> Array:
     """Part of a voxel of edge ``width`` (mm) that lies inside a surface at a signed ``distance`` from its centre."""
-    return np.clip(0.5 - distance / width, 0.0, 1.0)
+    part: Array = np.clip(0.5 - distance / width, 0.0, 1.0)
+    return part
 
 
 def ellipsoid(coordinates: Sequence[Array], semi_axes: Sequence[float]) -> Array:
@@ -41,7 +42,7 @@ def capsule(coordinates: Sequence[Array], start: Sequence[float], end: Sequence[
 
 def smoothstep(value: Array, low: float, high: float) -> Array:
     """Rise from 0 at ``low`` to 1 at ``high`` with continuous slope."""
-    x = np.clip((value - low) * (1.0 / (high - low)), 0.0, 1.0)
+    x: Array = np.clip((value - low) * (1.0 / (high - low)), 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 

@@ -33,8 +33,6 @@ class Torso:
         Height z of the right dome of the diaphragm at the reference breath.
     liver_edge : float
         x of the liver's left edge.
-    stomach_content : float
-        Proton density of the stomach's content, low for gas.
     """
 
     half_width: float
@@ -46,7 +44,6 @@ class Torso:
     rib_phase: float
     dome: float
     liver_edge: float
-    stomach_content: float
 
 
 def sample_torso(surface: NDArray[np.float64], centre: NDArray[np.float64], rng: np.random.Generator) -> Torso:
@@ -75,7 +72,6 @@ def sample_torso(surface: NDArray[np.float64], centre: NDArray[np.float64], rng:
         # The heart's lowest part lies in the saddle between the diaphragm's domes.
         dome=float(surface[:, 2].min() + rng.uniform(14.0, 28.0)),
         liver_edge=float(centre[0] + rng.uniform(-20.0, 30.0)),
-        stomach_content=float(rng.choice([0.05, 0.6, 0.9])),
     )
 
 
@@ -89,7 +85,8 @@ def ribs(torso: Torso, y: Array, z: Array, cage: Array) -> Array:
     height = z + torso.rib_slope * y + torso.rib_phase
     along = np.abs(height - torso.rib_spacing * np.round(height * (1.0 / torso.rib_spacing)))
     across = np.abs(cage - 0.45 * torso.wall)
-    return np.sqrt((along * 0.9) ** 2 + across**2) - 0.32 * torso.wall
+    distance: Array = np.sqrt((along * 0.9) ** 2 + across**2) - 0.32 * torso.wall
+    return distance
 
 
 def spine(torso: Torso, x: Array, y: Array) -> Array:
@@ -116,19 +113,26 @@ def diaphragm(torso: Torso, x: Array, y: Array, z: Array) -> Array:
 
 def liver(torso: Torso, x: Array, z: Array, below: Array) -> Array:
     """Distance to the liver, on the right below the diaphragm; ``below`` is the distance to the diaphragm."""
-    return np.maximum(below + 3.0, 0.85 * (torso.liver_edge - x - 0.3 * (z - torso.dome)))
+    distance: Array = np.maximum(below + 3.0, 0.85 * (torso.liver_edge - x - 0.3 * (z - torso.dome)))
+    return distance
 
 
 def stomach(torso: Torso, x: Array, y: Array, z: Array, below: Array) -> Array:
     """Distance to the stomach, on the left in front."""
     centre = (torso.liver_edge - 48.0, 0.15 * torso.half_depth, torso.dome - 50.0)
-    return np.maximum(below + 5.0, ellipsoid((x - centre[0], y - centre[1], z - centre[2]), (44.0, 52.0, 42.0)))
+    distance: Array = np.maximum(
+        below + 5.0, ellipsoid((x - centre[0], y - centre[1], z - centre[2]), (44.0, 52.0, 42.0))
+    )
+    return distance
 
 
 def spleen(torso: Torso, x: Array, y: Array, z: Array, below: Array) -> Array:
     """Distance to the spleen, on the left behind."""
     centre = (-0.62 * torso.half_width, -0.5 * torso.half_depth, torso.dome - 55.0)
-    return np.maximum(below + 4.0, ellipsoid((x - centre[0], y - centre[1], z - centre[2]), (34.0, 28.0, 45.0)))
+    distance: Array = np.maximum(
+        below + 4.0, ellipsoid((x - centre[0], y - centre[1], z - centre[2]), (34.0, 28.0, 45.0))
+    )
+    return distance
 
 
 def lung_vessels(noise: Array, x: Array, hilum: float) -> Array:

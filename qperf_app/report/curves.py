@@ -55,7 +55,9 @@ def _has(features: Mapping[str, float], name: str) -> bool:
     return name in features and bool(np.isfinite(features[name]))
 
 
-def _mark_features(axes: Axes, times: NDArray, values: NDArray, features: Mapping[str, float]) -> None:
+def _mark_features(
+    axes: Axes, times: NDArray[np.floating], values: NDArray[np.floating], features: Mapping[str, float]
+) -> None:
     """Mark what is known of the first pass; the area reaches from foot to valley."""
     top = axes.get_ylim()[1]
     for name, side, shift in (("foot", "right", (-6, 6)), ("peak", "left", (6, 6)), ("valley", "right", (-7, -11))):
@@ -85,14 +87,14 @@ def features_table(features: Mapping[str, float], units: str) -> Table:
     return Table(("Feature", "Value"), tuple(rows), "The first pass of the input function")
 
 
-def mean_curve(values: NDArray) -> NDArray[np.float64]:
+def mean_curve(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Mean over voxels (n, t) at every time, of those that are finite; NaN where none is."""
     finite = np.isfinite(values)
     total, count = np.where(finite, values, 0.0).sum(axis=0, dtype=np.float64), finite.sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[str]) -> tuple[Picture, ...]:
+def slice_curves(series: Series, masks: Mapping[str, NDArray[np.bool_]], slices: Sequence[str]) -> tuple[Picture, ...]:
     """Draw mean signal over time of blood and myocardium, one picture for each slice, all with the same axis.
 
     ``masks`` holds (x, y, z) bool arrays named ``rv``, ``lv``, ``myocardium`` on the grid of the series. A slice with
@@ -114,30 +116,31 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray], slices: Sequence[
     )
 
 
-def _slice_picture(series: Series, curves: Mapping[str, NDArray], name: str, limits: tuple[float, float]) -> Picture:
+def _slice_picture(
+    series: Series, curves: Mapping[str, NDArray[np.floating]], name: str, limits: tuple[float, float]
+) -> Picture:
     figure, axes = figure_axes(4.2, 2.8, (0.155, 0.165, 0.985, 0.915))
     for key, (colour, style, words) in _CURVES.items():
         if key in curves:
             axes.plot(series.times, curves[key], style, color=colour, lw=1.6, label=words)
-    axes.set_ylim(limits)
-    if len(axes.lines) > 1:
-        legend_above(axes)
-    finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"))
-    axes.set_title(name, fontsize=9.5, color=INK, loc="left")
+    finish(axes, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"), name, limits)
     shown = ", ".join(words for key, (_, _, words) in _CURVES.items() if key in curves)
     return encode_figure(figure, f"Mean signal over time in {name}: {shown}.")
 
 
-def legend_above(axes: Axes) -> None:
-    """Name the curves above the axes, on the right: a curve may reach any corner within them."""
-    axes.legend(
-        fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
-        bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
-    )  # fmt: skip
+def finish(axes: Axes, label: str, title: str = "", limits: tuple[float, float] | None = None) -> None:
+    """Axes over time as all pictures of curves have them.
 
-
-def finish(axes: Axes, label: str) -> None:
-    """Axes over time as all pictures of curves have them."""
+    Labels stand above the axes, on the right: a curve may reach any corner within them.
+    """
+    if limits is not None:
+        axes.set_ylim(limits)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            fontsize=7.5, frameon=False, labelcolor=INK, ncols=len(axes.lines), loc="lower right",
+            bbox_to_anchor=(1.02, 0.97), borderpad=0.2, handlelength=1.4, columnspacing=0.8,
+        )  # fmt: skip
+    axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     axes.set_xlabel("Time (s)", fontsize=9, color=INK)
     axes.set_ylabel(label, fontsize=9, color=INK)
     axes.tick_params(labelsize=8.5, colors=INK, length=3)

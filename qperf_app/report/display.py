@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,12 @@ class Layout:
         """Direction in the patient of the upper edge."""
         return _opposite(self.down)
 
-    def image(self, array: NDArray) -> NDArray:
+    def image(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn (x, y, ...) into (row, column, ...)."""
         image = np.swapaxes(array, 0, 1) if self.rows_are_y else array
         return image[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
-    def points(self, voxels: NDArray, shape: Sequence[int]) -> NDArray[np.float64]:
+    def points(self, voxels: NDArray[np.number], shape: Sequence[int]) -> NDArray[np.float64]:
         """Turn (n, 2) voxel coordinates (x, y) on a slice of this shape into (n, 2) (row, column)."""
         points = np.array(voxels, dtype=float)
         rows, columns = (points[:, 1], points[:, 0]) if self.rows_are_y else (points[:, 0], points[:, 1])
@@ -59,7 +60,7 @@ class Layout:
         )
 
 
-def layout_of(affine: NDArray) -> Layout:
+def layout_of(affine: NDArray[np.floating]) -> Layout:
     """Choose, of the eight ways to lay a slice on the screen, the one nearest to the standard short-axis view."""
     axes = np.asarray(affine, float)[:3, :2]
     lengths = np.linalg.norm(axes, axis=0)
@@ -75,12 +76,14 @@ def layout_of(affine: NDArray) -> Layout:
     return Layout(*best, (float(spacing[0]) or 1.0, float(spacing[1]) or 1.0), _letters(right), _letters(down))
 
 
-def _directions(units: NDArray, rows_are_y: bool, flip_rows: bool, flip_columns: bool) -> tuple[NDArray, NDArray]:
+def _directions(
+    units: NDArray[np.floating], rows_are_y: bool, flip_rows: bool, flip_columns: bool
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     rows, columns = (units[:, 1], units[:, 0]) if rows_are_y else (units[:, 0], units[:, 1])
     return (-rows if flip_rows else rows), (-columns if flip_columns else columns)
 
 
-def _letters(direction: NDArray) -> str:
+def _letters(direction: NDArray[np.floating]) -> str:
     """Name a direction by its leading one or two anatomical axes, such as ``LP``."""
     order = np.argsort(-np.abs(direction))
     return "".join(_LETTERS[axis][int(direction[axis] < 0)] for axis in order if abs(direction[axis]) > 0.38)[:2]
@@ -108,7 +111,7 @@ class View:
         """Picture pixels to a mm."""
         return self.size[1] / ((self.box[3] - self.box[1]) * self.layout.spacing[1])
 
-    def render(self, slice_values: NDArray, smooth: bool = True) -> NDArray[np.float32]:
+    def render(self, slice_values: NDArray[Any], smooth: bool = True) -> NDArray[np.float32]:
         """Cut the rectangle out of an (x, y) slice and bring it to the picture's size; NaN becomes 0 first."""
         from PIL import Image
 
@@ -118,7 +121,7 @@ class View:
         resized = Image.fromarray(image).resize(self.size[::-1], resample, (left, top, right, bottom))
         return np.asarray(resized, np.float32)
 
-    def points(self, voxels: NDArray) -> NDArray[np.float64]:
+    def points(self, voxels: NDArray[np.number]) -> NDArray[np.float64]:
         """Turn (n, 2) voxel coordinates into (n, 2) picture coordinates (x to the right, y down)."""
         points = self.layout.points(voxels, self.shape) + 0.5
         top, left, bottom, right = self.box
@@ -128,7 +131,12 @@ class View:
 
 
 def view_of(
-    affine: NDArray, shape: Sequence[int], mask: NDArray | None, margin: float, edge: int, side: float | None = None
+    affine: NDArray[np.floating],
+    shape: Sequence[int],
+    mask: NDArray[np.bool_] | None,
+    margin: float,
+    edge: int,
+    side: float | None = None,
 ) -> View:
     """Return the view of a square around a mask, or of the whole slice where there is none.
 
@@ -158,7 +166,7 @@ def view_of(
     return View(layout, plane, box, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def heart_extent(affine: NDArray, mask: NDArray) -> float:
+def heart_extent(affine: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     """Longer edge, mm, of the in-plane rectangle around a mask (x, y, z) that is not empty."""
     layout = layout_of(affine)
     flat = layout.image(np.any(mask, axis=2, keepdims=True)[:, :, 0])
@@ -166,7 +174,7 @@ def heart_extent(affine: NDArray, mask: NDArray) -> float:
     return float(max((e[-1] - e[0] + 1) * s for e, s in zip(edges, layout.spacing, strict=True)))
 
 
-def _square(flat: NDArray, spacing: tuple[float, float], side: float) -> tuple[float, float, float, float]:
+def _square(flat: NDArray[np.bool_], spacing: tuple[float, float], side: float) -> tuple[float, float, float, float]:
     """Place a square of this many mm around the True pixels, moved and cut where it would leave the image."""
     bounds = []
     for axis in (0, 1):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qperf_app.plugins.records import RELATIVE_UNITS
-from qperf_app.plugins.results import Picture, ScanResult, SegmentCurves
+from qperf_app.plugins.results import CURVE_DEFINITION, Picture, ScanResult, SegmentCurves
 from qperf_app.report.backdrops import task_of
 from qperf_app.report.elements import Details, Gallery, HostElement
 from qperf_app.report.pictures import BLUE, INK, MUTED, VERMILION, encode_figure, figure_grid
@@ -26,7 +26,7 @@ def fit_elements(study: Study, method: tuple[str, str]) -> list[HostElement]:
     elements: list[HostElement] = []
     found = [(scan, curves) for scan in study.scans for curves in [curves_of(scan, method)] if curves is not None]
     if found:
-        caption = "Points: 40th percentile over a segment's voxels at each time. Line: the model's curve, on one scale."
+        caption = f"Points: a segment's curve, {CURVE_DEFINITION}. Line: the model's curve, on one scale."
         if any(curves.predicted_sd is not None for _, curves in found):
             caption += " Band: where nine of ten points should lie."
         pictures = tuple(curves_picture(curves, task_of(scan)) for scan, curves in found)

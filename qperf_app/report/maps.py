@@ -35,7 +35,7 @@ QUALITY_COLOURS = (GREEN, ORANGE, VERMILION, PURPLE, SKY, YELLOW, BLUE)
 class Backdrop:
     """The anatomy that maps of one scan lie on: a grey image (x, y, z), how it is viewed, and its slices' names."""
 
-    image: NDArray
+    image: NDArray[np.floating]
     view: View
     slices: tuple[str, ...]
     shown: tuple[int, ...]
@@ -58,7 +58,7 @@ class Backdrop:
 
 
 def map_grid(
-    rows: Sequence[tuple[str, NDArray, Backdrop]], scale: ColourScale, caption: str, edges: bool = True
+    rows: Sequence[tuple[str, NDArray[np.floating], Backdrop]], scale: ColourScale, caption: str, edges: bool = True
 ) -> PictureGrid:
     """Show maps (x, y, z) row by row on one colour scale.
 
@@ -81,13 +81,13 @@ def map_grid(
     return PictureGrid(names, tuple(shown), caption, scale.bar(), size="large" if edges else "small")
 
 
-def map_in_words(values: NDArray) -> str:
+def map_in_words(values: NDArray[np.floating]) -> str:
     """Describe the values of a slice for those who do not see it."""
     finite = values[np.isfinite(values)]
     return f"median {np.median(finite):.2f} of {finite.size} voxels." if finite.size else "no voxel was estimated."
 
 
-def quality_grid(heading: str, quality: QualityMap, region: NDArray, backdrop: Backdrop) -> PictureGrid:
+def quality_grid(heading: str, quality: QualityMap, region: NDArray[np.bool_], backdrop: Backdrop) -> PictureGrid:
     """Show the quality code of every voxel of the region."""
     palette = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in QUALITY_COLOURS], np.uint8)
     order = _codes(quality)
@@ -117,7 +117,7 @@ def _codes(quality: QualityMap) -> list[int]:
     return sorted({0, *(int(code) for code in quality.legend), *(int(code) for code in np.unique(quality.data))})
 
 
-def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray]]) -> Table:
+def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray[np.bool_]]]) -> Table:
     """Count the codes of each scan over its region; a column for each scan."""
     seen = {int(code) for quality, region in labelled.values() for code in np.unique(quality.data[region])}
     codes = sorted({0, *seen})
@@ -145,4 +145,5 @@ def region_of(scan: ScanResult) -> NDArray[np.bool_]:
     """Voxels that were to be estimated: the myocardium, or wherever there is a value where no mask is known."""
     if scan.myocardium is not None and scan.myocardium.mask.any():
         return scan.myocardium.mask.astype(bool)
-    return np.any([np.isfinite(m.data) for m in scan.maps], axis=0)
+    known: NDArray[np.bool_] = np.any([np.isfinite(m.data) for m in scan.maps], axis=0)
+    return known

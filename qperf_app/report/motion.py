@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
 from qperf_app.plugins.results import Picture
-from qperf_app.report.curves import finish, legend_above, mean_curve
+from qperf_app.report.curves import finish, mean_curve
 from qperf_app.report.display import View
 from qperf_app.report.elements import Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import (
     BLUE,
-    INK,
     ORANGE,
     VERMILION,
     encode,
@@ -100,7 +99,7 @@ def _frame(
 
 
 def profiles_over_time(
-    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], centre: NDArray
+    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], centre: NDArray[np.floating]
 ) -> PictureGrid:
     """Draw the vertical line through the heart's centre, volume by volume from left to right (M-mode).
 
@@ -124,18 +123,18 @@ def profiles_over_time(
     return PictureGrid(tuple(headings), tuple(rows), caption)
 
 
-def _profile(slice_series: NDArray, view: View, column: int) -> NDArray[np.float32]:
+def _profile(slice_series: NDArray[np.floating], view: View, column: int) -> NDArray[np.float32]:
     """Values along a picture column over time, (rows, t)."""
     return np.stack([view.render(slice_series[:, :, t])[:, column] for t in range(slice_series.shape[-1])], axis=1)
 
 
-def _stretch(line: NDArray) -> NDArray:
+def _stretch(line: NDArray[np.floating]) -> NDArray[np.floating]:
     """Widen each volume so that the profile is about one and a half times as wide as high; no smoothing over time."""
     times = max(1, round(1.5 * line.shape[0] / line.shape[1]))
     return np.repeat(line, times, axis=1)
 
 
-def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
+def motion_in_words(motion: Motion | None, region: NDArray[np.bool_] | None) -> str:
     """Say how far the heart was from its median position over slices and volumes."""
     if motion is None:
         return "How far the heart moved is not known: there is no displacement."
@@ -160,7 +159,7 @@ def motion_in_words(motion: Motion | None, region: NDArray | None) -> str:
 
 
 def frame_pictures(
-    motion: Motion, times: NDArray, region: NDArray | None, slices: Sequence[str]
+    motion: Motion, times: NDArray[np.floating], region: NDArray[np.bool_] | None, slices: Sequence[str]
 ) -> tuple[Picture, ...]:
     """Draw what motion correction did to every volume, one picture for each slice, all with the same axis.
 
@@ -180,10 +179,7 @@ def frame_pictures(
         lost = ~np.asarray(motion.corrected[z])
         if lost.any():
             axes.plot(times[lost], np.zeros(lost.sum()), "x", color=VERMILION, ms=5, mew=1.4, label="not corrected")
-        axes.set_ylim(-0.04 * top, 1.08 * top)
-        legend_above(axes)
-        finish(axes, "Motion (mm)")
-        axes.set_title(name, fontsize=9.5, color=INK, loc="left")
+        finish(axes, "Motion (mm)", name, (-0.04 * top, 1.08 * top))
         count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"
         pictures.append(
             encode_figure(figure, f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}.")
@@ -191,7 +187,7 @@ def frame_pictures(
     return tuple(pictures)
 
 
-def _shifts(motion: Motion, region: NDArray | None) -> list[NDArray[np.float64]]:
+def _shifts(motion: Motion, region: NDArray[np.bool_] | None) -> list[NDArray[np.float64]]:
     """Length of the mean displacement over the region, mm, from its median over time, (t,) for each slice."""
     shifts = []
     for z in range(motion.displacement.shape[2]):
@@ -202,7 +198,7 @@ def _shifts(motion: Motion, region: NDArray | None) -> list[NDArray[np.float64]]
     return shifts
 
 
-def brightest_volume(series: Series, region: NDArray | None, since: float | None = None) -> int:
+def brightest_volume(series: Series, region: NDArray[np.bool_] | None, since: float | None = None) -> int:
     """Volume at which the region (or, without one, the whole image) is brightest.
 
     With ``since`` (s), only what follows within the first pass counts: later volumes may be as bright again.

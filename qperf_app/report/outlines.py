@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ from qperf_app.report.pictures import (
     write,
 )
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 #: Name of a mask: colour and line style of its contour, and words for the legend.
 STYLES: dict[str, tuple[str, LineStyle, str]] = {
     "myocardium": (YELLOW, "solid", "myocardium"),
@@ -42,10 +46,10 @@ LANDMARK_NAMES: dict[str, tuple[LineStyle, str]] = {
 
 
 def contour_grid(
-    image: NDArray,
-    masks: dict[str, NDArray],
+    image: NDArray[np.floating],
+    masks: dict[str, NDArray[np.bool_]],
     landmarks: Sequence[Landmark],
-    affine: NDArray,
+    affine: NDArray[np.floating],
     view: View,
     slices: Sequence[str],
     when: str,
@@ -88,11 +92,15 @@ def orientation_in_words(view: View) -> str:
 
 
 def _with_contours(
-    backdrop: NDArray[np.uint8], masks: dict[str, NDArray], marks: Sequence[tuple[str, NDArray]], view: View, name: str
+    backdrop: NDArray[np.uint8],
+    masks: dict[str, NDArray[np.bool_]],
+    marks: Sequence[tuple[str, NDArray[np.floating]]],
+    view: View,
+    name: str,
 ) -> Picture:
-    from PIL import Image
+    from PIL import Image as PillowImage
 
-    picture = Image.fromarray(backdrop)
+    picture = PillowImage.fromarray(backdrop)
     width = max(2.0, view.size[1] / 170)
     for key, mask in masks.items():
         colour, style, _ = STYLES[key]
@@ -109,28 +117,28 @@ def _with_contours(
     return encode_exactly(picture, f"{name} with contours of {', '.join(found) or 'nothing'}.")
 
 
-def mask_outlines(mask: NDArray, view: View) -> list[NDArray[np.float64]]:
+def mask_outlines(mask: NDArray[np.bool_], view: View) -> list[NDArray[np.float64]]:
     """Return the outlines (n, 2) of a mask (x, y) in picture coordinates, midway between voxels in and out."""
     from skimage.measure import find_contours
 
     return [view.points(line - 1) for line in find_contours(np.pad(mask, 1).astype(np.float32), 0.5)]
 
 
-def _draw_mark(picture, at: NDArray, shape: str, width: float) -> None:
+def _draw_mark(picture: Image, at: NDArray[np.floating], shape: str, width: float) -> None:
     size = 4.0 * width
     arms = ((1, 1), (1, -1)) if shape == "cross" else ((1, 0), (0, 1))
     for arm in np.array(arms, float) * size:
         draw_line(picture, np.stack([at - arm, at + arm]), PURPLE, width)
 
 
-def add_length_bar(picture, view: View, millimetres: float = 20.0) -> None:
+def add_length_bar(picture: Image, view: View, millimetres: float = 20.0) -> None:
     """Draw a bar of a known length into the lower right corner."""
     length, (height, width) = millimetres * view.pixels_per_mm, view.size
     y = height - 9.0
     draw_line(picture, np.array([[width - 9.0 - length, y], [width - 9.0, y]]), "#ffffff", 2)
 
 
-def add_edges(picture, view: View) -> None:
+def add_edges(picture: Image, view: View) -> None:
     """Write where the edges point to in the patient."""
     height, width = view.size
     layout, size = view.layout, max(11, width / 24)
@@ -143,7 +151,7 @@ def add_edges(picture, view: View) -> None:
         write(picture, at, text, size, anchor)
 
 
-def _key(masks: dict[str, NDArray], landmarks: Sequence[Landmark]) -> Key:
+def _key(masks: dict[str, NDArray[np.bool_]], landmarks: Sequence[Landmark]) -> Key:
     lines = [STYLES[key] for key, mask in masks.items() if mask.any()]
     marks = [LANDMARK_NAMES[name] for name in LANDMARK_NAMES if any(mark.name == name for mark in landmarks)]
     return Key(tuple(lines) + tuple((PURPLE, style, words) for style, words in marks))

@@ -23,7 +23,7 @@ BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 INK, MUTED, MISSING = "#1d2733", "#5b6875", "#c9ced4"
 
 
-def window(values: NDArray, low: float = 1.0, high: float = 99.5) -> tuple[float, float]:
+def window(values: NDArray[np.floating], low: float = 1.0, high: float = 99.5) -> tuple[float, float]:
     """Grey levels of black and white: percentiles of the finite values, never equal."""
     finite = np.asarray(values)[np.isfinite(values)]
     if not finite.size:
@@ -32,10 +32,11 @@ def window(values: NDArray, low: float = 1.0, high: float = 99.5) -> tuple[float
     return float(black), float(white if white > black else black + 1.0)
 
 
-def grey(values: NDArray, levels: tuple[float, float]) -> NDArray[np.uint8]:
+def grey(values: NDArray[np.floating], levels: tuple[float, float]) -> NDArray[np.uint8]:
     """Turn values into grey levels, 0 at ``levels[0]`` and 255 at ``levels[1]``."""
     scaled = (np.nan_to_num(values) - levels[0]) / (levels[1] - levels[0])
-    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levelled: NDArray[np.uint8] = (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return levelled
 
 
 def rgb(grey_levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -79,7 +80,7 @@ def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt
     return Picture(buffer.getvalue(), "image/webp", alt)
 
 
-def draw_line(image: Image, points: NDArray, colour: str, width: float, style: str = "solid") -> None:
+def draw_line(image: Image, points: NDArray[np.floating], colour: str, width: float, style: str = "solid") -> None:
     """Draw a line (n, 2) with a dark rim, so that it shows on bright and on dark tissue."""
     from PIL import ImageDraw
 
@@ -90,7 +91,7 @@ def draw_line(image: Image, points: NDArray, colour: str, width: float, style: s
             pen.line([tuple(p) for p in piece], fill=ink, width=round(width + extra), joint="curve")
 
 
-def draw_dots(image: Image, points: NDArray, colour: str, radius: float) -> None:
+def draw_dots(image: Image, points: NDArray[np.floating], colour: str, radius: float) -> None:
     """Draw a dot with a dark rim at every point (n, 2)."""
     from PIL import ImageDraw
 
@@ -99,7 +100,7 @@ def draw_dots(image: Image, points: NDArray, colour: str, radius: float) -> None
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="#000")
 
 
-def _dashes(points: NDArray, length: float) -> list[NDArray]:
+def _dashes(points: NDArray[np.floating], length: float) -> list[NDArray[np.float64]]:
     """Cut a line into strokes of a length with gaps of the same length."""
     along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
     strokes = []

@@ -62,7 +62,7 @@ class ColourScale:
         statistic = f", {STATISTICS.get(self.statistic, self.statistic)}" if self.statistic else ""
         return f"{self.quantity}{statistic}{unit_suffix(self.units)}"
 
-    def paint(self, values: NDArray) -> NDArray[np.uint8]:
+    def paint(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Colour values (...,) into (..., 3); NaN takes the grey of what was not estimated."""
         import matplotlib
 
@@ -92,7 +92,7 @@ def unit_suffix(units: str) -> str:
     return f" ({units})" if units else ""
 
 
-def scale_for(quantity: str, units: str, statistic: str | None, values: Sequence[NDArray]) -> ColourScale:
+def scale_for(quantity: str, units: str, statistic: str | None, values: Sequence[NDArray[np.floating]]) -> ColourScale:
     """Return the one scale for all maps of a quantity that are shown together.
 
     The customary range holds for values and quantiles, half of it for standard deviations. Relative units and

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
-from qperf_app.plugins.records import Series
+from qperf_app.plugins.records import Landmark, Series
 from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.report.curves import features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
@@ -147,7 +148,7 @@ def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     return elements
 
 
-def blood_peak(series: Series, blood: NDArray | None) -> float | None:
+def blood_peak(series: Series, blood: NDArray[np.bool_] | None) -> float | None:
     """Time, s, at which the left ventricle's blood is brightest; None where it is not known."""
     return None if blood is None else float(series.times[brightest_volume(series, blood)])
 
@@ -188,7 +189,14 @@ def _same_grid(series: Series, anatomy: Anatomy) -> bool:
     return series.data.shape[:3] == after.data.shape[:3] and np.allclose(series.affine, after.affine, atol=1e-3)
 
 
-def _contours_on(series: Series, masks, landmarks, slices, region, title: str) -> list[HostElement]:
+def _contours_on(
+    series: Series,
+    masks: dict[str, NDArray[np.bool_]],
+    landmarks: Sequence[Landmark],
+    slices: Sequence[str],
+    region: NDArray[np.bool_] | None,
+    title: str,
+) -> list[HostElement]:
     since = None if region is masks.get("lv") else blood_peak(series, masks.get("lv"))
     at = brightest_volume(series, region, since)
     heart = np.any([mask for name, mask in masks.items() if name != "aif"], axis=0)

@@ -139,7 +139,7 @@ def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmura
 
 def reserve_of(
     rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, layer: str = "transmural"
-) -> dict:
+) -> dict[int, float]:
     """Stress over rest by segment; NaN where either is missing or rest is not positive."""
     resting, stressed = values_of(rest, quantity, layer), values_of(stress, quantity, layer)
     return {

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from qperf_app import __version__
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.manager import PluginRegistry
+from qperf_app.plugins.results import CURVE_DEFINITION
 from qperf_app.plugins.steps import KINETICS, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.outcomes import USABLE
-from qperf_app.workflow.segments import CURVE_PERCENTILE
 
 #: References of the app itself: conventions and software that every run relies on.
 OWN_CITATIONS = (
@@ -25,7 +25,7 @@ OWN_CITATIONS = (
 )
 
 
-def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
+def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
     """Methods paragraph that a paper may use as it is."""
     steps = list(steps)
     sentences = [f"First-pass perfusion series were processed by qperf-app {__version__}, a BIDS App on Nipype."]
@@ -40,7 +40,7 @@ def methods_text(steps: Iterable[StepOutcome], registry: PluginRegistry) -> str:
     if any(step.step == KINETICS.name and step.state == "done" for step in steps):
         sentences.append(
             "Values of the American Heart Association's segments were estimated from one curve for each segment, "
-            f"the {CURVE_PERCENTILE}th percentile over its voxels at each time."
+            f"{CURVE_DEFINITION}."
         )
     return " ".join(sentences)
 

@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins import SegmentRow, SegmentTable
-
-#: Of a segment's voxels at each time. Below the middle: noise errs to both sides, but what else is in a voxel of muscle
-#: is most often blood, which only adds. ``docs/models.md`` has the comparison.
-CURVE_PERCENTILE = 40
+from qperf_app.plugins.results import CURVE_PERCENTILE
 
 
 def segment_regions(
@@ -31,7 +28,7 @@ def segment_regions(
 
 
 def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Percentile :data:`CURVE_PERCENTILE` over curves (n, t) at each time, missing samples left out.
+    """Percentile ``CURVE_PERCENTILE`` over curves (n, t) at each time, missing samples left out.
 
     Blood, whose concentration is ten times that of muscle, lies in the voxels at the wall's borders, and with breathing
     through the slice in others at other times. It would decide a mean; it moves a median less, and a percentile below
