@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +13,8 @@ import pytest
 
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError
+from qperf_app.cli.app import main
+from qperf_app.training.weights import read_arrays, read_card, write_weights
 from qperf_app.workflow.status import read_status, status_path, status_schema
 from tests.datasets import hand_drawn, small_dataset, step_states, write_json
 
@@ -60,3 +64,21 @@ def test_results_are_loaded_for_a_notebook(finished: tuple[Path, Path]) -> None:
     assert api.load(out)["01"].scans[0].series is None
     with pytest.raises(DatasetError, match="no participant's results"):
         api.load(raw)
+
+
+def test_other_weights_are_named_by_their_digest_everywhere(tmp_path: Path) -> None:
+    shipped = Path(str(files("qperf_cnn") / "weights" / "kinetics.npz"))
+    own = tmp_path / "own.npz"
+    write_weights(own, [0.999 * array for array in read_arrays(shipped)], read_card(shipped))
+    ours, theirs = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (own, shipped))
+    raw, drawn, out = small_dataset(tmp_path / "raw"), hand_drawn(tmp_path / "drawn"), tmp_path / "out"
+    config = tmp_path / "config.yaml"
+    config.write_text(f"kinetics: {{plugin: cnn, options: {{weights: {own}}}}}\nmotion-correction: none\n")
+    quick = ["-w", str(tmp_path / "work"), "--nprocs", "1", "--skip-bids-validation", "--config-file", str(config)]
+    assert main([str(raw), str(out), "participant", *quick, "-d", f"drawn={drawn}"]) == 0
+
+    step = next(s for s in read_status(out, "01").scans[0].of_step("kinetics"))
+    assert step.outcome.loaded_files == {"own.npz": ours} and step.outcome.version == "1.0"
+    for path in (status_path(out, "01"), out / "logs" / "CITATION.md", out / "sub-01.html"):
+        text = path.read_text(encoding="utf-8")
+        assert ours[:12] in text and theirs[:12] not in text, path
