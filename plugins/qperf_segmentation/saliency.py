@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qperf_app.plugins import Paragraph, ParticipantResult, Picture, ReportSectionPlugin, ScanResult, Series
 from qperf_app.plugins.results import Element
+from qperf_app.plugins.steps import BLOOD_POOL
 from qperf_segmentation.networks.weights import SHIPPED
 
 Array = NDArray[np.float32]
@@ -93,7 +94,7 @@ class SaliencySection(ReportSectionPlugin):
 
 
 def _pictures(scan: ScanResult) -> Iterator[Picture]:
-    asked = next((s for s in scan.steps if s.step == "blood-pool" and s.plugin == "resunet"), None)
+    asked = next((s for s in scan.steps if s.step == BLOOD_POOL.name and s.plugin == "resunet"), None)
     series = scan.aif_corrected or scan.corrected or scan.series
     if asked is None or asked.state != "done" or not asked.options.get("saliency") or series is None:
         return

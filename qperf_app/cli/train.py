@@ -15,6 +15,7 @@ from qperf_app.cli.allotment import allotted_processors
 from qperf_app.cli.errors import DONE, USAGE
 from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
+from qperf_app.plugins.steps import KINETICS
 from qperf_app.training import Trainer, TrainingJob
 
 
@@ -173,7 +174,7 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
 
 
 def _labeller(name: str, options: Mapping[str, Any]) -> KineticsPlugin:
-    plugin: KineticsPlugin = make(load_plugins().get("kinetics", name), options)
+    plugin: KineticsPlugin = make(load_plugins().get(KINETICS.name, name), options)
     return plugin
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qperf_app.geometry import resample
 from qperf_app.plugins.records import Landmark, Series
 from qperf_app.plugins.results import Paragraph, ScanResult
+from qperf_app.plugins.steps import BLOOD_POOL
 from qperf_app.report.curves import features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Details, Gallery, HostElement, Section, Subheading
@@ -100,7 +101,7 @@ def scan_section(scan: ScanResult, number: int) -> Section:
 
 def lost_ventricle(scan: ScanResult) -> str:
     """Say that the left ventricle was not found, and why; empty where it was."""
-    reasons = [step.reason for step in scan.steps if step.step == "blood-pool" and step.state == "not-found"]
+    reasons = [step.reason for step in scan.steps if step.step == BLOOD_POOL.name and step.state == "not-found"]
     if scan.pools is not None and not scan.pools.found:
         reasons.insert(0, scan.pools.reason)
     if not reasons:

@@ -8,6 +8,7 @@ import numpy as np
 
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
+from qperf_app.plugins.steps import BLOOD_POOL
 from qperf_app.report.elements import Figure, Headline, HostElement, TextTable
 from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
 from qperf_app.report.scans import acquisition_in_words, lost_ventricle
@@ -177,7 +178,7 @@ def _failures(scan: ScanResult) -> Iterator[str]:
     if lost:
         yield lost
     for step in scan.steps:
-        if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == "blood-pool")):
+        if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
             what = "failed" if step.state == "failed" else "did not find what it looks for"
             yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
 

@@ -14,10 +14,10 @@ SEGMENT_VALUES = StepSpec(
     summary="values of the AHA segments",
     plugin_of=KINETICS.name,
     reads=(
-        Read("segments", SEGMENTS.name),
-        Read("kinetics", KINETICS.name),
-        Read("concentration", CONCENTRATION.name, unless_handed_in="kinetics"),
-        Read("aif", INPUT_FUNCTION.name, unless_handed_in="kinetics"),
+        Read("labels", SEGMENTS.name),
+        Read("maps", KINETICS.name),
+        Read("concentration", CONCENTRATION.name, unless_handed_in="maps"),
+        Read("aif", INPUT_FUNCTION.name, unless_handed_in="maps"),
     ),
     runner="qperf_app.workflow.runners.segment_values:run",
 )

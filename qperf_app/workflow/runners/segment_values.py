@@ -32,8 +32,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 
     The plugin fits each segment's curve; maps that were handed in have no plugin to fit anything, and are summarised.
     """
-    labels, affine = read_image(upstream["segments"].files["dseg"], np.uint8)
-    maps, units, model = _read_maps(upstream["kinetics"].files)
+    labels, affine = read_image(upstream["labels"].files["dseg"], np.uint8)
+    maps, units, model = _read_maps(upstream["maps"].files)
     table = segment_medians(task.plugin, model, maps, units, labels, affine)
     sources = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files: dict[Role, Path] = {}
