@@ -16,8 +16,11 @@ export VENV PYTHON
 
 DEMO := demo
 NPROCS ?= 2
+VERSION ?=
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
+# Tests run in processes beside each other; a process that is done takes tests of another.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(NPROCS) --dist worksteal
 
 .PHONY: help
 help:  ## list the commands
@@ -61,10 +64,24 @@ lint: environment-dev  ## ruff, mypy, import-linter
 	@echo "--> Checking which part imports which (import-linter)"
 	@$(BIN)/lint-imports
 
+.PHONY: check
+check: environment-dev lint  ## within a minute: linters, types, import rules, fast tests
+	@echo "--> Running the fast tests (pytest)"
+	@$(PYTEST) -m "not slow" --quiet $(PYTEST_ARGS)
+
 .PHONY: test
 test: environment-dev browser slurm lint  ## everything that continuous integration runs
 	@echo "--> Running the test suite (pytest)"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: coverage
+coverage: environment-dev browser slurm  ## which lines and branches the test suite runs; fails below the floor
+	@echo "--> Running the test suite (pytest) with coverage"
+	@$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html $(PYTEST_ARGS)
+
+.PHONY: release
+release: environment-dev  ## make release VERSION=1.2.3: version, changelog, tag and wheel; pushes nothing
+	@$(BIN)/python .ci/release "$(VERSION)"
 
 .PHONY: docs
 docs: environment-dev  ## the documentation as web pages
@@ -92,6 +109,6 @@ lock:  ## lock what setup.cfg asks for, with hashes (newest versions: make lock 
 
 .PHONY: clean
 clean:  ## remove what the other commands made, the environment included
-	rm -rf $(VENV) .venv-lock $(DEMO) docs/_build build dist *.egg-info
+	rm -rf $(VENV) .venv-lock $(DEMO) docs/_build build dist htmlcov .coverage* *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find qperf_app plugins bids_spec tests -name __pycache__ -type d -prune -exec rm -rf {} +
