@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -18,6 +19,8 @@ from qperf_app.plugins.manager import (
     register,
     resolve_options,
 )
+from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps.spec import slot_of
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,31 @@ def test_wrong_signature() -> None:
     assert "must take (curves, aif, constants, context)" in reason
 
 
-def test_wrong_api_version() -> None:
+@pytest.mark.parametrize(
+    ("written_for", "reason"),
+    [
+        (0, r"plugin API version 0, this step takes 1 to 2\. .* version 1: the first interface; version 2: loaded_"),
+        (3, r"plugin API version 3, this qperf-app has version 2: it needs a newer one"),
+        ("2", r"api_version is '2'; it must be a whole number, 1 to 2"),
+    ],
+)
+def test_api_version_that_the_step_does_not_take(written_for: Any, reason: str) -> None:
     class Old(Good):
-        name, api_version = "old", 0
+        name, api_version = "old", written_for
 
-    assert "plugin API version 0" in only_reason(entry("acme", qperf_kinetics=Old))
+    assert re.search(reason, only_reason(entry("acme", qperf_kinetics=Old)))
+
+
+def test_an_older_plugin_loads_where_its_step_has_not_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Older(Good):
+        api_version = 1
+
+    found = [entry("acme", qperf_kinetics=Older)]
+    assert register(found).names("kinetics") == ["good"]
+    step = STEPS["kinetics"]
+    monkeypatch.setitem(STEPS, "kinetics", replace(step, slot=replace(slot_of(step), since=2)))
+    (broken,) = register(found).broken
+    assert "version 1, this step takes 2 to 2" in broken.reason and "version 1: the first" not in broken.reason
 
 
 def test_unknown_hook() -> None:

@@ -75,9 +75,9 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
 def test_it_passes_the_conformance_suite(site: Path, tmp_path: Path) -> None:
     suite = tmp_path / "test_upslope.py"
     suite.write_text(
-        "from qperf_app.testing import KineticsConformance, PluginConformance\n"
+        "from qperf_app.testing import KineticsConformance, ReportSectionConformance\n"
         "class TestUpslope(KineticsConformance):\n    name = 'upslope'\n"
-        "class TestNote(PluginConformance):\n    step, name = 'report-section', 'upslope-note'\n"
+        "class TestNote(ReportSectionConformance):\n    name = 'upslope-note'\n"
     )
     result = command(site, "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(suite))
     assert result.returncode == 0, result.stdout

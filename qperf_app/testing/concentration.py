@@ -53,6 +53,7 @@ class ConcentrationConformance(PluginConformance):
         """Flow is a ratio of the two: a factor that differs between them is a factor in every flow."""
         tissue = _factor(_mean(runs.plain, _wall()), _true(_wall()))
         blood = _factor(self._blood(runs).data[0, 0, 0], _true(_pool()))
+        assert blood > 0, f"blood comes out {blood:.2f} times the true concentration"
         assert 1 / 1.25 <= tissue / blood <= 1.25, (
             f"myocardium comes out {tissue:.2f} times the true concentration, blood {blood:.2f} times: flow would be "
             f"{tissue / blood:.2f} times the true one"

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,25 +100,20 @@ class PluginConformance:
         if reason is not None:
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
-    @pytest.fixture(scope="class")
-    def installed(self) -> InstalledPlugin:
+    @pytest.fixture()
+    def runs(self) -> Runs:
+        """The plugin run on example input."""
+        return _runs_of(type(self))
+
+    @pytest.fixture()
+    def installed(self, runs: Runs) -> InstalledPlugin:
         """The plugin as the app finds it, or would find it."""
-        if self.source is None:
-            return load_plugins().get(self.step, self.name)
-        registry = uninstalled(self.source)
-        names = [self.name] if self.name else registry.names(self.step)
-        assert len(names) == 1, f"source has {len(names)} plugins for {self.step}: set name to one of {names}"
-        return registry.get(self.step, names[0])
+        return runs.installed
 
     @pytest.fixture()
     def plugin(self, installed: InstalledPlugin) -> Any:
         """The plugin made with its options."""
         return make(installed, self.options)
-
-    @pytest.fixture(scope="class")
-    def runs(self, installed: InstalledPlugin) -> Runs:
-        """The plugin run on example input."""
-        return Runs(installed, type(self))
 
     def test_says_what_it_is(self, installed: InstalledPlugin) -> None:
         """Summary, version, citations, requirements and options stand in reports: each is described."""
@@ -198,3 +193,15 @@ class PluginConformance:
             assert re.fullmatch("[0-9a-f]{64}", str(digest)), (
                 f"{name}: {digest!r} is no SHA-256 (64 hexadecimal digits)"
             )
+
+
+@lru_cache(maxsize=1)
+def _runs_of(suite: type[PluginConformance]) -> Runs:
+    """Runs of the plugin of one class of checks, shared by all of them."""
+    if suite.source is None:
+        return Runs(load_plugins().get(suite.step, suite.name), suite)
+    registry = uninstalled(suite.source)
+    names = [suite.name] if suite.name else registry.names(suite.step)
+    if len(names) != 1:
+        raise LookupError(f"source has {len(names)} plugins for {suite.step}: set name to one of {names}")
+    return Runs(registry.get(suite.step, names[0]), suite)
