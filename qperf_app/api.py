@@ -6,7 +6,7 @@ The command line does the same with the same functions. ``docs/operators.md`` ha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,7 @@ def run(
     from qperf_app.workflow import graph
     from qperf_app.workflow.publish import PublishRequest, finish, one_line, request_nodes, request_scan
 
+    execution = replace(execution, work_dir=execution.work_dir.resolve())
     study.out_dir.mkdir(parents=True, exist_ok=True)
     execution.work_dir.mkdir(parents=True, exist_ok=True)
     write_description(study.out_dir, study.bids_dir, study.datasets)

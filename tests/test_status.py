@@ -82,3 +82,15 @@ def test_other_weights_are_named_by_their_digest_everywhere(tmp_path: Path) -> N
     for path in (status_path(out, "01"), out / "logs" / "CITATION.md", out / "sub-01.html"):
         text = path.read_text(encoding="utf-8")
         assert ours[:12] in text and theirs[:12] not in text, path
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    small_dataset(tmp_path / "bids")
+    hand_drawn(tmp_path / "contours")
+    monkeypatch.chdir(tmp_path)
+    text = (SCHEMA.parents[1] / "docs" / "operators.md").read_text(encoding="utf-8")
+    block = text.split("## From Python", 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    # Motion correction takes most of the time.
+    quick = block.replace('"kinetics": [', '"motion-correction": "none", "kinetics": [')
+    exec(compile(quick, "operators.md", "exec"), {})
+    assert "task-rest [('nlls', 'mL/min/g', (36, 32, 1)), ('fermi'" in capsys.readouterr().out
