@@ -23,7 +23,6 @@ from qperf_segmentation.networks.heart_slice import LEFT, find_points, one_ring
 from qperf_segmentation.networks.heart_slice import WALL as WALL_CLASS
 from qperf_segmentation.networks.reading import one_blob
 from qperf_segmentation.networks.resampling import PlaneGrid, on_time_grid, without_coils
-from qperf_segmentation.networks.weights import SHIPPED
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, doubts_of
 from qperf_segmentation.saliency import SaliencySection, saliency_of
 
@@ -310,11 +309,37 @@ def test_saliency_lies_at_the_heart_and_is_shown_on_request_only(scan: dict) -> 
     assert section(False) == []
     words, picture = section(True)
     assert "certainty" in words.text and picture.alt.startswith("Saliency of the blood-pool network, task-rest")
-    found = saliency_of(series, 0, float(series.dynamic().times[0]), SHIPPED / "blood-pool.npz")
+    found = saliency_of(series, 0, float(series.dynamic().times[0]), ResUNetBloodPool().weights)
     where, region = found.slope.max(axis=-1), found.share > 0.5
     assert found.slope.max() == pytest.approx(1.0) and region.any()
     # A pixel of the pool matters several times as much as one of the picture does on average.
     assert where[region].mean() > 3 * where.mean()
+
+
+def test_saliency_is_of_the_window_that_the_pools_come_from(scan: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bolus that comes after the first 32 s is found in a later window, and that one is shown."""
+    from qperf_segmentation import saliency
+
+    series, _ = scan["aif"]
+    dynamic, wait = series.dynamic(), 40
+    lead = np.repeat(dynamic.data[..., :1], wait, axis=-1)
+    noise = np.random.default_rng(0).normal(0.0, 0.01 * float(lead.max()), lead.shape)
+    step = float(np.median(np.diff(dynamic.times)))
+    times = np.concatenate([dynamic.times[0] + step * np.arange(wait), dynamic.times + step * wait])
+    late = Series(
+        np.concatenate([lead + noise, dynamic.data], axis=-1).astype(np.float32), times, series.affine, dynamic.metadata
+    )
+    pools = ResUNetBloodPool().find(late, CONTEXT)
+    assert pools.found, pools.reason
+    drawn = []
+    monkeypatch.setattr(saliency, "_draw", lambda found, *_: drawn.append(found))
+    outcome = StepOutcome("blood-pool", "resunet", "done", options={"weights": "", "saliency": True})
+    scan_ = ScanResult("task-rest", {"task": "rest"}, corrected=late, pools=pools, steps=(outcome,))
+    list(SaliencySection().render(ParticipantResult("01", (scan_,))))
+    (shown,) = drawn
+    bolus = times[int(late.data[pools.lv].mean(axis=0).argmax())]
+    assert shown.times[0] > times[0] and shown.times[0] < bolus < shown.times[-1]
+    assert (shown.share > 0.5).any()
 
 
 def test_pool_of_a_fine_series_is_drawn_on_its_own_voxels(scan: dict) -> None:

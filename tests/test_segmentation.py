@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from qperf_app.plugins import BloodPools, RunContext, Series
 from qperf_segmentation import ClassicalMyocardium, ClassicalOptions, KMeansBloodPool, KMeansOptions
-from qperf_segmentation.blood_pool import refine
+from qperf_segmentation.pool_growth import grow
 
 CONTEXT = RunContext(seed=5)
 
@@ -325,4 +325,4 @@ def test_a_core_that_the_other_ventricle_has_taken_grows_to_nothing() -> None:
     core[8:11, 8:11] = True
     curves = np.random.default_rng(0).random((20, 20, 9))
     other = ndimage.binary_dilation(core, iterations=2)
-    assert not refine(curves, core, other, np.array([2.0, 2.0, 8.0]), 4, 0).any()
+    assert not grow(curves, core, other, np.array([2.0, 2.0, 8.0])).any()

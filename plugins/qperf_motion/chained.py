@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import world_displacement
+from qperf_app.geometry import canonical_order, world_displacement
 from qperf_app.methods.heart import dilated, first_pass_score, heart_centre, left_ventricle, squared_distance
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chain import Positions, chain, neighbour_pairs, place_leading, prefer_rest, unplaced
@@ -85,7 +85,9 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         frame that fits nowhere keeps the identity and ``corrected`` False, and so do all frames where nothing in the
         series looks like a first pass.
         """
-        return self.motion_of(series, self.register(series, context))
+        order = canonical_order(series.affine)
+        series = series.reordered(order)
+        return self.motion_of(series, self.register(series, context)).reordered(order.inverse)
 
     def motion_of(self, series: Series, slices: Sequence[RegisteredSlice]) -> Motion:
         """Displacement field of what :meth:`register` found."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import world_displacement
+from qperf_app.geometry import canonical_order, world_displacement
 from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
@@ -70,6 +70,8 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
         ModuleNotFoundError
             Without elastix.
         """
+        order = canonical_order(series.affine)
+        series = series.reordered(order)
         chained = ChainedMotionCorrection()
         slices = chained.register(series, context)
         motion = chained.motion_of(series, slices)
@@ -86,7 +88,7 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
             shift = _on_own_grid(moved, slice_.spacing, series)
             voxels = np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1)
             displacement[:, :, z, use] = world_displacement(series.affine, voxels)
-        return Motion(displacement, motion.corrected, motion.cost)
+        return Motion(displacement, motion.corrected, motion.cost).reordered(order.inverse)
 
     def _register(
         self, slice_: RegisteredSlice, use: NDArray[np.bool_], context: RunContext

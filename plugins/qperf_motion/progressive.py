@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import world_displacement
+from qperf_app.geometry import canonical_order, world_displacement
 from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
@@ -65,8 +65,9 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         Frames that ``chained`` could not place keep the identity and ``corrected`` False. The result doesn't depend
         on ``context.threads``.
         """
-        first = series.n_proton_density
-        dynamic = np.arange(series.data.shape[3]) >= first
+        order = canonical_order(series.affine)
+        series = series.reordered(order)
+        dynamic = np.arange(series.data.shape[3]) >= series.n_proton_density
         slices = ChainedMotionCorrection().register(series, context)
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             slices = list(pool.map(lambda each: self._recovered(each, dynamic), slices))
@@ -79,7 +80,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             slices[k] = replace(slices[k], positions=replace(slices[k].positions, shift=shift))
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             results = list(pool.map(lambda each: self._refine(each, dynamic), slices))
-        return _motion(series, slices, results)
+        return _motion(series, slices, results).reordered(order.inverse)
 
     def _recovered(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> RegisteredSlice:
         """Bring back runs of frames that ``chained`` lost in one slice."""

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
-from qperf_app.plugins import BloodPoolPlugin, BloodPools, Resources, RunContext, Series
+from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
-from qperf_segmentation.blood_pool import DRAWN_BY, KMeansOptions, nothing, refine
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
+from qperf_segmentation.pool_growth import LEFT_INTERVAL, curves_about, grow
+from qperf_segmentation.templates import CanonicalBloodPool, not_found
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float32]
@@ -53,15 +54,32 @@ class PoolNetworkOptions:
 
 
 @dataclass(frozen=True)
+class WindowAnswer:
+    """Pools (x, y, z) that the network sees in the 32 s from ``start``, s.
+
+    ``pixel``, mm, is how closely it saw them, ``about`` the voxel (x, y) that it looked closely at, None for the whole
+    slice.
+    """
+
+    lv: Mask
+    rv: Mask
+    pixel: float
+    start: float
+    about: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
 class _Window:
-    """What the network says of 32 s of a series: probabilities (x, y, z) on the series' grid, seen by ``pixel`` mm."""
+    """What the network says of a window: probabilities (x, y, z) on the series' grid; see :class:`WindowAnswer`."""
 
     left: Array
     right: Array
     pixel: float
+    start: float
+    about: NDArray[np.float64] | None
 
 
-class ResUNetBloodPool(BloodPoolPlugin):
+class ResUNetBloodPool(CanonicalBloodPool):
     """Find both ventricles with a residual U-Net that sees the frames as channels.
 
     The network of Xue et al. 2020 on its grid of 64x48 pixels and 64 samples 0.5 s apart, trained on simulated scans.
@@ -72,13 +90,8 @@ class ResUNetBloodPool(BloodPoolPlugin):
     """
 
     name = "resunet"
-    version = "1.0"
+    version = "1.1"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
-    citations = (
-        "Xue H, Tseng E, Knott KD, et al. Automated detection of left ventricle in arterial input function images for "
-        "inline perfusion mapping using deep learning: A study of 15,000 patients. Magn Reson Med 2020;84:2788-2800. "
-        "doi:10.1002/mrm.28291",
-    )
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions
 
@@ -95,52 +108,46 @@ class ResUNetBloodPool(BloodPoolPlugin):
         """TensorFlow, and a few copies of the series."""
         return Resources(memory_gb=1.2 + 8 * 4 * math.prod(shape) / 2**30)
 
-    def find(self, series: Series, context: RunContext) -> BloodPools:
-        """Find the ventricles' blood in a motion-corrected series, or say that the left one is not there.
-
-        Parameters
-        ----------
-        series : Series
-            One slice or several, with or without proton-density volumes. Signal or concentration.
-        context : RunContext
-            Its seed starts the clustering of curves.
-
-        Returns
-        -------
-        BloodPools
-            ``aif`` lies in the slice with the largest left pool, the one with the least partial volume.
+    def find_in_order(self, series: Series) -> BloodPools:
+        """Find the pools of a series in canonical order.
 
         Raises
         ------
         WeightsError
             Where the weights that are asked for can't be read.
         """
+        answer = self.answer(series)
+        if isinstance(answer, str):
+            return not_found(series, answer)
+        lv, dynamic = answer.lv, series.dynamic()
+        if series.voxel_size[:2].max() < FINE * answer.pixel:
+            lv = _drawn(series, lv, answer.rv)
+        aif = choose_input_voxels(dynamic.data, lv, self.options.aif_fraction)
+        return BloodPools(lv, answer.rv, aif, series.affine)
+
+    def answer(self, series: Series) -> WindowAnswer | str:
+        """The first window of a series, in canonical order, in which a left ventricle is seen; or why in none."""
         from qperf_segmentation.networks.pool_input import FRAMES, PIXEL, STEP, corrected_signal
 
-        dynamic = series.dynamic()
-        times = np.asarray(dynamic.times, np.float64)
+        times = np.asarray(series.dynamic().times, np.float64)
         if len(times) < MIN_VOLUMES or not (np.diff(times) > 0).all():
-            return nothing(series, f"fewer than {MIN_VOLUMES} dynamic volumes with increasing times")
+            return f"fewer than {MIN_VOLUMES} dynamic volumes with increasing times"
         signal = corrected_signal(series)
         if not np.ptp(signal, axis=-1).any():
-            return nothing(series, "nothing changes in the series: no bolus seen")
+            return "nothing changes in the series: no bolus seen"
         reason = ""
         last = max(float(times[-1]) - FRAMES * STEP, float(times[0]))
         for start in [*np.arange(float(times[0]), last, WINDOW_STEP), last]:
-            window = self._look(signal, times, series.voxel_size, start)
-            found = self._judge(series, signal, window)
+            found = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start)))
             if isinstance(found, str):
                 reason = reason or found
                 continue
-            if window.pixel > COARSE * PIXEL[0]:
-                window = self._look(signal, times, series.voxel_size, start, found[0])
-                closer = self._judge(series, signal, window)
+            if found.pixel > COARSE * PIXEL[0]:
+                about = np.argwhere(found.lv)[:, :2].mean(axis=0)
+                closer = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start), about))
                 found = found if isinstance(closer, str) else closer
-            lv, rv = found
-            if series.voxel_size[:2].max() < FINE * window.pixel:
-                lv = _drawn(series, lv, rv, context.seed)
-            return BloodPools(lv, rv, choose_input_voxels(dynamic.data, lv, self.options.aif_fraction), series.affine)
-        return nothing(series, reason)
+            return found
+        return reason
 
     def _look(
         self,
@@ -148,24 +155,23 @@ class ResUNetBloodPool(BloodPoolPlugin):
         times: NDArray[np.float64],
         voxel: NDArray[np.float64],
         start: float,
-        about: Mask | None = None,
+        about: NDArray[np.float64] | None = None,
     ) -> _Window:
-        """Ask the network about 32 s of every slice, or look closely about a region of it (x, y, z)."""
+        """Ask the network about 32 s of every slice, or closely about a voxel (x, y) of it."""
         from qperf_segmentation.networks import pool_input
         from qperf_segmentation.networks.reading import ask, softmax
         from qperf_segmentation.networks.weights import load
 
         model = load(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
-        middle = None if about is None else np.argwhere(about)[:, :2].mean(axis=0)
-        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, middle) for k in range(signal.shape[2])]
+        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, about) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)
         shape = (signal.shape[0], signal.shape[1])
         maps = [one.back(share[..., 1:], shape) for one, share in zip(slices, shares, strict=True)]
         left = np.stack([m[..., 0] for m in maps], axis=2)
         right = np.stack([m[..., 1] if m.shape[-1] > 1 else np.zeros(shape, np.float32) for m in maps], axis=2)
-        return _Window(left, right, slices[0].grid.pixel)
+        return _Window(left, right, slices[0].grid.pixel, start, about)
 
-    def _judge(self, series: Series, signal: Array, window: _Window) -> tuple[Mask, Mask] | str:
+    def _judge(self, series: Series, signal: Array, window: _Window) -> WindowAnswer | str:
         """Turn probabilities into left and right pools, or say why they are none."""
         from qperf_segmentation.networks.reading import one_blob
 
@@ -185,20 +191,20 @@ class ResUNetBloodPool(BloodPoolPlugin):
         # A voxel or two at an edge are no right ventricle to be compared with.
         right = signal[rv].mean(axis=0) if rv.sum() >= least else None
         doubt = doubts_of(times, curve, right, options.min_contrast)
-        return doubt or (lv, rv)
+        return doubt or WindowAnswer(lv, rv, window.pixel, window.start, window.about)
 
 
-def _drawn(series: Series, cores: Mask, right: Mask, seed: int) -> Mask:
+def _drawn(series: Series, cores: Mask, right: Mask) -> Mask:
     """Draw the left pool's border on the series' own voxels, by the curves in and around its cores."""
-    enhancement = measure_enhancement(series)
-    if enhancement is None:
+    found = measure_enhancement(series)
+    if found is None:
         return cores
-    lv, times = np.zeros_like(cores), enhancement.times
+    lv = np.zeros_like(cores)
     for k in np.flatnonzero(cores.any(axis=(0, 1))):
-        core, curves = cores[..., k], enhancement.curves[:, :, k]
-        since = times - half_rise_time(times, curves[core].mean(axis=0))
-        near = curves[..., (since >= DRAWN_BY[0]) & (since <= DRAWN_BY[1])]
-        lv[..., k] = refine(near, core, right[..., k], series.voxel_size, KMeansOptions().clusters, seed)
+        core = cores[..., k]
+        arrival = half_rise_time(found.times, found.curves[:, :, k][core].mean(axis=0))
+        near = curves_about(found, int(k), arrival, LEFT_INTERVAL)
+        lv[..., k] = grow(near, core, right[..., k], series.voxel_size)
     return lv if lv.any() else cores
 
 

@@ -6,26 +6,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qperf_app.plugins import (
-    BloodPools,
-    InputFunction,
-    Landmark,
-    Myocardium,
-    MyocardiumPlugin,
-    Resources,
-    RunContext,
-    Series,
-)
+from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES
 from qperf_segmentation.insertions import name_points
 from qperf_segmentation.networks.weights import SHIPPED
-from qperf_segmentation.prior import ventricles_of
 from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
+from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
+
+if TYPE_CHECKING:
+    from qperf_segmentation.networks.heart_slice import HeartSlice
 
 #: Weights that come with the package.
 WEIGHTS = SHIPPED / "myocardium.npz"
@@ -42,7 +36,7 @@ class WallNetworkOptions:
     landmarks: bool = field(default=True, metadata={"help": "look for the insertion points of the right ventricle"})
 
 
-class ResUNetMyocardium(MyocardiumPlugin):
+class ResUNetMyocardium(SliceWiseMyocardium):
     """Outline wall, blood and insertion points with a residual U-Net that sees the frames as channels.
 
     The heart is cut out about the left ventricle on a grid of 80x80 pixels, with 32 samples around its peak. Each
@@ -60,6 +54,7 @@ class ResUNetMyocardium(MyocardiumPlugin):
     )
     trainer = "qperf_segmentation.networks.train_wall:WallTrainer"
     Options = WallNetworkOptions
+    pool_finder = ResUNetBloodPool
 
     @property
     def weights(self) -> Path:
@@ -74,25 +69,8 @@ class ResUNetMyocardium(MyocardiumPlugin):
         """TensorFlow, and a dozen copies of the series in double precision for pools from another grid."""
         return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
 
-    def segment(
-        self, series: Series, pools: BloodPools | None, aif: InputFunction | None, context: RunContext
-    ) -> Myocardium:
-        """Outline the myocardium on a motion-corrected tissue series.
-
-        Parameters
-        ----------
-        series : Series
-            Signal or concentration.
-        pools : BloodPools or None
-            On any grid. On another one they only say where to look; without them the pools are looked for.
-        aif : InputFunction or None
-            Not used.
-        context : RunContext
-
-        Returns
-        -------
-        Myocardium
-            One ring in a slice at most. Empty, with a warning, where no left ventricle is found.
+    def outliner(self, series: Series) -> SliceOutliner | None:
+        """What asks the network about a slice.
 
         Raises
         ------
@@ -100,39 +78,29 @@ class ResUNetMyocardium(MyocardiumPlugin):
             Where the weights that are asked for can't be read.
         """
         from qperf_segmentation.networks import wall_input
-        from qperf_segmentation.networks.heart_slice import outline
+        from qperf_segmentation.networks.heart_slice import outline_heart
         from qperf_segmentation.networks.pool_input import corrected_signal
         from qperf_segmentation.networks.weights import load
 
-        mask: NDArray[np.bool_] = np.zeros(series.data.shape[:3], dtype=bool)
         times = np.asarray(series.dynamic().times, np.float64)
         if len(times) < MIN_VOLUMES or not (np.diff(times) > 0).all():
-            return Myocardium(mask, warnings=(f"fewer than {MIN_VOLUMES} dynamic volumes: no myocardium",))
-        ventricles, warnings = ventricles_of(series, pools, ResUNetBloodPool(), context)
-        if ventricles is None:
-            return Myocardium(mask, warnings=tuple(warnings))
+            return None
         model = load(self.weights, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
         signal = corrected_signal(series)
-        landmarks: list[Landmark] = []
-        for k in range(mask.shape[2]):
-            if not ventricles.lv[..., k].any():
-                warnings.append(f"slice {k}: no left-ventricular blood, so no myocardium")
-                continue
-            found = outline(model, signal[:, :, k], times, series.voxel_size, ventricles.lv[..., k])
+
+        def outline(pools: BloodPools, k: int) -> SliceOutline | str:
+            found = outline_heart(model, signal[:, :, k], times, series.voxel_size, pools.lv[..., k])
             if found is None:
-                warnings.append(f"slice {k}: the network sees no wall")
-                continue
-            mask[..., k] = found.wall
+                return "the network sees no wall"
             points, doubt = name_points(found.points, k, series.affine) if len(found.points) else ([], "")
-            landmarks += points if self.options.landmarks else []
-            warnings += [f"slice {k}: {text}" for text in self._doubts(found, doubt)]
-        return Myocardium(mask, tuple(landmarks), tuple(warnings))
+            return SliceOutline(
+                found.wall, tuple(points) if self.options.landmarks else (), tuple(self._doubts(found, doubt))
+            )
 
-    def _doubts(self, found: object, about_points: str) -> list[str]:
+        return outline
+
+    def _doubts(self, found: HeartSlice, about_points: str) -> list[str]:
         """Why a slice should not be trusted."""
-        from qperf_segmentation.networks.heart_slice import HeartSlice
-
-        assert isinstance(found, HeartSlice)
         doubts = []
         if found.agreement < self.options.agreement:
             doubts.append(f"the network is not sure of the outline (agreement {found.agreement:.2f}): check it")

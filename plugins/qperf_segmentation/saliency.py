@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry import canonical_order
 from qperf_app.plugins import Paragraph, ParticipantResult, Picture, ReportSectionPlugin, ScanResult, Series
 from qperf_app.plugins.results import Element
 from qperf_app.plugins.steps import BLOOD_POOL
-from qperf_segmentation.networks.weights import SHIPPED
+from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 
 Array = NDArray[np.float32]
 
@@ -36,7 +37,9 @@ class Saliency:
     times: NDArray[np.float64]
 
 
-def saliency_of(series: Series, slice_: int, start: float, weights: Path) -> Saliency:
+def saliency_of(
+    series: Series, slice_: int, start: float, weights: Path, about: NDArray[np.float64] | None = None
+) -> Saliency:
     """Gradient of the left ventricle's logits, summed where it is the likeliest class, with respect to the input.
 
     Simonyan et al. 2013, arXiv:1312.6034, as Xue et al. 2020 show it; the mean over noisy copies, since the slope at
@@ -55,7 +58,7 @@ def saliency_of(series: Series, slice_: int, start: float, weights: Path) -> Sal
     model = load(weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
     times = np.asarray(series.dynamic().times, np.float64)
     signal = pool_input.corrected_signal(series)[:, :, slice_]
-    seen = pool_input.look_at(signal, times, series.voxel_size, start)
+    seen = pool_input.look_at(signal, times, series.voxel_size, start, about)
     share = tf.nn.softmax(model(seen.image[None], training=False)[0])[..., 1]
     # Where nothing is certain, the whole picture's certainty is asked about.
     weight = tf.where(tf.reduce_any(share > 0.5), tf.cast(share > 0.5, tf.float32), share)
@@ -94,16 +97,20 @@ class SaliencySection(ReportSectionPlugin):
 
 
 def _pictures(scan: ScanResult) -> Iterator[Picture]:
+    """The window that the pools come from, of the slice that the input function comes from."""
     asked = next((s for s in scan.steps if s.step == BLOOD_POOL.name and s.plugin == "resunet"), None)
     series = scan.aif_corrected or scan.corrected or scan.series
     if asked is None or asked.state != "done" or not asked.options.get("saliency") or series is None:
         return
     assert scan.pools is not None
-    # The slice that the input function comes from, and the first window: where the answer was found in most cases.
+    order = canonical_order(series.affine)
+    plugin, seen = ResUNetBloodPool(PoolNetworkOptions(**asked.options)), series.reordered(order)
+    answer = plugin.answer(seen)
+    if isinstance(answer, str):
+        return
     slice_ = int(scan.pools.aif.sum(axis=(0, 1)).argmax())
-    weights = Path(str(asked.options.get("weights") or SHIPPED / "blood-pool.npz"))
-    found = saliency_of(series, slice_, float(series.dynamic().times[0]), weights)
-    yield _draw(found, scan.label, slice_)
+    k = order.slice_index(slice_, series.data.shape[2])
+    yield _draw(saliency_of(seen, k, answer.start, plugin.weights, answer.about), scan.label, slice_)
 
 
 def _moments() -> NDArray[np.float64]:

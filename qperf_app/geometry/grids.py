@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Places halfway between voxels are told with this many digits: the rounding of an affine must not decide.
+_DIGITS = 6
+
 
 def voxel_to_world(affine: ArrayLike, voxels: ArrayLike) -> NDArray[np.float64]:
     """World mm (..., 3) of voxel indices (..., 3), which may be fractional."""
@@ -58,15 +61,16 @@ def resample(
     grid = np.moveaxis(np.indices(target_shape), 0, -1)
     where = np.moveaxis(world_to_voxel(affine, voxel_to_world(target_affine, grid)), -1, 0)
     # Half a voxel around its centre belongs to a slice; rounding makes every slice a plane of its own.
-    slices = np.rint(where[2])
+    slices = np.rint(np.round(where[2], _DIGITS))
     inside = np.ones(target_shape, bool) if project else (slices >= 0) & (slices < data.shape[2])
     where[2] = np.clip(slices, 0, data.shape[2] - 1)
     for axis in (0, 1):
-        inside &= (where[axis] >= -0.5) & (where[axis] <= data.shape[axis] - 0.5)
+        at = np.round(where[axis], _DIGITS)
+        inside &= (at >= -0.5) & (at <= data.shape[axis] - 0.5)
     smooth = data.dtype.kind in "bf"
     values = map_coordinates(
         data.astype(np.float64) if smooth else data, where, order=1 if smooth else 0, mode="nearest"
     )
     if data.dtype == np.bool_:
-        return (values >= 0.5) & inside
+        return (np.round(values, _DIGITS) >= 0.5) & inside
     return np.where(inside, values, 0).astype(data.dtype)

@@ -5,8 +5,12 @@ The displacement is that of the contract: world mm (RAS+), and the corrected vox
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from qperf_app.geometry.orientation import canonical_order
 
 
 def warp(
@@ -46,11 +50,8 @@ def warp(
     ValueError
         Where shapes don't fit or the order is another.
     """
-    from scipy.ndimage import map_coordinates, spline_filter
-
-    data = np.asarray(data)
-    shift = voxel_displacement(affine, displacement)
-    shape = shift.shape[:4]
+    data, displacement = np.asarray(data), _checked(displacement)
+    shape = displacement.shape[:4]
     if data.shape not in (shape, shape[:3]):
         raise ValueError(f"displacement of shape {displacement.shape} does not fit data of shape {data.shape}")
     if order not in (0, 1, 3):
@@ -58,21 +59,32 @@ def warp(
     labels = data.dtype.kind in "bui"
     order = 0 if labels else order
     kind = data.dtype if labels or data.dtype == np.float32 else np.dtype(np.float64)
-    mode, value = ("nearest", 0.0) if fill is None else ("constant", float(fill))
-    grid = np.indices(shape[:3], dtype=np.float64)
+    # In canonical order the rounding is the same however the image is stored.
+    axes = canonical_order(affine)
+    into_voxels = np.linalg.inv(_linear_part(axes.apply_to_affine(affine, shape))).T
     result = np.empty(shape, kind)
-    axes = slice(0, 2) if in_plane else slice(0, 3)
     for t in range(shape[3]):
-        where = grid + np.moveaxis(shift[..., t, :], -1, 0)
-        volume = data if data.ndim == 3 else data[..., t]
-        blocks = [np.s_[:, :, z] for z in range(shape[2])] if in_plane else [np.s_[:, :, :]]
-        for block in blocks:
-            source = volume[block].astype(np.float64) if order else volume[block]
-            if order == 3:
-                source = spline_filter(source, order=3, mode="nearest" if fill is None else "mirror")
-            result[(*block, t)] = map_coordinates(
-                source, where[axes][(slice(None), *block)], order=order, mode=mode, cval=value, prefilter=False
-            )
+        shift = np.moveaxis(axes.apply(displacement[..., t, :]) @ into_voxels, -1, 0)
+        volume = axes.apply(data if data.ndim == 3 else data[..., t])
+        result[..., t] = axes.inverse.apply(_read(volume, shift, order, fill, in_plane))
+    return result
+
+
+def _read(
+    volume: NDArray[Any], shift: NDArray[np.float64], order: int, fill: float | None, in_plane: bool
+) -> NDArray[Any]:
+    """Volume (x, y, z) read at every voxel plus ``shift`` (3, x, y, z)."""
+    from scipy.ndimage import map_coordinates, spline_filter
+
+    where = np.indices(volume.shape, dtype=np.float64) + shift
+    mode, value = ("nearest", 0.0) if fill is None else ("constant", float(fill))
+    result = np.empty(volume.shape, volume.dtype if not order else np.float64)
+    for block in [np.s_[:, :, z] for z in range(volume.shape[2])] if in_plane else [np.s_[:, :, :]]:
+        source = volume[block].astype(np.float64) if order else volume[block]
+        if order == 3:
+            source = spline_filter(source, order=3, mode="nearest" if fill is None else "mirror")
+        at = where[: source.ndim][(slice(None), *block)]
+        result[block] = map_coordinates(source, at, order=order, mode=mode, cval=value, prefilter=False)
     return result
 
 
@@ -84,10 +96,7 @@ def voxel_displacement(affine: ArrayLike, displacement: NDArray[np.floating]) ->
     ValueError
         Where it isn't (x, y, z, t, 3), or the affine can't be inverted.
     """
-    displacement = np.asarray(displacement)
-    if displacement.ndim != 5 or displacement.shape[-1] != 3:
-        raise ValueError(f"displacement has shape {displacement.shape}; it must be (x, y, z, t, 3)")
-    return displacement @ np.linalg.inv(_linear_part(affine)).T
+    return _checked(displacement) @ np.linalg.inv(_linear_part(affine)).T
 
 
 def world_displacement(affine: ArrayLike, voxel_shift: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -97,3 +106,10 @@ def world_displacement(affine: ArrayLike, voxel_shift: NDArray[np.floating]) -> 
 
 def _linear_part(affine: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(affine, np.float64)[:3, :3]
+
+
+def _checked(displacement: NDArray[np.floating]) -> NDArray[np.floating]:
+    displacement = np.asarray(displacement)
+    if displacement.ndim != 5 or displacement.shape[-1] != 3:
+        raise ValueError(f"displacement has shape {displacement.shape}; it must be (x, y, z, t, 3)")
+    return displacement

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.orientation import AxisOrder
+
 #: ``Units`` of a series that is gadolinium concentration already.
 CONCENTRATION_UNITS = "mmol/L"
 #: ``Units`` of a series that is proportional to concentration with an unknown factor.
@@ -77,6 +79,11 @@ class Series:
         """Return the same series with other voxel values."""
         return replace(self, data=data)
 
+    def reordered(self, order: AxisOrder) -> Series:
+        """Return the same series stored in another order."""
+        affine = order.apply_to_affine(self.affine, self.data.shape)
+        return replace(self, data=order.apply(self.data), affine=affine)
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -99,6 +106,11 @@ class Motion:
     cost: NDArray[np.float64] | None = None
     residual: NDArray[np.float64] | None = None
 
+    def reordered(self, order: AxisOrder) -> Motion:
+        """Return the same motion for a series that is stored in another order."""
+        frames = [None if a is None else order.apply_to_slices(a) for a in (self.cost, self.residual)]
+        return Motion(order.apply(self.displacement), order.apply_to_slices(self.corrected), *frames)
+
 
 @dataclass(frozen=True)
 class BloodPools:
@@ -114,6 +126,12 @@ class BloodPools:
     affine: NDArray[np.float64]
     found: bool = True
     reason: str = ""
+
+    def reordered(self, order: AxisOrder) -> BloodPools:
+        """Return the same pools stored in another order."""
+        lv, rv, aif = (order.apply(mask) for mask in (self.lv, self.rv, self.aif))
+        affine = order.apply_to_affine(self.affine, self.lv.shape)
+        return replace(self, lv=lv, rv=rv, aif=aif, affine=affine)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class HeartSlice:
     sure_points: float
 
 
-def outline(
+def outline_heart(
     model: Any, signal: NDArray[np.floating], times: NDArray[np.float64], voxel: NDArray[np.float64], pool: Mask
 ) -> HeartSlice | None:
     """Outline the heart in a slice.
