@@ -11,10 +11,12 @@ from qperf_app import __version__
 from qperf_app.cli.arguments import Parser
 from qperf_app.cli.libraries import settle_libraries
 
-#: Module of each sub-command, with the line that the help shows. A module has ``add_arguments`` and ``run``.
+#: Module of each sub-command, of one word or two, with the line that the help shows. A module has ``add_arguments`` and
+#: ``run``; with ``INTERMIXED`` its options may stand between its arguments.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
     "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
+    "plugins new": ("qperf_app.cli.new_plugin", "write a distribution with a plugin that works, to start from"),
     "train": ("qperf_app.cli.train", "train a plugin's network and write its weights and model card"),
     "validate": ("qperf_app.cli.validate", "check a raw or derivative dataset against bids_spec/"),
 }
@@ -23,14 +25,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``qperf``; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    command = arguments[0] if arguments else ""
-    if command not in COMMANDS:
+    command = next((c for n in (2, 1) if (c := " ".join(arguments[:n])) in COMMANDS), "")
+    if not command:
         return _top_level(arguments)
     settle_libraries()
     module = importlib.import_module(COMMANDS[command][0])
     parser = Parser(prog=f"qperf {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(arguments[1:])))
+    parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
+    return int(module.run(parse(arguments[len(command.split()) :])))
 
 
 def _top_level(arguments: Sequence[str]) -> int:

@@ -196,7 +196,7 @@ class PluginConformance:
 
 
 @lru_cache(maxsize=1)
-def _runs_of(suite: type[PluginConformance]) -> Runs:
+def _runs_of(suite: Any) -> Runs:
     """Runs of the plugin of one class of checks, shared by all of them."""
     if suite.source is None:
         return Runs(load_plugins().get(suite.step, suite.name), suite)

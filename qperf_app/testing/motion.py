@@ -69,9 +69,10 @@ class MotionCorrectionConformance(PluginConformance):
 
     def _check_shift(self, motion: Motion, true: Array) -> None:
         moving = motion.corrected[0]
+        assert moving.any(), "no frame is corrected"
         found, share = _in_heart(motion).mean(axis=0)[moving], true[moving]
         found, share = found - found.mean(axis=0), share - share.mean(axis=0)
-        times = float((found * share).sum() / (share**2).sum()) if moving.any() else 0.0
+        times = float((found * share).sum() / (share**2).sum())
         assert abs(times - 1.0) <= 0.25, (
             f"the frames are moved by {times:.2f} times the true shift of up to {np.abs(true).max():.1f} mm "
             "(1 undoes it, 0 leaves it, 2 doubles it, below 0 is the wrong sign)"
