@@ -18,7 +18,7 @@ from benchmarks.records import Cell, Column, Row, Table, argument_parser, publis
 from qperf_app.bids import records
 from qperf_app.plugins import InputFunction, RunContext, Series, TissueConstants, TissueCurves
 from qperf_app.report.agreement import agreement
-from qperf_app.workflow.segments import LEAST_ESTIMATED
+from qperf_app.workflow.runners.segment_values import LEAST_ESTIMATED
 from qperf_kinetics import ExchangeLeastSquares
 
 TASKS = ("rest", "stress")
