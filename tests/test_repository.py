@@ -27,7 +27,7 @@ from qperf_app.cli.parser import build_parser
 from qperf_app.physics import models
 from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
 from qperf_app.plugins.manager import find_fault, load_plugins
-from qperf_app.plugins.steps import KINETICS, plugin_steps
+from qperf_app.plugins.steps import KINETICS, plugin_steps, workflow_steps
 from qperf_app.plugins.steps.kinetics import check_maps
 from qperf_app.plugins.steps.spec import slot_of
 
@@ -227,6 +227,18 @@ def test_every_hook_has_its_section_in_the_plugin_guide() -> None:
         assert f"\n### `{slot.hook}`\n" in guide
         assert f"`{slot.interface.__name__}`" in guide
         assert f"`{slot.method}(" in guide
+
+
+def test_the_table_of_steps_is_what_they_declare() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", page, flags=re.MULTILINE)
+    steps = workflow_steps()
+    assert [name for name, _, _ in rows] == list(steps)
+    for name, reads, files in rows:
+        assert re.findall("`(.*?)`", reads) == [read.step for read in steps[name].reads], name
+        assert not steps[name].files or re.findall("`(.*?)`", files) == [f.ending for f in steps[name].files.values()]
+    picture = page[page.index("## From series to report") : page.index("Each step, as it is declared")]
+    assert all(name in picture for name in steps)
 
 
 def code_blocks(document: str, language: str) -> list[str]:
