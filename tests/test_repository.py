@@ -27,7 +27,7 @@ from qperf_app.cli.parser import build_parser
 from qperf_app.physics import models
 from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
 from qperf_app.plugins.manager import find_fault, load_plugins
-from qperf_app.plugins.steps import KINETICS, plugin_steps
+from qperf_app.plugins.steps import KINETICS, plugin_steps, workflow_steps
 from qperf_app.plugins.steps.kinetics import check_maps
 from qperf_app.plugins.steps.spec import slot_of
 
@@ -217,6 +217,45 @@ def test_make_help_tells_of_every_command() -> None:
     assert {name for line in phony for name in line.split()} == told
 
 
+def test_the_workflow_runs_what_there_is_on_every_python() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
+    asked = {name for step in workflow["steps"] for name in re.findall(r"^make ([a-z-]+)", step.get("run", ""))}
+    told = set(re.findall(r"^([a-z-]+):.*## \S", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert {"check", "test"} <= asked <= told
+    pythons = re.findall(r"Python :: (3\.\d+)", setup_cfg()["metadata"]["classifiers"])
+    assert workflow["strategy"]["matrix"]["python"] == pythons
+
+
+@pytest.mark.slow
+def test_release_raises_the_version_everywhere_tags_and_builds(tmp_path: Path) -> None:
+    if subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
+        pytest.skip("not a git working tree")
+    clone, version = tmp_path / "clone", "98.7.6"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def release(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, clone / ".ci" / "release", *arguments]
+        return subprocess.run(command, env={**os.environ, **person}, capture_output=True, text=True, check=False)
+
+    assert "usage" in release("98.7").stderr
+    (clone / "new.txt").touch()
+    assert "not committed" in release(version).stderr
+    (clone / "new.txt").unlink()
+    done = release(version)
+    assert done.returncode == 0, done.stderr
+    assert zipfile.ZipFile(clone / "dist" / f"qperf_app-{version}-py3-none-any.whl").testzip() is None
+    for name, line in (
+        ("qperf_app/_version.py", f'__version__ = "{version}"'),
+        ("CITATION.cff", f"version: {version}\ndate-released: "),
+        ("CHANGELOG.md", f"\n## {version} - "),
+        ("boutiques/qperf-app.json", f'"tool-version": "{version}"'),
+    ):
+        show = ["git", "-C", str(clone), "show", f"v{version}:{name}"]
+        assert line in subprocess.run(show, capture_output=True, text=True, check=True).stdout, name
+    assert "there already" in release(version).stderr
+
+
 # Documentation
 
 
@@ -227,6 +266,18 @@ def test_every_hook_has_its_section_in_the_plugin_guide() -> None:
         assert f"\n### `{slot.hook}`\n" in guide
         assert f"`{slot.interface.__name__}`" in guide
         assert f"`{slot.method}(" in guide
+
+
+def test_the_table_of_steps_is_what_they_declare() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", page, flags=re.MULTILINE)
+    steps = workflow_steps()
+    assert [name for name, _, _ in rows] == list(steps)
+    for name, reads, files in rows:
+        assert re.findall("`(.*?)`", reads) == [read.step for read in steps[name].reads], name
+        assert not steps[name].files or re.findall("`(.*?)`", files) == [f.ending for f in steps[name].files.values()]
+    picture = page[page.index("## From series to report") : page.index("Each step, as it is declared")]
+    assert all(name in picture for name in steps)
 
 
 def code_blocks(document: str, language: str) -> list[str]:
