@@ -82,4 +82,4 @@ def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
             before, here, after = np.take(surface, [at - 1, at, at + 1], axis=axis).take(index[1 - axis], axis=1 - axis)
             curvature = before - 2 * here + after
             offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return offset
+    return np.asarray(offset)

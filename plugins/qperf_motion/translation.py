@@ -22,7 +22,9 @@ _HIGHEST = 0.999
 _LOST, _DEVIATIONS = 2.0, 3.0
 
 
-def agree_over_slices(shifts: Sequence[NDArray[np.float64]], use: Sequence[NDArray[np.bool_]]) -> list[NDArray]:
+def agree_over_slices(
+    shifts: Sequence[NDArray[np.float64]], use: Sequence[NDArray[np.bool_]]
+) -> list[NDArray[np.float64]]:
     """Put frames that one slice lost where the other slices of the same beat say.
 
     Slices of one beat share the breath: the shift of one is a linear function of the others', fitted robustly. Only

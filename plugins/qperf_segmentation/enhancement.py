@@ -66,7 +66,7 @@ class Enhancement:
         """
         from_baseline = self.arrival >= self.times[0] + MIN_BASELINE
         blood_like = _WITHOUT_WASHOUT + (1 - _WITHOUT_WASHOUT) * self.washout
-        return self.upslope * blood_like * np.minimum(self.snr / _CLEAR_SNR, 1.0) * from_baseline
+        return np.asarray(self.upslope * blood_like * np.minimum(self.snr / _CLEAR_SNR, 1.0) * from_baseline)
 
 
 def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: float = 2.5) -> Enhancement | None:
@@ -128,7 +128,7 @@ def washout(
     peak = np.take_along_axis(curves, at_peak[..., None], axis=-1)[..., 0]
     after = (index >= at_peak[..., None]) & (index <= at_peak[..., None] + fall / step)
     valley = np.where(after, curves, np.inf).min(axis=-1)
-    return np.clip((peak - valley) / np.where(peak > 0, peak, np.inf), 0.0, 1.0)
+    return np.asarray(np.clip((peak - valley) / np.where(peak > 0, peak, np.inf), 0.0, 1.0))
 
 
 def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,7 +137,7 @@ def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
     noise = np.median(np.abs(difference), axis=-1) * 1.4826 / np.sqrt(6.0)
     typical = np.median(noise[noise > 0]) if np.any(noise > 0) else 0.0
     floor = max(0.5 * typical, 1e-4 * float(np.ptp(data)), 1e-6 * float(np.abs(data).max()), np.finfo(float).tiny)
-    return np.maximum(noise, floor)
+    return np.asarray(np.maximum(noise, floor))
 
 
 def resample_evenly(
@@ -156,4 +156,4 @@ def baseline(smooth: NDArray[np.float64], steepest: NDArray[np.intp], lead: int)
     cumulative = np.cumsum(smooth, axis=-1)
     last = np.clip(steepest - lead - 1, 0, None)
     mean = np.take_along_axis(cumulative, last[..., None], axis=-1)[..., 0] / (last + 1)
-    return np.minimum(mean, smooth.min(axis=-1) + _BASELINE_RANGE * np.ptp(smooth, axis=-1))
+    return np.asarray(np.minimum(mean, smooth.min(axis=-1) + _BASELINE_RANGE * np.ptp(smooth, axis=-1)))

@@ -135,7 +135,7 @@ def _core(lv: Mask, voxel: Array) -> Mask:
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(lv, sampling=voxel[:2])
-    return depth >= min(_CORE_DEPTH, _CORE_SHARE * depth.max())
+    return np.asarray(depth >= min(_CORE_DEPTH, _CORE_SHARE * depth.max()))
 
 
 def _right_curve(found: Enhancement, pools: BloodPools, k: int, at: float) -> Array | None:
@@ -170,7 +170,7 @@ def _borders(
         options.stiffness,
         least,
     )
-    return tuple(ndimage.gaussian_filter1d(border * grid.step, 1.0, mode="wrap") for border in (inner, outer))  # type: ignore[return-value]
+    return tuple(ndimage.gaussian_filter1d(border * grid.step, 1.0, mode="wrap") for border in (inner, outer))
 
 
 def _right_blood(fractions: Fractions, rv: Mask) -> Array:

@@ -356,4 +356,4 @@ def _distance_from(mask: Mask, part: _Slice) -> NDArray[np.float64]:
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:
-    return np.argwhere(mask).mean(axis=0)
+    return np.asarray(np.argwhere(mask).mean(axis=0))
