@@ -139,7 +139,7 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
         )
 
     def _invert(
-        self, data: NDArray, sequence: FlashSequence, flip: float, rho: NDArray[np.float64]
+        self, data: NDArray[np.floating], sequence: FlashSequence, flip: float, rho: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """R1, NaN where there is none."""
         return signal.relaxation_rate_from_saturation_recovery(
@@ -152,7 +152,9 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
             self.options.minimum_sensitivity,
         )[0]
 
-    def _scale(self, data: NDArray, sequence: FlashSequence, n_baseline: int, native_r1: float) -> NDArray[np.float64]:
+    def _scale(
+        self, data: NDArray[np.floating], sequence: FlashSequence, n_baseline: int, native_r1: float
+    ) -> NDArray[np.float64]:
         """rho of every voxel, (x, y, z), from proton density where there is some, otherwise from the baseline.
 
         The proton-density signal depends a little on R1 as well, which is measured against rho: a few rounds settle
@@ -193,4 +195,4 @@ def _finite_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     finite = ~np.isnan(values)
     count = finite.sum(axis=-1)
     total = np.where(finite, values, 0.0).sum(axis=-1)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))

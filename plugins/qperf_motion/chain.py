@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SWEEPS = 12
-_SETTLED = 0.02
+from qperf_motion.grid import peak_offset
+
+#: Rounds over all frames at most, and the largest change of a position, pixels, that ends them.
+_SWEEPS, _SETTLED = 12, 0.02
 #: Information that varies less than this over all shifts says nothing, nats.
 _FLAT = 1e-4
 
@@ -19,7 +21,7 @@ class Positions:
     """Where the heart lies in each frame.
 
     ``shift`` (t, 2) pixels: pixel p of the common position is pixel p + shift of the frame. ``information`` (t,) is
-    the mean mutual information with the neighbours there, nats, less the price of moving. ``found`` (t,) is False
+    the mean mutual information with the neighbours there, nats, less the penalty of moving. ``found`` (t,) is False
     where that is no more than frames share by chance.
     """
 
@@ -39,12 +41,12 @@ def neighbour_pairs(n_frames: int, neighbours: int) -> list[tuple[int, int]]:
 
 
 def prefer_rest(
-    surfaces: NDArray[np.float32], offsets: NDArray[np.intp], step: float, price: float
+    surfaces: NDArray[np.float32], offsets: NDArray[np.intp], step: float, penalty: float
 ) -> NDArray[np.float32]:
-    """Take ``price`` nats off every shift that moves a frame against its neighbour by ``step`` pixels or more.
+    """Take ``penalty`` nats off every shift that moves a frame against its neighbour by ``step`` pixels or more.
 
     Less for less. Where frames hold little (no contrast has come yet, low resolution) information differs between
-    shifts by chance alone, and the largest value would be a random walk; a real breath pays the price many times.
+    shifts by chance alone, and the largest value would be a random walk; a real breath pays the penalty many times.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def prefer_rest(
     reach = surfaces.shape[1] // 2
     axis = np.arange(-reach, reach + 1)
     x, y = offsets[:, 0, None, None] + axis[:, None], offsets[:, 1, None, None] + axis[None, :]
-    return (surfaces - price * np.minimum(np.hypot(x, y) / step, 1)).astype(np.float32)
+    return (surfaces - penalty * np.minimum(np.hypot(x, y) / step, 1)).astype(np.float32)
 
 
 def chain(
@@ -116,10 +118,10 @@ def place_leading(found: Positions, surfaces: NDArray[np.float32], chance: float
         Mutual information that tells a frame from noise, nats.
     """
     n = len(surfaces)
-    summits = [_summit(surface) for surface in surfaces]
+    peaks = [_peak(surface) for surface in surfaces]
     shift, information = found.shift.copy(), found.information.copy()
-    shift[:n] = [position for position, _ in summits]
-    information[:n] = [height for _, height in summits]
+    shift[:n] = [position for position, _ in peaks]
+    information[:n] = [height for _, height in peaks]
     return Positions(shift, information, np.append(information[:n] > chance, found.found[n:]))
 
 
@@ -145,19 +147,11 @@ def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[n
     centre = np.round(np.median([shift[other] for other, _ in placed], axis=0))
     moved = [translate(surface, shift[other] - centre, order=1, mode="nearest") for other, surface in placed]
     total = np.mean(moved, axis=0)
-    offset, peak = _summit(total)
+    offset, peak = _peak(total)
     return centre + offset, peak
 
 
-def _summit(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
-    """Position of the largest value against the centre, to a fraction of a pixel by a parabola along each axis."""
-    if np.ptp(surface) < _FLAT:
-        return np.zeros(2), float(surface.max())
-    index = np.unravel_index(int(surface.argmax()), surface.shape)
-    offset = np.array(index, float) - np.array(surface.shape) // 2
-    for axis, at in enumerate(index):
-        if 0 < at < surface.shape[axis] - 1:
-            before, here, after = np.take(surface, [at - 1, at, at + 1], axis=axis).take(index[1 - axis], axis=1 - axis)
-            curvature = before - 2 * here + after
-            offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return offset, float(surface[index])
+def _peak(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
+    """Position of the largest value against the centre, and the value; the centre where the surface is flat."""
+    height = float(surface.max())
+    return (np.zeros(2) if np.ptp(surface) < _FLAT else peak_offset(surface)), height

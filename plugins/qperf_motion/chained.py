@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import canonical_order, world_displacement
+from qperf_app.geometry import canonical_order
 from qperf_app.methods.heart import dilated, first_pass_score, heart_centre, left_ventricle, squared_distance
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chain import Positions, chain, neighbour_pairs, place_leading, prefer_rest, unplaced
-from qperf_motion.grid import shifted_back, working_frames
+from qperf_motion.grid import in_plane_displacement, shifted_back, working_frames
 from qperf_motion.mutual_information import information_surfaces
 
-#: mm. A proton-density volume shares little with its neighbours in contrast; found farther from the median position
-#: than this it was mistaken, and keeps the identity.
-_WEIGHTED_REACH = 15.0
-#: Shift that a second look, after the first has brought the frames together, may still find, mm.
-_SECOND_LOOK = 11.0
-#: The same of the last look, in which the mean of all frames is a neighbour of every one, of this weight.
-_LAST_LOOK = 14.0
+#: A proton-density volume shares little with its neighbours in contrast; found farther from the median position than
+#: this, mm, it was mistaken, and keeps the identity.
+DENSITY_REACH = 15.0
+#: Smoothing in the plane, mm, and running median over frames of the first look at where the heart is.
+_HEART_SMOOTHING, _HEART_MEDIAN = 4.0, 5
+#: Shift that a second pass, after the first has brought the frames together, may still find, mm.
+_SECOND_PASS = 11.0
+#: The same of the last pass, in which the mean of all frames is a neighbour of every one, of this weight.
+_LAST_PASS = 14.0
 _MEAN_WEIGHT = 2.0
 #: A proton-density volume lies no farther than this from the nearest position of another frame, mm.
 _OFF_PATH = 4.0
@@ -40,11 +41,11 @@ class ChainedOptions:
 
     neighbours: int = field(default=4, metadata={"help": "frames on either side that each frame is registered to"})
     max_shift: float = field(default=24.0, metadata={"help": "largest shift between such frames, mm"})
-    heart_radius: float = field(default=50.0, metadata={"help": "radius of the region of the first look, mm"})
-    margin: float = field(default=22.0, metadata={"help": "mm around the left blood pool that the second look uses"})
+    heart_radius: float = field(default=50.0, metadata={"help": "radius of the region of the first pass, mm"})
+    margin: float = field(default=22.0, metadata={"help": "mm around the left blood pool that the second pass uses"})
     bins: int = field(default=8, metadata={"help": "most grey levels of a frame in the joint histogram"})
     rest: float = field(
-        default=21.0, metadata={"help": "price of moving a pixel or more: nats times pixels of the region"}
+        default=21.0, metadata={"help": "penalty of moving a pixel or more: nats times pixels of the region"}
     )
 
 
@@ -66,7 +67,7 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
 
     The heart is found twice: roughly, by what rises and falls as a first pass does; then, in the roughly corrected
     series, closely around the left ventricle. Over the whole field of view the chest wall, which stays, would win. A
-    last look adds the mean of the corrected frames to the neighbours of each.
+    last pass adds the mean of the corrected frames to the neighbours of each.
     """
 
     name = "chained"
@@ -95,102 +96,25 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
 
     def register(self, series: Series, context: RunContext) -> list[RegisteredSlice]:
         """Find the positions of every slice's frames; a plugin that refines them starts here."""
-        spacing = series.voxel_size[:2]
+        native = series.voxel_size[:2]
         dynamic = series.dynamic()
         interval = float(np.median(np.diff(dynamic.times))) if len(dynamic.times) > 1 else 1.0
-        slices = [working_frames(series.data[:, :, z], spacing) for z in range(series.data.shape[2])]
+        slices = [
+            _SliceRegistration(*working_frames(series.data[:, :, z], native), native, interval, self.options)
+            for z in range(series.data.shape[2])
+        ]
         first = series.n_proton_density
-        scores = [first_pass_score(f[..., first:], s, interval, smoothing=4.0, median=5) for f, s in slices]
-        centre = heart_centre(scores, slices[0][1])
+        scores = [
+            first_pass_score(s.frames[..., first:], s.spacing, interval, _HEART_SMOOTHING, _HEART_MEDIAN)
+            for s in slices
+        ]
+        centre = heart_centre(scores, slices[0].spacing)
         if centre is None:
-            found: list[tuple[Positions, NDArray[np.bool_] | None]] = [
-                (unplaced(series.data.shape[3]), None) for _ in slices
-            ]
-        else:
-            register = partial(self._register, native=spacing, first=first, interval=interval, centre=centre)
-            with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-                found = list(pool.map(register, [f for f, _ in slices], [s for _, s in slices]))
-        return [RegisteredSlice(f, s, *each) for (f, s), each in zip(slices, found, strict=True)]
-
-    def _register(
-        self,
-        frames: NDArray[np.float32],
-        spacing: NDArray[np.float64],
-        native: NDArray[np.float64],
-        first: int,
-        interval: float,
-        centre: NDArray[np.float64],
-    ) -> tuple[Positions, NDArray[np.bool_] | None]:
-        """Look twice: in a disc around the heart, then closely around the left ventricle, where that is found."""
-        n_frames = frames.shape[2]
-        pairs = neighbour_pairs(n_frames, self.options.neighbours)
-        # Pixels that were measured; those of a finer working grid are no further samples of the histogram.
-        samples = float(np.prod(spacing) / max(np.prod(spacing), np.prod(native)))
-
-        def look(
-            moved: NDArray[np.intp], region: NDArray[np.bool_], reach: float, mean: NDArray[np.float32] | None = None
-        ) -> Positions:
-            n = samples * region.sum()
-            bins = self._bins(n)
-            pixels = int(np.ceil(reach / spacing.min()))
-            images = shifted_back(frames, moved)
-            surfaces = information_surfaces(images, region, pairs, pixels, bins)
-            offsets = np.array([moved[j] - moved[i] for i, j in pairs]).reshape(-1, 2)
-            step = max(1.0, float((native / spacing).max()))
-            surfaces = prefer_rest(surfaces, offsets, step, self.options.rest / n)
-            anchors = None
-            if mean is not None:
-                images = np.concatenate([mean[..., None], images], axis=-1)
-                with_mean = [(0, t + 1) for t in range(n_frames)]
-                anchors = _MEAN_WEIGHT * information_surfaces(images, region, with_mean, pixels, bins)
-            found = chain(n_frames, pairs, surfaces, chance=_SHARED * (bins - 1) ** 2 / (2 * n), anchors=anchors)
-            return replace(found, shift=found.shift + moved)
-
-        disc = squared_distance(frames.shape[:2], centre, spacing) <= self.options.heart_radius**2
-        rough = look(np.zeros((n_frames, 2), int), disc, self.options.max_shift)
-        whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
-        pool = left_ventricle(shifted_back(frames, whole)[..., first:], spacing, interval, centre)
-        if pool is None:
-            return rough, None
-        region = dilated(pool, self.options.margin, spacing)
-        near = look(whole, region, _SECOND_LOOK)
-        whole = np.round(near.shift).astype(int)
-        use = near.found & (np.arange(n_frames) >= first)
-        if not use.any():
-            return near, pool
-        last = look(whole, region, _LAST_LOOK, shifted_back(frames, whole)[..., use].mean(axis=-1))
-        return (self._place_density(last, frames, spacing, region, first, samples) if first else last), pool
-
-    def _place_density(
-        self,
-        found: Positions,
-        frames: NDArray[np.float32],
-        spacing: NDArray[np.float64],
-        region: NDArray[np.bool_],
-        first: int,
-        samples: float,
-    ) -> Positions:
-        """Place the proton-density volumes by the mean of all others alone.
-
-        What such a volume shares with the noisy frames next to it, before contrast, is little; with the mean of all
-        frames, in which heart, lung and chest wall stand out, it is much. Breathing takes the heart along one path:
-        where no other frame comes near, the information's summit is a mistake.
-        """
-        placed = np.flatnonzero(found.found & (np.arange(len(found.found)) >= first))
-        if not len(placed):
-            return found
-        still = shifted_back(frames, np.round(found.shift).astype(int))[..., placed].mean(axis=-1, keepdims=True)
-        n = samples * region.sum()
-        bins, reach = self._bins(n), int(np.ceil(self.options.max_shift / spacing.min()))
-        images = np.concatenate([still, frames[..., :first]], axis=-1)
-        surfaces = information_surfaces(images, region, [(0, k + 1) for k in range(first)], reach, bins)
-        away = _distance(reach, found.shift[placed], spacing)
-        surfaces = np.where(away <= _OFF_PATH, surfaces, surfaces.min(axis=(1, 2), keepdims=True))
-        return place_leading(found, surfaces, chance=_SHARED * (bins - 1) ** 2 / (2 * n))
-
-    def _bins(self, samples: float) -> int:
-        """Grey levels for a region of so many samples."""
-        return int(np.clip(np.sqrt(samples / _PIXELS_PER_CELL), 4, self.options.bins))
+            nothing = unplaced(series.data.shape[3])
+            return [RegisteredSlice(s.frames, s.spacing, nothing, None) for s in slices]
+        with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
+            found = list(pool.map(lambda s: s.register(first, centre), slices))
+        return [RegisteredSlice(s.frames, s.spacing, *each) for s, each in zip(slices, found, strict=True)]
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """One slice on each thread: half a dozen copies of it and 0.7 MB of grey-level maps a frame; the field.
@@ -201,6 +125,104 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         threads = max(1, min(slices, 4))
         each = 50 * voxels / max(slices, 1) + 0.7e6 * shape[3]
         return Resources(memory_gb=0.25 + (threads * each + 40 * voxels) / 2**30, threads=threads)
+
+
+@dataclass(frozen=True)
+class _SliceRegistration:
+    """Frames (x, y, t) of a slice on a grid of ``spacing``, resampled from pixels of ``native``, (2,) mm.
+
+    ``interval`` is the usual time between frames, s.
+    """
+
+    frames: NDArray[np.float32]
+    spacing: NDArray[np.float64]
+    native: NDArray[np.float64]
+    interval: float
+    options: ChainedOptions
+
+    @property
+    def _n_frames(self) -> int:
+        return int(self.frames.shape[2])
+
+    def register(self, first: int, centre: NDArray[np.float64]) -> tuple[Positions, NDArray[np.bool_] | None]:
+        """Positions, and the left ventricle's blood where it is found.
+
+        Three passes: in a disc around the heart; closely around the left ventricle; and there once more, with the mean
+        of all frames as a neighbour of each. ``first`` is the first dynamic frame, ``centre`` the heart's, pixels.
+        """
+        disc = squared_distance(self.frames.shape[:2], centre, self.spacing) <= self.options.heart_radius**2
+        rough = self._pass(np.zeros((self._n_frames, 2), int), disc, self.options.max_shift)
+        whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
+        pool = left_ventricle(shifted_back(self.frames, whole)[..., first:], self.spacing, self.interval, centre)
+        if pool is None:
+            return rough, None
+        region = dilated(pool, self.options.margin, self.spacing)
+        near = self._pass(whole, region, _SECOND_PASS)
+        whole = np.round(near.shift).astype(int)
+        use = near.found & (np.arange(self._n_frames) >= first)
+        if not use.any():
+            return near, pool
+        mean = shifted_back(self.frames, whole)[..., use].mean(axis=-1)
+        last = self._pass(whole, region, _LAST_PASS, mean)
+        return (self._place_density(last, region, first) if first else last), pool
+
+    def _pass(
+        self,
+        moved: NDArray[np.intp],
+        region: NDArray[np.bool_],
+        reach: float,
+        mean: NDArray[np.float32] | None = None,
+    ) -> Positions:
+        """Register frames, ``moved`` (t, 2) pixels back already, with their neighbours; shifts up to ``reach`` mm."""
+        pairs = neighbour_pairs(self._n_frames, self.options.neighbours)
+        samples, pixels = self._samples(region), int(np.ceil(reach / self.spacing.min()))
+        bins = self._bins(samples)
+        images = shifted_back(self.frames, moved)
+        surfaces = information_surfaces(images, region, pairs, pixels, bins)
+        offsets = np.array([moved[j] - moved[i] for i, j in pairs]).reshape(-1, 2)
+        step = max(1.0, float((self.native / self.spacing).max()))
+        surfaces = prefer_rest(surfaces, offsets, step, self.options.rest / samples)
+        anchors = None
+        if mean is not None:
+            images = np.concatenate([mean[..., None], images], axis=-1)
+            with_mean = [(0, t + 1) for t in range(self._n_frames)]
+            anchors = _MEAN_WEIGHT * information_surfaces(images, region, with_mean, pixels, bins)
+        found = chain(self._n_frames, pairs, surfaces, _chance(bins, samples), anchors)
+        return replace(found, shift=found.shift + moved)
+
+    def _place_density(self, found: Positions, region: NDArray[np.bool_], first: int) -> Positions:
+        """Place the proton-density volumes by the mean of all others alone.
+
+        What such a volume shares with the noisy frames next to it, before contrast, is little; with the mean of all
+        frames, in which heart, lung and chest wall stand out, it is much. Breathing takes the heart along one path:
+        where no other frame comes near, the information's peak is a mistake.
+        """
+        placed = np.flatnonzero(found.found & (np.arange(self._n_frames) >= first))
+        if not len(placed):
+            return found
+        whole = np.round(found.shift).astype(int)
+        still = shifted_back(self.frames, whole)[..., placed].mean(axis=-1, keepdims=True)
+        samples = self._samples(region)
+        bins, reach = self._bins(samples), int(np.ceil(self.options.max_shift / self.spacing.min()))
+        images = np.concatenate([still, self.frames[..., :first]], axis=-1)
+        surfaces = information_surfaces(images, region, [(0, k + 1) for k in range(first)], reach, bins)
+        away = _distance(reach, found.shift[placed], self.spacing)
+        surfaces = np.where(away <= _OFF_PATH, surfaces, surfaces.min(axis=(1, 2), keepdims=True))
+        return place_leading(found, surfaces, _chance(bins, samples))
+
+    def _samples(self, region: NDArray[np.bool_]) -> float:
+        """Pixels of a region that were measured: a finer working grid gives a histogram no further samples."""
+        measured = float(np.prod(self.spacing) / max(np.prod(self.spacing), np.prod(self.native)))
+        return measured * float(region.sum())
+
+    def _bins(self, samples: float) -> int:
+        """Grey levels for a region of so many samples."""
+        return int(np.clip(np.sqrt(samples / _PIXELS_PER_CELL), 4, self.options.bins))
+
+
+def _chance(bins: int, samples: float) -> float:
+    """Mutual information, nats, that tells a frame from noise."""
+    return _SHARED * (bins - 1) ** 2 / (2 * samples)
 
 
 def _distance(reach: int, shifts: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,10 +244,10 @@ def _motion(series: Series, found: Sequence[Positions], spacings: Sequence[NDArr
         corrected[z] = positions.found
         if not corrected[z].any():
             continue
-        away = (positions.shift - np.median(positions.shift[corrected[z]], axis=0)) * scale * series.voxel_size[:2]
-        corrected[z, :first] &= np.hypot(*away[:first].T) <= _WEIGHTED_REACH
+        centred = positions.shift - np.median(positions.shift[corrected[z]], axis=0)
+        away = np.hypot(*(centred[:first] * scale * series.voxel_size[:2]).T)
+        corrected[z, :first] &= away <= DENSITY_REACH
         shift = np.where(corrected[z][:, None], positions.shift - np.median(positions.shift[corrected[z]], axis=0), 0.0)
-        voxels = np.concatenate([shift * scale, np.zeros((n_frames, 1))], axis=1)
-        displacement[:, :, z] = world_displacement(series.affine, voxels)
+        displacement[:, :, z] = in_plane_displacement(series.affine, shift * scale)
     cost = -np.stack([positions.information for positions in found])
     return Motion(displacement, corrected, cost)

@@ -27,7 +27,7 @@ def edge_tensors(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     square = gx**2 + gy**2
     faint = np.maximum(_FAINT**2 * square.mean(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
     tensors = np.stack([gx * gx, np.sqrt(2) * gx * gy, gy * gy], axis=1) / (square + faint)[:, None]
-    return tensors.astype(np.float32)
+    return np.asarray(tensors.astype(np.float32))
 
 
 def reference_weights(use: NDArray[np.bool_], window: float, floor: float) -> NDArray[np.float64]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import canonical_order, world_displacement
+from qperf_app.geometry import canonical_order
 from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import read_at, shifted_back, splines_of
+from qperf_motion.grid import in_plane_displacement, read_at, shifted_back, splines_of, working_positions
 from qperf_motion.quality import roughness
 
 #: Fewer frames have no principal components to speak of.
@@ -86,8 +86,7 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
             if moved is None:
                 continue
             shift = _on_own_grid(moved, slice_.spacing, series)
-            voxels = np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1)
-            displacement[:, :, z, use] = world_displacement(series.affine, voxels)
+            displacement[:, :, z, use] = in_plane_displacement(series.affine, shift)
         return Motion(displacement, motion.corrected, motion.cost).reordered(order.inverse)
 
     def _register(
@@ -216,8 +215,7 @@ def _on_own_grid(moved: NDArray[np.float64], spacing: NDArray[np.float64], serie
     from scipy.ndimage import map_coordinates
 
     shape = series.data.shape[:2]
-    ratio = np.array(moved.shape[:2]) / np.array(shape)
-    where = [(g + 0.5) * r - 0.5 for g, r in zip(np.indices(shape, dtype=float), ratio, strict=True)]
+    where = working_positions((shape[0], shape[1]), (moved.shape[0], moved.shape[1]))
     result = np.empty((*shape, *moved.shape[2:]))
     for n in range(moved.shape[2]):
         for axis in (0, 1):

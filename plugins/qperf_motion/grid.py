@@ -1,9 +1,11 @@
-"""The grid that a slice is registered on: its own, or one with pixels of a usual size."""
+"""The grid that a slice is registered on, its own or one with pixels of a usual size, and reading frames on it."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from qperf_app.geometry import world_displacement
 
 #: Pixel size, mm, that first-pass tissue series commonly have. Much finer costs time for no accuracy; coarser (the
 #: input-function series) leaves too few pixels in a heart for a joint histogram.
@@ -58,3 +60,26 @@ def shifted_back(frames: NDArray[np.float32], shift: NDArray[np.intp]) -> NDArra
     start = width + shift
     moved = [padded[i : i + x, j : j + y, t] for t, (i, j) in zip(range(count), start, strict=True)]
     return np.stack(moved, axis=-1)
+
+
+def working_positions(shape: tuple[int, int], working_shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
+    """Where the pixels of a slice's own grid lie on its working grid: x and y, each of ``shape``, working pixels."""
+    ratio = np.array(working_shape) / np.array(shape)
+    return tuple((g + 0.5) * r - 0.5 for g, r in zip(np.indices(shape, dtype=float), ratio, strict=True))
+
+
+def in_plane_displacement(affine: ArrayLike, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World displacement (..., 3), mm, of in-plane shifts (..., 2), voxels."""
+    return world_displacement(affine, np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1))
+
+
+def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Position of a surface's largest value against its centre, to a fraction of a pixel by a parabola on each axis."""
+    index = np.unravel_index(int(surface.argmax()), surface.shape)
+    offset = np.array(index, float) - np.array(surface.shape) // 2
+    for axis, at in enumerate(index):
+        if 0 < at < surface.shape[axis] - 1:
+            before, here, after = np.take(surface, [at - 1, at, at + 1], axis=axis).take(index[1 - axis], axis=1 - axis)
+            curvature = before - 2 * here + after
+            offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+    return np.asarray(offset)

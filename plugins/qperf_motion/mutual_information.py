@@ -78,7 +78,7 @@ def _memberships(frame: NDArray[np.float32], inside: NDArray[np.bool_], bins: in
     low, high = np.quantile(frame[inside], _RANGE)
     level = np.clip((frame - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1) * (bins - 1)
     distance = np.abs(level[None] - np.arange(bins)[:, None, None])
-    return np.maximum(1 - distance, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distance, 0).astype(np.float32))
 
 
 def _information(joint: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,4 +87,4 @@ def _information(joint: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _entropy(histogram: NDArray[np.float32], axes: int) -> NDArray[np.float32]:
-    return -(histogram * np.log(histogram)).sum(axis=tuple(range(axes)))
+    return np.asarray(-(histogram * np.log(histogram)).sum(axis=tuple(range(axes))))

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import canonical_order, world_displacement
+from qperf_app.geometry import canonical_order
 from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
-from qperf_motion.chained import ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import read_at, splines_of
+from qperf_motion.chained import DENSITY_REACH, ChainedMotionCorrection, RegisteredSlice
+from qperf_motion.grid import in_plane_displacement, read_at, splines_of, working_positions
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
-#: Farther than this from the median position a proton-density volume was mistaken, mm.
-_WEIGHTED_REACH = 15.0
+#: Fewer dynamic frames have nothing to be smooth between.
+_LEAST_FRAMES = 3
 #: A run of frames may have gone so far astray, mm.
 _ASTRAY = 22.0
 
@@ -29,11 +29,11 @@ class ProgressiveOptions:
 
     margin: float = field(default=26.0, metadata={"help": "mm around the left blood pool that the edges come from"})
     rest: float = field(
-        default=20.0, metadata={"help": "price of moving a pixel from one frame to the next: nats times pixels"}
+        default=20.0, metadata={"help": "penalty of moving a pixel from one frame to the next: nats times pixels"}
     )
     window: float = field(default=3.0, metadata={"help": "temporal window of the last reference, frames"})
     floor: float = field(default=0.1, metadata={"help": "weight of frames outside the window"})
-    stiffness: float = field(default=3.0, metadata={"help": "price of deforming against the misfit of the edges"})
+    stiffness: float = field(default=3.0, metadata={"help": "penalty of deforming against the misfit of the edges"})
     gain: float = field(
         default=0.09, metadata={"help": "part by which a deformation must smooth the curves over time to be kept"}
     )
@@ -86,7 +86,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         """Bring back runs of frames that ``chained`` lost in one slice."""
         positions, spacing = slice_.positions, slice_.spacing
         use = positions.found & dynamic
-        if slice_.pool is None or use.sum() < 3:
+        if slice_.pool is None or use.sum() < _LEAST_FRAMES:
             return slice_
         region = dilated(slice_.pool, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
@@ -96,36 +96,35 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         return replace(slice_, positions=replace(positions, shift=shift))
 
     def _refine(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> _Refined:
-        """Refine one slice step by step."""
-        positions, spacing = slice_.positions, slice_.spacing
+        """Refine one slice step by step; a step that does not make its curves smoother over time is not taken."""
+        positions, spacing, options = slice_.positions, slice_.spacing, self.options
         use = positions.found & dynamic
-        region = np.ones(slice_.frames.shape[:2], bool)
-        if slice_.pool is None or use.sum() < 3:
-            return _Refined(
-                translation_of(positions.shift, region, spacing), (~positions.found).astype(np.float64), None
-            )
-        region = dilated(slice_.pool, self.options.margin, spacing)
+        if slice_.pool is None or use.sum() < _LEAST_FRAMES:
+            everywhere = np.ones(slice_.frames.shape[:2], bool)
+            unrefined = translation_of(positions.shift, everywhere, spacing)
+            return _Refined(unrefined, (~positions.found).astype(np.float64), None)
+        region = dilated(slice_.pool, options.margin, spacing)
         frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
+
+        def roughness_of(deformation: Deformation) -> float:
+            return roughness(_read(splines, deformation), region, use)
+
         kept = translation_of(start, region, spacing)
-        still = roughness(_read(splines, kept), region, use)
-        moved = translation_of(refine_translation(splines, region, start, use, self.options.rest), region, spacing)
-        shifted = roughness(_read(splines, moved), region, use)
+        still = roughness_of(kept)
+        moved = translation_of(refine_translation(splines, region, start, use, options.rest), region, spacing)
+        shifted = roughness_of(moved)
         if shifted < still:
             kept, still = moved, shifted
-        bent = refine_affine(
-            frames, region, moved, use, self.options.window, self.options.floor, self.options.stiffness
-        )
-        if roughness(_read(splines, bent), region, use) < (1 - self.options.gain) * still:
+        bent = refine_affine(frames, region, moved, use, options.window, options.floor, options.stiffness)
+        if roughness_of(bent) < (1 - options.gain) * still:
             kept = bent
-        identity = translation_of(np.zeros_like(start), region, spacing)
+        unmoved = translation_of(np.zeros_like(start), region, spacing)
         home = np.median(kept.coefficients[use, 0], axis=0)
-        at_home = replace(identity, coefficients=identity.coefficients + [home, [0, 0], [0, 0]])
-        corrected = _read(splines, kept)
-        if roughness(_read(splines, at_home), region, use) <= roughness(corrected, region, use):
-            kept, corrected = at_home, _read(splines, at_home)
-        cost, residual = frame_quality(corrected, region, use, spacing)
-        return _Refined(kept, cost, residual)
+        unmoved = replace(unmoved, coefficients=unmoved.coefficients + [home, [0, 0], [0, 0]])
+        if roughness_of(unmoved) <= roughness_of(kept):
+            kept = unmoved
+        return _Refined(kept, *frame_quality(_read(splines, kept), region, use, spacing))
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """What ``chained`` takes, and the edge tensors with their slopes of one slice on each thread.
@@ -153,7 +152,7 @@ def _read(splines: NDArray[np.float32], deformation: Deformation) -> NDArray[np.
 
 def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refined]) -> Motion:
     """Displacement on the series' own grid from deformations on each slice's working grid."""
-    shape = series.data.shape
+    shape, first = series.data.shape, series.n_proton_density
     displacement = np.zeros((*shape, 3), np.float32)
     corrected = np.stack([each.positions.found for each in slices]).copy()
     residual = np.full(shape[2:], np.nan)
@@ -162,18 +161,11 @@ def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refine
             residual[z] = result.residual
         if not corrected[z].any():
             continue
-        scale = each.spacing / series.voxel_size[:2]
-        found = result.deformation
-        centred = found.coefficients.copy()
+        centred = result.deformation.coefficients.copy()
         centred[:, 0] -= np.median(centred[corrected[z], 0], axis=0)
-        first = series.n_proton_density
-        away = np.hypot(*(centred[:first, 0] * each.spacing).T)
-        corrected[z, :first] &= away <= _WEIGHTED_REACH
+        corrected[z, :first] &= np.hypot(*(centred[:first, 0] * each.spacing).T) <= DENSITY_REACH
         centred[~corrected[z]] = 0.0
-        grid = np.indices(shape[:2], dtype=float)
-        ratio = np.array(each.frames.shape[:2]) / np.array(shape[:2])
-        x, y = ((g + 0.5) * r - 0.5 for g, r in zip(grid, ratio, strict=True))
-        shift = replace(found, coefficients=centred).displacement(x, y) * scale
-        voxels = np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1)
-        displacement[:, :, z] = world_displacement(series.affine, voxels)
+        x, y = working_positions(shape[:2], each.frames.shape[:2])
+        shift = replace(result.deformation, coefficients=centred).displacement(x, y)
+        displacement[:, :, z] = in_plane_displacement(series.affine, shift * (each.spacing / series.voxel_size[:2]))
     return Motion(displacement, corrected, np.stack([each.cost for each in results]), residual)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.grid import peak_offset
 
 #: Residual motion is looked for this far, pixels.
 _REACH = 3
@@ -38,17 +39,5 @@ def frame_quality(
     tensors = edge_tensors(padded)
     reference = np.tensordot(reference_weights(use, np.inf, 0.0), tensors, 1)
     surfaces = agreement_surfaces(reference, tensors, np.pad(region, margin), _REACH)
-    offset = np.array([_summit(surface) for surface in surfaces]) * spacing
+    offset = np.array([peak_offset(surface) for surface in surfaces]) * spacing
     return 1 - surfaces[:, _REACH, _REACH], np.hypot(offset[:, 0], offset[:, 1])
-
-
-def _summit(surface: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Position of the largest value against the centre, to a fraction of a pixel by parabolas."""
-    index = np.unravel_index(int(surface.argmax()), surface.shape)
-    offset = np.array(index, float) - _REACH
-    for axis, at in enumerate(index):
-        line = surface[:, index[1]] if axis == 0 else surface[index[0]]
-        if 0 < at < len(line) - 1:
-            curvature = line[at - 1] - 2 * line[at] + line[at + 1]
-            offset[axis] += 0.5 * (line[at - 1] - line[at + 1]) / curvature if curvature < 0 else 0.0
-    return offset

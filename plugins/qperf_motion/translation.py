@@ -12,14 +12,19 @@ from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weigh
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
 _REACH, _STEP = 2, 0.25
 _SWEEPS = 6
-#: How often lost runs are looked for; how far, pixels, and for what gain a frame, in moves' prices, they are moved.
-_LOOKS, _FAR, _WORTH = 3, 3.0, 4.0
+#: How often lost runs are looked for; how far, pixels, and for what gain a frame, in moves, they are moved.
+_LOOKS, _FAR, _GAIN = 3, 3.0, 4.0
+#: Steps below this, pixels, end the refinement.
 _SETTLED = 0.1
+#: Correlations count as no more than this: information stays finite.
+_HIGHEST = 0.999
 #: A frame whose slice lies this far from where the other slices say, in pixels and in usual deviations, is lost.
 _LOST, _DEVIATIONS = 2.0, 3.0
 
 
-def agree_over_slices(shifts: Sequence[NDArray[np.float64]], use: Sequence[NDArray[np.bool_]]) -> list[NDArray]:
+def agree_over_slices(
+    shifts: Sequence[NDArray[np.float64]], use: Sequence[NDArray[np.bool_]]
+) -> list[NDArray[np.float64]]:
     """Put frames that one slice lost where the other slices of the same beat say.
 
     Slices of one beat share the breath: the shift of one is a linear function of the others', fitted robustly. Only
@@ -71,14 +76,14 @@ def recover(
     shift: NDArray[np.float64],
     use: NDArray[np.bool_],
     reach: int,
-    price: float,
+    penalty: float,
 ) -> NDArray[np.float64]:
     """Bring back runs of frames that lie far off, each to where its edges agree with those of all other frames.
 
     Frames before the bolus show little that mutual information with a neighbour could hold on to, and a run of them
     that went astray together stays together. Edges between heart and lung are there in every frame: the path over time
-    with the largest sum of agreements, over whole pixels up to ``reach``, less ``price`` for each move. Only a run that
-    it moves far, and that gains much by it, is moved: what lies near is left to :func:`refine_translation`.
+    with the largest sum of agreements, over whole pixels up to ``reach``, less ``penalty`` for each move. Only a run
+    that it moves far, and that gains much by it, is moved: what lies near is left to :func:`refine_translation`.
 
     Parameters
     ----------
@@ -89,26 +94,25 @@ def recover(
     """
     weights = reference_weights(use, np.inf, 0.0)
     for _ in range(_LOOKS):
-        surfaces = position_agreement(splines, region, shift, weights, reach)
-        information = -0.5 * np.log(1 - np.minimum(surfaces, 0.999) ** 2)
-        step = np.rint(_best_path(information, shift, price / region.sum(), 1.0) - shift)
+        information = _shared_information(splines, region, shift, weights, reach)
+        step = np.rint(_best_path(information, shift, penalty / region.sum(), 1.0) - shift)
         step = step - np.median(step[use], axis=0)
         at = np.clip(np.rint(step).astype(int) + reach, 0, 2 * reach)
         gain = information[np.arange(len(at)), at[:, 0], at[:, 1]] - information[:, reach, reach]
-        astray = _runs_worth(np.hypot(*step.T) > _FAR, gain * region.sum(), _WORTH * price)
+        astray = _runs_that_gain(np.hypot(*step.T) > _FAR, gain * region.sum(), _GAIN * penalty)
         if not astray.any():
             break
         shift = np.where(astray[:, None], shift + step, shift)
     return shift
 
 
-def _runs_worth(far: NDArray[np.bool_], gain: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+def _runs_that_gain(far: NDArray[np.bool_], gain: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
     """Those frames of ``far`` (t,) whose run gains at least so much a frame."""
     from scipy.ndimage import label, mean
 
     runs, count = label(far)
-    worth = np.append(False, np.atleast_1d(mean(gain, runs, np.arange(1, count + 1))) >= least)
-    return np.asarray(worth[runs])
+    gains = np.append(False, np.atleast_1d(mean(gain, runs, np.arange(1, count + 1))) >= least)
+    return np.asarray(gains[runs])
 
 
 def refine_translation(
@@ -116,12 +120,12 @@ def refine_translation(
     region: NDArray[np.bool_],
     shift: NDArray[np.float64],
     use: NDArray[np.bool_],
-    price: float,
+    penalty: float,
 ) -> NDArray[np.float64]:
     """Refine shifts (t, 2) pixels; the median stays where it is.
 
     The path over time with the largest sum of agreements (as information, -1/2 log(1 - r^2) nats a pixel), less
-    ``price`` for each move of a pixel or more from one frame to the next, is found exactly on a grid of quarters of a
+    ``penalty`` for each move of a pixel or more from one frame to the next, is found exactly on a grid of quarters of a
     pixel. Then references are made anew.
 
     Parameters
@@ -131,13 +135,24 @@ def refine_translation(
     """
     weights = reference_weights(use, np.inf, 0.0)
     for _ in range(_SWEEPS):
-        surfaces = position_agreement(splines, region, shift, weights, _REACH)
-        information = -0.5 * np.log(1 - np.minimum(surfaces, 0.999) ** 2)
-        step = _best_path(information, shift, price / region.sum()) - shift
+        information = _shared_information(splines, region, shift, weights, _REACH)
+        step = _best_path(information, shift, penalty / region.sum()) - shift
         shift = shift + step - np.median(step[use], axis=0)
         if np.abs(step).max() < _SETTLED:
             break
     return shift
+
+
+def _shared_information(
+    splines: NDArray[np.float32],
+    region: NDArray[np.bool_],
+    shift: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    reach: int,
+) -> NDArray[np.float64]:
+    """Information that every shifted frame shares with its reference, nats a pixel: that of a Gaussian correlation."""
+    agreement = position_agreement(splines, region, shift, weights, reach)
+    return np.asarray(-0.5 * np.log(1 - np.minimum(agreement, _HIGHEST) ** 2))
 
 
 def position_agreement(
@@ -163,7 +178,7 @@ def position_agreement(
 
 
 def _best_path(
-    information: NDArray[np.float64], shift: NDArray[np.float64], price: float, grid: float = _STEP
+    information: NDArray[np.float64], shift: NDArray[np.float64], penalty: float, grid: float = _STEP
 ) -> NDArray[np.float64]:
     """Viterbi's path through the shifts around the present ones."""
     from scipy.ndimage import map_coordinates
@@ -177,7 +192,7 @@ def _best_path(
     best, back = value[0], np.zeros((len(shift), len(steps)), np.intp)
     for t in range(1, len(shift)):
         between = (shift[t] + steps)[:, None] - (shift[t - 1] + steps)[None]
-        reached = best[None] - price * np.minimum(np.hypot(between[..., 0], between[..., 1]), 1)
+        reached = best[None] - penalty * np.minimum(np.hypot(between[..., 0], between[..., 1]), 1)
         back[t] = reached.argmax(axis=1)
         best = reached[np.arange(len(steps)), back[t]] + value[t]
     at = int(best.argmax())

@@ -10,9 +10,9 @@ import numpy as np
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_segmentation.enhancement import MIN_VOLUMES, Enhancement, measure_enhancement
-from qperf_segmentation.pool_growth import Mask, grow_pools
+from qperf_segmentation.pool_growth import grow_pools
 from qperf_segmentation.templates import CanonicalBloodPool, not_found
-from qperf_segmentation.ventricles import VentricleRules, find_pair
+from qperf_segmentation.ventricles import Mask, VentricleRules, find_pair
 
 #: A series that ends sooner after the bolus reached the left ventricle, s, has neither an input function nor a tissue
 #: response; the wash-out by which blood is told is missing as well.

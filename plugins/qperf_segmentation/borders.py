@@ -66,7 +66,7 @@ def _state_rewards(inside: Array, between: Array, thickness_cost: Array, min_thi
     outer = np.minimum(a + t, n_radii)
     reward = cavity[:, a] + wall[:, outer] - wall[:, a] - thickness_cost[t]
     reward[:, (a + t > n_radii) | (t < min_thickness) | (a < 1)] = -np.inf
-    return reward
+    return np.asarray(reward)
 
 
 def _shifted(score: Array, down: int, across: int) -> Array:

@@ -15,6 +15,15 @@ MIN_VOLUMES = 8
 #: A rise that is steepest sooner than this after the start, s, has no level before contrast to compare with.
 MIN_BASELINE = 2.4
 
+#: Part of its up-slope that a voxel keeps which does not wash out: the order is by up-slope alone where nothing does.
+_WITHOUT_WASHOUT = 0.05
+#: Enhancement over noise from which noise makes no difference any more.
+_CLEAR_SNR = 10.0
+#: The first-pass peak comes within the first time of the steepest rise, and the wash-out within the second of it, s.
+_RISE, _FALL = 10.0, 15.0
+#: The level before contrast lies in the lowest part, of this size, of a curve's range.
+_BASELINE_RANGE = 0.25
+
 
 @dataclass(frozen=True)
 class Enhancement:
@@ -56,7 +65,8 @@ class Enhancement:
         without a level before contrast.
         """
         from_baseline = self.arrival >= self.times[0] + MIN_BASELINE
-        return self.upslope * (0.05 + 0.95 * self.washout) * np.minimum(self.snr / 10.0, 1.0) * from_baseline
+        blood_like = _WITHOUT_WASHOUT + (1 - _WITHOUT_WASHOUT) * self.washout
+        return np.asarray(self.upslope * blood_like * np.minimum(self.snr / _CLEAR_SNR, 1.0) * from_baseline)
 
 
 def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: float = 2.5) -> Enhancement | None:
@@ -109,7 +119,7 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
 
 
 def washout(
-    curves: NDArray[np.float64], steepest: NDArray[np.intp], step: float, rise: float = 10.0, fall: float = 15.0
+    curves: NDArray[np.float64], steepest: NDArray[np.intp], step: float, rise: float = _RISE, fall: float = _FALL
 ) -> NDArray[np.float64]:
     """Share of the peak within ``rise`` s of the steepest rise that is lost within ``fall`` s of it, 0 to 1."""
     index = np.arange(curves.shape[-1])
@@ -118,7 +128,7 @@ def washout(
     peak = np.take_along_axis(curves, at_peak[..., None], axis=-1)[..., 0]
     after = (index >= at_peak[..., None]) & (index <= at_peak[..., None] + fall / step)
     valley = np.where(after, curves, np.inf).min(axis=-1)
-    return np.clip((peak - valley) / np.where(peak > 0, peak, np.inf), 0.0, 1.0)
+    return np.asarray(np.clip((peak - valley) / np.where(peak > 0, peak, np.inf), 0.0, 1.0))
 
 
 def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,7 +137,7 @@ def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
     noise = np.median(np.abs(difference), axis=-1) * 1.4826 / np.sqrt(6.0)
     typical = np.median(noise[noise > 0]) if np.any(noise > 0) else 0.0
     floor = max(0.5 * typical, 1e-4 * float(np.ptp(data)), 1e-6 * float(np.abs(data).max()), np.finfo(float).tiny)
-    return np.maximum(noise, floor)
+    return np.asarray(np.maximum(noise, floor))
 
 
 def resample_evenly(
@@ -146,4 +156,4 @@ def baseline(smooth: NDArray[np.float64], steepest: NDArray[np.intp], lead: int)
     cumulative = np.cumsum(smooth, axis=-1)
     last = np.clip(steepest - lead - 1, 0, None)
     mean = np.take_along_axis(cumulative, last[..., None], axis=-1)[..., 0] / (last + 1)
-    return np.minimum(mean, smooth.min(axis=-1) + 0.25 * np.ptp(smooth, axis=-1))
+    return np.asarray(np.minimum(mean, smooth.min(axis=-1) + _BASELINE_RANGE * np.ptp(smooth, axis=-1)))

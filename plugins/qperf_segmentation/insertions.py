@@ -78,7 +78,7 @@ def septal_rays(ring: Ring) -> NDArray[np.bool_]:
     blood = ring.grid.sample(ring.right_blood)
     radii = ring.grid.radii[None, :]
     beside = (radii > ring.outer[:, None] - 2.0) & (radii < ring.outer[:, None] + SEPTAL_GAP)
-    return np.where(beside, blood, 0.0).max(axis=1) > 0.4
+    return np.asarray(np.where(beside, blood, 0.0).max(axis=1) > 0.4)
 
 
 def septal_arc(septal: NDArray[np.bool_], bridge: int = 4) -> tuple[float, float] | None:

@@ -52,7 +52,7 @@ class PolarGrid:
 
         direction = np.stack([np.cos(self.angles), np.sin(self.angles)])
         place = self.centre[:, None, None] + direction[..., None] * self.radii / self.voxel[:, None, None]
-        return map_coordinates(np.asarray(image, dtype=float), place, order=1, mode="constant")
+        return np.asarray(map_coordinates(np.asarray(image, dtype=float), place, order=1, mode="constant"))
 
     def fill(self, inner: Array, outer: Array, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Voxels (x, y) whose centres lie between two borders, radii (ray,) in mm."""
@@ -60,4 +60,4 @@ class PolarGrid:
         dx, dy = (x - self.centre[0]) * self.voxel[0], (y - self.centre[1]) * self.voxel[1]
         radius, ray = np.hypot(dx, dy), np.arctan2(dy, dx) % (2 * np.pi)
         low, high = (np.interp(ray, self.angles, border, period=2 * np.pi) for border in (inner, outer))
-        return (radius > low) & (radius <= high)
+        return np.asarray((radius > low) & (radius <= high))

@@ -10,8 +10,8 @@ from qperf_app.geometry import resample
 from qperf_app.methods.bolus_timing import steepest_rise_time
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, RunContext, Series
 from qperf_segmentation.enhancement import Enhancement, measure_enhancement
-from qperf_segmentation.pool_growth import Mask, grow_pools
-from qperf_segmentation.ventricles import USUAL_DELAY, VentriclePair, VentricleRules
+from qperf_segmentation.pool_growth import grow_pools
+from qperf_segmentation.ventricles import USUAL_DELAY, Mask, VentriclePair, VentricleRules
 
 #: A note for the reader of the report: the slice it is about, or None, and its words.
 Note = tuple[int | None, str]

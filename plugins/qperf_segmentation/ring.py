@@ -22,6 +22,26 @@ REACH = 45.0
 USUAL_THICKNESS = 10.0
 #: Times that the myocardium's curve is measured anew in the ring just found.
 ROUNDS = 3
+#: Interval about the arrival in the left ventricle whose curves are unmixed, s.
+_INTERVAL = (-8.0, 18.0)
+#: Fewer samples in it, or voxels of a mask, are no curve.
+_LEAST_SAMPLES, _LEAST_VOXELS = 4, 4
+#: Depth from which a pool's voxels are its core, mm, and as a part of the greatest depth.
+_CORE_DEPTH, _CORE_SHARE = 4.0, 0.6
+#: Tissue at this distance from the cavity, mm, which enhances up to so long after it, s, is taken for myocardium first;
+#: later enhancement alone counts where that leaves so many voxels.
+_BESIDE, _LATER, _LATER_VOXELS = (3.0, 8.0), 8.0, 5
+#: Part of the usual thickness at either border that the middle of a wall leaves out: partial volume.
+_BORDER_SHARE = 0.15
+#: Least thickness of a wall, mm.
+_MIN_THICKNESS = 4.0
+#: Voxels of the right ventricle in a slice that make a curve of its own.
+_RIGHT_VOXELS = 3
+#: Share of right blood that joins a voxel to the right pool.
+_RIGHT_SHARE = 0.3
+#: A ring is doubted below this mean likeness to myocardium, and where more than the second part of it is thicker than
+#: the first part of what is allowed.
+_LEAST_LIKENESS, _THICK, _THICK_SHARE = 0.5, 0.9, 0.2
 
 
 @dataclass(frozen=True)
@@ -77,13 +97,13 @@ def find_ring(found: Enhancement, pools: BloodPools, k: int, voxel: Array, optio
     lv, rv = pools.lv[..., k], pools.rv[..., k]
     arrival = found.arrival[..., k]
     at = float(np.median(arrival[lv]))
-    curves = found.curves[:, :, k, (found.times > at - 8.0) & (found.times < at + 18.0)]
+    curves = found.curves[:, :, k, _about(found, at)]
     outside = ndimage.distance_transform_edt(~lv, sampling=voxel[:2])
     near = outside < REACH
     left = typical_curve(curves, _core(lv, voxel))
     right = _right_curve(found, pools, k, at)
     muscle_mask = _first_guess(outside, arrival, rv, at)
-    if not muscle_mask.any() or curves.shape[-1] < 4:
+    if not muscle_mask.any() or curves.shape[-1] < _LEAST_SAMPLES:
         return "no tissue around the left ventricle enhances after it"
     muscle = typical_curve(curves, muscle_mask)
     centre, usual = np.argwhere(lv).mean(axis=0), USUAL_THICKNESS
@@ -94,8 +114,8 @@ def find_ring(found: Enhancement, pools: BloodPools, k: int, voxel: Array, optio
         grid = PolarGrid(centre, voxel[:2])
         inner, outer = _borders(fractions, grid, usual, voxel, options)
         usual = float(np.median(outer - inner))
-        middle = grid.fill(inner + 0.15 * usual, outer - 0.15 * usual, lv.shape)
-        if middle.sum() >= 4:
+        middle = grid.fill(inner + _BORDER_SHARE * usual, outer - _BORDER_SHARE * usual, lv.shape)
+        if middle.sum() >= _LEAST_VOXELS:
             muscle = typical_curve(curves, middle)
         centre = np.argwhere(grid.fill(np.full_like(inner, -1.0), outer, lv.shape)).mean(axis=0)
     mask = grid.fill(inner, outer, lv.shape)
@@ -105,27 +125,32 @@ def find_ring(found: Enhancement, pools: BloodPools, k: int, voxel: Array, optio
     return Ring(mask, inner, outer, grid, _right_blood(fractions, rv), doubts)
 
 
+def _about(found: Enhancement, at: float) -> Mask:
+    """Samples (t,) of the interval about an arrival time."""
+    return np.asarray((found.times > at + _INTERVAL[0]) & (found.times < at + _INTERVAL[1]))
+
+
 def _core(lv: Mask, voxel: Array) -> Mask:
-    """The inside of a pool, up to 4 mm from its border."""
+    """The inside of a pool."""
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(lv, sampling=voxel[:2])
-    return depth >= min(4.0, 0.6 * depth.max())
+    return np.asarray(depth >= min(_CORE_DEPTH, _CORE_SHARE * depth.max()))
 
 
 def _right_curve(found: Enhancement, pools: BloodPools, k: int, at: float) -> Array | None:
     """Curve of right-ventricular blood in this slice, else in all of them, else None."""
-    window = (found.times > at - 8.0) & (found.times < at + 18.0)
-    if pools.rv[..., k].sum() >= 3:
+    window = _about(found, at)
+    if pools.rv[..., k].sum() >= _RIGHT_VOXELS:
         return typical_curve(found.curves[:, :, k, window], pools.rv[..., k])
     return typical_curve(found.curves[..., window], pools.rv) if pools.rv.any() else None
 
 
 def _first_guess(outside: Array, arrival: Array, rv: Mask, at: float) -> Mask:
     """Tissue close to the cavity that enhances after it."""
-    close = (outside > 3.0) & (outside < 8.0) & ~rv
-    later = close & (arrival > at) & (arrival < at + 8.0)
-    return later if later.sum() >= 5 else close
+    close = (outside > _BESIDE[0]) & (outside < _BESIDE[1]) & ~rv
+    later = close & (arrival > at) & (arrival < at + _LATER)
+    return later if later.sum() >= _LATER_VOXELS else close
 
 
 def _borders(
@@ -136,7 +161,7 @@ def _borders(
 
     blood = grid.sample(np.clip(fractions.lv, 0.0, 1.0))
     wall = grid.sample(fractions.wall)
-    least = int(np.ceil(max(4.0, voxel[:2].max()) / grid.step))
+    least = int(np.ceil(max(_MIN_THICKNESS, voxel[:2].max()) / grid.step))
     thickness = np.arange(max(least + 1, round(options.max_thickness / grid.step)) + 1, dtype=np.float64) * grid.step
     inner, outer = closed_borders(
         (blood - options.blood_level) * grid.step,
@@ -145,13 +170,13 @@ def _borders(
         options.stiffness,
         least,
     )
-    return tuple(ndimage.gaussian_filter1d(border * grid.step, 1.0, mode="wrap") for border in (inner, outer))  # type: ignore[return-value]
+    return tuple(ndimage.gaussian_filter1d(border * grid.step, 1.0, mode="wrap") for border in (inner, outer))
 
 
 def _right_blood(fractions: Fractions, rv: Mask) -> Array:
     from scipy import ndimage
 
-    labels, _ = ndimage.label((fractions.rv > 0.3) | rv)
+    labels, _ = ndimage.label((fractions.rv > _RIGHT_SHARE) | rv)
     wanted = np.unique(labels[rv])
     return np.where(np.isin(labels, wanted[wanted > 0]), np.clip(fractions.rv, 0.0, 1.0), 0.0)
 
@@ -159,10 +184,10 @@ def _right_blood(fractions: Fractions, rv: Mask) -> Array:
 def _doubts(mask: Mask, fractions: Fractions, inner: Array, outer: Array, options: RingOptions) -> tuple[str, ...]:
     doubts = []
     likeness = float(np.mean(fractions.wall[mask]))
-    if likeness < 0.5:
+    if likeness < _LEAST_LIKENESS:
         doubts.append(f"the ring enhances unevenly (mean likeness to myocardium {likeness:.2f}): check its outline")
-    thick = float(np.mean(outer - inner > 0.9 * options.max_thickness))
-    if thick > 0.2:
+    thick = float(np.mean(outer - inner > _THICK * options.max_thickness))
+    if thick > _THICK_SHARE:
         doubts.append(f"{100 * thick:.0f} % of the wall is as thick as allowed: check its outer border")
     if mask[[0, -1]].any() or mask[:, [0, -1]].any():
         doubts.append("the ring touches the image's edge")

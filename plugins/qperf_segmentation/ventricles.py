@@ -23,6 +23,26 @@ USUAL_DELAY = 5.0
 SEPTUM = 24.0
 #: Distance between the centres of the ventricles, mm, that is seldom exceeded.
 USUAL_DISTANCE = 60.0
+# What follows was set on 21 real series, as the rules below were.
+#: In other slices, candidates are measured against what lies this near the reference pair, and the left ventricle comes
+#: within this distance of it, mm.
+_STRENGTH_REACH, _LEFT_REACH = 30.0, 25.0
+#: Arrival times in other slices may be this much farther from the pair's than half of its delay, s.
+_SLACK = 0.5
+#: Where the heart may be: blur of the bolus passage and least distance of its maxima, mm; the brightest voxels count as
+#: this percentile.
+_PLACE_BLUR, _PLACE_DISTANCE, _PLACE_PERCENTILE = 15.0, 20.0, 98
+#: Level and steepness of the strongest voxels are this percentile of all: a few outliers don't matter.
+_STRONGEST = 99
+#: Regions that are looked at of each mask.
+_REGIONS = 4
+#: The level before contrast is that of this interval about the arrival, s.
+_BEFORE = (-9.0, -3.0)
+#: A pool that follows another: its steepness and size as parts of the other's, its compactness, how much later, s.
+_FOLLOWER_STEEPNESS, _FOLLOWER_SIZE, _FOLLOWER_COMPACTNESS, _FOLLOWER_DELAY = 0.6, 0.2, 0.7, (2.0, 10.0)
+#: Wall about a pool: distance from it, mm, delay, s, peak as a part of the pool's, and the part of a sector's voxels
+#: that make it wall.
+_WALL_DISTANCE, _WALL_DELAY, _WALL_PEAK, _WALL_SHARE = (2.5, 9.0), (0.4, 7.0), (0.08, 0.7), 0.25
 
 
 @dataclass(frozen=True)
@@ -122,14 +142,14 @@ def find_in_slice(
     """Find (lv, rv) of another slice by the arrival times and the place of the reference pair; empty if not there."""
     part = next(one for one in _slices(found, voxel, rules) if one.index == k)
     distance = _distance_from(reference.lv, part)
-    strongest = part.bolus[part.enhancing & (distance < 30.0)].max(initial=0.0)
+    strongest = part.bolus[part.enhancing & (distance < _STRENGTH_REACH)].max(initial=0.0)
     cut = (reference.rv_arrival + reference.lv_arrival) / 2
-    half = (reference.lv_arrival - reference.rv_arrival) / 2 + 0.5
+    half = (reference.lv_arrival - reference.rv_arrival) / 2 + _SLACK
     enhancing = part.enhancing & (part.bolus > LEVELS[0] * strongest)
     late = enhancing & (part.arrival > cut) & (part.arrival < reference.lv_arrival + half)
     early = enhancing & (part.arrival <= cut) & (part.arrival > reference.rv_arrival - half)
     return (
-        _strongest_within(late, part, distance, 25.0, rules),
+        _strongest_within(late, part, distance, _LEFT_REACH, rules),
         _strongest_within(early, part, distance, rules.max_distance, rules),
     )
 
@@ -186,9 +206,9 @@ def _places(part: _Slice, rules: VentricleRules, count: int = 6) -> Iterator[Mas
     if not part.enhancing.any():
         return
     bolus = np.where(part.enhancing, part.bolus, 0.0)
-    limited = np.minimum(bolus, np.percentile(bolus[part.enhancing], 98)) ** 2
-    blurred = ndimage.gaussian_filter(limited, 15.0 / part.voxel[:2], mode="constant")
-    reach = np.maximum(1, np.round(20.0 / part.voxel[:2]).astype(int)) * 2 + 1
+    limited = np.minimum(bolus, np.percentile(bolus[part.enhancing], _PLACE_PERCENTILE)) ** 2
+    blurred = ndimage.gaussian_filter(limited, _PLACE_BLUR / part.voxel[:2], mode="constant")
+    reach = np.maximum(1, np.round(_PLACE_DISTANCE / part.voxel[:2]).astype(int)) * 2 + 1
     peaks = np.argwhere((blurred == ndimage.maximum_filter(blurred, size=tuple(reach))) & (blurred > 0))
     order = np.argsort(-blurred[tuple(peaks.T)], kind="stable")[:count]
     for centre in peaks[order]:
@@ -198,7 +218,7 @@ def _places(part: _Slice, rules: VentricleRules, count: int = 6) -> Iterator[Mas
 def _pairs(part: _Slice, near: Mask, level: float, passage: float, rules: VentricleRules) -> Iterator[VentriclePair]:
     """Plausible pairs among the regions of the two clusters by arrival."""
     enhancing = near & part.enhancing
-    enhancing &= part.bolus > level * np.percentile(part.bolus[enhancing], 99)
+    enhancing &= part.bolus > level * np.percentile(part.bolus[enhancing], _STRONGEST)
     start = _busiest(part, enhancing, passage)
     enhancing &= (part.arrival >= start) & (part.arrival < start + passage)
     cut = two_means(part.arrival[enhancing], part.bolus[enhancing])
@@ -221,26 +241,26 @@ def _busiest(part: _Slice, enhancing: Mask, length: float) -> float:
 
 
 def _regions(mask: Mask, voxel: NDArray[np.float64], rules: VentricleRules) -> list[Mask]:
-    """Connected regions of a plausible size, at most the largest four."""
+    """Connected regions of a plausible size, at most the largest few."""
     from scipy import ndimage
 
     labels, n = ndimage.label(mask)
     voxels = np.bincount(labels.ravel(), minlength=n + 1)[1:]
     area = voxels * voxel[0] * voxel[1]
     fits = (area >= rules.min_area) & (area <= rules.max_area) & (voxels >= rules.min_voxels)
-    return [labels == i + 1 for i in np.argsort(-area, kind="stable")[:4] if fits[i]]
+    return [labels == i + 1 for i in np.argsort(-area, kind="stable")[:_REGIONS] if fits[i]]
 
 
 def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> bool:
     """Whether a region is among the steepest, stands out of its scatter, gains enough signal and loses some again."""
-    steepest = np.percentile(part.upslope[part.enhancing], 99)
+    steepest = np.percentile(part.upslope[part.enhancing], _STRONGEST)
     if np.median(part.upslope[region]) < rules.min_steepness * steepest:
         return False
     signal = part.signal[region].mean(axis=0)
     peak = float(part.curves[region].mean(axis=0).max())
     scatter = float(np.median(np.abs(np.diff(signal, n=2)))) * 1.4826 / np.sqrt(6.0)
     arrival = np.median(part.arrival[region])
-    before = signal[(part.times > arrival - 9.0) & (part.times < arrival - 3.0)]
+    before = signal[(part.times > arrival + _BEFORE[0]) & (part.times < arrival + _BEFORE[1])]
     before = before if before.size else signal[:1]
     return (
         peak >= rules.min_contrast * scatter
@@ -296,33 +316,38 @@ def _pool_follows(part: _Slice, pool: Mask, heart: Mask, arrival: float, rules: 
     from scipy import ndimage
 
     gap = ndimage.distance_transform_edt(~heart, sampling=part.voxel[:2])
-    steep = part.enhancing & (part.upslope > 0.6 * np.median(part.upslope[pool]))
+    steep = part.enhancing & (part.upslope > _FOLLOWER_STEEPNESS * np.median(part.upslope[pool]))
     near = _distance_from(pool, part) < USUAL_DISTANCE
-    later = (part.arrival > arrival + 2.0) & (part.arrival < arrival + 10.0)
+    later = _between(part.arrival, _FOLLOWER_DELAY, arrival)
     loose = replace(rules, min_washout=0.0)
     return any(
         gap[region].min() < SEPTUM
-        and region.sum() > 0.2 * pool.sum()
-        and compactness(region, part.voxel) > 0.7
+        and region.sum() > _FOLLOWER_SIZE * pool.sum()
+        and compactness(region, part.voxel) > _FOLLOWER_COMPACTNESS
         and _passes_like_blood(part, region, loose)
         for region in _regions(steep & near & later & ~heart, part.voxel, rules)
     )
 
 
 def _surrounded(part: _Slice, lv: Mask, arrival: float, sectors: int = 24) -> float:
-    """Share of the directions in which tissue next to a pool enhances within 7 s after it, and less than it."""
+    """Share of the directions in which tissue next to a pool enhances soon after it, and less than it."""
     from scipy import ndimage
 
     outside = ndimage.distance_transform_edt(~lv, sampling=part.voxel[:2])
-    beside = (outside > 2.5) & (outside < 9.0)
+    beside = _between(outside, _WALL_DISTANCE)
     peak = part.curves.max(axis=-1) / np.median(part.curves[lv].max(axis=-1))
-    later = (part.arrival > arrival + 0.4) & (part.arrival < arrival + 7.0)
-    wall = beside & later & (peak > 0.08) & (peak < 0.7) & (part.snr >= 3.0)
+    later = _between(part.arrival, _WALL_DELAY, arrival)
+    wall = beside & later & _between(peak, _WALL_PEAK) & (part.snr >= VentricleRules.snr)
     offset = (np.moveaxis(np.indices(lv.shape), 0, -1) - _centre(lv)) * part.voxel[:2]
     turn = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) + 0.5
     sector = np.minimum((turn * sectors).astype(int), sectors - 1)
     voxels, walls = (np.bincount(sector[mask], minlength=sectors) for mask in (beside, wall))
-    return float(np.mean(walls > 0.25 * np.maximum(voxels, 1)))
+    return float(np.mean(walls > _WALL_SHARE * np.maximum(voxels, 1)))
+
+
+def _between(values: NDArray[np.float64], limits: tuple[float, float], since: float = 0.0) -> Mask:
+    """Where values lie between limits, both counted from ``since``."""
+    return np.asarray((values > since + limits[0]) & (values < since + limits[1]))
 
 
 def _distance_from(mask: Mask, part: _Slice) -> NDArray[np.float64]:
@@ -331,4 +356,4 @@ def _distance_from(mask: Mask, part: _Slice) -> NDArray[np.float64]:
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:
-    return np.argwhere(mask).mean(axis=0)
+    return np.asarray(np.argwhere(mask).mean(axis=0))

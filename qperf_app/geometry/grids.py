@@ -72,5 +72,5 @@ def resample(
         data.astype(np.float64) if smooth else data, where, order=1 if smooth else 0, mode="nearest"
     )
     if data.dtype == np.bool_:
-        return (np.round(values, _DIGITS) >= 0.5) & inside
+        return np.asarray((np.round(values, _DIGITS) >= 0.5) & inside)
     return np.where(inside, values, 0).astype(data.dtype)

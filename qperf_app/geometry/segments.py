@@ -206,7 +206,7 @@ def _sectors(level: Level, angles: NDArray[np.float64]) -> NDArray[np.uint8]:
     numbers, first = _SECTORS[level]
     # Rounded, so that a voxel on the border of two sectors falls to the same one however the image is stored.
     sector = np.floor(np.round((angles - first) % 360.0, 6) * len(numbers) / 360.0).astype(int)
-    return np.asarray(numbers, np.uint8)[sector % len(numbers)]
+    return np.asarray(np.asarray(numbers, np.uint8)[sector % len(numbers)])
 
 
 def _with_slice(voxels: NDArray[Any], z: int) -> NDArray[Any]:

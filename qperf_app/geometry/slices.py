@@ -107,7 +107,7 @@ def _hull_centroid(points: NDArray[np.intp]) -> NDArray[np.float64]:
     try:
         corners = points[ConvexHull(points).vertices].astype(np.float64)
     except (QhullError, ValueError):
-        return points.mean(axis=0)
+        return np.asarray(points.mean(axis=0))
     following = np.roll(corners, -1, axis=0)
     cross = corners[:, 0] * following[:, 1] - following[:, 0] * corners[:, 1]
-    return ((corners + following) * cross[:, None]).sum(axis=0) / (3.0 * cross.sum())
+    return np.asarray(((corners + following) * cross[:, None]).sum(axis=0) / (3.0 * cross.sum()))

@@ -14,13 +14,13 @@ from qperf_app.geometry.orientation import canonical_order
 
 
 def warp(
-    data: NDArray,
+    data: NDArray[Any],
     affine: ArrayLike,
     displacement: NDArray[np.floating],
     order: int = 1,
     fill: float | None = None,
     in_plane: bool = True,
-) -> NDArray:
+) -> NDArray[Any]:
     """Read every corrected voxel from where the displacement says it was.
 
     Parameters

@@ -113,14 +113,14 @@ def left_ventricle(
         for pool in pools[1:]
         if _TRANSIT[0] < pool[1] - lead[1] < _TRANSIT[1] and pool[0] > _WEIGHT * lead[0] and pool[2] > _ROUND
     ]
-    return labels == (followers or [lead])[0][3]
+    return np.asarray(labels == (followers or [lead])[0][3])
 
 
 def dilated(mask: NDArray[np.bool_], margin: float, spacing: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Mask with everything within ``margin`` mm of it, holes filled."""
     from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
-    return distance_transform_edt(~binary_fill_holes(mask), sampling=spacing) <= margin
+    return np.asarray(distance_transform_edt(~binary_fill_holes(mask), sampling=spacing) <= margin)
 
 
 def squared_distance(
@@ -128,7 +128,7 @@ def squared_distance(
 ) -> NDArray[np.float64]:
     """Squared distance of every pixel from ``centre``, mm2."""
     x, y = np.ogrid[: shape[0], : shape[1]]
-    return ((x - centre[0]) * spacing[0]) ** 2 + ((y - centre[1]) * spacing[1]) ** 2
+    return np.asarray(((x - centre[0]) * spacing[0]) ** 2 + ((y - centre[1]) * spacing[1]) ** 2)
 
 
 def _bump(
@@ -170,7 +170,7 @@ def _arrival(smooth: NDArray[np.float32], peak: NDArray[np.intp], width: int) ->
     above = np.minimum(below + 1, smooth.shape[2] - 1)
     low, high = np.take_along_axis(smooth, below, axis=2), np.take_along_axis(smooth, above, axis=2)
     fraction = np.clip((half - low) / np.maximum(high - low, np.finfo(np.float32).tiny), 0, 1)
-    return (below + fraction)[..., 0]
+    return np.asarray((below + fraction)[..., 0])
 
 
 def _roundness(pool: NDArray[np.bool_], spacing: NDArray[np.float64]) -> float:

@@ -185,7 +185,6 @@ class TrainingLoop:
         """One step of the optimizer as a compiled function."""
         import tensorflow as tf
 
-        @tf.function(reduce_retracing=True)
         def step(*batch: Any) -> Any:
             variables = self.network.trainable_variables
             with tf.GradientTape() as tape:
@@ -193,8 +192,8 @@ class TrainingLoop:
             self.optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
             return value
 
-        found: Callable[..., Any] = step
-        return found
+        compiled: Callable[..., Any] = tf.function(step, reduce_retracing=True)
+        return compiled
 
     def _settled(self, score: Callable[[Mapping[str, float]], float]) -> bool:
         scores = [score(figures) for figures in self.history]

@@ -59,7 +59,7 @@ def point_maps(points: NDArray[np.floating], shape: tuple[int, int], sigma: floa
     away = away + (y[None, :, :, None] - points[:, None, None, :, 1]) ** 2
     maps = np.nan_to_num(np.exp(-away / (2 * sigma**2))).sum(axis=-1, keepdims=True)
     total = maps.sum(axis=(1, 2), keepdims=True)
-    return np.divide(maps, total, out=np.zeros_like(maps), where=total > 1e-3).astype(np.float32)
+    return np.asarray(np.divide(maps, total, out=np.zeros_like(maps), where=total > 1e-3).astype(np.float32))
 
 
 @dataclass(frozen=True)

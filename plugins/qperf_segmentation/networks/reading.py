@@ -40,7 +40,7 @@ def _back(answer: Array, axes: tuple[int, ...], swap: bool) -> Array:
 def softmax(logits: Array) -> Array:
     """Shares of the classes along the last axis."""
     grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return grown / grown.sum(axis=-1, keepdims=True)
+    return np.asarray(grown / grown.sum(axis=-1, keepdims=True))
 
 
 def one_blob(probability: Array, threshold: float, lowest: float) -> Mask:
@@ -60,13 +60,13 @@ def one_blob(probability: Array, threshold: float, lowest: float) -> Mask:
         main = int(weight.argmax())
         # A stray pixel or two don't make a second blob.
         if weight.sum() < 1.1 * weight[main]:
-            return ndimage.binary_fill_holes(labels == main)
+            return np.asarray(ndimage.binary_fill_holes(labels == main))
     labels, count = ndimage.label(probability > threshold)
     if not count:
         return np.zeros(probability.shape, bool)
     weight = np.bincount(labels.ravel(), probability.ravel())
     weight[0] = 0.0
-    return ndimage.binary_fill_holes(labels == weight.argmax())
+    return np.asarray(ndimage.binary_fill_holes(labels == weight.argmax()))
 
 
 def largest(mask: Mask) -> Mask:
@@ -78,4 +78,4 @@ def largest(mask: Mask) -> Mask:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return labels == sizes.argmax()
+    return np.asarray(labels == sizes.argmax())

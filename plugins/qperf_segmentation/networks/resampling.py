@@ -53,7 +53,7 @@ class PlaneGrid:
     def _weights(self, axis: int, size: int) -> NDArray[np.float32]:
         weights = _hat(self.positions(axis), size, max(self.pixel / self.voxel[axis], 1.0))
         total = weights.sum(axis=1, keepdims=True)
-        return (weights / np.maximum(total, 1.0)).astype(np.float32)
+        return np.asarray((weights / np.maximum(total, 1.0)).astype(np.float32))
 
 
 def _hat(where: Array, size: int, width: float) -> NDArray[np.float32]:

@@ -79,4 +79,4 @@ class WallTrainer(NetworkTrainer):
 def _classes(labels: NDArray[np.uint8], seen: wall_input.WallInput) -> NDArray[np.uint8]:
     """The label that fills most of each pixel."""
     shares = seen.grid.bring((labels[..., None] == np.arange(4)).astype(np.float32))
-    return shares.argmax(axis=-1).astype(np.uint8)
+    return np.asarray(shares.argmax(axis=-1).astype(np.uint8))

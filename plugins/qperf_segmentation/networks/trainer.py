@@ -168,7 +168,7 @@ class NetworkTrainer(Trainer):
             "points": ((count, self.points, 2), np.float32),
         }
         if not count:
-            return Examples(*(np.zeros(shape, dtype) for shape, dtype in shapes.values()))  # type: ignore[arg-type]
+            return Examples(*(np.zeros(shape, dtype) for shape, dtype in shapes.values()))
         assert job.simulated is not None
         paths = {key: folder / f"{name}-{key}.npy" for key in shapes}
         progress = folder / f"{name}.count"
@@ -176,7 +176,7 @@ class NetworkTrainer(Trainer):
         mode = "r+" if done and all(p.is_file() for p in paths.values()) else "w+"
         done = done if mode == "r+" else 0
         arrays = {
-            key: np.lib.format.open_memmap(paths[key], mode=mode, dtype=dtype, shape=None if mode == "r+" else shape)  # type: ignore[arg-type]
+            key: np.lib.format.open_memmap(paths[key], mode=mode, dtype=dtype, shape=None if mode == "r+" else shape)
             for key, (shape, dtype) in shapes.items()
         }
         last = time.monotonic()
