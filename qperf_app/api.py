@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from qperf_app.bids.dataset import write_description
 from qperf_app.bids.errors import DatasetError
@@ -19,6 +20,8 @@ from qperf_app.plugins import ParticipantResult
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
 from qperf_app.workflow.configuration import Configuration, configure, resolve
 from qperf_app.workflow.execution import Execution
+from qperf_app.workflow.occupancy import describe_run, occupy
+from qperf_app.workflow.outcomes import one_line
 from qperf_app.workflow.plan import ParticipantPlan, Planner
 from qperf_app.workflow.preflight import find_problems
 from qperf_app.workflow.scans import SeriesInput
@@ -26,6 +29,7 @@ from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import (
     ParticipantStatus,
     earlier_status,
+    mark_interrupted,
     participants_with_status,
     read_status,
     write_status,
@@ -138,16 +142,33 @@ def run(
         Status by participant.
     """
     # Nipype takes a second to import: not before everything that can be wrong has been looked at.
-    from qperf_app.workflow import graph
-    from qperf_app.workflow.publish import PublishRequest, finish, one_line, request_nodes, request_scan
 
     execution = replace(execution, work_dir=execution.work_dir.resolve())
     study.out_dir.mkdir(parents=True, exist_ok=True)
     execution.work_dir.mkdir(parents=True, exist_ok=True)
-    write_description(study.out_dir, study.bids_dir, study.datasets)
+    labels = [each.participant for each in study.participants]
+    holder = describe_run(study.bids_dir, study.out_dir)
+    with occupy(execution.work_dir, labels, holder, say):
+        return _run(study, execution, command, notify, say)
+
+
+def _run(
+    study: StudyPlan,
+    execution: Execution,
+    command: Callable[[str], str],
+    notify: Callable[[Any, str], None],
+    say: Callable[[str], None],
+) -> dict[str, ParticipantStatus]:
+    # Nipype takes a second to import: not before everything that can be wrong has been looked at.
+    from qperf_app.workflow import graph
+    from qperf_app.workflow.publish import PublishRequest, request_nodes, request_scan
+
+    write_description(study.out_dir, study.bids_dir, study.datasets, execution.work_dir)
+    number = uuid4().hex
     requests = {
         each.participant: PublishRequest(
             participant=each.participant,
+            run=number,
             bids_dir=str(study.bids_dir),
             out_dir=str(study.out_dir),
             nodes_dir=str(graph.participant_dir(execution.work_dir, each.participant)),
@@ -160,22 +181,43 @@ def run(
         )
         for each in study.participants
     }
-    for label in requests:
-        before = earlier_status(study.out_dir, label)
-        write_status(study.out_dir, ParticipantStatus(label, "running", scans=before.scans if before else ()))
-    graph.run(graph.build(study.participants, requests, execution), execution, list(requests), notify, say)
-    statuses = {}
-    for label, request in requests.items():
-        status = read_status(study.out_dir, label)
-        if status.state == "running":
-            # Its own last node did not run, since one before it failed.
-            try:
-                status = finish(request)
-            except Exception as error:
-                status = status.failed_in("outputs", one_line(error))
-                write_status(study.out_dir, status)
-        statuses[label] = status
-    return statuses
+    for each in study.participants:
+        for node in graph.discard_damaged(each, execution.work_dir):
+            say(f"sub-{each.participant}: files of {node} in the work directory are damaged and are made again")
+        before = earlier_status(study.out_dir, each.participant)
+        running = ParticipantStatus(each.participant, "running", scans=before.scans if before else ())
+        write_status(study.out_dir, running)
+    workflow = graph.build(study.participants, requests, execution)
+    cause = graph.run(workflow, execution, list(requests), notify, say)
+    return {label: _ended(study.out_dir, request, cause) for label, request in requests.items()}
+
+
+def _ended(out_dir: Path, request: Any, cause: str) -> ParticipantStatus:
+    """Status of a participant. Where its own last node did not run, since one before it failed, do its work here."""
+    from qperf_app.workflow.publish import finish
+
+    status = read_status(out_dir, request.participant)
+    if status.state != "running":
+        return status
+    try:
+        return finish(request, cause)
+    except Exception as error:
+        status = status.failed_in("outputs", one_line(error))
+        write_status(out_dir, status)
+        return status
+
+
+def interrupted(study: StudyPlan, work_dir: Path) -> None:
+    """Tidy up after a run that was stopped: nothing of it is half in OUT_DIR, and its status says that it was."""
+    from qperf_app.bids.dataset import remove_staging
+    from qperf_app.workflow import slurm
+
+    labels = [each.participant for each in study.participants]
+    for label in labels:
+        remove_staging(study.out_dir, f"sub-{label}")
+    mark_interrupted(study.out_dir, labels)
+    if slurm.is_slurm("SLURM"):
+        slurm.send_cancel({slurm.mark(work_dir, label) for label in labels})
 
 
 def load(

@@ -21,7 +21,7 @@ from qperf_bids_spec import EXAMPLES, EXTENSION, SCHEMA
 from qperf_bids_spec.build import build, merge, resolve
 from qperf_bids_spec.make_examples import SEQUENCE, make_derivatives, make_raw, write_image, write_json, write_table
 
-from qperf_app.bids.validate import Issue, validate
+from qperf_app.bids.validate import Issue, ValidatorError, validate
 from qperf_app.cli import validate as command
 
 TIMES = [0.0, 0.8, 1.7, 2.4, 3.3, 4.0, 4.9, 5.6]
@@ -416,5 +416,5 @@ def test_validator_needs_no_network_no_path_and_no_home(tmp_path):
 
 def test_a_validator_that_fails_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("qperf_app.bids.validate.SCHEMA", tmp_path / "no-schema.json")
-    with pytest.raises(RuntimeError, match="the BIDS validator failed with exit code"):
+    with pytest.raises(ValidatorError, match=r"the BIDS validator could not run \(exit code"):
         validate(EXAMPLES / "raw")

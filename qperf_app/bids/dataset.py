@@ -16,38 +16,79 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.sidecars import RAW
 
+#: Name of the app in a dataset that it made.
+OWN_NAME = "qperf-app"
 #: Version of BIDS that the names and metadata follow.
 BIDS_VERSION = "1.11.2"
 
 
-def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
-    """Write ``dataset_description.json``, ``.bidsignore`` and ``README.md`` of OUT_DIR.
+def check_ours(out_dir: Path) -> None:
+    """Refuse a folder that holds a dataset of somebody else.
 
-    Links are relative to OUT_DIR: a path of the machine may name a person. Links of earlier runs stay.
+    Raises
+    ------
+    DatasetError
+        Naming whose it is.
+    """
+    path = out_dir / "dataset_description.json"
+    if not path.is_file():
+        if any(out_dir.glob("sub-*/")) and not any(out_dir.glob("sub-*/sub-*_status.json")):
+            raise DatasetError(f"{out_dir} holds participants of some other dataset, without a {path.name}")
+        return
+    description = read_json(path)
+    makers = description.get("GeneratedBy")
+    names = [str(m.get("Name")) for m in makers if isinstance(m, dict)] if isinstance(makers, list) else []
+    if OWN_NAME not in names:
+        whose = f"the dataset of {', '.join(names)}" if names else "a raw dataset, or one that nobody claims"
+        raise DatasetError(f"{out_dir} is {whose} ({path.name})")
+
+
+def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path], work_dir: Path) -> None:
+    """Write ``dataset_description.json``, ``.bidsignore`` and, where there is none, ``README.md`` of OUT_DIR.
+
+    Links are relative to OUT_DIR: a path of the machine may name a person. Links of earlier runs stay, as do lines that
+    somebody else has put into ``.bidsignore``.
+
+    Raises
+    ------
+    DatasetError
+        Where the folder is not ours (:func:`check_ours`).
     """
     with exclusive(out_dir, "description"):
+        check_ours(out_dir)
         _write_description(out_dir, bids_dir, datasets)
+        _ignore(out_dir, work_dir)
+        if not (out_dir / "README.md").exists():
+            replace_text(out_dir / "README.md", README)
 
 
 def _write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path]) -> None:
     path = out_dir / "dataset_description.json"
     links = {RAW: _relative(bids_dir, out_dir), **{name: _relative(p, out_dir) for name, p in datasets.items()}}
-    try:
-        earlier = read_json(path).get("DatasetLinks", {}) if path.is_file() else {}
-    except DatasetError:
-        earlier = {}
+    earlier = read_json(path).get("DatasetLinks", {}) if path.is_file() else {}
     description = {
         "Name": "qperf-app: quantitative first-pass myocardial perfusion",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "License": "n/a",
-        "GeneratedBy": [{"Name": "qperf-app", "Version": __version__}],
+        "GeneratedBy": [{"Name": OWN_NAME, "Version": __version__}],
         "SourceDatasets": [{"URL": links[RAW]}],
         "DatasetLinks": {**earlier, **links},
     }
     replace_text(path, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
-    replace_text(out_dir / ".bidsignore", "sub-*.html\ngroup*.html\n")
-    replace_text(out_dir / "README.md", README)
+
+
+def _ignore(out_dir: Path, work_dir: Path) -> None:
+    """Name in ``.bidsignore`` what is no BIDS: the pages, and a work directory that lies inside."""
+    path = out_dir / ".bidsignore"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    ours = ["sub-*.html", "group*.html"]
+    if out_dir in work_dir.parents:
+        # The folder at the top: the validator takes those above it for part of the dataset.
+        ours.append(f"/{work_dir.relative_to(out_dir).parts[0]}")
+    missing = [line for line in ours if line not in lines]
+    if missing:
+        replace_text(path, "\n".join([*lines, *missing]) + "\n")
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -96,7 +137,7 @@ def replace_files(out_dir: Path, owner: str = "group") -> Iterator[Path]:
     Until then nothing in OUT_DIR changes, and after an error nothing is left behind; what a killed process left behind
     is removed by the next one. Call it inside :func:`exclusive` where another process may have the same owner.
     """
-    staging = out_dir / f".staging-{owner}"
+    staging = _staging(out_dir, owner)
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
@@ -107,6 +148,16 @@ def replace_files(out_dir: Path, owner: str = "group") -> Iterator[Path]:
             source.replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_staging(out_dir: Path, owner: str) -> None:
+    """Remove what :func:`replace_files` of a process that was killed has left."""
+    shutil.rmtree(_staging(out_dir, owner), ignore_errors=True)
+    (out_dir / f".lock-{owner}").unlink(missing_ok=True)
+
+
+def _staging(out_dir: Path, owner: str) -> Path:
+    return out_dir / f".staging-{owner}"
 
 
 def _relative(path: Path, start: Path) -> str:

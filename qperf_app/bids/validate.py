@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,10 @@ from qperf_bids_spec import SCHEMA
 
 #: The validator by its Python door, so that it is found in this environment whatever PATH says.
 _VALIDATOR = (sys.executable, "-P", "-c", "import sys, bids_validator_deno; sys.exit(bids_validator_deno.cli())")
+
+
+class ValidatorError(RuntimeError):
+    """The validator itself could not run."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ def validate(dataset: str | os.PathLike[str]) -> list[Issue]:
     ------
     NotADirectoryError
         If there is no such folder.
-    RuntimeError
-        If the validator itself fails.
+    ValidatorError
+        If the validator itself can't run.
     """
     folder = Path(dataset)
     if not folder.is_dir():
@@ -75,12 +80,22 @@ def validate(dataset: str | os.PathLike[str]) -> list[Issue]:
         command = [*_VALIDATOR, *options, str(folder.resolve())]
         finished = subprocess.run(command, env=_environment(scratch), capture_output=True, text=True, check=False)
         if not report.is_file():
-            output = (finished.stderr.strip() or finished.stdout.strip() or "no output").splitlines()
-            raise RuntimeError(f"the BIDS validator failed with exit code {finished.returncode}: {output[-1]}")
+            raise ValidatorError(_why_not(finished))
         found = json.loads(report.read_text(encoding="utf-8"))["issues"]
     reasons: Mapping[str, str] = found["codeMessages"]
     issues = {_issue(entry, reasons) for entry in found["issues"] if entry.get("severity") != "ignore"}
     return sorted(issues, key=lambda issue: (issue.severity, issue.code, issue.field, issue.location))
+
+
+def _why_not(finished: subprocess.CompletedProcess[str]) -> str:
+    """Why the validator has made no report, in one line."""
+    output = [line for line in (finished.stderr.strip() or finished.stdout.strip()).splitlines() if line.strip()]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        why = f"it needs more virtual memory than the limit of {limit / 2**30:.0f} GiB allows (ulimit -v)"
+    else:
+        why = output[-1].strip() if output else "it gave no reason"
+    return f"the BIDS validator could not run (exit code {finished.returncode}): {why}"
 
 
 def _environment(scratch: str) -> dict[str, str]:

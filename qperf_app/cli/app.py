@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.interruption import stopping_at_once
 from qperf_app.cli.libraries import settle_libraries
 from qperf_app.cli.parser import build_parser
 
@@ -22,17 +23,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(arguments)
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return _refuse("the current folder was deleted; change into one that is there", USAGE)
     _set_environment(args)
     from qperf_app.bids.errors import DatasetError, SelectionError
     from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError
     from qperf_app.workflow.configuration import ConfigurationError
+    from qperf_app.workflow.outcomes import one_line
 
     try:
-        if args.level == "group":
-            from qperf_app.cli.group import run_group as run
-        else:
-            from qperf_app.cli.participant import run_participants as run
-        return run(args, arguments)
+        with stopping_at_once("qperf-app") as at_stop:
+            if args.level == "group":
+                from qperf_app.cli.group import run_group
+
+                return run_group(args, arguments)
+            from qperf_app.cli.participant import run_participants
+
+            return run_participants(args, arguments, at_stop)
     except (UsageError, ConfigurationError, UnknownPluginError, PluginOptionError) as error:
         return _refuse(error, USAGE)
     except DatasetError as error:
@@ -41,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error, NOTHING_SELECTED)
     except KeyboardInterrupt:
         return _refuse("stopped; run the same command again to go on from here", 130)
+    except (OSError, MemoryError) as error:
+        # What the machine lacks, not what the app did wrong: a disk that is full, memory, a right to write.
+        return _refuse(one_line(error), INTERNAL)
     except Exception as error:
         traceback.print_exc()
         return _refuse(f"internal error: {type(error).__name__}: {error}", INTERNAL)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qperf_app.bids.dataset import check_ours
+from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.sidecars import RAW
 from qperf_app.cli.errors import UsageError
 from qperf_app.plugins.manager import PluginRegistry
@@ -24,6 +27,8 @@ def check_folders(args: argparse.Namespace) -> None:
     ------
     UsageError
     """
+    for what, path in (("BIDS_DIR", args.bids_dir), ("OUT_DIR", args.out_dir), ("--work-dir", args.work_dir)):
+        check_text(what, path)
     bids_dir = args.bids_dir.resolve()
     if not bids_dir.is_dir():
         raise UsageError(f"BIDS_DIR {args.bids_dir} is not a folder")
@@ -32,6 +37,24 @@ def check_folders(args: argparse.Namespace) -> None:
             raise UsageError(f"{what} {folder} lies inside the raw dataset; only below its derivatives/ may it")
     if args.out_dir.resolve() in bids_dir.parents:
         raise UsageError(f"OUT_DIR {args.out_dir} contains the raw dataset")
+    try:
+        check_ours(args.out_dir.resolve())
+    except DatasetError as error:
+        raise UsageError(f"OUT_DIR {error}; give a folder of its own") from None
+
+
+def check_text(what: str, path: Path) -> None:
+    """Refuse a path that can't be written into a sidecar or a page.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(path)
+        raise UsageError(f"{what} {name!r}: the path is not UTF-8; rename the folder or link to it") from None
 
 
 def make_folder(what: str, folder: Path) -> None:
@@ -61,6 +84,7 @@ def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
     for entry in entries or ():
         name, _, text = entry.rpartition("=")
         path = Path(text)
+        check_text(f"--derivatives {name}", path)
         name = name or path.resolve().name
         if not path.is_dir():
             raise UsageError(f"--derivatives {entry}: {text} is not a folder")

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ def without_option(argv: Sequence[str], *names: str) -> list[str]:
     return kept
 
 
-def run_participants(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Run the participant level; returns the exit code."""
+def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: list[Callable[[], None]]) -> int:
+    """Run the participant level; returns the exit code. ``at_stop`` takes what to do where a signal ends it."""
     inputs.check_folders(args)
     content, disable = inputs.disabled(args)
     registry = load_plugins(disable)
@@ -70,6 +70,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.dry_run:
         say(_listing(study.participants))
         return DONE
+    at_stop.append(lambda: api.interrupted(study, args.work_dir.resolve()))
     return _execute(args, argv, study)
 
 
@@ -138,7 +139,7 @@ def _tell_warnings(plans: Sequence[ParticipantPlan]) -> None:
 
 def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> None:
     """Run the official validator; only what concerns the selected series, or the dataset as a whole, refuses it."""
-    from qperf_app.bids.validate import validate
+    from qperf_app.bids.validate import ValidatorError, validate
 
     say("validating the dataset (--skip-bids-validation leaves this out)")
     selected = {
@@ -146,7 +147,12 @@ def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> Non
         for plan in plans
         for series in plan.series
     }
-    errors = [issue for issue in validate(args.bids_dir) if issue.severity == "error"]
+    try:
+        issues = validate(args.bids_dir)
+    except ValidatorError as error:
+        say(f"warning: {error}; going on with the app's own checks (--skip-bids-validation leaves the validator out)")
+        return
+    errors = [issue for issue in issues if issue.severity == "error"]
     ours = [issue for issue in errors if "/" not in issue.location or issue.location.split(".")[0] in selected]
     if len(errors) > len(ours):
         say(f"warning: {len(errors) - len(ours)} BIDS errors in files not used here (qperf validate lists them)")

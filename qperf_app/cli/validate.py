@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 
-from qperf_app.bids.validate import Issue, validate
+from qperf_app.bids.validate import Issue, ValidatorError, validate
+from qperf_app.cli.errors import INTERNAL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,9 @@ def run(args: argparse.Namespace) -> int:
     except NotADirectoryError as error:
         print(f"qperf validate: {error}", file=sys.stderr)
         return 2
+    except ValidatorError as error:
+        print(f"qperf validate: {error}", file=sys.stderr)
+        return INTERNAL
     errors = [issue for issue in issues if issue.severity == "error"]
     warnings = [issue for issue in issues if issue.severity == "warning"]
     for line in (*map(str, errors), *(map(str, warnings) if args.all_warnings else _by_kind(warnings))):

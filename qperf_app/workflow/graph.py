@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qperf_app.bids.names import identifier
 from qperf_app.workflow import slurm
 from qperf_app.workflow.execution import SLURM_GRAPH, Execution
 from qperf_app.workflow.interface import StepInterface
-from qperf_app.workflow.outcomes import to_json
+from qperf_app.workflow.outcomes import is_damaged, one_line, to_json
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.publish import PublishInterface, PublishRequest
 from qperf_app.workflow.tasks import Task
+from qperf_app.workflow.workers import WorkerPoolPlugin
 
 WORKFLOW_NAME = "qperf"
+#: Level of Nipype's own messages: above all of them.
+SILENT = 100
 PUBLISH_NODE = "publish"
 #: What writing a participant's outputs and report takes.
 PUBLISH_MEMORY_GB = 1.5
@@ -27,8 +32,17 @@ def participant_dir(work_dir: Path, participant: str) -> Path:
 
 
 def participant_workflow(participant: str) -> str:
-    """Name of a participant's workflow."""
-    return f"sub_{participant}"
+    """Name of a participant's workflow; Nipype takes letters, digits and underscores."""
+    return identifier(f"sub_{participant}")
+
+
+def discard_damaged(plan: ParticipantPlan, work_dir: Path) -> list[str]:
+    """Remove what an earlier run left of nodes whose files are not those that it wrote; returns their names."""
+    folders = {node: participant_dir(work_dir, plan.participant) / node for node in plan.tasks}
+    damaged = [node for node, folder in folders.items() if is_damaged(folder)]
+    for node in damaged:
+        shutil.rmtree(folders[node])
+    return damaged
 
 
 def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishRequest], execution: Execution) -> Any:
@@ -40,7 +54,8 @@ def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishReques
     whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(execution.work_dir))
     for plan in plans:
         workflow = engine.Workflow(participant_workflow(plan.participant))
-        nodes = {task.node: _step_node(engine, task, plan.participant, execution) for task in plan.tasks.values()}
+        run = requests[plan.participant].run
+        nodes = {task.node: _step_node(engine, task, plan.participant, run, execution) for task in plan.tasks.values()}
         workflow.add_nodes(list(nodes.values()))
         for task in plan.tasks.values():
             for name, upstream in task.upstream.items():
@@ -56,25 +71,27 @@ def run(
     participants: Sequence[str],
     notify: Callable[[Any, str], None],
     say: Callable[[str], None],
-) -> None:
+) -> str:
     """Run the graph to its end, whichever nodes fail: which and why is read from their folders afterwards.
 
     ``notify`` is told of each node that starts, ends or fails (as far as the execution plugin says so), ``say`` of what
-    an execution plugin that was asked for complains of.
+    an execution plugin that was asked for complains of. Returns what ended the run before its end, where anything did.
     """
     plugin = execution.plugin or ("Linear" if execution.nprocs == 1 else "MultiProc")
     arguments: dict[str, Any] = {**execution.plugin_args, "status_callback": notify}
+    pool: Any = plugin
     if plugin == "MultiProc":
         arguments.setdefault("n_procs", execution.nprocs)
         arguments.setdefault("raise_insufficient", False)
         if execution.memory_gb:
             arguments.setdefault("memory_gb", execution.memory_gb)
+        pool = WorkerPoolPlugin(arguments)
     comments = {slurm.mark(execution.work_dir, participant) for participant in participants}
     here = Path.cwd()
     if slurm.is_slurm(plugin):
         slurm.cancel(comments, say)
     try:
-        workflow.run(plugin=plugin, plugin_args=arguments)
+        workflow.run(plugin=pool, plugin_args=arguments)
         if plugin == SLURM_GRAPH:
             slurm.wait(comments, say)
     except KeyboardInterrupt:
@@ -86,12 +103,14 @@ def run(
         if execution.plugin:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             say(f"{execution.plugin}: {lines[-1].strip()}")
+        return one_line(error)
     finally:
         os.chdir(here)
+    return ""
 
 
-def _step_node(engine: Any, task: Task, participant: str, execution: Execution) -> Any:
-    interface = StepInterface(task=task.identity(), threads=task.threads)
+def _step_node(engine: Any, task: Task, participant: str, run: str, execution: Execution) -> Any:
+    interface = StepInterface(task=task.identity(), threads=task.threads, run=run)
     node = engine.Node(interface, name=task.node, n_procs=task.threads, mem_gb=task.memory_gb)
     return _for_batch(node, participant, execution, task.threads, task.memory_gb)
 
@@ -143,3 +162,6 @@ def _configure(execution: Execution) -> None:
         }
     )
     logging.update_logging(config)
+    # What it calls critical comes with a traceback, and is told by us from the nodes' folders.
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(SILENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
@@ -15,7 +16,15 @@ from nipype.interfaces.base import BaseInterface, DynamicTraitedSpec, File, Trai
 
 from qperf_app.bids.images import write_json
 from qperf_app.plugins.steps import workflow_steps
-from qperf_app.workflow.outcomes import FAILURE_FILE, OUTCOME_FILE, load_outcome, save_outcome
+from qperf_app.workflow.outcomes import (
+    FAILURE_FILE,
+    OUTCOME_FILE,
+    STARTED_FILE,
+    basis,
+    load_outcome,
+    one_line,
+    save_outcome,
+)
 from qperf_app.workflow.quiet import quiet_libraries
 from qperf_app.workflow.tasks import Task
 
@@ -30,6 +39,7 @@ class _Inputs(DynamicTraitedSpec):
 
     task = traits.Dict(mandatory=True, desc="Task.identity()")
     threads = traits.Int(1, usedefault=True, nohash=True, desc="threads the step may use")
+    run = traits.Str("", usedefault=True, nohash=True, desc="which run this is")
 
 
 class _Outputs(TraitedSpec):
@@ -57,12 +67,15 @@ class StepInterface(BaseInterface):
 
         out = Path(runtime.cwd)
         task = Task.from_identity(self.inputs.task, self.inputs.threads)
-        upstream = {name: load_outcome(Path(getattr(self.inputs, name))) for name in task.upstream}
+        read = {name: Path(getattr(self.inputs, name)) for name in task.upstream}
         try:
-            save_outcome(run_step(task, upstream, out), out)
+            write_json(out / STARTED_FILE, {"run": self.inputs.run})
+            upstream = {name: load_outcome(path) for name, path in read.items()}
+            save_outcome(run_step(task, upstream, out), out, basis(task.digest, read))
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            write_json(out / FAILURE_FILE, {"reason": reason, "traceback": traceback.format_exc()})
+            # Where the disk is full this can't be written either; what has no trace is told from the disk.
+            with contextlib.suppress(OSError):
+                write_json(out / FAILURE_FILE, {"reason": one_line(error), "traceback": traceback.format_exc()})
             raise
         return runtime
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.keys import Role
 
 OUTCOME_FILE = "outcome.json"
 FAILURE_FILE = "failure.json"
+#: Written when a step begins: what is without it has not been tried.
+STARTED_FILE = "started.json"
 
 #: States after which the files of a step are there for the next one.
 USABLE = ("done", "handed-in")
@@ -71,6 +75,7 @@ class _StoredFile:
 class _Stored:
     step: StepOutcome
     files: tuple[_StoredFile, ...]
+    made_from: str
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -79,13 +84,19 @@ def to_json(record: Any) -> dict[str, Any]:
     return content
 
 
-def save_outcome(outcome: Outcome, directory: Path) -> Path:
+def basis(task: str, upstream: Mapping[str, Path]) -> str:
+    """Digest of what an outcome is made from: the task's digest, and the outcomes of others that it reads."""
+    read = {name: _digest(path) for name, path in upstream.items()}
+    return hashlib.sha256(json.dumps([task, read], sort_keys=True).encode()).hexdigest()
+
+
+def save_outcome(outcome: Outcome, directory: Path, made_from: str) -> Path:
     """Write ``outcome.json``. It holds digests of the files, so that whoever hashes it hashes them."""
     files = tuple(
         _StoredFile(role, path.name, _digest(path), _digest(sidecar_path(path))) for role, path in outcome.files.items()
     )
     path = directory / OUTCOME_FILE
-    write_json(path, to_json(_Stored(outcome.step, files)))
+    write_json(path, to_json(_Stored(outcome.step, files, made_from)))
     return path
 
 
@@ -95,5 +106,29 @@ def load_outcome(path: Path) -> Outcome:
     return Outcome(stored.step, {entry.role: path.parent / entry.name for entry in stored.files})
 
 
+def is_made_from(directory: Path, made_from: str) -> bool:
+    """Whether the outcome in a folder is that of this task and this input, and not of an earlier run."""
+    path = directory / OUTCOME_FILE
+    return path.is_file() and TypeAdapter(_Stored).validate_python(read_json(path)).made_from == made_from
+
+
+def is_damaged(directory: Path) -> bool:
+    """Whether the outcome in a folder can't be read, or a file of it is not the one that was written."""
+    path = directory / OUTCOME_FILE
+    if not path.is_file():
+        return False
+    try:
+        stored = TypeAdapter(_Stored).validate_python(read_json(path))
+    except (DatasetError, ValidationError):
+        return True
+    files = ((directory / entry.name, entry) for entry in stored.files)
+    return any(_digest(f) != e.sha256 or _digest(sidecar_path(f)) != e.sidecar for f, e in files)
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and text of an error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

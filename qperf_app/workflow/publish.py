@@ -17,7 +17,18 @@ from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
-from qperf_app.workflow.outcomes import FAILURE_FILE, OUTCOME_FILE, FileRecord, Outcome, load_outcome, to_json
+from qperf_app.workflow.outcomes import (
+    FAILURE_FILE,
+    OUTCOME_FILE,
+    STARTED_FILE,
+    FileRecord,
+    Outcome,
+    basis,
+    is_made_from,
+    load_outcome,
+    one_line,
+    to_json,
+)
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.results import write_report
 from qperf_app.workflow.status import (
@@ -28,6 +39,7 @@ from qperf_app.workflow.status import (
     summarise,
     write_status,
 )
+from qperf_app.workflow.steps import ended
 
 #: Suffixes of files that go together with an image or a table.
 _COMPANIONS = (".json", ".tsv")
@@ -35,11 +47,12 @@ _COMPANIONS = (".json", ".tsv")
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """A node of the participant's workflow, and what its step is known by."""
+    """A node of the participant's workflow, what its step is known by, the digest of its task, and what it reads."""
 
     node: str
     step: StepOutcome
-    upstream: tuple[str, ...]
+    task: str
+    upstream: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,12 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class PublishRequest:
-    """What a participant's last step needs to know. ``nodes`` are in an order in which they can run."""
+    """What a participant's last step needs to know.
 
+    ``nodes`` are in an order in which they can run; ``run`` tells this run from earlier ones in the work directory.
+    """
+
+    run: str
     participant: str
     bids_dir: str
     out_dir: str
@@ -73,10 +90,7 @@ class PublishRequest:
 
 def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:
     """Nodes of a participant's plan."""
-    return tuple(
-        NodeRequest(t.node, StepOutcome(t.step, t.plugin, "skipped", t.version), tuple(t.upstream.values()))
-        for t in plan.tasks.values()
-    )
+    return tuple(NodeRequest(t.node, ended(t, "skipped"), t.digest, dict(t.upstream)) for t in plan.tasks.values())
 
 
 def request_scan(plan: ScanPlan, bids_dir: Path) -> ScanRequest:
@@ -89,11 +103,14 @@ def request_scan(plan: ScanPlan, bids_dir: Path) -> ScanRequest:
     return ScanRequest(record, tuple(plan.nodes.items()))
 
 
-def finish(request: PublishRequest) -> ParticipantStatus:
-    """Publish whatever steps of a participant ended well; write status, crash files and report."""
+def finish(request: PublishRequest, cause: str = "") -> ParticipantStatus:
+    """Publish whatever steps of a participant ended well; write status, crash files and report.
+
+    ``cause`` says what ended the run of the graph before its end, where anything did.
+    """
     with exclusive(Path(request.out_dir), f"sub-{request.participant}"):
         _remove_leftovers(request)
-        return _finish(request)
+        return _finish(request, cause)
 
 
 def _remove_leftovers(request: PublishRequest) -> None:
@@ -104,8 +121,8 @@ def _remove_leftovers(request: PublishRequest) -> None:
         path.unlink(missing_ok=True)
 
 
-def _finish(request: PublishRequest) -> ParticipantStatus:
-    outcomes = collect(request)
+def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
+    outcomes = collect(request, cause)
     out_dir = Path(request.out_dir)
     published = _publish_files(request, outcomes, out_dir)
     _write_crash_files(request, outcomes, out_dir)
@@ -126,33 +143,44 @@ def _finish(request: PublishRequest) -> ParticipantStatus:
     return status
 
 
-def one_line(error: BaseException) -> str:
-    """Kind and text of an error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def collect(request: PublishRequest) -> dict[str, Outcome]:
+def collect(request: PublishRequest, cause: str = "") -> dict[str, Outcome]:
     """Outcome of every node, told from the nodes' folders; a node behind a failed one counts as skipped."""
     outcomes: dict[str, Outcome] = {}
     never_run: set[str] = set()
+    nodes = Path(request.nodes_dir)
     for wanted in request.nodes:
-        blocked = [u for u in wanted.upstream if outcomes[u].step.state == "failed" or u in never_run]
-        directory = Path(request.nodes_dir) / wanted.node
+        blocked = [u for u in wanted.upstream.values() if outcomes[u].step.state == "failed" or u in never_run]
+        directory = nodes / wanted.node
+        made_from = basis(wanted.task, {name: nodes / node / OUTCOME_FILE for name, node in wanted.upstream.items()})
         if blocked:
             # What lies in its folder is of an earlier run.
             never_run.add(wanted.node)
             first = outcomes[blocked[0]].step
             reason = first.reason if blocked[0] in never_run else f"{first.step} failed"
             outcomes[wanted.node] = Outcome(replace(wanted.step, state="skipped", reason=reason))
-        elif (directory / FAILURE_FILE).is_file():
-            reason = str(read_json(directory / FAILURE_FILE)["reason"])
-            outcomes[wanted.node] = Outcome(replace(wanted.step, state="failed", reason=reason))
-        elif (directory / OUTCOME_FILE).is_file():
+        elif is_made_from(directory, made_from):
             outcomes[wanted.node] = load_outcome(directory / OUTCOME_FILE)
         else:
-            reason = "the step ended without a result: killed, out of memory, or stopped after another failed"
+            reason = _why_without_outcome(directory, request.run, cause)
             outcomes[wanted.node] = Outcome(replace(wanted.step, state="failed", reason=reason))
     return outcomes
+
+
+#: Free space below which a disk counts as full, bytes: less than the files of a step.
+_FULL = 16 * 2**20
+
+
+def _why_without_outcome(directory: Path, run: str, cause: str) -> str:
+    """Why a node has left no outcome in this run."""
+    begun = (directory / STARTED_FILE).is_file() and read_json(directory / STARTED_FILE)["run"] == run
+    if begun and (directory / FAILURE_FILE).is_file():
+        return str(read_json(directory / FAILURE_FILE)["reason"])
+    free = shutil.disk_usage(directory.parent).free
+    if free < _FULL:
+        return f"the disk of the work directory is full: {free / 2**20:.1f} MiB are free"
+    if begun:
+        return "its process ended without a word: it was killed, or memory ran out"
+    return f"not begun: {cause or 'the run ended before it, after another step failed'}"
 
 
 def _publish_files(

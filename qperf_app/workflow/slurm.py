@@ -75,11 +75,18 @@ def wait(comments: Collection[str], say: Callable[[str], None], patience: int = 
 
 def cancel(comments: Collection[str], say: Callable[[str], None]) -> None:
     """Cancel the jobs and wait until they are gone."""
-    numbers = jobs(comments)
+    numbers = send_cancel(comments)
     if numbers:
         say(f"Slurm: cancelling {len(numbers)} jobs of a run before this one")
-        subprocess.run(["scancel", *numbers], check=False)
         wait(comments, lambda text: None)
+
+
+def send_cancel(comments: Collection[str]) -> list[str]:
+    """Have the jobs cancelled without waiting for it; returns their numbers."""
+    numbers = jobs(comments)
+    if numbers:
+        subprocess.run(["scancel", *numbers], check=False)
+    return numbers
 
 
 def is_slurm(plugin: str | None) -> bool:

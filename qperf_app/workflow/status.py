@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +88,7 @@ class ParticipantStatus:
     """How a participant's run ended. The lists of steps tell of all scans, for who reads no further."""
 
     participant: str
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "interrupted", "done", "failed"]
     complete: bool = False
     steps_done: tuple[str, ...] = ()
     steps_failed: tuple[StepProblem, ...] = ()
@@ -166,6 +166,14 @@ def earlier_status(out_dir: Path, participant: str) -> ParticipantStatus | None:
         return read_status(out_dir, participant) if status_path(out_dir, participant).is_file() else None
     except DatasetError:
         return None
+
+
+def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:
+    """Say of participants whose run is not at its end that it was interrupted."""
+    for participant in participants:
+        status = earlier_status(out_dir, participant)
+        if status is not None and status.state == "running":
+            write_status(out_dir, replace(status, state="interrupted"))
 
 
 def status_schema() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ class Task:
         for key in ("threads", "memory_gb"):
             del content[key]
         return content
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of :meth:`identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_identity(cls, content: Mapping[str, Any], threads: int = 1) -> Task:
