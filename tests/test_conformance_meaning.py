@@ -6,12 +6,20 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from qperf_app.testing import KineticsConformance, uninstalled
+from qperf_app.plugins import InputFunction, MotionCorrectionPlugin, Plugin, RunContext, Series, TissueConstants
+from qperf_app.plugins.manager import InstalledPlugin
+from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps.spec import Slot, StepSpec
+from qperf_app.testing import KineticsConformance, PluginConformance, uninstalled
+from qperf_app.testing.conformance import Runs
 from tests.guide import write_examples
 
 #: By class: a check that must fail, and what its message says.
@@ -50,10 +58,11 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", "."]
     nonsense = Path(__file__).with_name("nonsense_plugins.py")
     chosen = ["-k", " or ".join({check for _, check, _ in FAILURES} | {"finds_nothing", "still_series"})]
-    subprocess.run(
+    ended = subprocess.run(
         [*command, *chosen, "--junitxml", str(folder / "report.xml"), str(nonsense)],
-        capture_output=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+    assert ended.returncode == 1, ended.stdout
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     return {
         (case.get("classname", "").rpartition(".Test")[2], case.get("name", "").removeprefix("test_")): str(
@@ -85,8 +94,6 @@ def test_an_expected_failure_of_no_check_is_refused() -> None:
 
 
 def test_what_would_be_refused_when_installed_is_refused_uninstalled() -> None:
-    from qperf_app.plugins import MotionCorrectionPlugin
-
     class Nameless(MotionCorrectionPlugin):
         def correct(self, series, context):  # type: ignore[no-untyped-def]
             raise AssertionError("never called here")
@@ -95,3 +102,47 @@ def test_what_would_be_refused_when_installed_is_refused_uninstalled() -> None:
         uninstalled(Nameless)
     with pytest.raises(LookupError, match="derives from the interface of no step"):
         uninstalled(dict)
+
+
+class SharpnessPlugin(Plugin):
+    """Interface of a step that there is none of, on records that there are."""
+
+    def measure(
+        self,
+        series: Series,
+        aif: InputFunction | None,
+        tissue: Literal["blood", "myocardium"],
+        constants: TissueConstants,
+        context: RunContext,
+    ) -> Sharpness:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    values: np.ndarray
+
+
+class Noisy(SharpnessPlugin):
+    name, version, summary = "noisy", "1", "differs from run to run"
+
+    def measure(self, series, aif, tissue, constants, context):  # type: ignore[no-untyped-def]
+        assert tissue == "myocardium" and (aif is None or len(aif.times) == 40)
+        return Sharpness(series.data.std(axis=(0, 1)) + np.random.default_rng().normal())
+
+
+def test_a_new_step_on_known_records_gets_the_general_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments of its method are told from their types; nothing is to be added to the suite."""
+    slot = Slot("qperf_sharpness", SharpnessPlugin, "measure", check=lambda result, series: result)
+    monkeypatch.setitem(STEPS, "sharpness", StepSpec("sharpness", "sharpness", slot=slot))
+
+    class Suite(PluginConformance):
+        step = "sharpness"
+
+    runs = Runs(InstalledPlugin("sharpness", "noisy", Noisy, "here", "here"), Suite)
+    suite = Suite()
+    suite.test_result_fits_the_interface(runs)
+    suite.test_survives_input_without_a_bolus(runs)
+    suite.test_memory_grows_with_the_series(Noisy())
+    with pytest.raises(AssertionError, match="differs with the same seed"):
+        suite.test_same_seed_same_result(runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,9 @@ def test_one_step_runs_on_one_series_in_a_notebook(folder: Path) -> None:
     overlap, theirs, mine, *series = ended.stdout.split()
     assert int(overlap) > 0.8 * max(int(theirs), int(mine))
     assert " ".join(series) == "(36, 32, 1, 40) 40 arbitrary"
+
+
+def test_the_breakpoint_of_the_guide_is_in_the_method(folder: Path) -> None:
+    (found,) = re.findall(r'"break (qperf_\w+\.py):(\d+)"', GUIDE.read_text())
+    line = (folder / found[0]).read_text().splitlines()[int(found[1]) - 1]
+    assert line.strip() == "slope = steepest_slope(curves.times, curves.concentration, self.options.frames)"

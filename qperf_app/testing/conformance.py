@@ -103,7 +103,8 @@ class PluginConformance:
     @pytest.fixture()
     def runs(self) -> Runs:
         """The plugin run on example input."""
-        return _runs_of(type(self))  # type: ignore[arg-type]
+        suite: Any = type(self)
+        return _runs_of(suite)
 
     @pytest.fixture()
     def installed(self, runs: Runs) -> InstalledPlugin:
