@@ -47,7 +47,6 @@ def main() -> None:
         "Three slices of 128 x 128 and 60 frames, rest and stress, default plugins",
         (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f")),
         ((args.nprocs, seconds, memory),),
-        weights=("kinetics",),
         timed=True,
     )
     publish([whole, step_seconds(out), fit_seconds(out, args.scipy_voxels)], args)
@@ -108,7 +107,7 @@ def step_seconds(out: Path) -> Table:
     steps = dict.fromkeys(step for found in scans.values() for step in found)
     rows: list[Row] = [(step, *(found.get(step, {}).get("seconds") for found in scans.values())) for step in steps]
     columns = (Column("step"), *(Column(label, "s", ".1f") for label in scans))
-    return Table("app-steps", "Time of each step", columns, tuple(rows), weights=("kinetics",), timed=True)
+    return Table("app-steps", "Time of each step", columns, tuple(rows), timed=True)
 
 
 def fit_seconds(out: Path, sample: int) -> Table:

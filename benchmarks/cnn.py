@@ -159,7 +159,7 @@ def speed(args: argparse.Namespace) -> Table:
         Column("speed", "curves/s", ".0f"),
         Column("times `hmc`", format=".4g"),
     )
-    return Table("cnn-speed", "Speed of the kinetics plugins", columns, rows, weights=weights(args), timed=True)
+    return Table("cnn-speed", "Speed of the kinetics plugins", columns, rows, timed=True)
 
 
 def _median_time(work: Callable[[], Any], runs: int) -> float:

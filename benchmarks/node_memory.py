@@ -84,11 +84,10 @@ def main() -> None:
     whole = (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f"))
     sizes = (Column("declared", "GiB", ".2f"), Column("peak", "GiB", ".2f"))
     head = Column("participant")
-    weights = () if args.options else ("kinetics",)
     publish(
         [
-            Table("memory-run", "Time and memory of a participant", (head, *whole), tuple(totals), "", weights, True),
-            Table("memory-steps", "Peak of each step", (head, Column("step"), *sizes), tuple(steps), "", weights),
+            Table("memory-run", "Time and memory of a participant", (head, *whole), tuple(totals), timed=True),
+            Table("memory-steps", "Peak of each step", (head, Column("step"), *sizes), tuple(steps)),
         ],
         args,
         seed=7,

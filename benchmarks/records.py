@@ -75,7 +75,8 @@ class Table:
     note : str
         What the table counts, in a sentence.
     weights : tuple of str
-        Shipped weights that took part, by the names of their files without the suffix.
+        Shipped weights that the figures depend on, by the names of their files without the suffix. Times and memory
+        depend on a network's architecture, not on its weights.
     timed : bool
         Whether it has times, which depend on what else the machine did.
     """
@@ -113,7 +114,7 @@ class Record:
     measured : str
         Date, ISO 8601.
     weights : dict
-        SHA-256 of each shipped file of weights that took part.
+        SHA-256 of each shipped file of weights that the figures depend on.
     beside : str
         What else the machine did meanwhile; "" for a table without times.
     seed : int or None

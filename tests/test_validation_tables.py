@@ -57,6 +57,21 @@ def test_every_record_names_its_benchmark_and_nothing_of_a_machine() -> None:
         assert not re.search(r"(?<!\w)/\w+/", path.read_text().replace("docs/results/", "")), path.name
 
 
+def test_every_record_was_measured_at_a_commit_of_this_history() -> None:
+    git = ["git", "-C", str(records.ROOT)]
+    shallow = subprocess.run(
+        [*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True, check=False
+    )
+    if shallow.stdout.strip() != "false":
+        pytest.skip("no git history to look into")
+    for path in sorted(RESULTS.glob("*.json")):
+        commit = Record.read(path).commit
+        ancestor = subprocess.run(
+            [*git, "merge-base", "--is-ancestor", commit, "HEAD"], capture_output=True, check=False
+        )
+        assert ancestor.returncode == 0, f"{path.name}: {commit}"
+
+
 def test_no_validation_page_has_a_table_of_figures_that_no_benchmark_made() -> None:
     by_hand = [(page.name, row) for page in VALIDATION for row in figures_by_hand(page.read_text(encoding="utf-8"))]
     assert not by_hand
