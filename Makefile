@@ -19,8 +19,8 @@ NPROCS ?= 2
 VERSION ?=
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
-# Tests run in processes beside each other; a process that is done takes tests of another.
-PYTEST := $(BIN)/python -m pytest --numprocesses $(NPROCS) --dist worksteal
+# Tests run in processes beside each other, each file in one of them: what a file sets up once is made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(NPROCS) --dist loadfile
 
 .PHONY: help
 help:  ## list the commands

@@ -3,9 +3,91 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+#: Tests that take more than about a second of processor time, by how their id begins: whole files, classes, functions.
+#: They are marked ``slow``, and `make check` leaves them out. So is whoever asks for TensorFlow, which takes seconds to
+#: import.
+SLOW = (
+    "test_app.py",
+    "test_bids_spec.py::test_a_validator_that_fails",
+    "test_bids_spec.py::test_command_names_file_and_field",
+    "test_bids_spec.py::test_derivatives",
+    "test_bids_spec.py::test_examples_are_valid",
+    "test_bids_spec.py::test_hand_ins_need_no_more",
+    "test_bids_spec.py::test_raw",
+    "test_bids_spec.py::test_validator_needs_no_network",
+    "test_cli_refusals.py::test_invalid_dataset_is_refused",
+    "test_cluster.py",
+    "test_cnn.py",
+    "test_conformance.py::TestChained",
+    "test_conformance.py::TestConvolutional",
+    "test_conformance.py::TestPhysicsInformed",
+    "test_conformance.py::TestPosterior",
+    "test_conformance.py::TestProgressive",
+    "test_conformance.py::TestResUNet",
+    "test_conformance.py::TestSaliency",
+    "test_conformance_meaning.py",
+    "test_elastix.py",
+    "test_failures.py",
+    "test_hmc.py",
+    "test_kinetics.py::test_any_unit_serves",
+    "test_kinetics.py::test_each_bad_curve",
+    "test_kinetics.py::test_estimates_belong",
+    "test_kinetics.py::test_fermi_looks_at_the_first_pass",
+    "test_kinetics.py::test_no_value_is_a_bound",
+    "test_kinetics.py::test_osipi_exchange_curves",
+    "test_kinetics.py::test_plasma_input",
+    "test_kinetics.py::test_precision_that_is_claimed",
+    "test_kinetics.py::test_real_flow_map",
+    "test_motion.py",
+    "test_networks.py",
+    "test_new_step.py",
+    "test_phantom.py",
+    "test_pinn.py",
+    "test_plugin_guide.py",
+    "test_progressive.py",
+    "test_report.py",
+    "test_report_browser.py",
+    "test_repository.py::test_release",
+    "test_repository.py::test_the_documentation_builds",
+    "test_repository.py::test_the_wheel",
+    "test_segmentation.py::test_pools_of_a_coarse_series",
+    "test_segmentation.py::test_real_tissue_series",
+    "test_status.py::test_a_status_file_fits",
+    "test_status.py::test_other_weights",
+    "test_status.py::test_the_example_of_the_documentation",
+    "test_third_party.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ids = [item.nodeid.removeprefix("tests/") for item in items]
+    for item, name in zip(items, ids, strict=True):
+        if name.startswith(SLOW) or "tf" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+    whole = config.args == config.getini("testpaths")
+    if whole and (gone := [entry for entry in SLOW if not any(name.startswith(entry) for name in ids)]):
+        raise pytest.UsageError(f"tests/conftest.py: SLOW names tests that are not there: {', '.join(gone)}")
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """The commands set variables for the libraries that they load: no other test sees them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def tf() -> Any:
+    """TensorFlow."""
+    return pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(scope="session")

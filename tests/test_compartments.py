@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -52,8 +51,8 @@ def test_curves_are_those_of_the_closed_forms(name, Fp, PS, vp, ve, Ta):
 
 
 @settings(max_examples=6, deadline=None)
-@given(flows, flows, volumes, volumes, st.floats(-2.0, 4.0))
-def test_gradients_are_those_of_the_closed_form(Fp, PS, vp, ve, Ta):
+@given(Fp=flows, PS=flows, vp=volumes, ve=volumes, Ta=st.floats(-2.0, 4.0))
+def test_gradients_are_those_of_the_closed_form(tf, Fp, PS, vp, ve, Ta):
     # The input jumps at its first sample: a curve that is read just there has no slope in the delay.
     assume(min(np.abs(TIMES - Ta).min(), np.abs(GRID - Ta).min()) > 1e-6)
     values = [tf.constant([v], tf.float64) for v in (Fp, PS, vp, ve, Ta)]
@@ -87,7 +86,7 @@ def test_rates_may_coincide_or_vanish():
     np.testing.assert_allclose(step, gammainc(2, rate * TIMES) / rate, rtol=1e-10, atol=1e-12)
 
 
-def test_compiled_single_precision_keeps_its_digits():
+def test_compiled_single_precision_keeps_its_digits(tf):
     rng = np.random.default_rng(0)
     values = [
         np.exp(rng.uniform(np.log(low), np.log(high), 30))
@@ -171,7 +170,7 @@ def test_a_model_of_ones_own_is_solved():
     np.testing.assert_allclose(found, system.readout @ states, rtol=1e-5, atol=1e-7)
 
 
-def test_nonlinear_models_are_integrated_and_differentiated():
+def test_nonlinear_models_are_integrated_and_differentiated(tf):
     vp, uptake, half = 0.1, tf.constant([0.02, 0.05], tf.float64), 0.2
     Ta, flow = tf.constant([0.5, 1.5], tf.float64), 1.2 / 60.0
     arterial = np.where(TIMES < 8.0, 0.0, INPUT)

@@ -164,14 +164,8 @@ def test_plasma_and_blood_are_one_conversion_apart() -> None:
     np.testing.assert_allclose(by_plasma, models.one_compartment(TIMES, INPUT, Fb, 0.1), rtol=1e-12)
 
 
-@pytest.fixture(scope="module")
-def tensorflow():
-    return pytest.importorskip("tensorflow")
-
-
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_tensors_give_the_same_values_and_their_derivatives(tensorflow, name: str) -> None:
-    tf = tensorflow
+def test_tensors_give_the_same_values_and_their_derivatives(tf, name: str) -> None:
     rng = np.random.default_rng(2)
     spread = [value * rng.uniform(0.8, 1.2, 4) for value in parameters(name)]
     times, c = TIMES[::4], INPUT[::4]
@@ -196,15 +190,14 @@ def test_tensors_give_the_same_values_and_their_derivatives(tensorflow, name: st
         np.testing.assert_allclose(slope, difference, rtol=2e-5, atol=1e-7)
 
 
-def test_float32_tensors_stay_float32(tensorflow) -> None:
-    x = [tensorflow.constant(value, tensorflow.float32) for value in parameters("2CXM")]
+def test_float32_tensors_stay_float32(tf) -> None:
+    x = [tf.constant(value, tf.float32) for value in parameters("2CXM")]
     curve = MODELS["2CXM"](TIMES, INPUT, *x)
-    assert curve.dtype == tensorflow.float32
+    assert curve.dtype == tf.float32
     np.testing.assert_allclose(curve, MODELS["2CXM"](TIMES, INPUT, *parameters("2CXM")), rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_are_finite_in_every_limit(tensorflow) -> None:
-    tf = tensorflow
+def test_gradients_are_finite_in_every_limit(tf) -> None:
     cases = np.array([[1.0, 0.0, 0.1, 0.2, 0.0], [1.0, 1.0, 0.0, 0.2, 0.0], [1.0, 1.0, 0.1, 0.0, 1.0], [0.0] * 5])
     x = [tf.constant(column) for column in cases.T]
     with tf.GradientTape() as tape:

@@ -226,7 +226,6 @@ def test_the_workflow_runs_what_there_is_on_every_python() -> None:
     assert workflow["strategy"]["matrix"]["python"] == pythons
 
 
-@pytest.mark.slow
 def test_release_raises_the_version_everywhere_tags_and_builds(tmp_path: Path) -> None:
     if subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
         pytest.skip("not a git working tree")

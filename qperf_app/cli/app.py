@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.interruption import stopping_at_once
 from qperf_app.cli.libraries import settle_libraries
-from qperf_app.cli.parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code of the contract.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # Before the first import that brings NumPy along, which the parser's is.
+    settle_libraries()
+    from qperf_app.cli.parser import build_parser
+
     args = build_parser().parse_args(arguments)
     try:
         os.getcwd()
@@ -82,7 +85,6 @@ def _set_environment(args: object) -> None:
         os.environ.setdefault(name, caches)
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         os.environ[name] = "1"
-    settle_libraries()
     # Nipype names a batch job after it; a container run as any uid, or with a clean environment, has none.
     os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
     if args.gpu:  # type: ignore[attr-defined]
