@@ -26,9 +26,9 @@ from benchmarks.kinetics_real import read_slice
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import correlation, nmse
 from qperf_app.phantom.bolus import Bolus, blood_curves
-from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import InputFunction, KineticsPlugin, QualityCode, RunContext, TissueConstants, TissueCurves
 from qperf_cnn import ConvolutionalKinetics
-from qperf_cnn.plugin import OUT_OF_SCOPE, NetworkOptions
+from qperf_cnn.plugin import NetworkOptions
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
 from qperf_kinetics import ExchangeLeastSquares
@@ -69,7 +69,9 @@ def out_of_scope(args: argparse.Namespace, curves: CurveSet) -> NDArray[np.bool_
     """Curves (n,) that the network says it was not trained for."""
     tissue = TissueCurves(curves.tissue, curves.times, np.zeros((len(curves.tissue), 3), dtype=np.intp), np.eye(4))
     aif = InputFunction(curves.times, curves.blood)
-    return np.asarray(network(args).fit(tissue, aif, TissueConstants(HAEMATOCRIT), RunContext()).qc == OUT_OF_SCOPE)
+    return np.asarray(
+        network(args).fit(tissue, aif, TissueConstants(HAEMATOCRIT), RunContext()).qc == QualityCode.OUT_OF_SCOPE
+    )
 
 
 def weights(args: argparse.Namespace) -> tuple[str, ...]:
@@ -234,7 +236,7 @@ def real(args: argparse.Namespace) -> Table:
         100 * float(flow[given].mean() / sampled[given].mean() - 1),
         correlation(flow, rest.theirs),
         correlation(sampled, rest.theirs),
-        100 * float(np.mean(ours.qc == OUT_OF_SCOPE)),
+        100 * float(np.mean(ours.qc == QualityCode.OUT_OF_SCOPE)),
     )
     columns = (
         Column("voxels", format="d"),

@@ -24,11 +24,11 @@ from benchmarks.kinetics_real import read_slice
 from benchmarks.osipi import inside, read_cases
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.scores import FLOW_ERROR, QUARTILES, correlation, covered, flow_error, nmse, quartiles
+from qperf_app.methods.kinetic_inputs import even_input
+from qperf_app.methods.priors import Priors, read
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
-from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_app.plugins.kinetic_priors import Priors, read
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
 from qperf_hmc.posterior import Posterior, sample

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import QUARTILES, correlation, quartiles
+from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.physics.conversion import blood_flow, plasma_concentration
 from qperf_app.physics.models import MODELS, adiabatic_tissue_homogeneity
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
-from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
 from qperf_kinetics.fitting import Problem, estimate, sobol
 from qperf_kinetics.least_squares import Prior

@@ -22,13 +22,13 @@ from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, f
 from benchmarks.kinetics_real import read_slice
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.scores import FLOW_ERROR, QUARTILES, correlation, flow_error, nmse, quartiles
+from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics import compartments, models
 from qperf_app.physics.compartments import SYSTEMS
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.linear_response import EvenSolver, solve
 from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueConstants, TissueCurves
-from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_app.training import KineticScan, TrainingJob
 from qperf_cnn import ConvolutionalKinetics
 from qperf_hmc import ExchangePosterior

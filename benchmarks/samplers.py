@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from benchmarks.hmc import LONG_RUNS, coordinates, posterior, priors
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, CurveSet, simulate
 from benchmarks.records import Column, Row, Table, argument_parser, publish
+from qperf_app.methods.kinetic_inputs import even_input
+from qperf_app.methods.noise import effective_sample_fraction
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
-from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_hmc.posterior import MAX_RHAT, MIN_ESS, _diagnose, sample_worth
+from qperf_hmc.diagnostics import diagnose
+from qperf_hmc.posterior import MAX_RHAT, MIN_ESS
 
 Array = NDArray[np.float64]
 NOISE = 0.004
@@ -37,7 +39,7 @@ CHAINS = 4
 
 def good(draws: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Which curves (v,) meet the criteria, from draws (n, chains, v, p)."""
-    ess, rhat = (a.numpy() for a in _diagnose(tf.constant(draws.astype(np.float32))))
+    ess, rhat = (a.numpy() for a in diagnose(tf.constant(draws.astype(np.float32))))
     return np.asarray((ess > MIN_ESS).all(axis=1) & (rhat < MAX_RHAT).all(axis=1))
 
 
@@ -215,7 +217,7 @@ def independent(count: int, threads: int, steps: int) -> Table:
     differences, own, ours_drawn = [], [], coordinates(found)
     for k, curve in enumerate(curves.tissue):
         # White noise is assumed by both: what the autocorrelation of a residual says by chance is left out.
-        if sample_worth((curve - found.fitted[k])[None])[0] < 1.0:
+        if effective_sample_fraction((curve - found.fitted[k])[None], significant=True)[0] < 1.0:
             continue
         x = ours_drawn[k]
         start = x[rng.integers(len(x), size=walkers)] + 1e-3 * rng.standard_normal((walkers, 5))

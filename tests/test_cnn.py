@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins import STATISTICS, InputFunction, RunContext, TissueConstants, TissueCurves
-from qperf_app.plugins.kinetic_inputs import even_input
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_app.training import WeightsError
 from qperf_cnn import ConvolutionalKinetics

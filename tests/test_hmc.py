@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
 
+from qperf_app.methods.kinetic_inputs import even_input
+from qperf_app.methods.priors import parse, read
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import RunContext, TissueConstants
-from qperf_app.plugins.kinetic_inputs import even_input
-from qperf_app.plugins.kinetic_priors import parse, read
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import PosteriorOptions
@@ -82,11 +82,11 @@ def test_rates_and_amplitudes_are_the_parameters_in_other_words():
     assert np.abs(np.linalg.det(slopes.transpose(2, 0, 1))) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_grids_draws_weigh_to_the_posterior(input_function, priors):
+def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors):
     """Their weighed means are those of draws of the prior, weighed by the exact model's likelihood in float64."""
     pytest.importorskip("tensorflow")
-    from qperf_hmc import grid
-    from qperf_hmc.posterior import _Run
+    from qperf_hmc import importance
+    from qperf_hmc.posterior import Sampling
     from qperf_hmc.setting import choose, prior_draws
 
     times, points, cp = input_function
@@ -100,8 +100,8 @@ def test_the_grids_draws_weigh_to_the_posterior(input_function, priors):
     curve = curve + noise * rng.standard_normal(len(times))
     setting = choose(MODELS["2CXM"], priors, times, curve[None], points, cp)
     scale = priors.noise_scale * cp.max()
-    problem = _Run(setting, priors, scale, curve[None], 0, 1, 100)._problem(np.zeros(4, dtype=int))
-    pool = grid.propose(setting.cells, problem, 8192, 1e-3, seed=4)
+    problem = Sampling(setting, priors, scale, curve[None], 100, RunContext()).problem(np.zeros(4, dtype=int))
+    pool = importance.propose(setting.octree, problem, 8192, 1e-3, seed=4)
     weight = np.exp(pool.log_weight[:, 0] - pool.log_weight[:, 0].max())
     assert weight.sum() ** 2 / (weight**2).sum() > 800
     found = [np.average(x[:, 0], weights=weight) for x in pool.x]
@@ -135,17 +135,70 @@ def test_gaps_turn_the_features_not_the_curves(input_function, priors):
     assert gapped.curves(features[1]) == pytest.approx(curves, abs=1e-3 * curves.max())
 
 
-def test_noise_that_hangs_together_weighs_less():
-    """White noise counts in full; noise of lag-one autocorrelation 0.6 for about a quarter."""
-    pytest.importorskip("tensorflow")
-    from qperf_hmc.posterior import sample_worth
+@pytest.fixture(scope="module")
+def normal():
+    """Log density and gradient of a normal one in two coordinates, for three densities of other widths."""
+    tf = pytest.importorskip("tensorflow")
+    sd = tf.constant([0.5, 1.0, 2.0])
 
-    white = np.random.default_rng(0).standard_normal((200, 400))
-    coloured = white.copy()
-    for k in range(1, coloured.shape[1]):
-        coloured[:, k] += 0.6 * coloured[:, k - 1]
-    assert np.mean(sample_worth(white) == 1.0) > 0.95
-    assert np.median(sample_worth(coloured)) == pytest.approx(0.25, abs=0.04)
+    def log_density(position):
+        return sum(-0.5 * (z / sd) ** 2 for z in position), [-z / sd**2 for z in position]
+
+    return sd, log_density
+
+
+def test_leapfrog_steps_are_reversible_and_keep_the_energy(normal):
+    import tensorflow as tf
+
+    from qperf_hmc.sampler import hamiltonian, leapfrog
+
+    sd, log_density = normal
+    start = hamiltonian(log_density, 0.1 * sd, 5).init([tf.ones([4, 3]), -0.5 * tf.ones([4, 3])])
+    momentum = [tf.random.stateless_normal([4, 3], [0, k]) / sd for k in range(2)]
+    there, end = leapfrog(log_density, 0.1 * sd, 5, start, momentum)
+    back, _ = leapfrog(log_density, 0.1 * sd, 5, there, [-m for m in end])
+    assert np.stack(back.position) == pytest.approx(np.stack(start.position), abs=1e-5)
+    # By hand, one step of the half kick, drift, half kick.
+    one, after = leapfrog(log_density, 0.1 * sd, 1, start, momentum)
+    half = [m - 0.05 * z / sd for m, z in zip(momentum, start.position, strict=True)]
+    drifted = [z + 0.1 * sd * m for z, m in zip(start.position, half, strict=True)]
+    assert np.stack(one.position) == pytest.approx(np.stack(drifted), abs=1e-6)
+    kicked = [m - 0.05 * z / sd for m, z in zip(half, drifted, strict=True)]
+    assert np.stack(after) == pytest.approx(np.stack(kicked), abs=1e-5)
+
+
+def test_both_samplers_leave_their_density_invariant(normal):
+    """Chains that start at draws of the density, and take steps of either sampler or both, are draws of it still."""
+    import tensorflow as tf
+
+    from qperf_hmc.sampler import Proposal, hamiltonian, iterated_resampling
+
+    sd, log_density = normal
+    wide = 1.5 * sd
+
+    def draw(key, count):
+        position = [wide * tf.random.stateless_normal([count, 3], key + [k, 0]) for k in range(2)]
+        return position, log_density(position)[0] - proposal.log_density(position)
+
+    proposal = Proposal(draw, lambda position: sum(-0.5 * (z / wide) ** 2 for z in position))
+    trajectories = hamiltonian(log_density, 0.8 * sd, 3)
+    jumps = iterated_resampling(log_density, proposal, 4)
+    for samplers in ((trajectories,), (jumps,), (trajectories, jumps)):
+
+        @tf.function
+        def step(k, state, samplers=samplers):
+            for j, one in enumerate(samplers):
+                state, told = one.step(tf.stack([k, j]), state)
+            return state, told
+
+        state = samplers[0].init([sd * tf.random.stateless_normal([4000, 3], [7, k]) for k in range(2)])
+        first = np.stack(state.position)
+        for k in range(20):
+            state, _ = step(tf.constant(k), state)
+        found = np.stack(state.position)
+        assert found.std(axis=1) == pytest.approx(np.stack([sd, sd]), rel=0.06)
+        assert np.abs(found.mean(axis=1) / sd.numpy()).max() < 0.08
+        assert np.abs([np.corrcoef(a, b)[0, 1] for a, b in zip(first[..., 1], found[..., 1], strict=True)]).max() < 0.1
 
 
 def test_spatial_prior_is_a_markov_random_field():
@@ -244,9 +297,7 @@ def test_a_missing_frame_costs_only_that_frame(fitted):
 def test_bad_priors_are_refused_by_field(change, message):
     import yaml
 
-    from qperf_app.plugins import kinetic_priors
-
-    content = yaml.safe_load(Path(kinetic_priors.__file__).with_suffix(".yaml").read_text("utf-8"))
+    content = yaml.safe_load(files("qperf_app.methods").joinpath("kinetic_priors.yaml").read_text("utf-8"))
     change(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         parse(content, "2CXM", NAMES, "x.yaml")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qperf_app.plugins.kinetic_priors import priors_file
+from qperf_app.methods.priors import priors_file
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_cnn.plugin import SHIPPED as KINETICS
 from qperf_segmentation.networks.weights import SHIPPED

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.kinetics_accuracy import simulate
 from qperf_app.bids import records
 from qperf_app.cli.tools import main as qperf
+from qperf_app.methods.priors import read
 from qperf_app.physics.backend import NumpyOps
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins import (
@@ -19,15 +20,15 @@ from qperf_app.plugins import (
     ConcentrationSeries,
     InputFunction,
     Myocardium,
+    QualityCode,
     RunContext,
     Series,
     TissueConstants,
     TissueCurves,
 )
-from qperf_app.plugins.kinetic_priors import read
 from qperf_app.training import WeightsError
 from qperf_pinn import PhysicsInformedFit
-from qperf_pinn.plugin import AT_BOUND, FULL, NO_ENHANCEMENT, NOT_FINITE, PhysicsInformedOptions
+from qperf_pinn.plugin import PhysicsInformedOptions
 from qperf_pinn.setting import LOWER, NAMES, UPPER, Setting
 
 
@@ -55,7 +56,7 @@ def fitted(known):
 
 
 def test_learns_the_curves_without_labels(known, fitted):
-    assert fitted.model == "2CXM" and (fitted.qc == FULL).mean() > 0.98
+    assert fitted.model == "2CXM" and (fitted.qc == QualityCode.FULL).mean() > 0.98
     error = flow(fitted) / known.true_flow - 1.0
     assert np.nanmedian(np.abs(error)) < 0.3 and abs(np.nanmedian(error)) < 0.15
     residual = np.sqrt(np.nanmean((fitted.fitted - known.tissue) ** 2))
@@ -127,8 +128,8 @@ def test_says_what_it_can_not_do(known):
     data[3, [5, 30]] = np.nan
     some = dataclasses.replace(curves, concentration=data, voxels=curves.voxels[:4])
     result = PhysicsInformedFit(PhysicsInformedOptions(steps=60)).fit(some, aif, TissueConstants(), RunContext())
-    assert result.qc[:3].tolist() == [NOT_FINITE, NO_ENHANCEMENT, NO_ENHANCEMENT]
-    assert result.qc[3] in (FULL, AT_BOUND) and set(result.qc.tolist()) <= set(result.qc_legend)
+    assert result.qc[:3].tolist() == [QualityCode.NOT_FINITE, QualityCode.NO_ENHANCEMENT, QualityCode.NO_ENHANCEMENT]
+    assert result.qc[3] in (QualityCode.FULL, QualityCode.AT_BOUND) and set(result.qc.tolist()) <= set(result.qc_legend)
     assert np.isnan(flow(result)[:3]).all() and np.isfinite(flow(result)[3])
 
 

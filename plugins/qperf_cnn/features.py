@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.kinetic_inputs import even_input
+from qperf_app.methods.kinetic_inputs import even_input
+from qperf_app.methods.noise import lag_one_autocorrelation
 from qperf_cnn.responses import tent_averages, tent_convolutions
 from qperf_cnn.simulation import draw_parameters
 
@@ -89,8 +90,7 @@ def extract(filters: Filters, curves: Array) -> Features:
         residual = y - response @ filters.forward.T
         scalars[:, k] = log_size(residual) + RESIDUAL_SHIFT
         if k == 1:
-            together = np.einsum("nt,nt->n", residual[:, 1:], residual[:, :-1])
-            scalars[:, len(LEVELS)] = together / (np.einsum("nt,nt->n", residual, residual) + 1e-30)
+            scalars[:, len(LEVELS)] = lag_one_autocorrelation(residual)
     responses[..., len(LEVELS) :] = np.log(filters.spread * 60.0)
     scalars[:, len(LEVELS) + 1] = log_size(y) + 3.0
     scalars[:, len(LEVELS) + 2 :] = filters.scan

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.plugins import STATISTICS
 from qperf_app.training import WeightsError, card_of, read_arrays, read_card
 from qperf_cnn import scope
 from qperf_cnn.features import CHANNELS, LAGS, SCALARS
-from qperf_cnn.labels import QUANTITIES, STATISTICS
+from qperf_cnn.labels import QUANTITIES
 
 Array = NDArray[np.float64]
 
-#: Where each quantity's coordinate is 0, and its unit: of the logarithm, but for the delay.
+#: Where each quantity's coordinate is 0, and its unit: of the logarithm, but for the delay. About the priors' medians
+#: and standard deviations, but part of what the weights mean: they stay where the priors change.
 CENTRE = np.array([np.log(0.8), np.log(0.8), np.log(0.4), np.log(0.06), np.log(0.18), 1.0])
 SCALE = np.array([1.0, 1.0, 1.0, 0.5, 1.0, 1.5])
 POSITIVE = np.array([name != "Ta" for name in QUANTITIES])
@@ -60,7 +62,7 @@ def build(architecture: Architecture) -> Any:
 
 def to_coordinates(values: Array) -> Array:
     """Coordinates of values (..., 6)."""
-    return (np.where(POSITIVE, np.log(np.maximum(values, 1e-9)), values) - CENTRE) / SCALE
+    return np.asarray((np.where(POSITIVE, np.log(np.maximum(values, 1e-9)), values) - CENTRE) / SCALE)
 
 
 def from_coordinates(z: Array) -> Array:

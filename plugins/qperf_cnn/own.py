@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qperf_app.plugins import kinetic_inputs
+from qperf_app.methods import kinetic_inputs
 from qperf_app.training import KineticScan
 from qperf_cnn.simulation import NAMES, Study
 

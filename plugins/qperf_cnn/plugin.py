@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods import kinetic_inputs
+from qperf_app.methods.exchange_quantities import exchange_quantities
+from qperf_app.methods.judging import MAX_OF_PRIOR
 from qperf_app.plugins import (
     STATISTICS,
     InputFunction,
     KineticMaps,
     KineticsPlugin,
     ParameterMap,
+    QualityCode,
     Resources,
     RunContext,
     TissueConstants,
     TissueCurves,
-    kinetic_inputs,
 )
 from qperf_app.plugins.digests import file_digests
-from qperf_app.plugins.exchange_quantities import exchange_quantities
+from qperf_app.plugins.quality import legend
 from qperf_app.plugins.records import Statistic
 from qperf_app.plugins.results import INTERVAL
 from qperf_app.training import read_card
+from qperf_cnn.labels import QUANTITIES
+
+if TYPE_CHECKING:
+    from qperf_cnn.inference import Estimates
 
 Array = NDArray[np.float64]
 
 #: Weights that come with the package.
 SHIPPED = Path(__file__).parent / "weights" / "kinetics.npz"
-FULL, PRIOR_DECIDES, OUT_OF_SCOPE, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 21, 19, 20
-_LEGEND = {
-    FULL: "full estimate",
-    PRIOR_DECIDES: "flow hardly narrowed from its prior",
-    OUT_OF_SCOPE: "unlike the curves that the network was trained on: not estimated",
-    NO_ENHANCEMENT: "no enhancement: the curve is constant",
-    NOT_FINITE: "too few finite frames",
-}
-# Standard deviation of log flow, told from its quantiles, beyond which a curve has said little: 0.7 of the prior's 1.0,
-# as in hmc.
-_MAX_LOG_SD = 0.7
+# Standard deviation of log flow beyond which a curve has said little; that of its prior is 1.
+_MAX_LOG_SD = 1.0 * MAX_OF_PRIOR
+# The 90 % interval of a normal density, in standard deviations.
 _INTERVAL_IN_SD = 3.29
 
 
@@ -103,10 +103,8 @@ class ConvolutionalKinetics(KineticsPlugin):
         path = self.weights
         statistics = read_card(path).get("statistics", [])
         data = np.asarray(curves.concentration, dtype=np.float64)
-        finite = kinetic_inputs.usable_curves(data)
-        usable = finite & kinetic_inputs.changing_curves(data)
-        code, fitted = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8), np.full(data.shape, np.nan)
-        values = np.full((len(data), 6, len(STATISTICS)), np.nan)
+        usable, code = kinetic_inputs.screen(data)
+        values, fitted = np.full((len(data), len(QUANTITIES), len(STATISTICS)), np.nan), np.full(data.shape, np.nan)
         if usable.any():
             # A slice copies nothing.
             rows = slice(None) if usable.all() else np.flatnonzero(usable)
@@ -114,20 +112,27 @@ class ConvolutionalKinetics(KineticsPlugin):
                 path, np.asarray(curves.times, dtype=np.float64), data[rows], np.asarray(aif.times, dtype=np.float64),
                 aif.in_plasma(constants.haematocrit), context.threads,
             )  # fmt: skip
-            low, high = (found.values[:, 0, STATISTICS.index(s)] for s in INTERVAL)
-            vague = np.log(high / low) > _INTERVAL_IN_SD * _MAX_LOG_SD
-            codes = np.where(vague & bool(statistics), PRIOR_DECIDES, FULL)
-            code[rows] = np.where(found.outside, OUT_OF_SCOPE, codes)
-            values[rows], fitted[rows] = found.values, found.fitted
-            values[code == OUT_OF_SCOPE] = np.nan
-        Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
-        # A network that was not taught posteriors has one value of its own, which is no median.
-        columns: dict[Statistic | None, int] = {} if "q50" in statistics else {None: STATISTICS.index("q50")}
-        columns |= {s: k for k, s in enumerate(STATISTICS) if s in statistics}
-        maps = [
-            ParameterMap(name, units, column[:, k], statistic)
-            for name, (units, column) in exchange_quantities(Fp, PS, vp, ve, Ta, constants, Ktrans).items()
-            for statistic, k in columns.items()
-        ]
-        legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
-        return KineticMaps(self.model, tuple(maps), code, legend, fitted)
+            code[rows], values[rows], fitted[rows] = _codes(found, bool(statistics)), found.values, found.fitted
+            values[code == QualityCode.OUT_OF_SCOPE] = np.nan
+        return KineticMaps(self.model, _maps(values, statistics, constants), code, legend(code), fitted)
+
+
+def _codes(found: Estimates, posterior: bool) -> NDArray[np.uint8]:
+    """One code per curve; a network that was not taught posteriors can't say how much a curve narrows flow."""
+    low, high = (found.values[:, 0, STATISTICS.index(s)] for s in INTERVAL)
+    vague = np.log(high / low) > _INTERVAL_IN_SD * _MAX_LOG_SD
+    code = np.where(vague & posterior, QualityCode.FLOW_NOT_IDENTIFIABLE, QualityCode.FULL)
+    return np.where(found.outside, QualityCode.OUT_OF_SCOPE, code).astype(np.uint8)
+
+
+def _maps(values: Array, statistics: Sequence[str], constants: TissueConstants) -> tuple[ParameterMap, ...]:
+    """Maps of the statistics that the network gives, from those of its quantities (n, 6, 5)."""
+    Fp, PS, Ktrans, vp, ve, Ta = np.moveaxis(values, 1, 0)
+    # A network that was not taught posteriors has one value of its own, which is no median.
+    columns: dict[Statistic | None, int] = {} if "q50" in statistics else {None: STATISTICS.index("q50")}
+    columns |= {s: k for k, s in enumerate(STATISTICS) if s in statistics}
+    return tuple(
+        ParameterMap(name, units, column[:, k], statistic)
+        for name, (units, column) in exchange_quantities(Fp, PS, vp, ve, Ta, constants, Ktrans).items()
+        for statistic, k in columns.items()
+    )

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.physics.conversion import per_second
 from qperf_app.physics.models import exchange_response
-from qperf_app.plugins.kinetic_inputs import even_input
 
 Array = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 Signs that it is not, each with a limit that three training curves in two hundred exceed: its features, or what the
 network makes of them, lie far from those of any training curve (Mahalanobis distance; Lee et al. 2018,
 arXiv:1807.03888); the curve of the answer misses the data by more than a deconvolution without a model does; what that
-leaves of the curve hangs together more than noise does; the noise is of another order. Or the delay is one that no
+leaves of the curve is more autocorrelated than noise is; the noise is of another order. Or the delay is one that no
 training curve had, or the flow higher than any had.
 """
 
@@ -22,15 +22,16 @@ FloatArray = NDArray[np.float32]
 
 #: Part of the training curves beyond each limit.
 BEYOND = 0.015
-# What a misfit may lie above its limit, in the logarithm: real noise hangs together otherwise than the simulated one.
+# What a misfit may lie above its limit, in the logarithm: the autocorrelation of real noise is not that of the
+# simulated one.
 _MISFIT_MARGIN = 0.2
 # The same for the autocorrelation of what a deconvolution leaves.
-_MEMORY_MARGIN = 0.1
+_AUTOCORRELATION_MARGIN = 0.1
 _BINS = 12
 # Residuals whose size tells of the model, and of the noise: after the least and the strongest smoothing.
 _MODEL, _NOISE = 0, len(LEVELS) - 1
 # Where the features have that autocorrelation.
-_MEMORY = len(LEVELS)
+_AUTOCORRELATION = len(LEVELS)
 
 
 class Distance(NamedTuple):
@@ -48,7 +49,7 @@ class Scope(NamedTuple):
     """Distances of the features and of the network's last layer.
 
     ``size`` (b,) are sizes of the residual, ``misfit`` (b,) the limit of the misfit there, ``noise`` (1,) that of
-    the noise, ``memory`` (1,) that of the autocorrelation.
+    the noise, ``autocorrelation`` (1,) that of the autocorrelation.
     """
 
     seen: Distance
@@ -56,7 +57,7 @@ class Scope(NamedTuple):
     size: Array
     misfit: Array
     noise: Array
-    memory: Array
+    autocorrelation: Array
 
 
 def learn(features: Features, hidden: Array, missed: Array) -> Scope:
@@ -66,8 +67,10 @@ def learn(features: Features, hidden: Array, missed: Array) -> Scope:
     where = np.clip(np.searchsorted(edges, size) - 1, 0, _BINS - 1)
     middle = np.array([np.median(size[where == b]) for b in range(_BINS)])
     limit = np.array([np.quantile(missed[where == b], 1.0 - BEYOND) for b in range(_BINS)])
-    noise, memory = np.quantile(features.scalars[:, [_NOISE, _MEMORY]].astype(np.float64), 1.0 - BEYOND, axis=0)
-    return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, noise[None], memory[None])
+    noise, autocorrelation = np.quantile(
+        features.scalars[:, [_NOISE, _AUTOCORRELATION]].astype(np.float64), 1.0 - BEYOND, axis=0
+    )
+    return Scope(_distance(_vectors(features)), _distance(hidden), middle, limit, noise[None], autocorrelation[None])
 
 
 def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array, values: Array) -> NDArray[np.bool_]:
@@ -79,7 +82,7 @@ def outside(scope: Scope, features: Features, hidden: FloatArray, missed: Array,
         _beyond(scope.seen, _vectors(features))
         | _beyond(scope.hidden, hidden)
         | (features.scalars[:, _NOISE] > scope.noise[0])
-        | (features.scalars[:, _MEMORY] > scope.memory[0] + _MEMORY_MARGIN)
+        | (features.scalars[:, _AUTOCORRELATION] > scope.autocorrelation[0] + _AUTOCORRELATION_MARGIN)
         | (missed > np.interp(size, scope.size, scope.misfit) + _MISFIT_MARGIN)
         | (delay < low)
         | (delay > high)

@@ -25,8 +25,19 @@ NOISE = (0.0005, 0.02)
 _CENTRE, _SPREAD = {"Fp": 0.8, "PS": 0.8, "vp": 0.06, "ve": 0.18}, {"Fp": 1.0, "PS": 1.0, "vp": 0.5, "ve": 1.0}
 _DELAY = (1.0, 1.5)
 _FINE = 0.1
-# Part of the curves whose noise hangs together, as after interpolation, and part of the studies with irregular beats.
-_COLOURED, _IRREGULAR = 0.2, 0.5
+# Part of the curves whose noise is autocorrelated, as after interpolation, with these weights of three samples, and
+# part of the studies with irregular beats.
+_COLOURED, _SMOOTHING, _IRREGULAR = 0.2, (0.25, 0.5, 0.25), 0.5
+# Noise of the input function, up to this part of its peak.
+_INPUT_NOISE = 0.004
+# Heart beats, s; length of a study, s, and its frames; how far beats vary; part that is missed; shortest gap, s.
+_BEAT, _LENGTH, _FRAMES, _VARIES, _MISSED, _SHORTEST = (0.5, 1.4), (30.0, 90.0), (32, 110), 0.06, 0.06, 0.3
+# First pass: rise to its peak, s, and shape of its gamma variate; earliest arrival, s, and latest, as a part of the
+# study. Second pass: later by so many rises, broader by this factor, up to this part of the first. What stays: part of
+# the first, and how fast it leaves, 1/s. Peak, mmol/L in plasma.
+_RISE, _SHAPE, _ARRIVES, _LATEST = (2.0, 9.0), (1.2, 6.0), 1.0, 0.45
+_LATER, _BROADER, _SECOND = (1.5, 3.0), (1.2, 2.5), 0.35
+_STAYS, _LEAVES, _PEAK = (0.05, 0.4), (0.001, 0.01), (3.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -66,34 +77,36 @@ def simulate(seed: int, number: int, count: int) -> Study:
     clean = clean[:, np.searchsorted(joined, times)]
     noise = np.exp(rng.uniform(np.log(NOISE[0]), np.log(NOISE[1]), count))
     white = rng.standard_normal((count, len(times) + 2))
-    smooth = (0.25 * white[:, :-2] + 0.5 * white[:, 1:-1] + 0.25 * white[:, 2:]) / np.sqrt(0.375)
+    before, at, after = _SMOOTHING
+    smooth = before * white[:, :-2] + at * white[:, 1:-1] + after * white[:, 2:]
+    smooth /= np.sqrt(before**2 + at**2 + after**2)
     error = np.where(rng.random((count, 1)) < _COLOURED, smooth, white[:, 1:-1])
     seen = np.interp(times, fine, plasma)
     # An input function is the mean of many voxels: its noise is small, and the fit knows nothing of it.
-    seen = seen + rng.uniform(0.0, 0.004) * plasma.max() * rng.standard_normal(len(times))
+    seen = seen + rng.uniform(0.0, _INPUT_NOISE) * plasma.max() * rng.standard_normal(len(times))
     return Study(times, seen, clean + noise[:, None] * plasma.max() * error, truth, noise)
 
 
 def _frames(rng: np.random.Generator) -> Array:
     """One frame a heartbeat, with beats that vary and are missed, as slices of 30 to 90 s."""
-    beat = np.exp(rng.uniform(np.log(0.5), np.log(1.4)))
-    count = int(np.clip(rng.uniform(30.0, 90.0) / beat, 32, 110))
-    gaps = beat * (1.0 + rng.uniform(0.0, 0.06) * rng.standard_normal(count - 1))
+    beat = np.exp(rng.uniform(*np.log(_BEAT)))
+    count = int(np.clip(rng.uniform(*_LENGTH) / beat, *_FRAMES))
+    gaps = beat * (1.0 + rng.uniform(0.0, _VARIES) * rng.standard_normal(count - 1))
     if rng.random() < _IRREGULAR:
-        gaps = np.where(rng.random(count - 1) < rng.uniform(0.0, 0.06), 2.0 * gaps, gaps)
-    return np.concatenate([[0.0], np.cumsum(np.maximum(gaps, 0.3))])
+        gaps = np.where(rng.random(count - 1) < rng.uniform(0.0, _MISSED), 2.0 * gaps, gaps)
+    return np.concatenate([[0.0], np.cumsum(np.maximum(gaps, _SHORTEST))])
 
 
 def _bolus(rng: np.random.Generator, t: Array, last: float) -> Array:
     """First pass, a second one that is later and broader, and what stays, mmol/L in plasma."""
-    rise, shape = np.exp(rng.uniform(np.log(2.0), np.log(9.0))), rng.uniform(1.2, 6.0)
-    arrival = rng.uniform(1.0, max(2.0, 0.45 * last - rise))
+    rise, shape = np.exp(rng.uniform(*np.log(_RISE))), rng.uniform(*_SHAPE)
+    arrival = rng.uniform(_ARRIVES, max(2.0 * _ARRIVES, _LATEST * last - rise))
     first = _gamma_variate(t - arrival, rise, shape)
-    second = _gamma_variate(t - arrival - rise * rng.uniform(1.5, 3.0), rise * rng.uniform(1.2, 2.5), shape)
+    second = _gamma_variate(t - arrival - rise * rng.uniform(*_LATER), rise * rng.uniform(*_BROADER), shape)
     stays = np.cumsum(first) * _FINE
-    stays = stays / stays[-1] * np.exp(-np.maximum(t - arrival, 0.0) * rng.uniform(0.001, 0.01))
-    curve = first + rng.uniform(0.0, 0.35) * second + rng.uniform(0.05, 0.4) * stays
-    return rng.uniform(3.0, 15.0) * curve / curve.max()
+    stays = stays / stays[-1] * np.exp(-np.maximum(t - arrival, 0.0) * rng.uniform(*_LEAVES))
+    curve = first + rng.uniform(0.0, _SECOND) * second + rng.uniform(*_STAYS) * stays
+    return np.asarray(rng.uniform(*_PEAK) * curve / curve.max())
 
 
 def _gamma_variate(t: Array, rise: float, shape: float) -> Array:

@@ -16,10 +16,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from qperf_app.physics.conversion import SECONDS_PER_MINUTE
+
+#: Logarithm of what turns a rate per second into one per minute.
+LOG_MINUTE = np.float32(np.log(SECONDS_PER_MINUTE))
 # Standard deviations of flow's prior within which a climb starts.
 _REACH = 2.5
+# Amplitudes of least squares are kept within these factors of one amplitude for both members, and not used where the
+# members' Gram determinant is below this part of its largest.
+_RANGE, _COLLINEAR = (0.1, 100.0), 1e-4
+# Longest Gauss-Newton step in the logarithm of an amplitude.
+_LONGEST_STEP = 1.5
+# Least log K- below log K+, and least pivot of the curvature, as a part of its diagonal.
+_LEAST_GAP, _LEAST_PIVOT = 1e-4, 1e-6
 
 
 class Evidence(NamedTuple):
@@ -68,27 +80,56 @@ def parameters(fast: Any, slow: Any, first: Any, second: Any) -> tuple[Any, Any,
 
 def _log_gap(fast: Any, slow: Any) -> Any:
     """Logarithm of K+ - K-."""
-    return fast + tf.math.log(-tf.math.expm1(tf.minimum(slow - fast, -1e-4)))
+    return fast + tf.math.log(-tf.math.expm1(tf.minimum(slow - fast, -_LEAST_GAP)))
 
 
 def _parameters(flow: Any, moment: Any, product: Any, rates: Any) -> tuple[Any, Any, Any, Any]:
     return flow, flow + product - 2.0 * moment, 2.0 * flow - moment, product - moment - rates
 
 
+def weighted(evidence: Evidence, efficiency: Any) -> Evidence:
+    """The members' evidence where samples count for less than independent ones; y'y has been weighted."""
+    y1, y2, h11, h12, h22 = (efficiency * value for value in evidence[:-1])
+    return Evidence(y1, y2, h11, h12, h22, evidence.yy)
+
+
+def prior_per_second(mean: Sequence[Any], sd: Sequence[Any], exponent: Any, scale: Any) -> Prior:
+    """Prior of amplitudes from that of the model's coordinates, whose flow and PS are per minute."""
+    minute = np.log(SECONDS_PER_MINUTE)
+    return Prior([mean[0] - minute, mean[1] - minute, mean[2], mean[3]], sd[:4], exponent, scale)
+
+
+class _Rates(NamedTuple):
+    """K+ and K- (1/s), twice the logarithm of their difference, the sum of their logarithms."""
+
+    fast: Any
+    slow: Any
+    gap: Any
+    log_product: Any
+
+
+class _Expansion(NamedTuple):
+    """Log density of the log amplitudes, its gradient, and the Gauss-Newton curvature, up to the second order."""
+
+    value: Any
+    gradient: tuple[Any, Any]
+    curvature: tuple[Any, Any, Any]
+
+
 def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int, start: Sequence[Any] = ()) -> Peak:
-    """Mode of the two log amplitudes by Gauss-Newton steps, none longer than 1.5, from a start or least squares."""
+    """Mode of the two log amplitudes by Gauss-Newton steps of bounded length, from a start or least squares."""
     first, second = start or _least_squares(evidence, prior)
-    gap, (k1, k2) = 2.0 * _log_gap(fast, slow), (tf.exp(fast), tf.exp(slow))
+    rates = _Rates(tf.exp(fast), tf.exp(slow), 2.0 * _log_gap(fast, slow), fast + slow)
     for _ in range(steps):
-        _, (g1, g2), (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+        _, (g1, g2), (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
         determinant = c11 * c22 - c21 * c21
         d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
-        shorter = 1.5 / tf.maximum(1.5, tf.maximum(tf.abs(d1), tf.abs(d2)))
+        shorter = _LONGEST_STEP / tf.maximum(_LONGEST_STEP, tf.maximum(tf.abs(d1), tf.abs(d2)))
         first, second = first + d1 * shorter, second + d2 * shorter
-    value, _, (c11, c21, c22) = _slope(evidence, prior, k1, k2, gap, fast + slow, first, second)
+    value, _, (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
     l11 = tf.sqrt(c11)
     l21 = c21 / l11
-    return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, 1e-6 * c22)), value)
+    return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, _LEAST_PIVOT * c22)), value)
 
 
 def _least_squares(evidence: Evidence, prior: Prior) -> list[Any]:
@@ -99,37 +140,29 @@ def _least_squares(evidence: Evidence, prior: Prior) -> list[Any]:
     reach = _REACH * prior.sd[0]
     both = tf.clip_by_value(both, tf.exp(prior.mean[0] - reach), tf.exp(prior.mean[0] + reach))
     least = [
-        tf.where(determinant > 1e-4 * evidence.h11 * evidence.h22, a / determinant, both)
+        tf.where(determinant > _COLLINEAR * evidence.h11 * evidence.h22, a / determinant, both)
         for a in (
             evidence.h22 * evidence.y1 - evidence.h12 * evidence.y2,
             evidence.h11 * evidence.y2 - evidence.h12 * evidence.y1,
         )
     ]
-    return [tf.math.log(tf.clip_by_value(a, 0.1 * both, 100.0 * both)) for a in least]
+    return [tf.math.log(tf.clip_by_value(a, _RANGE[0] * both, _RANGE[1] * both)) for a in least]
 
 
-def _slope(
-    evidence: Evidence, prior: Prior, k1: Any, k2: Any, gap: Any, rates: Any, first: Any, second: Any
-) -> tuple[Any, tuple[Any, Any], tuple[Any, Any, Any]]:
-    """Log density, its gradient and its Gauss-Newton curvature."""
+def _expand(evidence: Evidence, prior: Prior, rates: _Rates, first: Any, second: Any) -> _Expansion:
+    """Likelihood and prior about log amplitudes."""
     a1, a2 = tf.exp(first), tf.exp(second)
-    r1 = evidence.y1 - a1 * evidence.h11 - a2 * evidence.h12
-    r2 = evidence.y2 - a1 * evidence.h12 - a2 * evidence.h22
-    squares = tf.maximum(evidence.yy - a1 * (evidence.y1 + r1) - a2 * (evidence.y2 + r2), 0.0)
-    level = prior.scale + 0.5 * squares
-    weight = prior.exponent / level
-    g1, g2 = weight * a1 * r1, weight * a2 * r2
-    c11, c21, c22 = weight * a1 * a1 * evidence.h11, weight * a1 * a2 * evidence.h12, weight * a2 * a2 * evidence.h22
-    flow, moment = a1 + a2, a1 * k1 + a2 * k2
-    share, lever = a2 / flow, a2 * k2 / moment
+    flow, moment = a1 + a2, a1 * rates.fast + a2 * rates.slow
+    share, lever = a2 / flow, a2 * rates.slow / moment
+    # How the logarithms of Fp, PS, vp and ve change with those of the amplitudes.
     slopes = (
         (1.0 - share, share),
         (2.0 * lever - share, 1.0 + share - 2.0 * lever),
         (1.0 - 2.0 * share + lever, 2.0 * share - lever),
         (lever, 1.0 - lever),
     )
-    value = -prior.exponent * tf.math.log(level)
-    found = _parameters(tf.math.log(flow), tf.math.log(moment), first + second + gap, rates)
+    value, (g1, g2), (c11, c21, c22) = _likelihood(evidence, prior, a1, a2)
+    found = _parameters(tf.math.log(flow), tf.math.log(moment), first + second + rates.gap, rates.log_product)
     for at, (s1, s2), mean, sd in zip(found, slopes, prior.mean, prior.sd, strict=True):
         precision = 1.0 / (sd * sd)
         off = mean - at
@@ -137,4 +170,17 @@ def _slope(
         value -= 0.5 * off * z
         g1, g2 = g1 + z * s1, g2 + z * s2
         c11, c21, c22 = c11 + s1 * s1 * precision, c21 + s1 * s2 * precision, c22 + s2 * s2 * precision
-    return value, (g1, g2), (c11, c21, c22)
+    return _Expansion(value, (g1, g2), (c11, c21, c22))
+
+
+def _likelihood(evidence: Evidence, prior: Prior, a1: Any, a2: Any) -> _Expansion:
+    """Log likelihood of amplitudes, the noise's level integrated out, by their logarithms."""
+    r1 = evidence.y1 - a1 * evidence.h11 - a2 * evidence.h12
+    r2 = evidence.y2 - a1 * evidence.h12 - a2 * evidence.h22
+    squares = tf.maximum(evidence.yy - a1 * (evidence.y1 + r1) - a2 * (evidence.y2 + r2), 0.0)
+    level = prior.scale + 0.5 * squares
+    precision = prior.exponent / level
+    curvature = (
+        precision * a1 * a1 * evidence.h11, precision * a1 * a2 * evidence.h12, precision * a2 * a2 * evidence.h22
+    )  # fmt: skip
+    return _Expansion(-prior.exponent * tf.math.log(level), (precision * a1 * r1, precision * a2 * r2), curvature)

@@ -1,4 +1,4 @@
-"""Sample one block of voxels: independent draws where the grid gives them, trajectories where it does not."""
+"""Sample one block of voxels: independent draws where the octree gives them, trajectories where it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qperf_hmc import approximation, chains, grid
+from qperf_hmc import chains, importance, mixture
 from qperf_hmc.setting import Setting
 from qperf_hmc.target import Coordinates, Problem
 
@@ -19,14 +19,16 @@ Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 
 CHAINS = 4
-_TEMPERED_SIZE, _STARTS = 60.0, 4
+# Effective number of the dictionary's draws under the tempered likelihood, bisections that find its power, and modes
+# that are climbed to.
+_TEMPERED_SIZE, _BISECTIONS, _STARTS = 60.0, 12, 4
 # Draws at first that only find a chain's start.
 _BURN_IN = 32
 
 
 @dataclass(frozen=True)
 class Independent:
-    """Draw points of the grid's density; cells that may hold more than ``least`` of it are halved. The chains choose
+    """Draw points of the octree's density; cells that may hold more than ``least`` of it are divided. The chains choose
     among the points."""
 
     points: int
@@ -35,7 +37,7 @@ class Independent:
 
 @dataclass(frozen=True)
 class Hamiltonian:
-    """Rounds and draws of the approximation, draws of each chain, acceptance aimed at."""
+    """Rounds and draws of the adaptive importance sampling, draws of each chain, acceptance aimed at."""
 
     rounds: int
     importance_draws: int
@@ -53,14 +55,14 @@ class Sampled(NamedTuple):
 
 
 def independent(setting: Setting, problem: Problem, how: Independent, seed: int) -> Sampled:
-    """Chains that take fresh draws of the grid's density, or stay, by the ratio of importance weights.
+    """Chains that take fresh draws of the octree's density, or stay, by the ratio of importance weights.
 
     The independence sampler of Metropolis and Hastings (Tierney 1994, doi:10.1214/aos/1176325750): it leaves the
     posterior invariant whatever the density, and the better that is the more independent the draws are. Where it is
     poor the chains stand still, which R-hat and the effective sample size tell.
     """
-    assert setting.cells is not None
-    pool = grid.propose(setting.cells, problem, how.points, how.least, seed)
+    assert setting.octree is not None
+    pool = importance.propose(setting.octree, problem, how.points, how.least, seed)
     v, steps = pool.log_weight.shape[1], how.points // CHAINS
     weight = pool.log_weight.reshape(steps, CHAINS, v)
     rng = np.random.default_rng([seed, 1])
@@ -85,31 +87,32 @@ def hamiltonian(setting: Setting, problem: Problem, how: Hamiltonian, seed: int,
         centres, mean, lower = _first_centres(setting, problem)
     else:
         # What was drawn so far, badly mixed as it may be, says more than any approximation.
-        every = np.linspace(0, before.shape[1] - 1, approximation.PIECES).astype(int)
+        every = np.linspace(0, before.shape[1] - 1, mixture.PIECES).astype(int)
         centres = [_tensor(before[:, every, i].T) for i in range(before.shape[2])]
         mean, lower = _moments(before)
     seeds = [tf.constant([seed % 2**31, k], tf.int32) for k in range(how.rounds + 1)]
     for key in seeds[:-1]:
-        mixture = _around(model, problem, centres, mean, lower)
-        moments = _weigh(model, problem, mixture, how.importance_draws, key)
+        proposal = _around(model, problem, centres, mean, lower)
+        moments = _population_step(model, problem, proposal, how.importance_draws, key)
         centres, mean, lower = moments.starts, moments.mean, moments.lower
-    mixture = _around(model, problem, centres, mean, lower)
-    found = chains.run(model, problem, mixture, moments, CHAINS, how.draws, how.acceptance, seeds[-1])
+    proposal = _around(model, problem, centres, mean, lower)
+    found = chains.run(model, problem, proposal, moments, CHAINS, how.draws, how.acceptance, seeds[-1])
     return Sampled(tf.stack(found.x, axis=-1).numpy(), found.bfmi.numpy(), found.divergences.numpy())
 
 
 def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[Any], list[list[Any]]]:
     """Modes climbed to from the best of the dictionary, and draws of the tempered posterior."""
-    y, worth = problem.data.numpy().T.astype(np.float64), problem.weight.numpy().T.astype(np.float64) ** 2
+    y, efficiency = problem.data.numpy().T.astype(np.float64), problem.weight.numpy().T.astype(np.float64) ** 2
     x, features = setting.dictionary, setting.features
     rest, exponent = problem.rest.numpy()[:, None], (problem.shape + 0.5 * problem.count).numpy()[:, None]
-    squares = (worth * y**2).sum(axis=1)[:, None] + worth @ features**2 - 2.0 * (worth * y) @ features + rest
+    squares = (efficiency * y**2).sum(axis=1)[:, None] + efficiency @ features**2
+    squares = squares - 2.0 * (efficiency * y) @ features + rest
     level = -exponent * np.log(problem.scale.numpy() + 0.5 * np.maximum(squares, 0.0))
     # Starts differ in the first and the last parameter, flow and delay, which trade most against each other.
     group = 2 * (x[-1] > np.median(x[-1])) + (x[0] > np.median(x[0]))
     best = np.stack([np.flatnonzero(group == g)[level[:, group == g].argmax(axis=1)] for g in range(_STARTS)])
     modes = _climb(setting.model, problem, [_tensor(v[best]) for v in x])
-    tempered = _temper(level, approximation.PIECES - _STARTS)
+    tempered = _temper(level, mixture.PIECES - _STARTS)
     centres = [tf.concat([m, _tensor(v[tempered])], axis=0) for m, v in zip(modes, x, strict=True)]
     zero = tf.zeros_like(problem.sd[0])
     lower = [[problem.sd[i] if i == j else zero for j in range(i + 1)] for i in range(len(x))]
@@ -117,10 +120,10 @@ def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[
 
 
 def _temper(level: Array, count: int) -> NDArray[np.intp]:
-    """Systematic draws (count, v) from the powers of likelihoods (v, k) whose effective number is about 60."""
+    """Systematic draws (count, v) from powers of likelihoods (v, k), tempered to one effective number."""
     level = level - level.max(axis=1, keepdims=True)
     low, high = np.zeros(len(level)), np.ones(len(level))
-    for _ in range(12):
+    for _ in range(_BISECTIONS):
         power = 0.5 * (low + high)
         weight = np.exp(power[:, None] * level)
         size = weight.sum(axis=1) ** 2 / (weight**2).sum(axis=1)
@@ -143,17 +146,17 @@ def _moments(draws: FloatArray) -> tuple[list[Any], list[list[Any]]]:
 
 @functools.partial(tf.function, autograph=False)
 def _climb(model: Coordinates, problem: Problem, starts: Sequence[Any]) -> Any:
-    return approximation.find_modes(model, problem, starts)
+    return mixture.find_modes(model, problem, starts)
 
 
 @functools.partial(tf.function, autograph=False)
-def _around(model: Coordinates, problem: Problem, centres: Any, mean: Any, lower: Any) -> approximation.Mixture:
-    return approximation.around(model, problem, centres, mean, lower)
+def _around(model: Coordinates, problem: Problem, centres: Any, mean: Any, lower: Any) -> mixture.Mixture:
+    return mixture.around(model, problem, centres, mean, lower)
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _weigh(model: Coordinates, problem: Problem, mixture: Any, draws: int, seed: Any) -> approximation.Moments:
-    return approximation.weigh(model, problem, mixture, draws, seed)
+def _population_step(model: Coordinates, problem: Problem, proposal: Any, draws: int, seed: Any) -> mixture.Moments:
+    return mixture.population_step(model, problem, proposal, draws, seed)
 
 
 def _tensor(value: Any) -> Any:

@@ -1,28 +1,31 @@
-"""The sampler: Hamiltonian Monte Carlo in whitened coordinates, with a global move after every trajectory.
+"""Chains of a block of voxels: Hamiltonian Monte Carlo in whitened coordinates, a global move after every trajectory.
 
 The trajectory explores a hump; the global move chooses among the present state and fresh draws of the mixture of
-:mod:`qperf_hmc.approximation` by their importance weights (iterated sampling importance resampling) and carries chains
-between humps and along bananas. Both leave the posterior invariant; together they mix where either alone does not
-(Samsonov et al. 2022, arXiv:2111.02702).
+:mod:`qperf_hmc.mixture` by their importance weights and carries chains between humps and along bananas. Both leave the
+posterior invariant; together they mix where either alone does not (Samsonov et al. 2022, arXiv:2111.02702).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from qperf_hmc import sampler
 from qperf_hmc import small_matrices as small
-from qperf_hmc.approximation import Mixture, Moments, draw, log_density
+from qperf_hmc.mixture import Mixture, Moments, draw, log_density
 from qperf_hmc.target import Coordinates, Problem, log_posterior
 
 LEAPFROGS = 3
 CANDIDATES = 16
 #: Iterations that adapt the step, and are dropped.
 ADAPTATION = 40
-_FIRST_STEP, _JITTER = 0.4, 0.25
+_FIRST_STEP = 0.4
+# Gain of the adaptation's first iteration (Robbins and Monro 1951, doi:10.1214/aoms/1177729586; it falls with the root
+# of their number), and range of the logarithm of the step.
+_GAIN, _LOG_STEP = 2.0, (-5.0, 0.25)
 # A trajectory that loses this much energy has diverged.
 _DIVERGENCE = 50.0
 
@@ -35,11 +38,16 @@ class Chains(NamedTuple):
     """
 
     x: Any
-    step: Any
-    acceptance: Any
-    global_acceptance: Any
-    divergences: Any
     bfmi: Any
+    divergences: Any
+
+
+class _Trace(NamedTuple):
+    """What is written down of every iteration: whitened coordinates, energy, and the sum of divergences."""
+
+    position: list[Any]
+    energy: Any
+    diverged: Any
 
 
 def from_whitened(moments: Moments, z: Any) -> list[Any]:
@@ -53,7 +61,7 @@ def to_whitened(moments: Moments, x: Any) -> list[Any]:
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def log_weight(model: Coordinates, problem: Problem, mixture: Mixture, x: Any) -> Any:
+def _log_weight(model: Coordinates, problem: Problem, mixture: Mixture, x: Any) -> Any:
     """Logarithm of posterior over mixture at draws, p tensors (n, v)."""
     return log_posterior(model, problem, x) - log_density(mixture, x)
 
@@ -64,32 +72,22 @@ def _log_mixture(mixture: Mixture, moments: Moments, z: Any) -> Any:
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _value(model: Coordinates, problem: Problem, moments: Moments, z: Any) -> Any:
+def _log_posterior(model: Coordinates, problem: Problem, moments: Moments, z: Any) -> Any:
+    """Log posterior at whitened coordinates."""
     return log_posterior(model, problem, from_whitened(moments, z))
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _value_and_slopes(model: Coordinates, problem: Problem, moments: Moments, z: Any) -> tuple[Any, list[Any]]:
+def _value_and_gradient(model: Coordinates, problem: Problem, moments: Moments, z: Any) -> tuple[Any, list[Any]]:
     """Log posterior at whitened coordinates and its gradient."""
-    return tfp.math.value_and_gradient(lambda *w: log_posterior(model, problem, from_whitened(moments, w)), list(z))
+    return _differentiate(lambda w: log_posterior(model, problem, from_whitened(moments, w)), z)
 
 
-class _State(NamedTuple):
-    """Where the chains are: whitened coordinates, log posterior and gradient there, log step of each voxel."""
-
-    z: Any
-    value: Any
-    slopes: Any
-    log_step: Any
-
-
-class _Record(NamedTuple):
-    """What one iteration says of itself, each (chains, v)."""
-
-    energy: Any
-    acceptance: Any
-    moved: Any
-    diverged: Any
+def _differentiate(function: Callable[[Any], Any], z: list[Any]) -> tuple[Any, list[Any]]:
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        value = function(z)
+    return value, tape.gradient(value, z)
 
 
 @functools.partial(tf.function, autograph=False)
@@ -105,98 +103,62 @@ def run(
 ) -> Chains:
     """Adapt the step of each voxel to the acceptance ``target``, then draw.
 
-    Chains start at resampled draws of the approximation.
+    Chains start at resampled draws of the mixture.
     """
     v, p = problem.rest.shape[0], len(moments.mean)
+
+    def density(z: Sequence[Any]) -> tuple[Any, list[Any]]:
+        found: tuple[Any, list[Any]] = _value_and_gradient(model, problem, moments, list(z))
+        return found
+
+    def along(z: Sequence[Any]) -> tuple[Any, list[Any]]:
+        # Through the compiled value, and not compiled with it: the same but for rounding, which versions share.
+        return _differentiate(lambda w: _log_posterior(model, problem, moments, w), list(z))
+
+    def fresh(key: Any, count: int) -> tuple[list[Any], Any]:
+        x = draw(mixture, count, key)
+        return to_whitened(moments, x), _log_weight(model, problem, mixture, x)
+
+    proposal = sampler.Proposal(fresh, lambda z: _log_mixture(mixture, moments, z))
+    resampling = sampler.iterated_resampling(density, proposal, CANDIDATES)
+
+    def advance(k: Any, state: sampler.State, log_step: Any, trace: _Trace) -> tuple[Any, ...]:
+        keys = tf.unstack(tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, k), 2))
+        state, trajectory = sampler.hamiltonian(along, tf.exp(log_step), LEAPFROGS).step(keys[0], state)
+        state, _ = resampling.step(keys[1], state)
+        log_step = _adapt(k, log_step, trajectory.log_ratio, target)
+        return k + 1, state, log_step, _write(k, trace, state, trajectory)
+
+    array = functools.partial(tf.TensorArray, tf.float32, draws, element_shape=[chains, v])
     every = moments.starts[0].shape[0] // chains
-    z = to_whitened(moments, [c[: every * chains : every] for c in moments.starts])
-    value, slopes = _value_and_slopes(model, problem, moments, z)
-    first = _State(z, value, slopes, tf.fill([v], tf.math.log(_FIRST_STEP)))
-    arrays = [tf.TensorArray(tf.float32, draws, element_shape=[chains, v]) for _ in range(p + 1)]
-    zero = tf.zeros([v])
-
-    def advance(k: Any, state: _State, kept: Any, energies: Any, sums: Any) -> tuple[Any, ...]:
-        key = tf.random.experimental.stateless_fold_in(seed, k)
-        state, record = _iterate(model, problem, mixture, moments, state, key)
-        gain = tf.where(k < ADAPTATION, 2.0 / tf.sqrt(1.0 + tf.cast(k, tf.float32)), 0.0)
-        log_step = state.log_step + gain * (tf.reduce_mean(record.acceptance, axis=0) - target)
-        state = state._replace(log_step=tf.clip_by_value(log_step, -5.0, 0.25))
-        # While the step adapts, the first place is written over again and again.
-        place, count = tf.maximum(k - ADAPTATION, 0), tf.cast(k >= ADAPTATION, tf.float32)
-        kept = [a.write(place, value) for a, value in zip(kept, state.z, strict=True)]
-        sums = [a + count * tf.reduce_mean(b, axis=0) for a, b in zip(sums, record[1:], strict=True)]
-        return k + 1, state, kept, energies.write(place, record.energy), sums
-
-    _, state, kept, energies, sums = tf.while_loop(
-        lambda k, *_: k < ADAPTATION + draws,
-        advance,
-        (tf.constant(0), first, arrays[:p], arrays[p], [zero, zero, zero]),
-    )
-    z = [tf.reshape(a.stack(), [draws * chains, v]) for a in kept]
+    start = resampling.init(to_whitened(moments, [c[: every * chains : every] for c in moments.starts]))
+    trace = _Trace([array() for _ in range(p)], array(), tf.zeros([v]))
+    first = (tf.constant(0), start, tf.fill([v], tf.math.log(_FIRST_STEP)), trace)
+    *_, trace = tf.while_loop(lambda k, *_: k < ADAPTATION + draws, advance, first)
+    z = [tf.reshape(a.stack(), [draws * chains, v]) for a in trace.position]
     x = [tf.reshape(a, [draws, chains, v]) for a in from_whitened(moments, z)]
-    energy = energies.stack()
-    spread = tf.reduce_sum((energy - tf.reduce_mean(energy, axis=0)) ** 2, axis=0)
-    bfmi = tf.reduce_min(tf.reduce_sum((energy[1:] - energy[:-1]) ** 2, axis=0) / spread, axis=0)
-    acceptance, moved, diverged = (s / draws for s in sums)
-    return Chains(x, tf.exp(state.log_step), acceptance, moved, diverged, bfmi)
+    return Chains(x, _missing_information(trace.energy.stack()), trace.diverged / draws)
 
 
-def _iterate(
-    model: Coordinates, problem: Problem, mixture: Mixture, moments: Moments, state: _State, key: Any
-) -> tuple[_State, _Record]:
-    """One trajectory and one global move."""
-    seeds = tf.unstack(tf.random.experimental.stateless_split(key, 2))
-    state, energy, ratio = _trajectory(model, problem, moments, state, seeds[0])
-    chosen, z = _global_move(model, problem, mixture, moments, state, seeds[1])
-    value, slopes = _value_and_slopes(model, problem, moments, z)
-    acceptance = tf.exp(tf.minimum(tf.where(tf.math.is_finite(ratio), ratio, -1e3), 0.0))
-    diverged = tf.cast(~(ratio > -_DIVERGENCE), tf.float32)
-    record = _Record(energy, acceptance, tf.cast(chosen > 0, tf.float32), diverged)
-    return _State(z, value, slopes, state.log_step), record
+def _adapt(k: Any, log_step: Any, log_ratio: Any, target: float) -> Any:
+    """Logarithm of the step (v,) after iteration k: longer where more was accepted than aimed at."""
+    acceptance = tf.exp(tf.minimum(tf.where(tf.math.is_finite(log_ratio), log_ratio, -1e3), 0.0))
+    gain = tf.where(k < ADAPTATION, _GAIN / tf.sqrt(1.0 + tf.cast(k, tf.float32)), 0.0)
+    return tf.clip_by_value(log_step + gain * (tf.reduce_mean(acceptance, axis=0) - target), *_LOG_STEP)
 
 
-def _trajectory(
-    model: Coordinates, problem: Problem, moments: Moments, state: _State, key: Any
-) -> tuple[_State, Any, Any]:
-    """Hamiltonian Monte Carlo: the new state, the energy at the start, the log acceptance ratio.
-
-    The momentum and the test's threshold are the same for every voxel, as the draws of :func:`approximation.draw` are.
-    """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(key, 3))
-    shape = state.z[0].shape
-    # A length that varies keeps no direction in step with the trajectory.
-    step = tf.exp(state.log_step) * (1.0 + _JITTER * tf.random.stateless_uniform([], seeds[0], -1.0, 1.0))
-    noise = tf.random.stateless_normal([len(state.z), shape[0], 1], seeds[1])
-    momentum = [tf.broadcast_to(m, shape) for m in tf.unstack(noise)]
-    integrator = tfp.mcmc.internal.leapfrog_integrator.SimpleLeapfrogIntegrator(
-        lambda *w: _value(model, problem, moments, w), [step] * len(momentum), LEAPFROGS
+def _write(k: Any, trace: _Trace, state: sampler.State, trajectory: sampler.Trajectory) -> _Trace:
+    """Write an iteration down; while the step adapts, the first place is written over again and again."""
+    place, count = tf.maximum(k - ADAPTATION, 0), tf.cast(k >= ADAPTATION, tf.float32)
+    diverged = tf.cast(~(trajectory.log_ratio > -_DIVERGENCE), tf.float32)
+    return _Trace(
+        [a.write(place, value) for a, value in zip(trace.position, state.position, strict=True)],
+        trace.energy.write(place, trajectory.energy),
+        trace.diverged + count * tf.reduce_mean(diverged, axis=0),
     )
-    end, z, value, slopes = integrator(momentum, state.z, state.value, state.slopes)
-    energy = 0.5 * sum(m * m for m in momentum) - state.value
-    ratio = energy - (0.5 * sum(m * m for m in end) - value)
-    accepted = tf.math.log(tf.random.stateless_uniform([shape[0], 1], seeds[2], 1e-12, 1.0)) < ratio
-    keep = lambda new, old: [tf.where(accepted, a, b) for a, b in zip(new, old, strict=True)]  # noqa: E731
-    moved = _State(keep(z, state.z), tf.where(accepted, value, state.value), keep(slopes, state.slopes), state.log_step)
-    return moved, energy, ratio
 
 
-def _global_move(
-    model: Coordinates, problem: Problem, mixture: Mixture, moments: Moments, state: _State, key: Any
-) -> tuple[Any, list[Any]]:
-    """The present state and fresh candidates, one of them chosen by its importance weight; index 0 is to stay."""
-    seeds = tf.unstack(tf.random.experimental.stateless_split(key, 2))
-    chains, v = state.value.shape
-    fresh = draw(mixture, CANDIDATES * chains, seeds[0])
-    here = state.value - _log_mixture(mixture, moments, state.z)
-    there = tf.reshape(log_weight(model, problem, mixture, fresh), [CANDIDATES, chains, v])
-    weight = tf.concat([here[None], there], axis=0)
-    weight = tf.where(tf.math.is_finite(weight), weight, -1e30)
-    uniform = tf.random.stateless_uniform([CANDIDATES + 1, chains, 1], seeds[1], 1e-12, 1.0)
-    # The largest of weights with Gumbel noise is a draw in proportion to the weights.
-    chosen = tf.argmax(weight - tf.math.log(-tf.math.log(uniform)), axis=0, output_type=tf.int32)
-    picked = tf.one_hot(chosen, CANDIDATES + 1, axis=0, dtype=weight.dtype)
-    candidates = to_whitened(moments, [tf.reshape(x, [CANDIDATES, chains, v]) for x in fresh])
-    return chosen, [
-        tf.reduce_sum(picked * tf.concat([old[None], new], axis=0), axis=0)
-        for old, new in zip(state.z, candidates, strict=True)
-    ]
+def _missing_information(energy: Any) -> Any:
+    """Least energy fraction of missing information (v,) of energies (draws, chains, v)."""
+    spread = tf.reduce_sum((energy - tf.reduce_mean(energy, axis=0)) ** 2, axis=0)
+    return tf.reduce_min(tf.reduce_sum((energy[1:] - energy[:-1]) ** 2, axis=0) / spread, axis=0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods import kinetic_inputs
+from qperf_app.methods.exchange_quantities import exchange_quantities
+from qperf_app.methods.judging import MAX_OF_PRIOR
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import (
     STATISTICS,
@@ -16,28 +19,27 @@ from qperf_app.plugins import (
     KineticMaps,
     KineticsPlugin,
     ParameterMap,
+    QualityCode,
     Resources,
     RunContext,
     TissueConstants,
     TissueCurves,
-    kinetic_inputs,
 )
 from qperf_app.plugins.digests import file_digests
-from qperf_app.plugins.exchange_quantities import exchange_quantities
+from qperf_app.plugins.quality import legend
 
-FULL, PRIOR_DECIDES, FEW_DRAWS, NOT_CONVERGED, NO_ENHANCEMENT, NOT_FINITE = 0, 16, 17, 18, 19, 20
-_LEGEND = {
-    FULL: "full estimate",
-    PRIOR_DECIDES: "flow hardly narrowed from its prior",
-    FEW_DRAWS: "the neighbours contradict the curve: the spatial prior leaves fewer than 20 draws",
-    NOT_CONVERGED: "the chains did not converge: R-hat above 1.01 or fewer than 400 effective draws after every pass",
-    NO_ENHANCEMENT: "no enhancement: the curve is constant",
-    NOT_FINITE: "too few finite frames",
-}
-_MAX_OF_PRIOR = 0.7
+if TYPE_CHECKING:
+    from qperf_app.methods.priors import Priors
+    from qperf_hmc.posterior import Posterior
+
+Array = NDArray[np.float64]
+
+# Draws of a voxel that its neighbours must leave.
 _LEAST_DRAWS = 20
 # The spatial prior chooses among so many draws for each one that it keeps.
 _CHOICE = 4
+# The input function reaches back to a delay of so many standard deviations of the prior.
+_DELAY_REACH = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,13 @@ class PosteriorKinetics(KineticsPlugin):
     kinetic_model: ClassVar[Model]
     Options = PosteriorOptions
 
-    def quantities(
-        self, draws: Mapping[str, NDArray[np.float64]], constants: TissueConstants
-    ) -> dict[str, tuple[str, NDArray[np.float64]]]:
+    def quantities(self, draws: Mapping[str, Array], constants: TissueConstants) -> dict[str, tuple[str, Array]]:
         """Quantities (unit and draws) from draws of the model's parameters; those of the model where not overridden."""
         return {p.name: (p.units, draws[p.name]) for p in self.kinetic_model.parameters}
 
     def loaded_files(self) -> Mapping[str, str]:
         """The priors."""
-        from qperf_app.plugins.kinetic_priors import priors_file
+        from qperf_app.methods.priors import priors_file
 
         return file_digests(priors_file(self.options.priors))
 
@@ -95,66 +95,74 @@ class PosteriorKinetics(KineticsPlugin):
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
     ) -> KineticMaps:
         """Estimate mean, standard deviation, median and 5 and 95 % quantiles of every quantity."""
-        from qperf_app.plugins.kinetic_priors import read
+        kinetic_inputs.check(curves, aif)
+        priors = self._priors()
+        data = np.asarray(curves.concentration, dtype=np.float64)
+        # A curve without noise has no posterior to speak of.
+        usable, code = kinetic_inputs.screen(data)
+        fitted, predicted = np.full(data.shape, np.nan), np.full(data.shape, np.nan)
+        drawn = np.full((len(data), self.options.draws, len(self._names)), np.nan)
+        if usable.any():
+            times = np.asarray(curves.times, dtype=np.float64)
+            found = self._sample(times, data[usable], aif, constants, priors, context)
+            drawn[usable], code[usable] = self._kept(found, curves.voxels[usable], priors, context.seed)
+            fitted[usable] = found.fitted
+            predicted[usable] = np.sqrt(found.spread**2 + (found.noise**2).mean(axis=1)[:, None])
+        quantities = self.quantities({name: drawn[..., i] for i, name in enumerate(self._names)}, constants)
+        flow = quantities["MBF"][1].astype(np.float32) if "MBF" in quantities else None
+        return KineticMaps(self.model, _maps(quantities), code, legend(code), fitted, predicted, flow)
+
+    @property
+    def _names(self) -> list[str]:
+        return [p.name for p in self.kinetic_model.parameters]
+
+    @property
+    def _spatial(self) -> bool:
+        return str(self.options.prior) == "spatial"
+
+    def _priors(self) -> Priors:
+        """Priors of the model, with those of neighbours where they are needed."""
+        from qperf_app.methods.priors import read
+
+        priors = read(self.options.priors, self.model, self._names)
+        if self._spatial and np.isnan(priors.between).any():
+            lacking = self._names[int(np.isnan(priors.between).argmax())]
+            raise ValueError(f"{self.options.priors}: models.{self.model}.{lacking}.between_neighbours is missing")
+        return priors
+
+    def _sample(
+        self, times: Array, data: Array, aif: InputFunction, constants: TissueConstants, priors: Priors,
+        context: RunContext,
+    ) -> Posterior:  # fmt: skip
+        """Posteriors of curves (n, t), each under its own prior."""
         from qperf_hmc import posterior
 
-        kinetic_inputs.check(curves, aif)
-        names = [p.name for p in self.kinetic_model.parameters]
-        priors = read(self.options.priors, self.model, names)
-        spatial_prior = self.options.prior == "spatial"
-        if spatial_prior and np.isnan(priors.between).any():
-            lacking = names[int(np.isnan(priors.between).argmax())]
-            raise ValueError(f"{self.options.priors}: models.{self.model}.{lacking}.between_neighbours is missing")
-        data = np.asarray(curves.concentration, dtype=np.float64)
-        n, finite = len(data), kinetic_inputs.usable_curves(data)
-        # A curve without noise has no posterior to speak of.
-        usable = finite & kinetic_inputs.changing_curves(data)
-        code = np.where(finite, NO_ENHANCEMENT, NOT_FINITE).astype(np.uint8)
-        fitted, predicted = np.full(data.shape, np.nan), np.full(data.shape, np.nan)
-        drawn = np.full((n, self.options.draws, len(names)), np.nan)
-        if usable.any():
-            plasma = self.kinetic_model.input_kind == "plasma"
-            concentration = aif.in_plasma(constants.haematocrit) if plasma else aif.in_blood(constants.haematocrit)
-            earliest = priors.mean[-1] - 4.0 * priors.sd[-1]
-            times = np.asarray(curves.times, dtype=np.float64)
-            grid, c = kinetic_inputs.even_input(aif.times, concentration, times[-1] - min(earliest, 0.0))
-            kept = self.options.draws * (_CHOICE if spatial_prior else 1)
-            found = posterior.sample(
-                self.kinetic_model, priors, times, data[usable], grid, c, context.seed, context.threads, kept,
-                self.options.passes, context.say,
-            )  # fmt: skip
-            draws, codes = found.draws, self._codes(found, priors)
-            if spatial_prior:
-                draws, few = self._coupled(draws, curves.voxels[usable], priors, context.seed)
-                codes = np.where(few & (codes == FULL), FEW_DRAWS, codes).astype(np.uint8)
-            drawn[usable], fitted[usable], code[usable] = draws, found.fitted, codes
-            predicted[usable] = np.sqrt(found.spread**2 + (found.noise**2).mean(axis=1)[:, None])
-        quantities = self.quantities({name: drawn[..., i] for i, name in enumerate(names)}, constants)
-        maps = [
-            ParameterMap(name, units, value, statistic)
-            for name, (units, values) in quantities.items()
-            for statistic, value in zip(STATISTICS, summaries(values), strict=True)
-        ]
-        legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
-        flow = quantities["MBF"][1].astype(np.float32) if "MBF" in quantities else None
-        return KineticMaps(self.model, tuple(maps), code, legend, fitted, predicted, flow)
+        plasma = self.kinetic_model.input_kind == "plasma"
+        concentration = aif.in_plasma(constants.haematocrit) if plasma else aif.in_blood(constants.haematocrit)
+        earliest = priors.mean[-1] - _DELAY_REACH * priors.sd[-1]
+        grid, c = kinetic_inputs.even_input(aif.times, concentration, times[-1] - min(earliest, 0.0))
+        kept = self.options.draws * (_CHOICE if self._spatial else 1)
+        return posterior.sample(
+            self.kinetic_model, priors, times, data, grid, c, context.seed, context.threads, kept, self.options.passes,
+            context.say,
+        )  # fmt: skip
 
-    def _coupled(
-        self, draws: NDArray[np.float32], voxels: NDArray[np.intp], priors: Any, seed: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Draws under the spatial prior, and where too few different ones are left."""
-        from qperf_hmc.spatial import couple
+    def _kept(
+        self, found: Posterior, voxels: NDArray[np.intp], priors: Priors, seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Draws to keep and codes: those that were made, or those that the spatial prior chooses among them."""
+        spread = np.log(found.draws[..., 0]).std(axis=1)
+        code = np.where(spread > MAX_OF_PRIOR * priors.sd[0], QualityCode.FLOW_NOT_IDENTIFIABLE, QualityCode.FULL)
+        code = np.where(found.good, code, QualityCode.NOT_CONVERGED)
+        draws = found.draws
+        if self._spatial:
+            from qperf_hmc.spatial import couple
 
-        x = np.where(np.array(priors.positive), np.log(np.maximum(draws, 1e-30)), draws)
-        chosen = couple(x, voxels, priors.between, self.options.draws, seed)
-        few = np.array([len(np.unique(row)) for row in chosen]) < _LEAST_DRAWS
-        return np.take_along_axis(draws, chosen[..., None], axis=1), few
-
-    @staticmethod
-    def _codes(found: Any, priors: Any) -> NDArray[np.uint8]:
-        flow = np.log(found.draws[..., 0]).std(axis=1)
-        code = np.where(flow > _MAX_OF_PRIOR * priors.sd[0], PRIOR_DECIDES, FULL)
-        return np.where(found.good, code, NOT_CONVERGED).astype(np.uint8)
+            chosen = couple(priors.coordinates(draws), voxels, priors.between, self.options.draws, seed)
+            few = np.array([len(np.unique(row)) for row in chosen]) < _LEAST_DRAWS
+            code = np.where(few & (code == QualityCode.FULL), QualityCode.FEW_DRAWS, code)
+            draws = np.take_along_axis(draws, chosen[..., None], axis=1)
+        return draws, code.astype(np.uint8)
 
 
 class ExchangePosterior(PosteriorKinetics):
@@ -172,14 +180,21 @@ class ExchangePosterior(PosteriorKinetics):
         "worlds. Adv Neural Inf Process Syst 2022;35. arXiv:2111.02702",
     )
 
-    def quantities(
-        self, draws: Mapping[str, NDArray[np.float64]], constants: TissueConstants
-    ) -> dict[str, tuple[str, NDArray[np.float64]]]:
+    def quantities(self, draws: Mapping[str, Array], constants: TissueConstants) -> dict[str, tuple[str, Array]]:
         """Parameters and what follows from them, draw by draw."""
         return exchange_quantities(**draws, constants=constants)
 
 
-def summaries(draws: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _maps(quantities: Mapping[str, tuple[str, Array]]) -> tuple[ParameterMap, ...]:
+    """Maps of every quantity's statistics, from its draws (n, draws)."""
+    return tuple(
+        ParameterMap(name, units, value, statistic)
+        for name, (units, values) in quantities.items()
+        for statistic, value in zip(STATISTICS, summaries(values), strict=True)
+    )
+
+
+def summaries(draws: Array) -> tuple[Array, ...]:
     """Mean, standard deviation, 5, 50 and 95 % quantile over the last axis."""
     low, median, high = np.quantile(draws, (0.05, 0.5, 0.95), axis=-1)
     return draws.mean(axis=-1), draws.std(axis=-1), low, median, high

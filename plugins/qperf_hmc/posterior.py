@@ -10,25 +10,29 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
+from qperf_app.methods.noise import effective_sample_fraction
+from qperf_app.methods.priors import Priors
 from qperf_app.physics.models import Model
-from qperf_app.plugins.kinetic_priors import Priors
+from qperf_app.plugins import RunContext
 from qperf_hmc.blocks import Hamiltonian, Independent, Sampled, hamiltonian, independent
-from qperf_hmc.setting import Setting, choose, without_gaps
+from qperf_hmc.diagnostics import diagnose
+from qperf_hmc.setting import Setting, as_tensor, choose, without_gaps
 from qperf_hmc.target import Coordinates, Problem, residuals
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
+Bools = NDArray[np.bool_]
 
 #: Voxels sampled together. Fixed, so that nothing depends on how many there are; what is missing is filled up.
 #: So many where points are few, and where they are many; trajectories take many small steps, which pay for many voxels
 #: only, or for few.
 BLOCK, SLOW_BLOCK, LARGE_BLOCK, SMALL_BLOCK = 64, 16, 256, 32
 _FEW_POINTS = 8192
-_LEAST_WORTH = 0.1
+#: Limits of split R-hat and effective sample size (Vehtari et al. 2021, doi:10.1214/20-BA1221), of the energy fraction
+#: of missing information (Betancourt 2016, arXiv:1604.00695), and of the part of trajectories that diverge.
 MAX_RHAT, MIN_ESS, MIN_BFMI, MAX_DIVERGENCES = 1.01, 400.0, 0.2, 0.02
 
 Try = Independent | Hamiltonian
@@ -76,7 +80,7 @@ class Posterior:
     bfmi: Array
     divergences: Array
     passes: Index
-    good: NDArray[np.bool_]
+    good: Bools
 
 
 def sample(
@@ -121,17 +125,17 @@ def sample(
     # One order for any: sums in single precision then fall the same way.
     order = np.lexsort(np.nan_to_num(curves).T)
     setting = choose(model, priors, times, curves, input_times, concentration)
-    scale = priors.noise_scale * float(np.abs(concentration).max())
+    scale, context = priors.noise_scale * float(np.abs(concentration).max()), RunContext(seed, threads, say)
     parts: list[tuple[Index, Posterior]] = []
     for rows in _alike(np.isfinite(curves), order, setting.basis is not None):
         own = without_gaps(setting, np.isfinite(curves[rows[0]]))
-        parts.append((rows, _Run(own, priors, scale, curves[rows], seed, threads, kept, say).sample(passes)))
+        parts.append((rows, Sampling(own, priors, scale, curves[rows], kept, context).run(passes)))
     index = np.argsort(np.concatenate([rows for rows, _ in parts]))
     fields = Posterior.__dataclass_fields__
     return Posterior(*(np.concatenate([getattr(part, name) for _, part in parts])[index] for name in fields))
 
 
-def _alike(present: NDArray[np.bool_], order: Index, separate: bool) -> Iterator[Index]:
+def _alike(present: Bools, order: Index, separate: bool) -> Iterator[Index]:
     """Rows that are sampled together: those with the same samples, where that matters."""
     if not separate:
         yield order
@@ -141,38 +145,60 @@ def _alike(present: NDArray[np.bool_], order: Index, separate: bool) -> Iterator
         yield order[group.reshape(-1)[order] == k]
 
 
-class _Run:
-    """All curves of one setting."""
+class Sampling:
+    """Sampling of all curves of one setting.
+
+    Parameters
+    ----------
+    setting : Setting
+    priors : Priors
+    scale : float
+        Scale of the noise's prior, mmol/L.
+    curves : (n, t) array
+        mmol/L, NaN where a frame is missing.
+    kept : int
+        Draws to keep of each.
+    context : RunContext
+    """
 
     def __init__(
-        self, setting: Setting, priors: Priors, scale: float, curves: Array, seed: int, threads: int, kept: int,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:  # fmt: skip
-        self.setting, self.priors = setting, priors
-        self.seed, self.threads, self.kept, self.say = seed, threads, kept, say
+        self, setting: Setting, priors: Priors, scale: float, curves: Array, kept: int, context: RunContext
+    ) -> None:
+        self.setting, self.priors, self.kept, self.context = setting, priors, kept, context
         self.scale = scale**2
         self.curves, self.present = curves, np.isfinite(curves)
         self.count = self.present.sum(axis=1).astype(np.float64)
-        self.worth = np.ones(len(curves))
+        self.efficiency = np.ones(len(curves))
         if setting.basis is None:
             self.data, self.rest = np.nan_to_num(curves), np.zeros(len(curves))
         else:
             measured = curves[:, self.present[0]]
             self.data = measured @ setting.basis
             self.rest = np.maximum((measured**2).sum(axis=1) - (self.data**2).sum(axis=1), 0.0)
-        self.tables = tf.nest.map_structure(_tensor, setting.tables)
+        self.tables = tf.nest.map_structure(as_tensor, setting.tables)
 
-    def sample(self, passes: int) -> Posterior:
-        """First pass for all, further ones for what fails."""
-        ways = (GENERAL_PASSES if self.setting.cells is None else PASSES)[:passes]
+    def run(self, passes: int) -> Posterior:
+        """First pass for all, anew where residuals are autocorrelated, and further ones for what fails."""
+        ways = (GENERAL_PASSES if self.setting.octree is None else PASSES)[:passes]
         (first,) = ways[0]
         result = self._try(np.arange(len(self.curves)), first, 0, {})
-        self.worth = sample_worth(self.curves - result["fitted"])
-        self._again(result, np.flatnonzero(self.worth < 1.0), first, 0, {})
+        self.efficiency = effective_sample_fraction(self.curves - result["fitted"], significant=True)
+        self._again(result, np.flatnonzero(self.efficiency < 1.0), first, 0, {})
         for turn, tries in enumerate(ways[1:], 1):
             for how in tries:
                 self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
-        return Posterior(**{name: result[name] for name in Posterior.__dataclass_fields__})
+        return Posterior(**result)
+
+    def problem(self, rows: Index) -> Problem:
+        """What the posterior of some of the curves rests on."""
+        efficiency, data = self.efficiency[rows], self.data[rows].T
+        weight = np.sqrt(efficiency) * (self.present[rows].T if self.setting.basis is None else np.ones(data.shape))
+        mean, sd = (np.tile(v[:, None], (1, len(rows))) for v in (self.priors.mean, self.priors.sd))
+        arrays = (
+            data, weight, efficiency * self.rest[rows], efficiency * self.count[rows], mean, sd,
+            self.priors.noise_shape, self.scale,
+        )  # fmt: skip
+        return Problem(self.tables, *map(as_tensor, arrays))
 
     def _again(self, result: dict[str, Any], rows: Index, how: Try, turn: int, before: dict[str, Any]) -> None:
         """Put what a try finds for some rows in place of what was found before."""
@@ -181,80 +207,61 @@ class _Run:
                 result[name][rows] = values
 
     def _try(self, rows: Index, how: Try, turn: int, before: dict[str, Any]) -> dict[str, Any]:
-        size = LARGE_BLOCK if len(rows) > SMALL_BLOCK else SMALL_BLOCK
-        if isinstance(how, Independent):
-            size = BLOCK if how.points <= _FEW_POINTS else SLOW_BLOCK
+        """Fields of :class:`Posterior` for some rows, block by block."""
+        size = _block_size(how, len(rows))
         blocks = [rows[i : i + size] for i in range(0, len(rows), size)]
         one = functools.partial(self._block, size=size, how=how, turn=turn, before=before)
-        with ThreadPoolExecutor(max_workers=max(self.threads, 1)) as pool:
+        with ThreadPoolExecutor(max_workers=max(self.context.threads, 1)) as pool:
             found = []
             for part in pool.map(one, blocks):
                 found.append(part)
-                self.say(f"pass {turn + 1}: {min(size * len(found), len(rows))} of {len(rows)} curves sampled")
+                self.context.say(f"pass {turn + 1}: {min(size * len(found), len(rows))} of {len(rows)} curves sampled")
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _block(self, rows: Index, size: int, how: Try, turn: int, before: dict[str, Any]) -> dict[str, Any]:
         padded = np.concatenate([rows, np.full(size - len(rows), rows[0])])
-        problem, seed = self._problem(padded), 10 * self.seed + turn
+        problem, seed = self.problem(padded), 10 * self.context.seed + turn
         if isinstance(how, Independent):
             found = independent(self.setting, problem, how, seed)
         else:
-            drawn = self._coordinates(before["draws"][padded]) if before else None
+            drawn = self.priors.coordinates(before["draws"][padded]) if before else None
             found = hamiltonian(self.setting, problem, how, seed, drawn)
-        return {name: value[: len(rows)] for name, value in self._judge(padded, problem, found, turn).items()}
+        return {name: value[: len(rows)] for name, value in self._describe(padded, problem, found, turn).items()}
 
-    def _problem(self, rows: Index) -> Problem:
-        tile = lambda v: np.tile(v[:, None], (1, len(rows)))  # noqa: E731
-        worth, data = self.worth[rows], self.data[rows].T
-        weight = np.sqrt(worth) * (self.present[rows].T if self.setting.basis is None else np.ones(data.shape))
-        return Problem(
-            self.tables,
-            *map(
-                _tensor,
-                (
-                    data, weight, worth * self.rest[rows], worth * self.count[rows], tile(self.priors.mean),
-                    tile(self.priors.sd), self.priors.noise_shape, self.scale,
-                ),
-            ),
-        )  # fmt: skip
-
-    def _coordinates(self, parameters: FloatArray) -> FloatArray:
-        return np.where(np.array(self.priors.positive), np.log(np.maximum(parameters, 1e-30)), parameters)
-
-    def _judge(self, rows: Index, problem: Problem, found: Sampled, turn: int) -> dict[str, Any]:
-        ess, rhat = (a.numpy() for a in _diagnose(tf.constant(found.x)))
+    def _describe(self, rows: Index, problem: Problem, found: Sampled, turn: int) -> dict[str, Any]:
+        """Fields of :class:`Posterior` of a block."""
+        ess, rhat = (a.numpy() for a in diagnose(tf.constant(found.x)))
         flat = found.x.reshape(-1, *found.x.shape[2:])
         thin = flat[np.linspace(0, len(flat) - 1, self.kept).astype(int)]
         coordinates = [tf.constant(a) for a in np.moveaxis(thin, -1, 0)]
         squares, features, covariance = _fit(self.setting.model, problem, coordinates, self.setting.bridge is not None)
-        # Given a curve, the noise's variance is inverse-gamma.
-        rng = np.random.default_rng([self.seed, turn, int(rows[0])])
-        shape = self.priors.noise_shape + 0.5 * (self.worth * self.count)[rows][:, None]
-        unit = rng.standard_gamma(np.broadcast_to(shape, (len(rows), self.kept)))
-        noise = np.sqrt((self.scale + 0.5 * squares.numpy().T) / unit)
-        draws = thin.transpose(1, 0, 2)
-        draws = np.where(np.array(self.priors.positive), np.exp(draws), draws).astype(np.float32)
-        good = (rhat < MAX_RHAT).all(axis=1) & (ess > MIN_ESS).all(axis=1)
-        good &= ~(found.bfmi <= MIN_BFMI) & (found.divergences < MAX_DIVERGENCES)
         return {
-            "draws": draws, "noise": noise.astype(np.float32),
+            "draws": self.priors.parameters(thin.transpose(1, 0, 2)).astype(np.float32),
+            "noise": self._noise(rows, squares.numpy().T, turn),
             "fitted": self.setting.curves(features.numpy().T.astype(np.float64)),
             "spread": self.setting.spreads(covariance.numpy().astype(np.float64)), "rhat": rhat, "ess": ess,
-            "bfmi": found.bfmi, "divergences": found.divergences, "passes": np.full(len(rows), turn + 1), "good": good,
+            "bfmi": found.bfmi, "divergences": found.divergences, "passes": np.full(len(rows), turn + 1),
+            "good": _converged(found, ess, rhat),
         }  # fmt: skip
 
+    def _noise(self, rows: Index, squares: FloatArray, turn: int) -> FloatArray:
+        """Draws of the noise's standard deviation: given a curve, its variance is inverse-gamma."""
+        rng = np.random.default_rng([self.context.seed, turn, int(rows[0])])
+        shape = self.priors.noise_shape + 0.5 * (self.efficiency * self.count)[rows][:, None]
+        unit = rng.standard_gamma(np.broadcast_to(shape, squares.shape))
+        return np.asarray(np.sqrt((self.scale + 0.5 * squares) / unit), np.float32)
 
-def sample_worth(residual: Array) -> Array:
-    """Independent samples per sample, (n,), from the lag-one autocorrelation r of residuals (n, t): (1 - r) / (1 + r).
 
-    Interpolation in time and motion correction leave noise that hangs together, and a model that is only nearly right
-    looks the same; counted as independent such samples would claim a precision that is not there (Bartlett 1946,
-    doi:10.2307/2983611). An r that white noise has in one curve of forty counts as 0.
-    """
-    known = np.nan_to_num(residual)
-    r = np.einsum("nt,nt->n", known[:, 1:], known[:, :-1]) / (np.einsum("nt,nt->n", known, known) + 1e-300)
-    chance = 2.0 / np.sqrt(np.maximum(np.isfinite(residual).sum(axis=1), 1))
-    return np.where(r > chance, np.clip((1.0 - r) / (1.0 + r), _LEAST_WORTH, 1.0), 1.0)
+def _block_size(how: Try, count: int) -> int:
+    if isinstance(how, Independent):
+        return BLOCK if how.points <= _FEW_POINTS else SLOW_BLOCK
+    return LARGE_BLOCK if count > SMALL_BLOCK else SMALL_BLOCK
+
+
+def _converged(found: Sampled, ess: FloatArray, rhat: FloatArray) -> Bools:
+    """Whether a voxel's chains meet every criterion."""
+    good = (rhat < MAX_RHAT).all(axis=1) & (ess > MIN_ESS).all(axis=1)
+    return np.asarray(good & ~(found.bfmi <= MIN_BFMI) & (found.divergences < MAX_DIVERGENCES))
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
@@ -267,19 +274,3 @@ def _fit(model: Coordinates, problem: Problem, x: Any, joint: bool) -> tuple[Any
         return squares, mean, tf.transpose(tf.reduce_mean(off * off, axis=1))
     off = tf.transpose(off, (2, 0, 1))
     return squares, mean, tf.matmul(off, off, transpose_b=True) / float(off.shape[2])
-
-
-@functools.partial(tf.function, autograph=False)
-def _diagnose(x: Any) -> tuple[Any, Any]:
-    """Effective sample size and split R-hat (v, p) of draws (n, chains, v, p).
-
-    Vehtari et al. 2021, doi:10.1214/20-BA1221 (without rank normalisation); TFP gives the square of R-hat.
-    """
-    ess = tfp.mcmc.effective_sample_size(x, cross_chain_dims=1, filter_beyond_positive_pairs=True)
-    rhat = tfp.mcmc.potential_scale_reduction(x, independent_chain_ndims=1, split_chains=True)
-    return ess, tf.sqrt(rhat)
-
-
-def _tensor(value: Any) -> Any:
-    array = np.asarray(value)
-    return tf.constant(array if array.dtype.kind == "i" else array.astype(np.float32))

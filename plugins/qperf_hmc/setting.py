@@ -8,15 +8,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qperf_app.methods.noise import white_noise_sd
+from qperf_app.methods.priors import Priors
 from qperf_app.physics.models import Model
-from qperf_app.plugins.kinetic_priors import Priors
-from qperf_hmc import exchange, grid, table
+from qperf_hmc import exchange, octree, table
 from qperf_hmc.forward import Direct, make_grid
 from qperf_hmc.target import Coordinates
 
 Array = NDArray[np.float64]
 
-_DICTIONARY = 8192
+# Draws of the prior that chains may start at, and how many of them the table is tried on.
+_DICTIONARY, _TRIED = 8192, 256
 # The table's delays reach this many standard deviations of the prior to either side.
 _DELAY_REACH = 3.5
 # The table is used where the noise exceeds its error by this factor.
@@ -28,14 +30,14 @@ class Setting(NamedTuple):
 
     ``basis`` (t, r) compresses curves, None where features are the samples themselves; ``bridge`` (all t, r) gives a
     curve at every time, measured there or not. ``dictionary`` (p, n) are draws of the prior's coordinates and
-    ``features`` (r, n) theirs. ``cells`` is the exchange model's grid, None for other models.
+    ``features`` (r, n) theirs. ``octree`` is the exchange model's, None for other models.
     """
 
     model: Coordinates
     tables: Any
     basis: Array | None
     bridge: Array | None
-    cells: grid.Cells | None
+    octree: octree.Octree | None
     dictionary: Array
     features: Array
 
@@ -61,19 +63,19 @@ def choose(
         mean, sd = priors.mean[4], priors.sd[4]
         tables = table.build(times, input_times, concentration, (mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd))
         tabulated = Coordinates(exchange.forward, priors.positive)
-        some = [tf.constant(v) for v in dictionary[:, :: _DICTIONARY // 256]]
+        some = [tf.constant(v) for v in dictionary[:, :: _DICTIONARY // _TRIED]]
         exact = direct.features(joined, some).numpy()
         found = tables.basis @ tabulated.features(tables, some).numpy()
         error = np.sqrt(((found - exact) ** 2).mean(axis=0)) / np.abs(exact).max(axis=0)
-        noise = np.nanmean(np.abs(np.diff(curves, 2, axis=1)), axis=1) / 1.95 / np.nanmax(np.abs(curves), axis=1)
+        noise = white_noise_sd(curves, robust=False) / np.nanmax(np.abs(curves), axis=1)
         if np.median(noise) > _ERROR_BELOW_NOISE * np.median(error):
             return _with_table(tabulated, tables, tables.basis, dictionary)
     return Setting(direct, joined, None, None, None, dictionary, _features(direct, joined, dictionary))
 
 
 def _with_table(model: Coordinates, tables: table.Table, bridge: Array, dictionary: Array) -> Setting:
-    cells = grid.build(tables, dictionary)
-    return Setting(model, tables, tables.basis, bridge, cells, dictionary, _features(model, tables, dictionary))
+    tree = octree.build(tables, dictionary)
+    return Setting(model, tables, tables.basis, bridge, tree, dictionary, _features(model, tables, dictionary))
 
 
 def without_gaps(setting: Setting, present: NDArray[np.bool_]) -> Setting:
@@ -90,12 +92,13 @@ def without_gaps(setting: Setting, present: NDArray[np.bool_]) -> Setting:
 
 
 def _features(model: Coordinates, tables: Any, dictionary: Array) -> Array:
-    single = tf.nest.map_structure(lambda v: _single(v), tables)
-    features: Array = model.features(single, [_single(v) for v in dictionary]).numpy().astype(np.float64)
+    single = tf.nest.map_structure(as_tensor, tables)
+    features: Array = model.features(single, [as_tensor(v) for v in dictionary]).numpy().astype(np.float64)
     return features
 
 
-def _single(value: Any) -> Any:
+def as_tensor(value: Any) -> Any:
+    """Tensor of single precision, or of whole numbers."""
     array = np.asarray(value)
     return tf.constant(array if array.dtype.kind == "i" else array.astype(np.float32))
 
@@ -106,4 +109,4 @@ def prior_draws(priors: Priors, count: int) -> Array:
     from scipy.stats import qmc
 
     uniform = qmc.Sobol(len(priors.mean), scramble=True, seed=0).random(count)
-    return (priors.mean + priors.sd * ndtri(uniform)).T
+    return np.asarray((priors.mean + priors.sd * ndtri(uniform)).T)

@@ -59,11 +59,6 @@ def multiply_lower(lower: Matrix, right: Vector) -> list[Any]:
     return [dot(row, right[: len(row)]) for row in lower]
 
 
-def log_determinant(lower: Matrix) -> Any:
-    """Logarithm of the determinant of L."""
-    return sum(tf.math.log(row[-1]) for row in lower)
-
-
 def dot(left: Vector, right: Vector) -> Any:
     """Sum of products; 0 of nothing."""
     return sum((a * b for a, b in zip(left, right, strict=True)), start=0.0)

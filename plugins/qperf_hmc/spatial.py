@@ -47,7 +47,7 @@ def couple(x: NDArray[np.floating], voxels: Index, sd: Array, kept: int, seed: i
     rng = np.random.default_rng(seed)
     state = np.zeros(n + 1, dtype=np.intp)
     state[:n] = rng.integers(draws, size=n)
-    # No neighbour is the voxel past the last, which weighs nothing.
+    # No neighbour is the voxel past the last, which counts nothing.
     z_at = np.concatenate([z[np.arange(n), state[:n]], np.zeros((1, z.shape[2]))])
     result = np.empty((kept, n), dtype=np.intp)
     colours = [np.flatnonzero(places[:, :2].sum(axis=1) % 2 == c) for c in (0, 1)]

@@ -23,12 +23,12 @@ class Problem(NamedTuple):
     tables
         Arrays that the forward model reads.
     data, weight : (r, v)
-        Features of the measured curves and the weight of their residuals: the root of what a sample is worth, 0 where
-        a frame is missing.
+        Features of the measured curves and the weight of their residuals: the root of effective samples per sample, 0
+        where a frame is missing.
     rest : (v,)
-        Weighed sum of squares of the curve outside the features.
+        Weighted sum of squares of the curve outside the features.
     count : (v,)
-        What all samples are worth.
+        Effective sample size of the curve.
     mean, sd : (p, v)
         Normal prior of the coordinates.
     shape, scale : ()

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from qperf_app.methods.kinetic_inputs import usable_curves
+from qperf_app.methods.priors import Priors
 from qperf_app.physics.backend import common_arrays
-from qperf_app.plugins.kinetic_inputs import usable_curves
-from qperf_app.plugins.kinetic_priors import Priors
 from qperf_app.training import Schedule, TrainingLoop, cosine
 from qperf_pinn.network import Weights, predict
 from qperf_pinn.setting import Setting

@@ -10,34 +10,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods import judging, kinetic_inputs
+from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.plugins import (
     InputFunction,
     KineticMaps,
     KineticsPlugin,
     ParameterMap,
+    QualityCode,
     Resources,
     RunContext,
     TissueConstants,
     TissueCurves,
-    kinetic_inputs,
 )
 from qperf_app.plugins.digests import file_digests
-from qperf_app.plugins.exchange_quantities import exchange_quantities
+from qperf_app.plugins.quality import legend
 
 Array = NDArray[np.float64]
 
-FULL, POOR_FIT, AT_BOUND, NO_ENHANCEMENT, NOT_FINITE = 0, 17, 18, 19, 20
-_LEGEND = {
-    FULL: "full estimate",
-    POOR_FIT: "the model does not describe the curve",
-    AT_BOUND: "flow at the end of its range",
-    NO_ENHANCEMENT: "no enhancement above the noise",
-    NOT_FINITE: "too few finite frames",
-}
-# As `nlls` has them: log-likelihood over that of a curve of zeros; half of the variance explained or residuals below
-# three times the frame-to-frame noise.
-_MIN_GAIN, _MIN_EXPLAINED, _MAX_NOISE_RATIO = 12.0, 0.5, 3.0
-# Part of the range of log flow at either end that counts as the end.
+# Part of the range of log flow at either end that counts as the bound.
 _MARGIN = 0.01
 #: Learning rate of a fit from scratch, and of refining weights.
 RATE, REFINING_RATE = 3e-3, 1e-3
@@ -86,7 +77,7 @@ class PhysicsInformedFit(KineticsPlugin):
 
     def loaded_files(self) -> Mapping[str, str]:
         """The priors, and the weights where some are named."""
-        from qperf_app.plugins.kinetic_priors import priors_file
+        from qperf_app.methods.priors import priors_file
 
         weights = [Path(self.options.weights)] if self.options.weights else []
         return file_digests(priors_file(self.options.priors), *weights)
@@ -108,25 +99,24 @@ class PhysicsInformedFit(KineticsPlugin):
         setting = Setting.of(curves, aif, constants.haematocrit, options.model)
         data = np.asarray(curves.concentration, dtype=np.float64) / setting.peak
         usable = kinetic_inputs.usable_curves(data)
-        code = np.full(len(data), NOT_FINITE, dtype=np.uint8)
+        code = np.full(len(data), QualityCode.NOT_FINITE, dtype=np.uint8)
         x, fitted = np.full((len(data), 5), np.nan), np.full(data.shape, np.nan)
         weights = self._weights(setting, data[usable], context.seed)
         if usable.any():
             x[usable] = predict(weights, setting.features(data[usable])).astype(np.float64)
             fitted[usable] = setting.curves(NumpyOps, x[usable])
-            span = UPPER[0] - LOWER[0]
-            ends = np.minimum(x[usable, 0] - LOWER[0], UPPER[0] - x[usable, 0]) < _MARGIN * span
-            code[usable] = _codes(data[usable], fitted[usable], ends)
-        x[code != FULL] = np.nan
+            margin = _MARGIN * (UPPER[0] - LOWER[0])
+            at_bound = np.minimum(x[usable, 0] - LOWER[0], UPPER[0] - x[usable, 0]) < margin
+            code[usable] = _codes(data[usable], fitted[usable], at_bound)
+        x[code != QualityCode.FULL] = np.nan
         Fp, PS, vp, ve = np.exp(x[:, :4]).T
         quantities = exchange_quantities(Fp, PS, vp, ve, x[:, 4], constants)
         maps = tuple(ParameterMap(name, units, values) for name, (units, values) in quantities.items())
-        legend = {k: _LEGEND[k] for k in sorted({FULL, *np.unique(code).tolist()})}
-        return KineticMaps(options.model, maps, code, legend, fitted * setting.peak)
+        return KineticMaps(options.model, maps, code, legend(code), fitted * setting.peak)
 
     def _weights(self, setting: Any, data: Array, seed: int) -> Any:
         """Weights of the file, or taught on the curves; refined on them where that is asked for."""
-        from qperf_app.plugins.kinetic_priors import read
+        from qperf_app.methods.priors import read
         from qperf_pinn.network import random_weights, read_network
         from qperf_pinn.setting import NAMES
 
@@ -144,15 +134,9 @@ class PhysicsInformedFit(KineticsPlugin):
         return teach(weights, [scan], Objective(priors), steps, rate, seed, options.prior_weight)[0]
 
 
-def _codes(data: Array, fitted: Array, ends: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _codes(data: Array, fitted: Array, at_bound: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """One code per curve; the gravest reason wins."""
-    n, energy = np.isfinite(data).sum(axis=1), np.nansum(data**2, axis=1)
     rss = np.nansum((data - fitted) ** 2, axis=1)
-    spread = np.nansum((data - np.nanmean(data, axis=1, keepdims=True)) ** 2, axis=1)
-    noise = 1.4826 * np.nanmedian(np.abs(np.diff(data, 2, axis=1)), axis=1) / np.sqrt(6.0)
-    poor = (rss > (1.0 - _MIN_EXPLAINED) * spread) & (np.sqrt(rss / n) > _MAX_NOISE_RATIO * noise)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = 0.5 * n * np.log(energy / np.maximum(rss, 1e-12 * energy))
-        enhances = (energy > 0.0) & (gain > _MIN_GAIN)
-    code = np.where(ends, AT_BOUND, FULL)
-    return np.where(enhances, np.where(poor, POOR_FIT, code), NO_ENHANCEMENT).astype(np.uint8)
+    code = np.where(at_bound, QualityCode.AT_BOUND, QualityCode.FULL)
+    code = np.where(judging.lacks_fit(data, rss), QualityCode.POOR_FIT, code)
+    return np.where(judging.enhances(data, rss), code, QualityCode.NO_ENHANCEMENT).astype(np.uint8)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods import kinetic_inputs
 from qperf_app.physics.compartments import capillary
 from qperf_app.physics.linear_response import EvenSolver
 from qperf_app.physics.matrix_exponential import squarings_for
-from qperf_app.plugins import InputFunction, TissueCurves, kinetic_inputs
+from qperf_app.plugins import InputFunction, TissueCurves
 
 Array = NDArray[np.float64]
 

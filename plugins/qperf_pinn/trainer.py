@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from qperf_app.plugins import kinetic_inputs
+from qperf_app.methods import kinetic_inputs
 from qperf_app.training import KineticScan, Trainer, TrainingJob, TrainingReport, write_trained
 
 FILE = "pinn.npz"
@@ -51,7 +51,7 @@ class PhysicsInformedTrainer(Trainer):
         ValueError
             Where there is nothing to learn from.
         """
-        from qperf_app.plugins.kinetic_priors import read
+        from qperf_app.methods.priors import read
         from qperf_pinn.learning import Objective, teach
         from qperf_pinn.network import random_weights, read_network
         from qperf_pinn.setting import NAMES

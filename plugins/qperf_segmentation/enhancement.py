@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import Series
 
 #: Fewest dynamic volumes in which a bolus passage can be told from noise.
@@ -85,11 +86,6 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
     -------
     Enhancement or None
         None where fewer than ``MIN_VOLUMES`` volumes are left or their times don't increase.
-
-    Notes
-    -----
-    The noise is estimated from second differences in time (median absolute deviation, divided by sqrt(6)), which a
-    slow bolus hardly touches.
     """
     from scipy import ndimage
 
@@ -133,8 +129,7 @@ def washout(
 
 def temporal_noise(data: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation of each voxel's noise, (x, y, z); not below half the typical one, nor zero."""
-    difference = np.diff(data, n=2, axis=-1)
-    noise = np.median(np.abs(difference), axis=-1) * 1.4826 / np.sqrt(6.0)
+    noise = white_noise_sd(data)
     typical = np.median(noise[noise > 0]) if np.any(noise > 0) else 0.0
     floor = max(0.5 * typical, 1e-4 * float(np.ptp(data)), 1e-6 * float(np.abs(data).max()), np.finfo(float).tiny)
     return np.asarray(np.maximum(noise, floor))

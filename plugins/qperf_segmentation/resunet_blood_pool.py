@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
+from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
@@ -228,7 +229,7 @@ def doubts_of(
 ) -> str:
     """Say why curves (t,) can't be those of left and right blood; empty where nothing is wrong with them."""
     rise = float(left.max() - np.median(left[: max(int(left.argmax()) // 2, 3)]))
-    scatter = float(np.median(np.abs(np.diff(left, n=2)))) * 1.4826 / math.sqrt(6.0)
+    scatter = float(white_noise_sd(left))
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):
         return "the left ventricle's signal does not rise out of its scatter: no bolus seen"
     arrived = half_rise_time(times, left)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.heart import squared_distance
+from qperf_app.methods.noise import white_noise_sd
 from qperf_segmentation.enhancement import Enhancement
 
 Mask = NDArray[np.bool_]
@@ -258,7 +259,7 @@ def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> boo
         return False
     signal = part.signal[region].mean(axis=0)
     peak = float(part.curves[region].mean(axis=0).max())
-    scatter = float(np.median(np.abs(np.diff(signal, n=2)))) * 1.4826 / np.sqrt(6.0)
+    scatter = float(white_noise_sd(signal))
     arrival = np.median(part.arrival[region])
     before = signal[(part.times > arrival + _BEFORE[0]) & (part.times < arrival + _BEFORE[1])]
     before = before if before.size else signal[:1]

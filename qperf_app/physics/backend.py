@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 # Inner size of matrices up to which TensorFlow's products are written out.
 _SMALL = 8
 
+Array = NDArray[Any]
 #: A NumPy array, a TensorFlow tensor or a number.
 ArrayLike = Any
 
@@ -36,7 +37,7 @@ class NumpyOps:
     stack = staticmethod(np.stack)
 
     @staticmethod
-    def like(values: NDArray, other: NDArray) -> NDArray:
+    def like(values: Array, other: Array) -> Array:
         """NumPy values as an array of another's kind and type."""
         return np.asarray(values, dtype=other.dtype)
 
@@ -46,64 +47,64 @@ class NumpyOps:
     dense = staticmethod(np.matmul)
 
     @staticmethod
-    def total(values: NDArray) -> NDArray:
+    def total(values: Array) -> Array:
         """Sum over the last axis."""
-        return values.sum(axis=-1)
+        return np.asarray(values.sum(axis=-1))
 
     @staticmethod
-    def in_pairs(matrices: NDArray) -> NDArray:
+    def in_pairs(matrices: Array) -> Array:
         """Matrices (..., a, 2 b) read row by row as pairs, (..., a b, 2)."""
         return matrices.reshape(*matrices.shape[:-2], -1, 2)
 
     @staticmethod
-    def contract_pairs(pairs: NDArray, basis: NDArray) -> NDArray:
+    def contract_pairs(pairs: Array, basis: Array) -> Array:
         """Sum of (..., k, 2) times (k, 2, n) over both axes."""
         return np.tensordot(pairs, basis, 2)
 
     @staticmethod
-    def value(number: NDArray) -> float | None:
+    def value(number: Array) -> float | None:
         """The number itself; None where it is only known when the graph runs."""
         return float(number)
 
     @staticmethod
-    def largest_row_sum(matrices: NDArray) -> NDArray:
+    def largest_row_sum(matrices: Array) -> Array:
         """Largest sum of absolute values over a row of any of the matrices."""
-        return np.abs(matrices).sum(axis=-1).max(initial=0.0)
+        return np.asarray(np.abs(matrices).sum(axis=-1).max(initial=0.0))
 
     @staticmethod
-    def join(parts: Any, axis: int) -> NDArray:
+    def join(parts: Any, axis: int) -> Array:
         """Put arrays one behind the other; their other axes are broadcast."""
         axis %= parts[0].ndim
         batch = np.broadcast_shapes(*(p.shape[:axis] for p in parts))
         return np.concatenate([np.broadcast_to(p, (*batch, *p.shape[axis:])) for p in parts], axis=axis)
 
     @staticmethod
-    def append_zero(values: NDArray) -> NDArray:
+    def append_zero(values: Array) -> Array:
         """Append a zero along the last axis."""
         return np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
 
     @staticmethod
-    def prepend_zero(values: NDArray) -> NDArray:
+    def prepend_zero(values: Array) -> Array:
         """Put a zero before the first value of the last axis."""
         return np.concatenate([np.zeros_like(values[..., :1]), values], axis=-1)
 
     @staticmethod
-    def interval(knots: NDArray, points: NDArray) -> NDArray[np.intp]:
+    def interval(knots: Array, points: Array) -> NDArray[np.intp]:
         """Index of the last knot at or before each point, 0 for points before the first knot."""
         return np.maximum(np.searchsorted(knots, points, side="right") - 1, 0)
 
     @staticmethod
-    def take(values: NDArray, index: NDArray) -> NDArray:
+    def take(values: Array, index: Array) -> Array:
         """Values (..., t) at indices (..., n) along the last axis; the leading axes broadcast."""
         if values.ndim == 1:
-            return values[index]
+            return np.asarray(values[index])
         batch = np.broadcast_shapes(values.shape[:-1], index.shape[:-1])
         return np.take_along_axis(
             np.broadcast_to(values, (*batch, values.shape[-1])), np.broadcast_to(index, (*batch, index.shape[-1])), -1
         )
 
     @staticmethod
-    def linear_recurrence(decay: NDArray, increment: NDArray) -> NDArray:
+    def linear_recurrence(decay: Array, increment: Array) -> Array:
         """Solve x[0] = 0, x[k+1] = decay[k] x[k] + increment[k] along the last axis: (..., n) -> (..., n + 1)."""
         shape = np.broadcast_shapes(decay.shape, increment.shape)
         # Time first: every step then reads and writes contiguous memory.
@@ -116,14 +117,14 @@ class NumpyOps:
         return np.moveaxis(result, 0, -1)
 
     @staticmethod
-    def common_width(widths: NDArray) -> NDArray:
+    def common_width(widths: Array) -> Array:
         """Widths of intervals (n,), as (1,) where they are all the same: work per width is then done once."""
         return widths[:1] if np.ptp(widths) <= 1e-9 * widths[0] else widths
 
     @staticmethod
-    def contract(matrix: NDArray, vector: NDArray) -> NDArray:
+    def contract(matrix: Array, vector: Array) -> Array:
         """Sum of (..., i, j) times (..., j) over j."""
-        return np.einsum("...ij,...j->...i", matrix, vector)
+        return np.asarray(np.einsum("...ij,...j->...i", matrix, vector))
 
 
 class TensorFlowOps:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qperf_app.physics.noise import white_noise_sd
+
 #: A curve whose peak stands less than this many noise standard deviations above its start has no bolus.
 _DETECTABLE = 6.0
 #: The bolus begins where the curve leaves its baseline by this many noise standard deviations ...
@@ -41,7 +43,7 @@ def baseline_frames(curve: ArrayLike) -> int:
         raise ValueError(f"a curve of at least 3 frames is needed to find the baseline, not shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("the curve that the baseline is sought in has values that are not finite")
-    noise, steady = _noise(values), _without_outliers(values)
+    noise, steady = float(white_noise_sd(values)), _without_outliers(values)
     steepest = _first_great_rise(steady)
     frames, top = steepest + 1, steady[steepest:].max()
     height = top - np.median(values[:frames])
@@ -92,7 +94,7 @@ def bolus_curve(data: NDArray[np.floating], fraction: float = 0.01) -> NDArray[n
     rise = (after - before).max(axis=1)
     rise[~finite.reshape(-1)] = -np.inf
     count = max(1, round(fraction * finite.sum()))
-    return blurred[np.argpartition(rise, -count)[-count:]].mean(axis=0, dtype=np.float64)
+    return np.asarray(blurred[np.argpartition(rise, -count)[-count:]].mean(axis=0, dtype=np.float64))
 
 
 def _without_outliers(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,8 +114,3 @@ def _first_great_rise(values: NDArray[np.float64]) -> int:
     first = int(np.argmax(rise >= 0.5 * rise.max()))
     falling = np.flatnonzero(np.diff(rise[first:]) <= 0)
     return first + int(falling[0]) if len(falling) else len(rise) - 1
-
-
-def _noise(values: NDArray[np.float64]) -> float:
-    """Standard deviation of white noise on a smooth curve; 6 is the sum of squares of the weights 1, -2, 1."""
-    return float(1.4826 * np.median(np.abs(np.diff(values, 2))) / np.sqrt(6.0))

@@ -1,4 +1,4 @@
-"""Plasma and whole blood, volume and mass: the only place where haematocrit, density and minutes come in.
+"""Plasma and whole blood, volume and mass, minutes and seconds: the formulas that haematocrit and density stand in.
 
 The tracer stays outside the red cells. With haematocrit Hct (large vessels and capillaries alike) the plasma takes up
 1 - Hct of the blood, so Cp = Cb / (1 - Hct), Fb = Fp / (1 - Hct) and vb = vp / (1 - Hct).

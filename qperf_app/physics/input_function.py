@@ -10,6 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qperf_app.physics.noise import white_noise_sd
+
+Array = NDArray[np.float64]
+
 #: The foot is where the upslope passes this fraction of the peak's height above the baseline.
 FOOT_FRACTION = 0.1
 #: A peak counts as a bolus where it stands this many noise standard deviations above the baseline.
@@ -24,7 +28,6 @@ _DECLINE_FROM, _DECLINE_TO = 0.8, 0.4
 # A minimum later than this many times that decline is a dip of the recirculating blood or of the noise.
 _LATEST_VALLEY = 2.0
 _BASELINE_BELOW = 0.2
-_MAD_TO_SIGMA = 1.4826
 
 
 class NoBolusError(ValueError):
@@ -107,7 +110,7 @@ def find_features(times: ArrayLike, concentration: ArrayLike) -> InputFeatures:
     peak = _peak_index(c, smooth)
     if peak == 0:
         raise NoBolusError("the input function is highest at its first sample: the bolus came before the series")
-    baseline, noise = _baseline(c[:peak], c[peak]), _noise(c)
+    baseline, noise = _baseline(c[:peak], c[peak]), float(white_noise_sd(c))
     height = c[peak] - baseline
     if smooth.max() - baseline <= DETECTION_SIGMA * noise:
         raise NoBolusError(
@@ -119,30 +122,25 @@ def find_features(times: ArrayLike, concentration: ArrayLike) -> InputFeatures:
     return InputFeatures(foot, float(t[peak]), end, end - foot, area, float(height), baseline, noise)
 
 
-def _three_sample_median(c: NDArray) -> NDArray:
+def _three_sample_median(c: Array) -> Array:
     padded = np.concatenate([c[:1], c, c[-1:]])
-    return np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+    return np.asarray(np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0))
 
 
-def _noise(c: NDArray) -> float:
-    """Standard deviation of white noise from second differences, which a smooth curve hardly has; robust (MAD)."""
-    return float(_MAD_TO_SIGMA * np.median(np.abs(np.diff(c, 2))) / np.sqrt(6.0))
-
-
-def _peak_index(c: NDArray, smooth: NDArray) -> int:
+def _peak_index(c: Array, smooth: Array) -> int:
     """Index of the highest sample next to the maximum of the three-sample median."""
     centre = int(np.argmax(smooth))
     first = max(centre - 1, 0)
     return first + int(np.argmax(c[first : centre + 2]))
 
 
-def _baseline(before: NDArray, peak_value: float) -> float:
+def _baseline(before: Array, peak_value: float) -> float:
     """Median of the samples before the peak that lie in the lowest fifth of its height."""
     lowest = float(np.percentile(before, 20))
     return float(np.median(before[before <= lowest + _BASELINE_BELOW * (peak_value - lowest)]))
 
 
-def _foot(t: NDArray, c: NDArray, peak: int, threshold: float) -> float:
+def _foot(t: Array, c: Array, peak: int, threshold: float) -> float:
     below = np.flatnonzero(c[:peak] <= threshold)
     if not len(below):
         return float(t[0])
@@ -150,7 +148,7 @@ def _foot(t: NDArray, c: NDArray, peak: int, threshold: float) -> float:
     return float(t[i] + (t[i + 1] - t[i]) * (threshold - c[i]) / (c[i + 1] - c[i]))
 
 
-def _first_pass_end(t: NDArray, c: NDArray, peak: int, baseline: float, threshold: float) -> float:
+def _first_pass_end(t: Array, c: Array, peak: int, baseline: float, threshold: float) -> float:
     """Time of the valley; without one, of the extrapolated decline's end; NaN where the series ends before."""
     tail, height = c[peak:] - baseline, c[peak] - baseline
     lowest = np.minimum.accumulate(tail)
@@ -166,7 +164,7 @@ def _first_pass_end(t: NDArray, c: NDArray, peak: int, baseline: float, threshol
     return extrapolated if extrapolated <= t[-1] else np.nan
 
 
-def _decline_end(t: NDArray, tail: NDArray, lowest: NDArray, height: float) -> float:
+def _decline_end(t: Array, tail: Array, lowest: Array, height: float) -> float:
     """Time at which the exponential through the decline has fallen to 5 %; infinite where it does not fall."""
     # From the last sample above 80 % to the first below 40 %: two samples at least, however steep the decline.
     start = int(np.argmax(lowest < _DECLINE_FROM * height)) - 1
@@ -179,12 +177,12 @@ def _decline_end(t: NDArray, tail: NDArray, lowest: NDArray, height: float) -> f
     return float((np.log(RESIDUAL_FRACTION * height) - intercept) / slope) if slope < 0.0 else np.inf
 
 
-def _area(t: NDArray, c: NDArray, start: float, end: float) -> float:
+def _area(t: Array, c: Array, start: float, end: float) -> float:
     grid = np.unique(np.concatenate([[start, end], t[(t > start) & (t < end)]]))
     return float(np.trapezoid(np.interp(grid, t, c), grid))
 
 
-def smooth_input(times: ArrayLike, concentration: ArrayLike, spacing: float) -> tuple[NDArray, NDArray]:
+def smooth_input(times: ArrayLike, concentration: ArrayLike, spacing: float) -> tuple[Array, Array]:
     """Resample an input function evenly along its shape-preserving cubic (PCHIP, Fritsch and Butland 1984).
 
     An input that is sampled once a heartbeat and taken as linear in between loses the top of its peak, and a fit makes

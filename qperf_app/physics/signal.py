@@ -259,9 +259,10 @@ def _saturation_recovery_slope(
     total_slope = -(repetition_time * a * total + power_slope) / (
         versine - (1.0 - versine) * np.expm1(-repetition_time * r1)
     )
-    return sine * (
+    slope = (
         delay * delayed * power + (1.0 - delayed) * power_slope + repetition_time * e * total + (1.0 - e) * total_slope
     )
+    return np.asarray(sine * slope)
 
 
 def _sensitive_limit(sequence: tuple[float, float, float, int], minimum_sensitivity: float) -> float:

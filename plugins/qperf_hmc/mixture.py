@@ -1,4 +1,4 @@
-"""Where the posterior of each voxel lies: a mixture of local normals, fitted by adaptive importance sampling.
+"""Where the posterior of each voxel lies: a mixture of local Student-t pieces, fitted by adaptive importance sampling.
 
 Posteriors of the exchange model are bananas, some have two humps. A single covariance fits neither, but the curvature
 at a point, by Gauss and Newton, fits the neighbourhood of that point: a few dozen such pieces along the banana make a
@@ -17,10 +17,18 @@ import tensorflow as tf
 from qperf_hmc import small_matrices as small
 from qperf_hmc.target import Coordinates, Problem, log_posterior
 
-_CLIMBS = 8
+# Levenberg-Marquardt steps to the modes, none longer than so many prior standard deviations in any coordinate; damping
+# at first, after a step that was taken and after one that was not.
+_CLIMBS, _LONGEST_STEP = 8, 2.0
+_DAMPING, _LESS, _MORE = 0.1, 0.15, 6.0
 # Pieces of the mixture, their size in local standard deviations; share of one that is as broad as the posterior.
 PIECES, _PIECE_SIZE = 64, 0.85
 _BROAD_SHARE, _BROAD_SIZE = 0.1, 1.5
+# A few draws of great importance weight would leave a covariance far too small: weights are cut at so many times their
+# mean (Ionides 2008, doi:10.1198/106186008X320456), and the variances enlarged.
+_CUT, _ENLARGED, _LEAST_VARIANCE = 10.0, 1.02, 1e-9
+# What keeps a density from 0, a uniform number from a logarithm of 0, and stands for the log weight of nothing.
+_LEAST_DENSITY, _LEAST_UNIFORM, _NOTHING = 1e-37, 1e-12, -1e30
 
 
 class Mixture(NamedTuple):
@@ -54,17 +62,17 @@ def find_modes(model: Coordinates, problem: Problem, starts: Sequence[Any]) -> l
             row[i] *= 1.0 + damping
         lower = small.cholesky(information)
         step = small.solve_upper(lower, small.solve_lower(lower, gradient))
-        # No step longer than two prior standard deviations in any coordinate.
         reach = tf.reduce_max(tf.stack([tf.abs(s) / problem.sd[i] for i, s in enumerate(step)]), axis=0)
-        trial = [a + b * tf.minimum(1.0, 2.0 / tf.maximum(reach, 1e-6)) for a, b in zip(x, step, strict=True)]
+        trial = [a + b * tf.minimum(1.0, _LONGEST_STEP / tf.maximum(reach, 1e-6)) for a, b in zip(x, step, strict=True)]
         found = log_posterior(model, problem, trial)
         better = found > value
         x = [tf.where(better, b, a) for a, b in zip(x, trial, strict=True)]
-        return k + 1, x, tf.where(better, found, value), tf.where(better, damping * 0.15, damping * 6.0)
+        return k + 1, x, tf.where(better, found, value), tf.where(better, damping * _LESS, damping * _MORE)
 
     first = list(starts)
-    state = (tf.constant(0), first, log_posterior(model, problem, first), tf.fill(first[0].shape, 0.1))
-    return tf.while_loop(lambda k, *_: k < _CLIMBS, body, state, maximum_iterations=_CLIMBS)[1]
+    state = (tf.constant(0), first, log_posterior(model, problem, first), tf.fill(first[0].shape, _DAMPING))
+    modes: list[Any] = tf.while_loop(lambda k, *_: k < _CLIMBS, body, state, maximum_iterations=_CLIMBS)[1]
+    return modes
 
 
 def curvature(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[list[list[Any]], list[Any]]:
@@ -78,10 +86,11 @@ def curvature(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[l
     slopes = tf.reshape(forward.jvp(found), [-1, p, *shape]) * problem.weight[:, None, None]
     residual = (problem.data[:, None, :] - tf.reshape(found, [-1, p, *shape])[:, 0]) * problem.weight[:, None]
     squares = problem.rest + tf.reduce_sum(residual * residual, axis=0)
-    worth = (problem.shape + 0.5 * problem.count) / (problem.scale + 0.5 * squares)
-    information = [[worth * tf.reduce_sum(slopes[:, i] * slopes[:, j], 0) for j in range(i + 1)] for i in range(p)]
+    # Expected precision of the noise.
+    precision = (problem.shape + 0.5 * problem.count) / (problem.scale + 0.5 * squares)
+    information = [[precision * tf.reduce_sum(slopes[:, i] * slopes[:, j], 0) for j in range(i + 1)] for i in range(p)]
     gradient = [
-        worth * tf.reduce_sum(slopes[:, i] * residual, 0) - (x[i] - problem.mean[i]) / problem.sd[i] ** 2
+        precision * tf.reduce_sum(slopes[:, i] * residual, 0) - (x[i] - problem.mean[i]) / problem.sd[i] ** 2
         for i in range(p)
     ]
     for i in range(p):
@@ -123,7 +132,7 @@ def log_density(mixture: Mixture, x: Sequence[Any]) -> Any:
     pieces = mixture.share.shape[0]
     state = (tf.constant(0), tf.zeros_like(x[0]))
     total = tf.while_loop(lambda k, _: k < pieces, add, state, maximum_iterations=pieces)[1]
-    return tf.math.log(total + 1e-37)
+    return tf.math.log(total + _LEAST_DENSITY)
 
 
 def around(model: Coordinates, problem: Problem, centres: Sequence[Any], mean: Sequence[Any], lower: Any) -> Mixture:
@@ -142,24 +151,22 @@ def around(model: Coordinates, problem: Problem, centres: Sequence[Any], mean: S
     )
 
 
-def weigh(model: Coordinates, problem: Problem, mixture: Mixture, draws: int, seed: Any) -> Moments:
-    """Draw from a mixture and weigh by the posterior: one round of population Monte Carlo.
+def population_step(model: Coordinates, problem: Problem, mixture: Mixture, draws: int, seed: Any) -> Moments:
+    """Draw from a mixture and take the importance weights' moments: one round of population Monte Carlo.
 
     Cappe et al. 2008, doi:10.1007/s11222-008-9059-x.
     """
     x = draw(mixture, draws, _seed(seed, 0))
     log_weight = log_posterior(model, problem, x) - log_density(mixture, x)
-    weight = tf.nn.softmax(tf.where(tf.math.is_finite(log_weight), log_weight, -1e30), axis=0)
+    weight = tf.nn.softmax(tf.where(tf.math.is_finite(log_weight), log_weight, _NOTHING), axis=0)
     size = 1.0 / tf.reduce_sum(weight * weight, axis=0)
-    # A few draws of great weight would leave a covariance far too small; they are cut (Ionides 2008,
-    # doi:10.1198/106186008X320456).
-    weight = tf.minimum(weight, 10.0 / draws)
+    weight = tf.minimum(weight, _CUT / draws)
     weight /= tf.reduce_sum(weight, axis=0)
     mean = [tf.reduce_sum(weight * v, axis=0) for v in x]
     centred = [v - m for v, m in zip(x, mean, strict=True)]
     covariance = [[tf.reduce_sum(weight * a * b, 0) for b in centred[: i + 1]] for i, a in enumerate(centred)]
     for i, row in enumerate(covariance):
-        row[i] = row[i] * 1.02 + 1e-9
+        row[i] = row[i] * _ENLARGED + _LEAST_VARIANCE
     lower = small.cholesky(covariance)
     at = tf.random.stateless_uniform([1, size.shape[0]], _seed(seed, 1))
     index = _pick(weight, (tf.range(PIECES, dtype=at.dtype)[:, None] + at) / PIECES)
@@ -185,7 +192,7 @@ def _student(shape: Sequence[int], p: int, seed: Any) -> list[Any]:
     nu = freedom(p)
     normal = tf.random.stateless_normal([p + nu % 2, *shape], _seed(seed, 1))
     # A chi-square of an even number of degrees is minus twice the logarithm of a product of uniforms.
-    uniform = tf.random.stateless_uniform([nu // 2, *shape], _seed(seed, 2), 1e-12, 1.0)
+    uniform = tf.random.stateless_uniform([nu // 2, *shape], _seed(seed, 2), _LEAST_UNIFORM, 1.0)
     chi = -2.0 * tf.reduce_sum(tf.math.log(uniform), axis=0)
     if nu % 2:
         chi += normal[p] ** 2

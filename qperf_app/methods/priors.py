@@ -1,4 +1,4 @@
-"""Priors as data: read, check, and hand over as numbers."""
+"""Priors of kinetic parameters as data (``kinetic_priors.yaml``): read, check, and hand over as numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+
+# A parameter whose logarithm is taken is at least this.
+_SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Priors:
     noise_shape: float
     noise_scale: float
     between: NDArray[np.float64]
+
+    def coordinates(self, parameters: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Coordinates of parameters (..., p): the logarithm of what is lognormal."""
+        return np.where(np.array(self.positive), np.log(np.maximum(parameters, _SMALLEST)), parameters)
+
+    def parameters(self, coordinates: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Inverse of :meth:`coordinates`."""
+        return np.where(np.array(self.positive), np.exp(coordinates), coordinates)
 
 
 def priors_file(path: str) -> Path:

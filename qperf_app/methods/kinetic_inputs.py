@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.input_function import InputFeatures, find_features, smooth_input
+from qperf_app.plugins.quality import QualityCode
 from qperf_app.plugins.records import InputFunction, TissueCurves
 
 Array = NDArray[np.float64]
@@ -14,6 +15,8 @@ Array = NDArray[np.float64]
 MIN_FRAMES = 8
 #: Largest spacing of the input function's grid, s: its second-order error is then far below that of the noise.
 SPACING = 0.25
+#: Part of a curve's frames that must be finite.
+LEAST_FINITE = 0.8
 
 
 def check(curves: TissueCurves, aif: InputFunction) -> InputFeatures:
@@ -49,10 +52,17 @@ def even_input(times: Array, concentration: Array, until: float) -> tuple[Array,
 def usable_curves(concentration: Array) -> NDArray[np.bool_]:
     """Curves (n, t) with enough finite frames to fit: at least four in five, and as many as a fit needs."""
     finite = np.isfinite(concentration).sum(axis=1)
-    return finite >= max(MIN_FRAMES, 0.8 * concentration.shape[1])
+    return np.asarray(finite >= max(MIN_FRAMES, LEAST_FINITE * concentration.shape[1]))
 
 
 def changing_curves(concentration: Array) -> NDArray[np.bool_]:
     """Curves (n, t) that are not constant; False where nothing is finite."""
     low = np.nanmin(concentration, axis=1, initial=np.inf)
     return np.asarray(np.nanmax(concentration, axis=1, initial=-np.inf) > low)
+
+
+def screen(concentration: Array) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Curves (n, t) that have a posterior to speak of, and the codes (n,) of the others."""
+    finite = usable_curves(concentration)
+    code = np.where(finite, QualityCode.NO_ENHANCEMENT, QualityCode.NOT_FINITE).astype(np.uint8)
+    return finite & changing_curves(concentration), code

@@ -1,0 +1,284 @@
+"""An octree over the exchange model's two rates and the delay, refined where the posterior's mass lies.
+
+With the amplitudes integrated out (:mod:`qperf_hmc.amplitudes`) three coordinates are left, log K+, log K- and Ta, and
+on a grid over them the curves' members are the same for every voxel of a scan: a cell costs a few products and some
+arithmetic. A cell is divided into eight where the curve puts its mass, until none has much of it. The leaves make a
+density of exponential slope in each, which :mod:`qperf_hmc.importance` draws from: no start, no mode, no iteration that
+could miss a hump or a bend.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from qperf_app.physics.backend import common_arrays
+from qperf_app.physics.conversion import per_second
+from qperf_app.physics.models import exchange_response
+from qperf_hmc import amplitudes, table
+from qperf_hmc.amplitudes import Evidence, weighted
+from qperf_hmc.target import Problem
+
+Array = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
+Index = NDArray[np.intp]
+
+#: Cells along log K+, log K- and Ta at first, how many of them are divided in any case, and how often those with mass.
+CELLS, FIRST, DIVISIONS = (12, 12, 11), 224, 5
+#: Cells that one is divided into: two halves along each axis.
+OCTANTS = 8
+# The level up to which products of members are stored, and whose cells hold the polynomials.
+_STORED = 4
+# Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
+_SPREAD = 0.3
+# Cells along each axis that a coarse one spreads its part over.
+_SURROUNDINGS = 3
+# The density rises or falls within a cell as it does between octants, a little less, and at most by the exponential of
+# this.
+_SLOPE, _STEEPEST = 0.8, 2.0
+# Gauss-Newton steps to the amplitudes' mode, from least squares and from that of the cell around.
+_STEPS, FURTHER_STEPS = 5, 2
+# Cells that are looked at together: compiled for so many.
+_AT_ONCE = 32768
+# What stands for the logarithm of a density of 0, and what keeps shares from 0.
+NOTHING = -1e9
+LEAST_SHARE, _LEAST_MASS = 1e-300, 1e-30
+
+
+class Level(NamedTuple):
+    """One grid: the cells' centres along each axis, and the members there with their products.
+
+    ``first`` (fast * delay, r) and ``second`` (slow * delay, r) are members, ``norms`` their products with themselves,
+    ``both`` (fast * slow * delay,) with each other, None where they are too many; ``width`` of a cell along each axis.
+    """
+
+    fast: Array
+    slow: Array
+    delay: Array
+    first: FloatArray
+    second: FloatArray
+    norms: tuple[FloatArray, FloatArray]
+    both: FloatArray | None
+    width: tuple[float, ...]
+
+    @property
+    def axes(self) -> tuple[Array, Array, Array]:
+        """Centres along log K+, log K- and Ta."""
+        return self.fast, self.slow, self.delay
+
+
+class Octree(NamedTuple):
+    """The grids of a scan, from coarse to fine; ``roots`` (3, n) are the coarse cells that hold K+ > K-.
+
+    ``first`` and ``second`` (cells, 6 * r) are the members in the cells of ``fine``, as polynomials about the centres.
+    """
+
+    levels: tuple[Level, ...]
+    roots: Index
+    fine: Level
+    first: Any
+    second: Any
+
+
+class Leaves(NamedTuple):
+    """Cells of one level that are not divided further, voxel after voxel.
+
+    ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
+    ``mode`` (2, n) the log amplitudes there, ``slope`` (3, n) by how much the density's logarithm rises through the
+    cell along each axis; ``share`` (n,) of the draws.
+    """
+
+    voxel: Index
+    at: Index
+    log_mass: FloatArray
+    mode: FloatArray
+    slope: FloatArray
+    share: Array
+
+    def where(self, chosen: NDArray[np.bool_]) -> Leaves:
+        """Those that are chosen."""
+        rows = np.flatnonzero(chosen)
+        taken: list[Any] = [a.take(rows, axis=-1) for a in self]
+        return Leaves(*taken)
+
+
+def build(tables: table.Table, draws: Array) -> Octree:
+    """Lay the grids over where draws of the prior's coordinates (5, n) lie."""
+    Fp, PS, vp, ve = (tf.constant(np.exp(v)) for v in draws[:4])
+    fast, slow, _ = exchange_response(common_arrays(Fp)[0], per_second(Fp), per_second(PS), vp, ve)
+    limits = [(v.min(), v.max()) for v in (np.log(fast), np.log(slow), draws[4])]
+    levels = tuple(_level(tables, limits, 2**h, h <= _STORED) for h in range(DIVISIONS + 1))
+    coarse = levels[0]
+    upper, lower = coarse.fast + 0.5 * coarse.width[0], coarse.slow - 0.5 * coarse.width[1]
+    roots = np.nonzero(np.repeat((upper[:, None] > lower)[..., None], CELLS[2], axis=2))
+    fine = levels[_STORED]
+    local = [tf.constant(_polynomials(tables, axis, fine.delay)) for axis in (fine.fast, fine.slow)]
+    return Octree(levels, np.array(roots), fine, *local)
+
+
+def _polynomials(tables: table.Table, log_rate: Array, delay: Array) -> FloatArray:
+    """Coefficients (cells, 6 * r) of 1, x, y, x^2, y^2 and xy, where x and y reach from -1 to 1 within a cell.
+
+    They go through the members at the centre and the middles of a cell's sides; with xy through those at its corners.
+    """
+    rates, delays = (
+        np.linspace(c[0] - 0.5 * (c[1] - c[0]), c[-1] + 0.5 * (c[1] - c[0]), 2 * len(c) + 1) for c in (log_rate, delay)
+    )
+    h = table.family(tables, np.exp(rates), delays)
+    centre, left, right = h[1::2, 1::2], h[:-1:2, 1::2], h[2::2, 1::2]
+    below, above = h[1::2, :-1:2], h[1::2, 2::2]
+    twist = h[2::2, 2::2] - h[2::2, :-1:2] - h[:-1:2, 2::2] + h[:-1:2, :-1:2]
+    parts = (
+        centre, 0.5 * (right - left), 0.5 * (above - below), 0.5 * (right + left) - centre,
+        0.5 * (above + below) - centre, 0.25 * twist,
+    )  # fmt: skip
+    return np.stack(parts, axis=2).reshape(centre.shape[0] * centre.shape[1], -1).astype(np.float32)
+
+
+def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int, stored: bool) -> Level:
+    width = [(high - low) / (n * split) for (low, high), n in zip(limits, CELLS, strict=True)]
+    centres = [low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)]
+    fast, slow, delay = centres
+
+    first, second = (table.family(tables, np.exp(c), delay).astype(np.float32) for c in (fast, slow))
+    # A matrix product for each delay.
+    products = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)) if stored else None
+    both = None if products is None else products.transpose(1, 2, 0).reshape(-1)
+    first, second = (m.reshape(-1, m.shape[2]) for m in (first, second))
+    norms = (first * first).sum(axis=1), (second * second).sum(axis=1)
+    return Level(fast, slow, delay, first, second, norms, both, tuple(float(w) for w in width))
+
+
+def refine(octree: Octree, problem: Problem, least: float) -> list[Leaves]:
+    """Leaves of each level: all roots, and level by level the octants of those that may hold more than ``least``."""
+    v, n = problem.data.shape[1], octree.roots.shape[1]
+    voxel, at = np.repeat(np.arange(v), n), np.tile(octree.roots, v)
+    log_mass, mode = _evaluate(octree.levels[0], problem, voxel, at, None)
+    share = _dilate(octree, _shares(voxel, log_mass, v).reshape(v, n)).ravel()
+    leaves = [Leaves(voxel, at, log_mass, mode, np.zeros((3, v * n), np.float32), share)]
+    ranked = np.partition(log_mass.reshape(v, n), n - FIRST, axis=1)
+    wanted = log_mass >= np.repeat(ranked[:, n - FIRST], n)
+    for level in octree.levels[1:]:
+        wanted |= leaves[-1].share > least
+        whole, leaves[-1] = leaves[-1].where(wanted), leaves[-1].where(~wanted)
+        parts = _octants(level, problem, whole)
+        leaves.append(parts)
+        # A cell may hold more than its centre says, by as much as it differs from those beside it.
+        hope = np.repeat(parts.log_mass.reshape(-1, OCTANTS).std(axis=1), OCTANTS)
+        share = np.maximum(_shares(parts.voxel, parts.log_mass, v), LEAST_SHARE)
+        wanted = np.log(share) + hope > np.log(least)
+    return leaves
+
+
+def _octants(level: Level, problem: Problem, whole: Leaves) -> Leaves:
+    """Divide cells into eight."""
+    offsets = np.indices((2, 2, 2)).reshape(3, 1, OCTANTS)
+    at, voxel = (2 * whole.at[..., None] + offsets).reshape(3, -1), np.repeat(whole.voxel, OCTANTS)
+    log_mass, mode = _evaluate(level, problem, voxel, at, np.repeat(whole.mode, OCTANTS, axis=1))
+    cube = log_mass.reshape(-1, 2, 2, 2)
+    rise = np.stack([np.broadcast_to(np.diff(cube, axis=axis), cube.shape).ravel() for axis in (1, 2, 3)])
+    slope = np.clip(_SLOPE * rise, -_STEEPEST, _STEEPEST)
+    # Mean of the exponential over the cell, along each axis: sinh(s / 2) / (s / 2) to fourth order in s.
+    mean = np.log1p(slope * slope / 24.0).sum(axis=0)
+    return Leaves(voxel, at, log_mass, mode, slope, _divided(whole, voxel, log_mass + mean, problem.data.shape[1]))
+
+
+def _divided(whole: Leaves, voxel: Index, log_mass: FloatArray, count: int) -> Array:
+    """Shares (8 n,) of octants in the draws, from those of the n cells that they are parts of and their own masses."""
+    mass = _shares(voxel, log_mass, count).reshape(-1, OCTANTS)
+    # The mass of all parts is known better than by the centre of the whole.
+    of_cell, together = mass.sum(axis=1), np.bincount(whole.voxel, whole.share, count)[whole.voxel]
+    after = (1.0 - _SPREAD) * of_cell * together + _SPREAD * whole.share
+    inner = (1.0 - _SPREAD) * mass / np.maximum(of_cell, _LEAST_MASS)[:, None] + _SPREAD / OCTANTS
+    return np.asarray((after[:, None] * inner).ravel())
+
+
+def _shares(voxel: Index, log_mass: FloatArray, count: int) -> Array:
+    """Share of every cell (n,) in the mass of its voxel; ``voxel`` (n,) ascends."""
+    largest = np.zeros(count, dtype=np.float32)
+    own, first = np.unique(voxel, return_index=True)
+    largest[own] = np.maximum.reduceat(log_mass, first) if len(own) else 0.0
+    mass = np.exp(log_mass - largest[voxel], dtype=np.float64)
+    found: Array = mass / np.bincount(voxel, mass, count)[voxel]
+    return found
+
+
+def _dilate(octree: Octree, mass: Array) -> Array:
+    """Spread a part of every coarse cell's mass (v, n) over the cells around it."""
+    from scipy.ndimage import uniform_filter
+
+    dense = np.zeros((len(mass), *CELLS))
+    dense[:, *octree.roots] = mass
+    around = uniform_filter(dense, (0, *[_SURROUNDINGS] * 3), mode="nearest")[:, *octree.roots]
+    return np.asarray((1.0 - _SPREAD) * mass + _SPREAD * around)
+
+
+def _evaluate(
+    level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (2, n)."""
+    data, efficiency = problem.data.numpy(), problem.weight[0].numpy() ** 2
+    squares = problem.rest.numpy() + efficiency * (data * data).sum(axis=0)
+    exponent = (problem.shape + 0.5 * problem.count).numpy()
+    rows = [*_products(level, data, voxel, at), squares.take(voxel), exponent.take(voxel), efficiency.take(voxel)]
+    rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
+    # Always compiled for as many.
+    filled = -len(voxel) % _AT_ONCE
+    columns = np.pad(np.stack(rows if start is None else [*rows, *start]), ((0, 0), (0, filled)), mode="edge")
+    # The prior is one for all voxels.
+    prior = tf.concat([problem.mean[:, 0], problem.sd[:, 0], [problem.scale]], axis=0)
+    parts = [_marginal(prior, columns[:, k : k + _AT_ONCE]).numpy() for k in range(0, columns.shape[1], _AT_ONCE)]
+    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((3, 0), np.float32)
+    return found[0], found[1:]
+
+
+def _products(level: Level, data: FloatArray, voxel: Index, at: Index) -> list[FloatArray]:
+    """Products with the data (r, v) of the members of cells (3, n), and of the members: y1, y2, h11, h12, h22."""
+    i, j, k = at
+    first, second, count = i * len(level.delay) + k, j * len(level.delay) + k, data.shape[1]
+    if level.both is None:
+        # So many members that most belong to no cell that is looked at.
+        h1, h2, y = level.first[first], level.second[second], np.ascontiguousarray(data.T)[voxel]
+        return [np.einsum("nr,nr->n", a, b) for a, b in ((y, h1), (y, h2), (h1, h1), (h1, h2), (h2, h2))]
+    with_data = [(m @ data).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second))]
+    both = level.both.take(i * len(level.second) + second)
+    return [*with_data, level.norms[0].take(first), both, level.norms[1].take(second)]
+
+
+class _Cell(NamedTuple):
+    """Rows of what :func:`_marginal` is told of each cell: products of the data y and the members h, and centres."""
+
+    y1: Any
+    y2: Any
+    h11: Any
+    h12: Any
+    h22: Any
+    yy: Any
+    exponent: Any
+    efficiency: Any
+    fast: Any
+    slow: Any
+    delay: Any
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _marginal(prior: Any, columns: Any) -> Any:
+    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (3, n).
+
+    ``prior`` (11,) holds means, standard deviations and the noise's scale; ``columns`` (11 or 13, n) are a
+    :class:`_Cell` and, where there are two more, log amplitudes to start from.
+    """
+    rows = tf.unstack(columns)
+    cell, start = _Cell(*rows[: len(_Cell._fields)]), rows[len(_Cell._fields) :]
+    mean, sd = tf.unstack(prior[:5]), tf.unstack(prior[5:10])
+    evidence = weighted(Evidence(cell.y1, cell.y2, cell.h11, cell.h12, cell.h22, cell.yy), cell.efficiency)
+    steps = FURTHER_STEPS if start else _STEPS
+    known = amplitudes.prior_per_second(mean, sd, cell.exponent, prior[10])
+    peak = amplitudes.climb(evidence, known, cell.fast, cell.slow, steps, start)
+    late = (cell.delay - mean[4]) / sd[4]
+    found = peak.value - tf.math.log(peak.l11 * peak.l22) - 0.5 * late * late
+    return tf.stack([tf.where(tf.math.is_finite(found), found, NOTHING), peak.first, peak.second])

@@ -1,0 +1,46 @@
+"""What the options of every least-squares fit have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of ``nlls``, and of ``fermi`` with those that it adds."""
+
+    regularisation: Literal["physiological", "none"] = field(
+        default="physiological",
+        metadata={
+            "help": "physiological: weak priors on flow, delay and the other parameters, which settle what noise "
+            "leaves open (docs/models.md); none: least squares only"
+        },
+    )
+    min_delay: float = field(
+        default=-1.0, metadata={"help": "smallest bolus delay Ta, s; negative where the input series is read out later"}
+    )
+    max_delay: float = field(
+        default=6.0, metadata={"help": "largest bolus delay, s; the delay is fixed where both are the same"}
+    )
+    max_log_sd: float = field(
+        default=0.7,
+        metadata={
+            "help": "a value is NaN where its standard error on a log scale exceeds this (0.7: factor 2 either way)"
+        },
+    )
+    max_delay_sd: float = field(default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s"})
+    max_iterations: int = field(default=60, metadata={"help": "iterations of the last fit of each curve"})
+
+    @property
+    def delays(self) -> tuple[float, float]:
+        """Smallest and largest bolus delay, s.
+
+        Raises
+        ------
+        ValueError
+            Where they are the wrong way round.
+        """
+        if not self.min_delay <= self.max_delay:
+            raise ValueError(f"min_delay {self.min_delay} s is above max_delay {self.max_delay} s")
+        return self.min_delay, self.max_delay
