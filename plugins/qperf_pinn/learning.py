@@ -179,7 +179,7 @@ def _compiled(program: _Program) -> Callable[..., Any]:
     The network's products are left to the library: compiled ones of its size take five times as long.
     """
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
     def judge(x: Any, data: Any, present: Any, prior_weight: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -188,7 +188,7 @@ def _compiled(program: _Program) -> Callable[..., Any]:
         return loss, tape.gradient(loss, x)
 
     def mean_objective(x: Any, data: Any, present: Any, prior_weight: float) -> Any:
-        @tf.custom_gradient
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def judged(x: Any) -> Any:
             loss, slope = judge(x, data, present, tf.constant(prior_weight, tf.float32))
             return loss, lambda upstream: upstream * slope

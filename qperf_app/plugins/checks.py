@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 class PluginResultError(ValueError):
     """A plugin returned something that its step's interface does not allow."""
 
 
-def check_kind(result: Any, cls: type) -> None:
-    """Raise where a result is no ``cls``."""
+def check_kind(result: object, cls: type[T]) -> T:
+    """Return the result, or raise where it is no ``cls``."""
     if not isinstance(result, cls):
         raise PluginResultError(f"expected {cls.__name__}, got {type(result).__name__}")
+    return result
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:

@@ -56,7 +56,8 @@ class Series:
     @property
     def voxel_size(self) -> NDArray[np.float64]:
         """Edge lengths of a voxel, mm, shape (3,)."""
-        return np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0))
+        edges: NDArray[np.float64] = np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0))
+        return edges
 
     @property
     def proton_density(self) -> NDArray[np.floating] | None:

@@ -16,6 +16,23 @@ from qperf_app.plugins.steps.segment_values import SEGMENT_VALUES
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import StepSpec
 
+__all__ = [
+    "BLOOD_POOL",
+    "CONCENTRATION",
+    "INPUT_FUNCTION",
+    "KINETICS",
+    "MOTION_CORRECTION",
+    "MYOCARDIUM",
+    "REPORT_SECTION",
+    "SEGMENTS",
+    "SEGMENT_VALUES",
+    "STEPS",
+    "StepSpec",
+    "configurable_steps",
+    "plugin_steps",
+    "workflow_steps",
+]
+
 #: All steps by name; a step stands behind those that it reads.
 STEPS: dict[str, StepSpec] = {
     step.name: step

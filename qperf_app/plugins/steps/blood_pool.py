@@ -22,14 +22,14 @@ class BloodPoolPlugin(Plugin):
 
 def check_pools(result: Any, series: Series) -> BloodPools:
     """Boolean masks on the series' grid; where pools are found none is empty; a reason where they are not."""
-    check_kind(result, BloodPools)
+    found = check_kind(result, BloodPools)
     for name in ("lv", "rv", "aif"):
-        check_mask(name, getattr(result, name), series.data.shape[:3])
-    if result.found and not (result.lv.any() and result.aif.any()):
+        check_mask(name, getattr(found, name), series.data.shape[:3])
+    if found.found and not (found.lv.any() and found.aif.any()):
         raise PluginResultError("found is True but lv or aif is empty")
-    if not result.found and not result.reason:
+    if not found.found and not found.reason:
         raise PluginResultError("found is False without a reason")
-    return result
+    return found
 
 
 BLOOD_POOL = StepSpec(

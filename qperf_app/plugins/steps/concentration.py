@@ -37,7 +37,7 @@ class ConcentrationPlugin(Plugin):
 
 def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     """Values for the dynamic volumes, in mmol/L or proportional to it; NaN exactly where invalid is True."""
-    check_kind(result, ConcentrationSeries)
+    result = check_kind(result, ConcentrationSeries)
     shape = series.dynamic().data.shape
     check_shape("data", result.data, shape)
     check_mask("invalid", result.invalid, shape)

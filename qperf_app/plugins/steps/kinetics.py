@@ -31,25 +31,25 @@ class KineticsPlugin(Plugin):
 
 def check_maps(result: Any, curves: TissueCurves) -> KineticMaps:
     """One value per curve for every map, one code per curve that the legend knows, no infinities."""
-    check_kind(result, KineticMaps)
+    found = check_kind(result, KineticMaps)
     n = len(curves.concentration)
-    check_shape("qc", result.qc, (n,))
-    codes = set(np.unique(result.qc).tolist()) - {int(k) for k in result.qc_legend}
+    check_shape("qc", found.qc, (n,))
+    codes = set(np.unique(found.qc).tolist()) - {int(k) for k in found.qc_legend}
     unknown = sorted(code for code in codes if meaning(code) is None)
     if unknown:
         raise PluginResultError(f"qc codes {unknown} are not in qc_legend")
-    if not result.maps:
+    if not found.maps:
         raise PluginResultError("there is no map")
-    for parameter in result.maps:
+    for parameter in found.maps:
         check_shape(f"map {parameter.quantity}", parameter.values, (n,))
         if np.isinf(parameter.values).any():
             raise PluginResultError(f"map {parameter.quantity} has infinite values; NaN says not estimated")
     for name in ("fitted", "predicted_sd"):
-        if getattr(result, name) is not None:
-            check_shape(name, getattr(result, name), curves.concentration.shape)
-    if result.flow_draws is not None and (np.ndim(result.flow_draws) != 2 or len(result.flow_draws) != n):
-        raise PluginResultError(f"flow_draws has shape {np.shape(result.flow_draws)}, expected ({n}, draws)")
-    return result
+        if getattr(found, name) is not None:
+            check_shape(name, getattr(found, name), curves.concentration.shape)
+    if found.flow_draws is not None and (np.ndim(found.flow_draws) != 2 or len(found.flow_draws) != n):
+        raise PluginResultError(f"flow_draws has shape {np.shape(found.flow_draws)}, expected ({n}, draws)")
+    return found
 
 
 KINETICS = StepSpec(

@@ -23,7 +23,7 @@ class MotionCorrectionPlugin(Plugin):
 
 def check_motion(result: Any, series: Series) -> Motion:
     """Displacement of the right shape, finite and within the field of view; one verdict per slice and frame."""
-    check_kind(result, Motion)
+    result = check_kind(result, Motion)
     check_shape("displacement", result.displacement, (*series.data.shape, 3))
     check_shape("corrected", result.corrected, series.data.shape[2:])
     if not np.isfinite(result.displacement).all():

@@ -32,12 +32,12 @@ class MyocardiumPlugin(Plugin):
 
 def check_myocardium(result: Any, series: Series) -> Myocardium:
     """Boolean mask on the series' grid, landmarks on its slices."""
-    check_kind(result, Myocardium)
-    check_mask("mask", result.mask, series.data.shape[:3])
-    for landmark in result.landmarks:
+    found = check_kind(result, Myocardium)
+    check_mask("mask", found.mask, series.data.shape[:3])
+    for landmark in found.landmarks:
         if not 0 <= landmark.slice < series.data.shape[2] or not np.isfinite(landmark.position).all():
             raise PluginResultError(f"landmark {landmark} lies on no slice or is not finite")
-    return result
+    return found
 
 
 MYOCARDIUM = StepSpec(
