@@ -43,15 +43,15 @@ def oblique() -> np.ndarray:
 @pytest.fixture(scope="module")
 def still() -> Series:
     """Two noisy slices of a made-up heart that does not move."""
-    return make_scene(slices=2, noise=6.0, affine=oblique()).series
+    return make_scene((56, 48), slices=2, noise=6.0, affine=oblique()).series
 
 
 @pytest.fixture(scope="module")
 def scan() -> dict[str, Series]:
-    """A phantom scan that moves; its tissue series cut to two slices and 40 frames, so that it is quick."""
+    """A phantom scan that moves; its tissue series cut to two slices and 32 frames, so that it is quick."""
     made = simulate_scan(PhantomConfig(matrix=64), np.random.default_rng(4)).series
     tissue = made["tissue"]
-    return {"aif": made["aif"], "tissue": replace(tissue, data=tissue.data[:, :, :2, :40], times=tissue.times[:40])}
+    return {"aif": made["aif"], "tissue": replace(tissue, data=tissue.data[:, :, :2, :32], times=tissue.times[:32])}
 
 
 def found_by(step: str, name: str, series: Series, *more: Any) -> Any:
@@ -142,7 +142,7 @@ def check_same_wall(straight: Any, other: Any, order: AxisOrder) -> None:
     )
 
 
-@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("order", FEW[::3])
 def test_networks(scan: dict[str, Series], order: AxisOrder) -> None:
     for name in ("aif", "tissue"):
         straight, other = (found_by("blood-pool", "resunet", s) for s in (scan[name], scan[name].reordered(order)))
@@ -161,7 +161,7 @@ def test_motion_correction(scan: dict[str, Series], name: str) -> None:
     straight = found_by("motion-correction", name, series)
     assert straight.corrected.any() and np.abs(straight.displacement).max() > 1.0
     corrected = warp(series.data, series.affine, straight.displacement)
-    for order in FEW:
+    for order in FEW[1::2]:
         stored = series.reordered(order)
         other = found_by("motion-correction", name, stored)
         np.testing.assert_array_equal(order.apply(straight.displacement), other.displacement)
@@ -173,7 +173,7 @@ def test_motion_correction(scan: dict[str, Series], name: str) -> None:
     ("step", "name"), [("blood-pool", "kmeans"), ("myocardium", "classical"), ("motion-correction", "chained")]
 )
 def test_seed_and_order_in_memory_make_no_difference(still: Series, step: str, name: str) -> None:
-    series = replace(still, data=still.data[..., :30], times=still.times[:30])
+    series = replace(still, data=still.data[..., :36], times=still.times[:36])
     more = (None, None) if step == "myocardium" else ()
     plugin = make(load_plugins().get(step, name))
     method = {"motion-correction": "correct", "blood-pool": "find", "myocardium": "segment"}[step]
@@ -213,11 +213,12 @@ def test_stored_otherwise_and_under_another_name(still: Series, tmp_path: Path) 
     """The same images of two participants, one stored with exchanged and reversed axes: the same masks in the world."""
     order, raw, out = AxisOrder(True, (False, True, True)), tmp_path / "raw", tmp_path / "out"
     write_json(raw / "dataset_description.json", {"Name": "two", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
-    metadata = {"VolumeTiming": still.times.tolist(), "Units": "arbitrary", "TaskName": "rest"}
+    still = replace(still, data=still.data[..., :40], times=still.times[:40])
     for label, series in (("A1", still), ("zz", still.reordered(order))):
         path = raw / f"sub-{label}" / "perf" / f"sub-{label}_task-rest_dce.nii.gz"
         path.parent.mkdir(parents=True)
         nib.save(nib.Nifti1Image(series.data, series.affine), path)
+        metadata = {"VolumeTiming": series.times.tolist(), "Units": "arbitrary", "TaskName": "rest"}
         write_json(path.with_name(path.name.replace(".nii.gz", ".json")), metadata)
     command = [str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--skip-bids-validation"]
     choices = ["--motion-correction", "chained", "--blood-pool", "kmeans", "--myocardium", "classical"]
