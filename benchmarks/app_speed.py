@@ -23,6 +23,7 @@ from benchmarks.kinetics_accuracy import CurveSet, fit_plugin, fit_scipy
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.bids import records
 from qperf_app.bids.names import derivative_name
+from qperf_app.plugins.keys import StepKey
 from qperf_kinetics import ExchangeLeastSquares
 
 
@@ -99,8 +100,7 @@ def step_seconds(out: Path) -> Table:
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
     scans = {
         scan["label"].removeprefix("task-"): {
-            "-".join(filter(None, (step["key"]["series"], step["key"]["step"], step["key"]["plugin"]))): step["outcome"]
-            for step in scan["steps"]
+            f"{StepKey(**step['key'])} {step['key']['plugin']}".strip(): step["outcome"] for step in scan["steps"]
         }
         for scan in status["scans"]
     }
