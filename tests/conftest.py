@@ -17,6 +17,7 @@ SLOW = (
     "test_bids_spec.py::test_a_validator_that_fails",
     "test_bids_spec.py::test_command_names_file_and_field",
     "test_bids_spec.py::test_derivatives",
+    "test_bids_spec.py::test_every_check_of_ours",
     "test_bids_spec.py::test_examples_are_valid",
     "test_bids_spec.py::test_hand_ins_need_no_more",
     "test_bids_spec.py::test_raw",
@@ -46,6 +47,7 @@ SLOW = (
     "test_kinetics.py::test_real_flow_map",
     "test_motion.py",
     "test_networks.py",
+    "test_new_plugin.py::test_a_new_distribution_passes",
     "test_new_step.py",
     "test_phantom.py",
     "test_pinn.py",
@@ -61,7 +63,9 @@ SLOW = (
     "test_status.py::test_a_status_file_fits",
     "test_status.py::test_other_weights",
     "test_status.py::test_the_example_of_the_documentation",
+    "test_storage_order.py",
     "test_third_party.py",
+    "test_training.py::test_a_resumed_training",
 )
 
 
