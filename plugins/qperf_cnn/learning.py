@@ -121,7 +121,10 @@ def explained(answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -
 def _split(answer: Any) -> list[Any]:
     import tensorflow as tf
 
-    return tf.unstack(tf.reshape(answer, [-1, len(STATISTICS), answer.shape[-1] // len(STATISTICS)]), axis=1)
+    parts: list[Any] = tf.unstack(
+        tf.reshape(answer, [-1, len(STATISTICS), answer.shape[-1] // len(STATISTICS)]), axis=1
+    )
+    return parts
 
 
 def _huber(x: Any) -> Any:
