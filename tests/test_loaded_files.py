@@ -36,6 +36,8 @@ def sha256(path: Path) -> str:
         ("kinetics", "cnn", (KINETICS,)),
         ("kinetics", "hmc", (PRIORS,)),
         ("kinetics", "pinn", (PRIORS,)),
+        ("kinetics", "nlls", (PRIORS,)),
+        ("kinetics", "fermi", (PRIORS,)),
         ("blood-pool", "kmeans", ()),
         ("motion-correction", "progressive", ()),
     ],

@@ -9,12 +9,12 @@ import numpy as np
 
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
-    SIGNAL_UNITS,
     ConcentrationPlugin,
     ConcentrationSeries,
     RunContext,
     Series,
 )
+from qperf_concentration.sequence import units_problems
 
 
 class Identity(ConcentrationPlugin):
@@ -27,10 +27,7 @@ class Identity(ConcentrationPlugin):
 
     def problems(self, metadata: Mapping[str, Any], shape: tuple[int, int, int, int]) -> Sequence[str]:
         """Signal, or relative values, cannot be passed off as concentration."""
-        units = metadata.get("Units", SIGNAL_UNITS)
-        if units == CONCENTRATION_UNITS:
-            return ()
-        return (f"Units is {units!r}; identity passes on {CONCENTRATION_UNITS!r} only",)
+        return units_problems(metadata, CONCENTRATION_UNITS, "identity passes on")
 
     def convert(
         self, series: Series, tissue: Literal["blood", "myocardium"], context: RunContext

@@ -17,6 +17,7 @@ from qperf_app.plugins import (
     RunContext,
     Series,
 )
+from qperf_concentration.sequence import option_problems, units_problems
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,13 @@ class RelativeEnhancement(ConcentrationPlugin):
 
     def problems(self, metadata: Mapping[str, Any], shape: tuple[int, int, int, int]) -> Sequence[str]:
         """Only signal enhances; and the options must make sense for the length of the series."""
-        problems = []
-        units = metadata.get("Units", SIGNAL_UNITS)
-        if units != SIGNAL_UNITS:
-            problems.append(f"Units is {units!r}; linear converts signal of Units {SIGNAL_UNITS!r} only")
+        problems = units_problems(metadata, SIGNAL_UNITS, "linear converts signal of Units")
         if not self.options.t1_ratio > 0:
             problems.append(f"option t1_ratio is {self.options.t1_ratio:g}; it must be above 0")
         count = metadata.get("ProtonDensityVolumeCount", 0)
         if not isinstance(count, int) or not 0 <= count < shape[3]:
             problems.append(f"ProtonDensityVolumeCount is {count!r} in a series of {shape[3]} volumes")
-        frames = self.options.baseline_frames
-        if frames is not None and not 1 <= frames < shape[3]:
-            problems.append(f"option baseline_frames is {frames} in a series of {shape[3]} volumes")
-        return problems
+        return [*problems, *option_problems(self.options.baseline_frames, shape[3])]
 
     def convert(
         self, series: Series, tissue: Literal["blood", "myocardium"], context: RunContext

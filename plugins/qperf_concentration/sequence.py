@@ -46,12 +46,22 @@ class FlashSequence:
             yield from sequence_problems(self.delay, self.repetition_time, float(flip), self.n_pulses)
 
 
+def units_problems(metadata: Mapping[str, Any], wanted: str, converts: str) -> list[str]:
+    """Say that a series is in other ``Units`` than those that a plugin takes."""
+    units = metadata.get("Units", SIGNAL_UNITS)
+    return [] if units == wanted else [f"Units is {units!r}; {converts} {wanted!r} only"]
+
+
+def option_problems(baseline_frames: int | None, n_volumes: int) -> list[str]:
+    """Say that the option ``baseline_frames`` does not fit the length of a series."""
+    if baseline_frames is None or 1 <= baseline_frames < n_volumes:
+        return []
+    return [f"option baseline_frames is {baseline_frames} in a series of {n_volumes} volumes"]
+
+
 def metadata_problems(metadata: Mapping[str, Any], n_volumes: int) -> list[str]:
     """List what is contradictory in the metadata, a phrase for each field; fields that are missing are left out."""
-    problems = []
-    units = metadata.get("Units", SIGNAL_UNITS)
-    if units != SIGNAL_UNITS:
-        problems.append(f"Units is {units!r}; the signal equation converts {SIGNAL_UNITS!r} only")
+    problems = units_problems(metadata, SIGNAL_UNITS, "the signal equation converts")
     count = metadata.get("ProtonDensityVolumeCount", 0)
     if not _is_number(count) or count != int(count) or not 0 <= count < n_volumes:
         problems.append(f"ProtonDensityVolumeCount is {count!r} in a series of {n_volumes} volumes")

@@ -19,7 +19,7 @@ from qperf_app.plugins import (
     RunContext,
     Series,
 )
-from qperf_concentration.sequence import FlashSequence, metadata_problems
+from qperf_concentration.sequence import FlashSequence, metadata_problems, option_problems
 
 #: Rounds in which the proton-density reference and the native R1, which depend on each other weakly, settle.
 _ROUNDS = 4
@@ -98,10 +98,7 @@ class SaturationRecoveryFlash(ConcentrationPlugin):
         window = self.options.scale_window
         if window is not None and (window < 1 or window % 2 == 0):
             problems.append(f"option scale_window is {window}; it must be odd and above 0")
-        frames = self.options.baseline_frames
-        if frames is not None and not 1 <= frames < shape[3]:
-            problems.append(f"option baseline_frames is {frames} in a series of {shape[3]} volumes")
-        return problems
+        return [*problems, *option_problems(self.options.baseline_frames, shape[3])]
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """Eight arrays of doubles the size of the series, on one thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from qperf_app.plugins import (
     TissueConstants,
     TissueCurves,
 )
+from qperf_app.plugins.digests import file_digests
 from qperf_kinetics.options import FitOptions
 
 if TYPE_CHECKING:
@@ -59,6 +61,12 @@ class FermiDeconvolution(KineticsPlugin):
         "with a Fermi function model for constrained deconvolution. Med Phys 1998;25:73-84. doi:10.1118/1.598163",
     )
     Options = FermiOptions
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The priors."""
+        from qperf_app.methods.priors import priors_file
+
+        return file_digests(priors_file(""))
 
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from qperf_app.plugins import (
     TissueConstants,
     TissueCurves,
 )
+from qperf_app.plugins.digests import file_digests
 from qperf_kinetics.options import FitOptions
 
 if TYPE_CHECKING:
@@ -49,6 +51,12 @@ class ExchangeLeastSquares(KineticsPlugin):
         "minimization. arXiv:1201.5885 (2012).",
     )
     Options = ExchangeOptions
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The priors."""
+        from qperf_app.methods.priors import priors_file
+
+        return file_digests(priors_file(""))
 
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext

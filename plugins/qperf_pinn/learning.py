@@ -179,20 +179,20 @@ def _compiled(program: _Program) -> Callable[..., Any]:
     The network's products are left to the library: compiled ones of its size take five times as long.
     """
 
-    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-    def judge(x: Any, data: Any, present: Any, prior_weight: Any) -> Any:
+    def value_and_slope(x: Any, data: Any, present: Any, prior_weight: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
             fitted = program.setting.curves(common_arrays(x)[0], x)
             loss = tf.reduce_mean(program.objective(x, fitted, data, present, prior_weight))
         return loss, tape.gradient(loss, x)
 
+    judge = tf.function(value_and_slope, jit_compile=True)
+
     def mean_objective(x: Any, data: Any, present: Any, prior_weight: float) -> Any:
-        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def judged(x: Any) -> Any:
             loss, slope = judge(x, data, present, tf.constant(prior_weight, tf.float32))
             return loss, lambda upstream: upstream * slope
 
-        return judged(x)
+        return tf.custom_gradient(judged)(x)
 
     return mean_objective
