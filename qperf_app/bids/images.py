@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.checks.images import ImageHeader
-from qperf_app.geometry import Grid, reorientation, grid_difference
+from qperf_app.geometry import Grid, grid_difference, reorientation
 
 
 def sidecar_path(image: Path) -> Path:
@@ -139,6 +139,24 @@ def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], si
         image.header["pixdim"][4] = float(np.median(np.diff(times)))
     nib.save(image, path)
     write_json(sidecar_path(path), sidecar)
+
+
+def bring_onto(path: Path, grid: Grid, folder: Path) -> Path:
+    """Return an image that lies on a grid: the file itself, or a copy of it with its axes turned and its sidecar.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`read_image` does.
+    """
+    if read_header(path).grid == grid:
+        return path
+    data, affine = read_image(path, onto=grid)
+    folder.mkdir(exist_ok=True)
+    turned = folder / path.name
+    sidecar = sidecar_path(path)
+    write_image(turned, data, affine, read_json(sidecar) if sidecar.is_file() else {})
+    return turned
 
 
 def _refuse_constant(name: str) -> Any:

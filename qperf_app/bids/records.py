@@ -105,12 +105,12 @@ def read_mask(path: Path, onto: Grid | None = None) -> NDArray[np.bool_]:
     return inside
 
 
-def read_pools(paths: Mapping[Any, Path], onto: Grid | None = None) -> BloodPools:
+def read_pools(paths: Mapping[Any, Path]) -> BloodPools:
     """Read blood pools. Without input-function voxels the whole left ventricle stands for them."""
-    _, affine = read_image(paths["lv"], onto=onto)
-    lv = read_mask(paths["lv"], onto)
-    rv = read_mask(paths["rv"], onto) if "rv" in paths else np.zeros_like(lv)
-    aif = read_mask(paths["aif-voxels"], onto) if "aif-voxels" in paths else lv
+    _, affine = read_image(paths["lv"])
+    lv = read_mask(paths["lv"])
+    rv = read_mask(paths["rv"]) if "rv" in paths else np.zeros_like(lv)
+    aif = read_mask(paths["aif-voxels"]) if "aif-voxels" in paths else lv
     return BloodPools(lv, rv, aif, affine)
 
 
@@ -177,9 +177,9 @@ def write_concentration(
     return path
 
 
-def copy_concentration(out: Path, prefix: str, path: Path, sources: Sequence[str], onto: Grid | None = None) -> Path:
+def copy_concentration(out: Path, prefix: str, path: Path, sources: Sequence[str]) -> Path:
     """Bring a concentration series that was handed in among the outputs."""
-    series = read_series(path, onto=onto)
+    series = read_series(path)
     converted = ConcentrationSeries(series.data, series.units, np.isnan(series.data))
     return write_concentration(out, prefix, series, converted, sources)
 

@@ -63,7 +63,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     say(_announcement(args, study))
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
-    _refuse_problems(study.problems(args.nprocs, counter("checking series")))
+    study = study.check(args.nprocs, counter("checking series"))
     if not args.skip_bids_validation:
         _validate(args, study.participants)
     _tell_warnings(study.participants)
@@ -118,12 +118,6 @@ def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
     noun = "participant" if count == 1 else "participants"
     what = f"{count} {noun}, {study.n_scans} scans, {study.n_steps} steps"
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
-
-
-def _refuse_problems(problems: Sequence[str]) -> None:
-    if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
-        raise DatasetError("\n  ".join([f"{len(problems)} {noun} in the selected series, nothing was run:", *problems]))
 
 
 def _tell_warnings(plans: Sequence[ParticipantPlan]) -> None:
@@ -224,7 +218,9 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
             say(f"sub-{label}: failed: {step.step}: {step.reason}")
         for step in status.steps_without_result if args.verbose else ():
             say(f"sub-{label}: no result: {step.step}: {step.reason}")
-        if status.state == "done" and not status.complete:
+        for step in status.steps_doubtful:
+            say(f"sub-{label}: doubtful: {step.step}: {step.reason}")
+        if status.state == "done" and not status.complete and status.steps_without_result:
             first = status.steps_without_result[0]
             say(f"sub-{label}: done, not complete: {first.step}: {first.reason}")
     reports = [args.out_dir / f"sub-{label}.html" for label in statuses]
