@@ -71,7 +71,7 @@ FIELDS: tuple[Range, ...] = (
     Range("ExcitationsToKSpaceCenter", "", (1, 512), (1, 128)),
     Range(
         "MagneticFieldStrength", "T", (0.05, 15), (0.3, 7.5),
-        (Slip("gauss", 1e-4), Slip("mT", 1e-3), Slip("MHz of hydrogen", 1 / 42.577)),
+        (Slip("mT", 1e-3), Slip("gauss", 1e-4), Slip("MHz of hydrogen", 1 / 42.577)),
     ),
     Range("Haematocrit", "1", (0, 0.99), (0.2, 0.65), (Slip("per cent", 0.01),)),
     Range("SliceThickness", "mm", (0.5, 50), (2, 20), (Slip("m", 1000), Slip("cm", 10))),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qperf_app.checks.findings import Finding, doubt, refusal
-from qperf_app.checks.ranges import FIELDS, is_number, numbers
+from qperf_app.checks.ranges import FIELDS, INTERVAL, is_number, numbers
 from qperf_app.checks.timing import dynamic_times
 
 #: A baseline, a rise and a fall.
@@ -73,6 +73,8 @@ def pulses_between_frames(file: str, metadata: Metadata, shape: Sequence[int]) -
         return
     delay, spacing, pulses = map(float, values)  # type: ignore[arg-type]
     interval, taken = float(np.median(np.diff(times))), delay + spacing * pulses
+    if INTERVAL.verdict(interval) == "refused":
+        return
     words = f"SaturationDelayTime {delay:g} s and {pulses:g} excitations {spacing:g} s apart take {taken:.3g} s"
     if taken > interval:
         yield refusal(file, ", ".join(names), f"{words}, but volumes follow each other after {interval:.3g} s")
@@ -91,7 +93,8 @@ def echo_within_repetition(file: str, metadata: Metadata, shape: Sequence[int]) 
     echoes, spacing = numbers(metadata.get("EchoTime")), metadata.get("RepetitionTimeExcitation")
     if echoes is None or not is_number(spacing):
         return
-    if any(_USUAL["EchoTime"].verdict(echo) == "refused" for echo in echoes):
+    given = [*(("EchoTime", echo) for echo in echoes), ("RepetitionTimeExcitation", float(spacing))]  # type: ignore[arg-type]
+    if any(_USUAL[name].verdict(value) == "refused" for name, value in given):
         return
     if max(echoes) >= float(spacing):  # type: ignore[arg-type]
         yield refusal(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qperf_app.geometry.grids import Grid
+from qperf_app.geometry.placement import Grid
 from qperf_app.geometry.slices import base_to_apex, is_solid
 
 Level = Literal["basal", "mid", "apical", "apex"]
