@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from qperf_app.bids.dataset import write_description
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_shape
-from qperf_app.bids.index import SeriesFile, find_series, sidecar
+from qperf_app.bids.images import read_header
+from qperf_app.bids.index import SeriesFile, find_series, list_series, sidecar
 from qperf_app.bids.sidecars import RAW
 from qperf_app.plugins import ParticipantResult
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
@@ -23,7 +23,7 @@ from qperf_app.workflow.execution import Execution
 from qperf_app.workflow.occupancy import describe_run, occupy
 from qperf_app.workflow.outcomes import one_line
 from qperf_app.workflow.plan import ParticipantPlan, Planner
-from qperf_app.workflow.preflight import find_problems
+from qperf_app.workflow.preflight import find_findings, with_doubts
 from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import (
@@ -38,9 +38,16 @@ from qperf_app.workflow.status import (
 __all__ = ["Execution", "Selection", "StudyPlan", "load", "plan", "run"]
 
 
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is to run: every step of every selected participant. ``configuration`` names all plugins and options."""
+    """What is to run: every step of every selected participant. ``configuration`` names all plugins and options.
+
+    ``checked`` says that :meth:`check` was passed.
+    """
 
     bids_dir: Path
     out_dir: Path
@@ -48,6 +55,7 @@ class StudyPlan:
     configuration: Configuration
     registry: PluginRegistry
     participants: tuple[ParticipantPlan, ...]
+    checked: bool = False
 
     @property
     def n_scans(self) -> int:
@@ -59,9 +67,32 @@ class StudyPlan:
         """Number of steps; each participant has one more, which writes outputs and report."""
         return sum(len(plan.tasks) + 1 for plan in self.participants)
 
-    def problems(self, threads: int = 1, progress: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
+    def problems(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> list[str]:
         """Everything that can be known to be wrong before anything runs, a line each. Reads the images."""
-        return find_problems(self.participants, self.registry, threads, progress)
+        findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
+        return list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
+
+    def check(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> StudyPlan:
+        """Check everything that can be known before anything runs. Reads the images.
+
+        Returns
+        -------
+        StudyPlan
+            The same plan, with what is doubtful among the warnings of its scans.
+
+        Raises
+        ------
+        DatasetError
+            Listing every problem, where there is one.
+        """
+        findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
+        problems = list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
+        if problems:
+            noun = "problem" if len(problems) == 1 else "problems"
+            lines = [f"{len(problems)} {noun} in the selected series, nothing was run:", *problems]
+            raise DatasetError("\n  ".join(lines))
+        participants = tuple(with_doubts(plan, findings) for plan in self.participants)
+        return replace(self, participants=participants, checked=True)
 
 
 def plan(
@@ -109,7 +140,10 @@ def plan(
     for entry in _read_series(bids_dir, selection or Selection()):
         by_participant.setdefault(entry.entities["sub"], []).append(entry)
     planner = Planner(configuration, registry, datasets, omp_nthreads)
-    plans = tuple(planner.plan(label, by_participant[label]) for label in sorted(by_participant))
+    plans = tuple(
+        planner.plan(label, by_participant[label], [s.entities for s in list_series(bids_dir, [label])])
+        for label in sorted(by_participant)
+    )
     return StudyPlan(bids_dir, out_dir, datasets, configuration, registry, plans)
 
 
@@ -126,7 +160,7 @@ def run(
     Parameters
     ----------
     study : StudyPlan
-        Whose :meth:`~StudyPlan.problems` were looked at: nothing is checked again here.
+        It is checked first, where :meth:`~StudyPlan.check` was not called.
     execution : Execution
         Where and how to work.
     command : function, optional
@@ -140,9 +174,13 @@ def run(
     -------
     dict
         Status by participant.
-    """
-    # Nipype takes a second to import: not before everything that can be wrong has been looked at.
 
+    Raises
+    ------
+    DatasetError
+        Listing every problem of the selected series; nothing has run then.
+    """
+    study = study if study.checked else study.check()
     execution = replace(execution, work_dir=execution.work_dir.resolve())
     study.out_dir.mkdir(parents=True, exist_ok=True)
     execution.work_dir.mkdir(parents=True, exist_ok=True)
@@ -283,4 +321,4 @@ def _read_series(bids_dir: Path, selection: Selection) -> list[SeriesInput]:
 
 def _read(file: SeriesFile, bids_dir: Path, listings: dict[Path, list[str]]) -> SeriesInput:
     source = f"bids:{RAW}:{file.path.relative_to(bids_dir).as_posix()}"
-    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_shape(file.path), source)
+    return SeriesInput(file.path, file.entities, sidecar(file.path, bids_dir, listings), read_header(file.path), source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qperf_app.bids.names import derivative_name, folder_of, map_key
 from qperf_app.plugins.keys import Role
+from qperf_app.plugins.steps import STEPS
 
 
 def find_handed_in(datasets: Mapping[str, Path], series_prefix: str, role: str) -> Path | None:
@@ -28,6 +29,11 @@ def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin
         if found:
             return {map_key(path.name): path for path in found}
     return {}
+
+
+def expected_names(series_prefix: str) -> list[str]:
+    """Names of all files, parameter maps aside, that may be handed in for a series."""
+    return [derivative_name(series_prefix, role) for step in STEPS.values() for role in step.hand_ins]
 
 
 def source_uri(datasets: Mapping[str, Path], path: Path) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids.errors import DatasetError
+from qperf_app.checks.images import ImageHeader
+from qperf_app.geometry import Grid, grid_difference, reorientation
 
 
 def sidecar_path(image: Path) -> Path:
@@ -55,21 +57,71 @@ def read_shape(path: Path) -> tuple[int, ...]:
     return tuple(int(n) for n in _load(path).shape)
 
 
-def read_image(path: Path, dtype: Any = np.float32) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the scaled voxel values and the affine of an image.
+def read_header(path: Path) -> ImageHeader:
+    """Read an image's header alone.
 
     Raises
     ------
     DatasetError
-        Naming the file, when it is not NIfTI or ends too early.
+        Naming the file, when it is not a NIfTI image.
     """
     image = _load(path)
+    kind = image.get_data_dtype()
+    limits = None
+    if kind.kind in "iu":
+        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        ends = sorted(float(end) * slope + intercept for end in (np.iinfo(kind).min, np.iinfo(kind).max))
+        limits = (ends[0], ends[1])
+    forms = [image.header.get_qform(coded=True)[0], image.header.get_sform(coded=True)[0]]
+    both = None if any(form is None for form in forms) else (_rows(forms[0]), _rows(forms[1]))
+    shape = tuple(int(n) for n in image.shape)
+    return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, both)
+
+
+def _stored(kind: np.dtype[Any]) -> str:
+    """Name of the type of the stored values."""
+    return "RGB" if kind.names else kind.newbyteorder("=").name
+
+
+def _rows(affine: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in np.asarray(affine, np.float64).tolist())
+
+
+def read_image(
+    path: Path, dtype: Any = np.float32, onto: Grid | None = None
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the scaled voxel values and the affine of an image.
+
+    Parameters
+    ----------
+    path : Path
+    dtype
+        Of the result.
+    onto : Grid, optional
+        The grid on which the image is wanted: axes that are stored in another order or direction are turned.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, when it is not NIfTI, ends too early, holds colours or complex numbers, or lies on another
+        grid than ``onto``.
+    """
+    image = _load(path)
+    if image.get_data_dtype().kind in "cV":
+        raise DatasetError(f"{path}: the data type is {_stored(image.get_data_dtype())}; one real number is needed")
     try:
         data = np.asarray(image.dataobj)
     # A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map.
     except Exception as error:
         raise DatasetError(f"{path}: image data can't be read, is the file truncated? ({error})") from None
-    return data.astype(dtype), np.asarray(image.affine, dtype=np.float64)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if onto is not None:
+        stored = Grid.of(data.shape, affine)
+        order = reorientation(stored, onto)
+        if order is None:
+            raise DatasetError(f"{path}: lies on another grid: {grid_difference(stored, onto)}")
+        data, affine = order.apply(data), onto.affine
+    return data.astype(dtype), affine
 
 
 def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], sidecar: Mapping[str, Any]) -> None:
@@ -87,6 +139,24 @@ def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], si
         image.header["pixdim"][4] = float(np.median(np.diff(times)))
     nib.save(image, path)
     write_json(sidecar_path(path), sidecar)
+
+
+def bring_onto(path: Path, grid: Grid, folder: Path) -> Path:
+    """Return an image that lies on a grid: the file itself, or a copy of it with its axes turned and its sidecar.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`read_image` does.
+    """
+    if read_header(path).grid == grid:
+        return path
+    data, affine = read_image(path, onto=grid)
+    folder.mkdir(exist_ok=True)
+    turned = folder / path.name
+    sidecar = sidecar_path(path)
+    write_image(turned, data, affine, read_json(sidecar) if sidecar.is_file() else {})
+    return turned
 
 
 def _refuse_constant(name: str) -> Any:

@@ -15,11 +15,19 @@ from typing import Any
 
 from qperf_app.bids.errors import DatasetError, SelectionError
 from qperf_app.bids.images import read_json
-from qperf_app.bids.names import AIF_LABEL, SERIES_ENTITIES, prefix
+from qperf_app.bids.names import (
+    AIF_LABEL,
+    DATATYPE,
+    IMAGE_EXTENSIONS,
+    SERIES_ENTITIES,
+    SUFFIX,
+    parse_name,
+    plain_label,
+    prefix,
+)
+from qperf_app.bids.strays import strays_of
+from qperf_app.checks.timing import with_timing
 
-SUFFIX = "dce"
-DATATYPE = "perf"
-IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 #: Entities of a series as filter files name them, and as they stand in file names.
 LONG_NAMES = dict(zip(("subject", "session", "task", "acquisition", "ceagent", "run"), SERIES_ENTITIES, strict=True))
 TASKS = ("rest", "stress")
@@ -97,14 +105,24 @@ def find_series(
     chosen = _chosen_participants(root, participants)
     sessions, tasks = (None if labels is None else tuple(labels) for labels in (sessions, tasks))
     of_sessions = _labels(sessions, "ses")
-    found = [series for label in chosen for series in _series_of(root / f"sub-{label}", of_sessions)]
-    if not found and participants is None and not sessions and not tasks and not filters:
+    homes = [home for label in chosen for home in _homes(root / f"sub-{label}", of_sessions)]
+    found = [series for home in homes for series in _series_of(home)]
+    choice = _Choice.of(sessions, tasks, filters or {})
+    lost = [stray.problem for home in homes for stray in strays_of(home) if choice.takes(stray.entities)]
+    if not found and not lost and participants is None and not sessions and not tasks and not filters:
         raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz)")
-    selected = select_series(root, found, sessions, tasks, filters)
-    problems = list(_name_problems(selected))
+    selected = () if lost and not found else select_series(root, found, sessions, tasks, filters)
+    problems = [*lost, *_name_problems(selected)]
     if problems:
-        raise DatasetError("; ".join(problems))
+        raise DatasetError("\n  ".join([f"{len(problems)} files that can't be taken as series:", *problems]))
     return selected
+
+
+def list_series(bids_dir: StrPath, participants: Iterable[str]) -> tuple[SeriesFile, ...]:
+    """All series of some participants, whatever a command selects of them, in order of name."""
+    root = Path(bids_dir)
+    homes = (home for label in sorted(set(participants)) for home in _homes(root / f"sub-{label}", None))
+    return tuple(series for home in homes for series in _series_of(home))
 
 
 def select_series(
@@ -128,23 +146,42 @@ def select_series(
     SelectionError
         If a label names what isn't there, or nothing is left.
     """
-    wanted = {"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}
-    queries = _queries(filters or {})
-    for entity, labels in wanted.items():
+    choice = _Choice.of(sessions, tasks, filters or {})
+    for entity, labels in choice.labels.items():
         refuse_unknown(entity, labels, {series.entities.get(entity) for series in found})
-    selected = tuple(
-        series
-        for series in found
-        if all(labels is None or series.entities.get(entity) in labels for entity, labels in wanted.items())
-        and all(_matches(series.entities, entity, value) for entity, value in queries[series.is_aif].items())
-    )
+    selected = tuple(series for series in found if choice.takes(series.entities))
     if not selected:
         raise SelectionError(f"{root}: the filters select none of {len(found)} perfusion series")
     return selected
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Which series a command names: labels by entity, None for all, and filters by whether it is an ``acq-aif``."""
+
+    labels: Mapping[str, frozenset[str] | None]
+    queries: Mapping[bool, Mapping[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        sessions: Iterable[str] | None,
+        tasks: Iterable[str] | None,
+        filters: Mapping[str, Mapping[str, Any]],
+    ) -> _Choice:
+        return cls({"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}, _queries(filters))
+
+    def takes(self, entities: Mapping[str, str]) -> bool:
+        query = self.queries[entities.get("acq") == AIF_LABEL]
+        return all(labels is None or entities.get(entity) in labels for entity, labels in self.labels.items()) and all(
+            _matches(entities, entity, value) for entity, value in query.items()
+        )
+
+
 def sidecar(path: StrPath, bids_dir: StrPath, listings: dict[Path, list[str]] | None = None) -> dict[str, Any]:
     """Metadata of a file: its JSON file over those it inherits from, up to the root of the dataset.
+
+    Fields of null count as absent, and ``FrameTimesStart`` serves where ``VolumeTiming`` is.
 
     Parameters
     ----------
@@ -174,17 +211,7 @@ def sidecar(path: StrPath, bids_dir: StrPath, listings: dict[Path, list[str]] | 
         applicable = _applicable(folder, listings[folder], entities, suffix)
         if applicable is not None:
             metadata.update(read_json(folder / applicable))
-    return metadata
-
-
-def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
-    """Split a file name into entities (short name to label), suffix and extension; None if it is no BIDS name."""
-    stem, dot, extension = name.partition(".")
-    *pairs, suffix = stem.split("_")
-    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
-    if len(entities) != len(pairs) or not suffix.isalnum():
-        return None
-    return entities, suffix, dot + extension
+    return with_timing(metadata)
 
 
 def _labelled_folders(folder: Path, entity: str) -> list[str]:
@@ -222,21 +249,29 @@ def refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable
         raise SelectionError(f"not found: {names} ({others})")
 
 
-def _series_of(folder: Path, sessions: frozenset[str] | None) -> Iterator[SeriesFile]:
-    """Series of one participant, of the wanted sessions only."""
+def _homes(folder: Path, sessions: frozenset[str] | None) -> list[Path]:
+    """Folders of one participant that hold datatypes, of the wanted sessions only."""
     labels = sorted(_labelled_folders(folder, "ses"))
     homes = [folder / f"ses-{label}" for label in labels if sessions is None or label in sessions]
-    for home in (*([folder] if sessions is None else []), *homes):
-        try:
-            names = sorted(os.listdir(home / DATATYPE))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise DatasetError(f"{home / DATATYPE}: can't be listed: {error.strerror}") from error
-        for name in names:
-            parsed = parse_name(name)
-            if parsed is not None and parsed[1] == SUFFIX and parsed[2] in IMAGE_EXTENSIONS:
-                yield SeriesFile(home / DATATYPE / name, parsed[0])
+    return [*([folder] if sessions is None else []), *homes]
+
+
+def _series_of(home: Path) -> Iterator[SeriesFile]:
+    """Series of one participant's session."""
+    for name in _names(home / DATATYPE):
+        parsed = parse_name(name)
+        if parsed is not None and parsed[1] == SUFFIX and parsed[2] in IMAGE_EXTENSIONS:
+            yield SeriesFile(home / DATATYPE / name, parsed[0])
+
+
+def _names(folder: Path) -> list[str]:
+    """Names in a folder, sorted; none where there is no such folder."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
 
 
 def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
@@ -247,6 +282,8 @@ def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
         folders = [home.name] if "ses" not in series.entities else [home.parent.name, home.name]
         if folders != [f"{key}-{series.entities.get(key)}" for key in ("sub", "ses")[: len(folders)]]:
             yield f"{series.path}: sub and ses of the name are not those of its folder"
+        if series.entities.get("acq", "").lower() == AIF_LABEL and not series.is_aif:
+            yield f"{series.path}: an input-function series is acq-{AIF_LABEL}, in small letters"
         if series.entities.get("task") not in TASKS:
             yield f"{series.path}: the name must say task-{' or task-'.join(TASKS)}"
         if tuple(series.entities) != tuple(key for key in SERIES_ENTITIES if key in series.entities):
@@ -288,9 +325,7 @@ def _matches(entities: Mapping[str, str], entity: str, value: Any) -> bool:
 
 def _same(entity: str, label: str | None, wanted: str) -> bool:
     """Whether two labels are the same; a run's index may have leading zeros."""
-    if entity == "run" and label is not None and label.isdecimal() and wanted.isdecimal():
-        return int(label) == int(wanted)
-    return label == wanted
+    return label is not None and plain_label(entity, label) == plain_label(entity, wanted)
 
 
 def _json_names(folder: Path) -> list[str]:

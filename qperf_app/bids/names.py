@@ -12,11 +12,28 @@ from qperf_app.plugins.steps import STEPS
 SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "run")
 #: Acquisition label of an input-function series.
 AIF_LABEL = "aif"
+#: Suffix of a series, the folder it lies in, and its image's extensions.
+SUFFIX, DATATYPE, IMAGE_EXTENSIONS = "dce", "perf", (".nii.gz", ".nii")
+
+
+def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
+    """Split a file name into entities (short name to label), suffix and extension; None if it is no BIDS name."""
+    stem, dot, extension = name.partition(".")
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    if len(entities) != len(pairs) or not suffix.isalnum():
+        return None
+    return entities, suffix, dot + extension
 
 
 def parse_entities(name: str) -> dict[str, str]:
     """Entities of a BIDS file name, ``sub-01_task-rest_dce.nii.gz`` -> ``{"sub": "01", "task": "rest"}``."""
     return {key: value for key, value in (part.split("-", 1) for part in name.split(".")[0].split("_") if "-" in part)}
+
+
+def plain_label(entity: str, label: str) -> str:
+    """The label as it compares with others: a run's index is a number, ``run-1`` is ``run-01``."""
+    return str(int(label)) if entity == "run" and label.isdecimal() else label
 
 
 def prefix(entities: Mapping[str, str]) -> str:

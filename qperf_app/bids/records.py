@@ -17,6 +17,7 @@ from qperf_app.bids.images import read_image, read_json, sidecar_path, write_ima
 from qperf_app.bids.names import derivative_name, map_name, qc_name
 from qperf_app.bids.sidecars import carried, describe, describe_image
 from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
+from qperf_app.geometry import Grid
 from qperf_app.plugins import (
     BloodPools,
     ConcentrationSeries,
@@ -35,8 +36,8 @@ from qperf_app.plugins.quality import legend
 __all__ = ["read_landmarks"]
 
 
-def read_series(path: Path, metadata: Mapping[str, Any] | None = None) -> Series:
-    """Read a series; its sidecar is the metadata where none is given.
+def read_series(path: Path, metadata: Mapping[str, Any] | None = None, onto: Grid | None = None) -> Series:
+    """Read a series, its axes turned onto a grid; its sidecar is the metadata where none is given.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def read_series(path: Path, metadata: Mapping[str, Any] | None = None) -> Series
         When the image can't be read, is not four-dimensional, or does not agree with ``VolumeTiming``.
     """
     content = dict(metadata if metadata is not None else read_json(sidecar_path(path)))
-    data, affine = read_image(path)
+    data, affine = read_image(path, onto=onto)
     times = np.asarray(content.get("VolumeTiming", ()), dtype=np.float64)
     if data.ndim != 4 or len(times) != data.shape[-1]:
         raise DatasetError(f"{path}: shape {data.shape} does not fit the {len(times)} times of VolumeTiming")
@@ -62,9 +63,12 @@ def write_corrected(out: Path, prefix: str, series: Series, sources: Sequence[st
     return path
 
 
-def read_motion(path: Path) -> Motion:
-    """Read a displacement field; frames are taken as corrected where the sidecar does not say otherwise."""
-    displacement, _ = read_image(path)
+def read_motion(path: Path, onto: Grid | None = None) -> Motion:
+    """Read a displacement field; frames are taken as corrected where the sidecar does not say otherwise.
+
+    Turned onto a grid, its vectors stay as they are: they are mm in the world.
+    """
+    displacement, _ = read_image(path, onto=onto)
     if displacement.ndim != 5 or displacement.shape[-1] != 3:
         raise DatasetError(f"{path}: shape {displacement.shape}, expected (x, y, z, t, 3)")
     sidecar = read_json(sidecar_path(path)) if sidecar_path(path).is_file() else {}
@@ -94,9 +98,9 @@ def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources
     return path
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask, (x, y, z)."""
-    data, _ = read_image(path)
+def read_mask(path: Path, onto: Grid | None = None) -> NDArray[np.bool_]:
+    """Read a mask, (x, y, z), its axes turned onto a grid."""
+    data, _ = read_image(path, onto=onto)
     inside: NDArray[np.bool_] = np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
     return inside
 

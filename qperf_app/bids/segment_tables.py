@@ -23,11 +23,17 @@ _LAYER_WORDS = {"transmural": "the whole wall", "endo": "the inner half of the w
 
 
 def write_segments(
-    out: Path, prefix: str, table: SegmentTable, sources: Sequence[str], basis: Literal["map", "curve"] = "map"
+    out: Path,
+    prefix: str,
+    table: SegmentTable,
+    sources: Sequence[str],
+    basis: Literal["map", "curve"] = "map",
+    doubts: Sequence[str] = (),
 ) -> dict[Role, Path]:
     """Write a table, each layer to its own file; returns the files by layer.
 
-    ``basis`` says in the sidecar what the values are: medians of a map, or the fit of each segment's own curve.
+    ``basis`` says in the sidecar what the values are: medians of a map, or the fit of each segment's own curve;
+    ``doubts`` why they can't be right.
     """
     words = _BASES[basis]
     files: dict[Role, Path] = {}
@@ -39,6 +45,7 @@ def write_segments(
         files[layer] = out / segments_name(prefix, table.plugin, layer)
         described = {
             **describe(f"{words[0]} AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
+            **({"Doubtful": list(doubts)} if doubts else {}),
             "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},

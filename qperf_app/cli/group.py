@@ -18,6 +18,7 @@ from qperf_app.workflow.group import (
     GroupRow,
     agreement_cells,
     compare,
+    doubtful_scans,
     flows_by_method,
     read_group,
     segment_cells,
@@ -45,7 +46,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     participants = len({row.participant for row in rows})
     compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
-    page = render_group(flows_by_method(rows), compared, participants)
+    page = render_group(flows_by_method(rows), compared, participants, doubtful_scans(rows))
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
@@ -58,7 +59,10 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
 def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Comparison]) -> None:
     sources = sorted({f"bids::sub-{row.participant}" for row in rows})
     columns, cells, units = segment_cells(rows)
-    described = {
+    described: dict[str, dict[str, str]] = {
+        "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"}
+    }
+    described |= {
         quantity: {"Description": f"Median {quantity} of the segment", "Units": u} for quantity, u in units.items()
     }
     sidecar = {**describe("AHA segments of all participants", "n/a", sources), **described}

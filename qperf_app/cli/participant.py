@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qperf_app import api
 from qperf_app.bids.dataset import replace_text
@@ -24,6 +24,9 @@ from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_fi
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.status import ParticipantStatus
 from qperf_app.workflow.steps import ended
+
+if TYPE_CHECKING:
+    from qperf_app.bids.validate import Issue
 
 _LABEL = ("--participant-label", "--participant_label")
 
@@ -63,7 +66,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     say(_announcement(args, study))
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
-    _refuse_problems(study.problems(args.nprocs, counter("checking series")))
+    study = study.check(args.nprocs, counter("checking series"))
     if not args.skip_bids_validation:
         _validate(args, study.participants)
     _tell_warnings(study.participants)
@@ -120,12 +123,6 @@ def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 
-def _refuse_problems(problems: Sequence[str]) -> None:
-    if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
-        raise DatasetError("\n  ".join([f"{len(problems)} {noun} in the selected series, nothing was run:", *problems]))
-
-
 def _tell_warnings(plans: Sequence[ParticipantPlan]) -> None:
     told: dict[str, list[str]] = {}
     for plan in plans:
@@ -158,6 +155,29 @@ def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> Non
         say(f"warning: {len(errors) - len(ours)} BIDS errors in files not used here (qperf validate lists them)")
     if ours:
         raise DatasetError("\n  ".join([f"{args.bids_dir} is not a valid BIDS dataset:", *map(str, ours)]))
+    hints = [issue for issue in issues if issue.severity == "warning" and issue.location.split(".")[0] in selected]
+    _tell_hints(hints)
+
+
+#: Kinds of hints of the validator that are told each; the others are counted.
+_MOST_HINTS = 5
+
+
+def _tell_hints(hints: Sequence[Issue]) -> None:
+    """Pass on the validator's warnings about the selected series, a line for each kind, a count of all others."""
+    recommended = [hint for hint in hints if hint.code.endswith("_RECOMMENDED")]
+    kinds: dict[tuple[str, str], list[Issue]] = {}
+    for hint in hints:
+        if hint not in recommended:
+            kinds.setdefault((hint.code, hint.field), []).append(hint)
+    for group in [*kinds.values()][:_MOST_HINTS]:
+        more = f" (and {len(group) - 1} more files)" if len(group) > 1 else ""
+        say(f"warning: BIDS: {group[0].location}: {group[0].message} [{group[0].code}]{more}")
+    left = sum(len(group) for group in [*kinds.values()][_MOST_HINTS:]) + len(recommended)
+    if left:
+        say(
+            f"BIDS: {left} more hints about the selected series, such as recommended fields (qperf validate lists them)"
+        )
 
 
 def _listing(plans: Sequence[ParticipantPlan]) -> str:
@@ -224,7 +244,9 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
             say(f"sub-{label}: failed: {step.step}: {step.reason}")
         for step in status.steps_without_result if args.verbose else ():
             say(f"sub-{label}: no result: {step.step}: {step.reason}")
-        if status.state == "done" and not status.complete:
+        for step in status.steps_doubtful:
+            say(f"sub-{label}: doubtful: {step.step}: {step.reason}")
+        if status.state == "done" and not status.complete and status.steps_without_result:
             first = status.steps_without_result[0]
             say(f"sub-{label}: done, not complete: {first.step}: {first.reason}")
     reports = [args.out_dir / f"sub-{label}.html" for label in statuses]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qperf_app.geometry.placement import Grid
 from qperf_app.geometry.slices import base_to_apex, is_solid
 
 Level = Literal["basal", "mid", "apical", "apex"]
@@ -59,3 +61,33 @@ def slice_levels(mask: NDArray[np.bool_], affine: ArrayLike) -> StackLevels:
     for position, z in enumerate(order):
         levels[z] = _FEW[count][position] if count in _FEW else _THIRDS[int(3 * (position + 0.5) / count)]
     return StackLevels(tuple(levels), warnings)
+
+
+def short_stack_levels(n_slices: int, affine: ArrayLike) -> tuple[Level, ...] | None:
+    """Level of each slice of a stack of up to three, from its orientation alone; None for a longer one."""
+    if n_slices not in _FEW:
+        return None
+    sign = base_to_apex(affine)
+    levels = _FEW[n_slices]
+    return levels if sign is None or sign > 0 else levels[::-1]
+
+
+def levels_from(reference: Grid, levels: Sequence[Level | None], grid: Grid) -> tuple[Level | None, ...]:
+    """Level of each slice of a stack from another stack of the same heart, by their positions in the world.
+
+    Each slice takes the level of the nearest slice of the reference, along its normal.
+    """
+    places = slice_places(reference, reference)
+    return tuple(levels[int(np.abs(places - place).argmin())] for place in slice_places(grid, reference))
+
+
+def slice_places(grid: Grid, reference: Grid) -> NDArray[np.float64]:
+    """Where the slices lie along the normal of another stack, mm, at its middle."""
+    along = reference.centre @ reference.normal
+    matrix = grid.affine
+    # The point of each slice that lies on the line through the reference's middle.
+    own = grid.normal
+    cosine = float(own @ reference.normal)
+    starts = np.array([matrix[:3, 3] + k * matrix[:3, 2] for k in range(grid.shape[2])])
+    distances = (starts - reference.centre) @ own / cosine if abs(cosine) > 1e-6 else np.full(len(starts), np.inf)
+    return np.asarray(along + distances, np.float64)

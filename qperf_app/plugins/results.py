@@ -18,7 +18,8 @@ class StepOutcome:
 
     ``state`` is ``done``, ``handed-in`` (a derivative dataset had it), ``not-found`` (the plugin says what it looked
     for is not there), ``skipped`` (for want of an earlier result) or ``failed``. ``loaded_files`` are the weights and
-    other files that the plugin read: SHA-256 by name.
+    other files that the plugin read: SHA-256 by name. ``doubts`` say why the result of a step that ended well can't be
+    right: its numbers are kept, marked wherever they are shown, and left out of the summary.
     """
 
     step: str
@@ -31,6 +32,7 @@ class StepOutcome:
     warnings: tuple[str, ...] = ()
     summary: str = ""
     loaded_files: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ def render_group(
     flows: Sequence[tuple[str, str, Sequence[float]]],
     comparisons: Sequence[tuple[str, str, Sequence[float], Sequence[float], Agreement]],
     n_participants: int,
+    doubtful: Sequence[str] = (),
 ) -> str:
     """Write the group's page.
 
@@ -29,6 +30,8 @@ def render_group(
         values and their agreement.
     n_participants
         For the headline.
+    doubtful
+        Scans that are left out of the figures since their flow can't be right.
 
     Returns
     -------
@@ -39,7 +42,8 @@ def render_group(
     agreement = Section("Agreement", "agreement", (_agreement_table(comparisons), *map(_bland_altman, comparisons)))
     sections = (Section("Segment flow", "flow", (_flow_table(flows),)), *((agreement,) if comparisons else ()))
     summary = (Paragraph(f"{n_participants} {noun}. Full tables: group_segments.tsv and group_agreement.tsv."),)
-    return render_page("Group", (), summary, sections)
+    warnings = tuple(f"{scan}: its flow is doubtful and left out of this page; see its report." for scan in doubtful)
+    return render_page("Group", warnings, summary, sections)
 
 
 def _flow_table(flows: Sequence[tuple[str, str, Sequence[float]]]) -> Table:

@@ -16,12 +16,14 @@ from qperf_app.report.scales import NAMES, STATISTICS, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
     Study,
+    doubts_of,
     is_relative,
     maps_of,
     method_title,
     methods_of,
     primary_quantity,
     reserve_of,
+    reserve_tables,
     segments_of,
     values_of,
 )
@@ -57,6 +59,9 @@ def _method_elements(study: Study, method: Method) -> list[HostElement]:
     elements: list[HostElement] = []
     if relative:
         elements.append(Paragraph("Relative units: these values are not absolute flow.", "warning"))
+    for scan in study.scans:
+        for text in doubts_of(scan, method):
+            elements.append(Paragraph(f"{task_of(scan)} is doubtful: {text}.", "warning"))
     primary = _grid(study, method, quantity, None, _EDGE)
     if primary is not None:
         elements += [Subheading(f"{NAMES.get(quantity, quantity)} by {method_title(method)}"), primary]
@@ -102,12 +107,12 @@ def _bullseye_elements(study: Study, method: Method, quantity: str) -> list[Host
     for scan in study.scans:
         if tables[id(scan)] is None:
             continue
-        title = f"{task_of(scan)} {quantity}{unit_suffix(units)}"
+        title = f"{_marked(scan, method)} {quantity}{unit_suffix(units)}"
         doubtful = doubtful_segments(tables[id(scan)], quantity)
         pictures.append(bullseye(values[id(scan)], scale, title, doubtful=doubtful))
     caption = "Each AHA segment's own estimate; colours as in the maps. Grey: not estimated."
     if study.rest is not None and study.stress is not None:
-        both = tables[id(study.rest)], tables[id(study.stress)]
+        both = reserve_tables(study, method)
         reserve = reserve_of(*both, quantity)
         if reserve:
             ratio, doubtful = (
@@ -127,8 +132,8 @@ def _bullseye_elements(study: Study, method: Method, quantity: str) -> list[Host
 def _table_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
     elements: list[HostElement] = []
     if study.rest is not None and study.stress is not None:
-        rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
-        if rest is not None and stress is not None:
+        rest, stress = reserve_tables(study, method)
+        if rest is not None and stress is not None and rest.rows:
             drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
             elements += [Subheading("Perfusion reserve"), reserve_table(rest, stress, quantity, drawn)]
     for scan in study.scans:
@@ -137,9 +142,14 @@ def _table_elements(study: Study, method: Method, quantity: str) -> list[HostEle
             inner: list[HostElement] = [segment_table(table, quantity)]
             others = other_quantities_table(table, quantity)
             inner += [others] if others is not None else []
-            summary = f"{task_of(scan)}: {quantity} of every segment with its inner and outer layer"
+            summary = f"{_marked(scan, method)}: {quantity} of every segment with its inner and outer layer"
             elements.append(Details(summary, tuple(inner)))
     return elements
+
+
+def _marked(scan: ScanResult, method: Method) -> str:
+    """The scan's task, with a mark where its flow is doubtful."""
+    return f"{task_of(scan)}{' (doubtful)' if doubts_of(scan, method) else ''}"
 
 
 def _other_maps(study: Study, method: Method, primary: str) -> list[HostElement]:

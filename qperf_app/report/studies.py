@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qperf_app.geometry import Grid
+from qperf_app.geometry.levels import slice_places
 from qperf_app.plugins.records import RELATIVE_UNITS, VALUE, value_keys
 from qperf_app.plugins.results import ScanResult, SegmentRow, SegmentTable, VoxelMap
 from qperf_app.report.scales import ABSOLUTE_FLOW
@@ -22,6 +24,8 @@ TERRITORIES = {
 }
 #: Quantities that may head the report, the first that there is.
 PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
+#: Cosine of the angle between two stacks' normals, 20 degrees, beyond which their slices are other planes.
+SAME_PLANE = 0.94
 _ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
 
 
@@ -135,6 +139,57 @@ def rows_by_segment(table: SegmentTable | None, layer: str = "transmural") -> di
 def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmural") -> dict[int, float]:
     """Value of a quantity by segment; NaN where there is none."""
     return {number: float(row.values.get(quantity, np.nan)) for number, row in rows_by_segment(table, layer).items()}
+
+
+def doubts_of(scan: ScanResult | None, method: tuple[str, str]) -> tuple[str, ...]:
+    """Why flow of one method can't be right; empty where it may be."""
+    steps = scan.steps if scan else ()
+    return tuple(text for step in steps if step.plugin == method[0] for text in step.doubts)
+
+
+def reserve_tables(study: Study, method: tuple[str, str]) -> tuple[SegmentTable | None, SegmentTable | None]:
+    """Rest and stress tables of a method with the segments that lie in the same place in both scans alone."""
+    rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
+    if rest is None or stress is None:
+        return None, None
+    apart = segments_apart(study)
+    return tuple(  # type: ignore[return-value]
+        replace(table, rows=tuple(row for row in table.rows if row.segment not in apart)) for table in (rest, stress)
+    )
+
+
+def segments_apart(study: Study) -> set[int]:
+    """Segments of rest and stress that lie in slices farther from each other than half of the slices' distance.
+
+    Positions are those of the slices along their normal in the world, of each segment the mean over its voxels. A scan
+    whose series is not at hand has no positions, and none of its segments is called apart.
+    """
+    rest, stress = (_places(scan, study.rest) for scan in (study.rest, study.stress))
+    if rest is None or stress is None:
+        return set()
+    grids = [_grid_of(scan) for scan in (study.rest, study.stress)]
+    nearest = max(float(grid.voxel_size[2]) for grid in grids if grid is not None) / 2
+    return {k for k in rest.keys() & stress.keys() if abs(rest[k] - stress[k]) > nearest + 1e-6}
+
+
+def _grid_of(scan: ScanResult | None) -> Grid | None:
+    series = (scan.corrected or scan.series) if scan is not None else None
+    return None if series is None else Grid.of(series.data.shape, series.affine)
+
+
+def _places(scan: ScanResult | None, reference: ScanResult | None) -> dict[int, float] | None:
+    """Where each segment lies along the normal of a reference, mm; infinitely far where the planes are others."""
+    grid, other = _grid_of(scan), _grid_of(reference)
+    if scan is None or grid is None or other is None or scan.segment_labels is None:
+        return None
+    if scan.segment_labels.shape != grid.shape:
+        return None
+    places = slice_places(grid, other)
+    if abs(float(grid.normal @ other.normal)) < SAME_PLANE:
+        places = np.full(len(places), np.inf)
+    labels = scan.segment_labels
+    counts = {int(k): (labels == k).sum(axis=(0, 1)) for k in np.unique(labels) if k}
+    return {k: float((n * places).sum() / n.sum()) if np.isfinite(places).all() else np.inf for k, n in counts.items()}
 
 
 def reserve_of(

@@ -15,20 +15,25 @@ from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
     Study,
+    doubts_of,
     is_relative,
     maps_of,
     method_title,
     methods_of,
     primary_quantity,
     reserve_of,
+    reserve_tables,
     rows_by_segment,
     scan_title,
+    segments_apart,
     segments_of,
     values_of,
 )
 from qperf_app.report.tables import number, ratio
 
 Method = tuple[str, str]
+#: Note of a figure that is left out.
+DOUBTFUL = "doubtful, left out: see the warnings"
 #: How many segments the headline names before it only counts them.
 _MOST_NAMED = 6
 
@@ -49,11 +54,14 @@ def _headline(study: Study, named: bool) -> Headline:
     quantity = primary_quantity(study, method)
     relative = any(is_relative(scan) for scan in study.scans)
     figures = [_flow_figure(scan, study, method, quantity, relative) for scan in study.scans]
-    rest, stress = (segments_of(scan, method) for scan in (study.rest, study.stress))
     if study.rest is not None and study.stress is not None:
         figures.append(_reserve_figure(study, method, quantity))
     if quantity == "MBF" and not relative:
-        figures += [*_lowest_figure(stress), *_low_reserve_figure(rest, stress)]
+        sound = not any(doubts_of(scan, method) for scan in study.scans)
+        if not doubts_of(study.stress, method):
+            figures += _lowest_figure(segments_of(study.stress, method))
+        if sound:
+            figures += _low_reserve_figure(*reserve_tables(study, method))
     title = f"{study.label}: " if named and study.label else ""
     return Headline(f"{title}{quantity} by {method_title(method)}", tuple(figures))
 
@@ -73,10 +81,13 @@ def typical_flow(scan: ScanResult | None, method: Method, quantity: str) -> tupl
 
 def typical_reserve(study: Study, method: Method, quantity: str) -> tuple[float, str]:
     """Median of the segments' reserves, or the quotient of typical flows where there are none."""
-    tables = [segments_of(scan, method) for scan in (study.rest, study.stress)]
-    found = [value for value in reserve_of(tables[0], tables[1], quantity).values() if np.isfinite(value)]
+    if any(doubts_of(scan, method) for scan in study.scans):
+        return np.nan, DOUBTFUL
+    found = [value for value in reserve_of(*reserve_tables(study, method), quantity).values() if np.isfinite(value)]
     if found:
         return float(np.median(found)), _spread("segments", found)
+    if segments_apart(study):
+        return np.nan, "rest and stress have other slices"
     rest, stress = (typical_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
     return ratio(stress, rest), "median stress over median rest"
 
@@ -87,6 +98,8 @@ def _spread(what: str, values: Sequence[float]) -> str:
 
 def _flow_figure(scan: ScanResult, study: Study, method: Method, quantity: str, relative: bool) -> Figure:
     value, note = typical_flow(scan, method, quantity)
+    if doubts_of(scan, method):
+        value, note = np.nan, f"{DOUBTFUL} (it says {number(value)})"
     voxel_map = maps_of(scan, method).get((quantity, None))
     units = "relative units" if relative else (voxel_map.units if voxel_map is not None else "")
     task = "Rest" if scan is study.rest else "Stress" if scan is study.stress else scan_title(scan)
@@ -129,7 +142,10 @@ def _methods_table(study: Study) -> Table:
     rows = []
     for method in methods_of(study):
         quantity = primary_quantity(study, method)
-        rest, stress = (typical_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
+        rest, stress = (
+            np.nan if doubts_of(scan, method) else typical_flow(scan, method, quantity)[0]
+            for scan in (study.rest, study.stress)
+        )
         reserve = typical_reserve(study, method, quantity)[0]
         units = next((m.units for s in study.scans for m in maps_of(s, method).values() if m.quantity == quantity), "")
         shown = f"{quantity}{unit_suffix(units)}"
@@ -158,11 +174,16 @@ def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[st
     found: dict[str, None] = {}
     scans = result.scans
     for scan in scans:
-        for text in (*_failures(scan), *_relative(scan)):
+        for text in (*_failures(scan), *_doubtful(scan), *_relative(scan)):
             found.setdefault(f"{scan_title(scan)}: {text}")
     for study in studies:
         if study.note:
             found.setdefault(study.note)
+        if study.rest is not None and study.stress is not None and (apart := segments_apart(study)):
+            found.setdefault(
+                f"{scan_title(study.rest)} and {scan_title(study.stress)} have other slices: there is no reserve of "
+                f"{len(apart)} segments, which lie in different places."
+            )
         for text in _lost(study):
             found.setdefault(text)
     for scan in scans:
@@ -181,6 +202,12 @@ def _failures(scan: ScanResult) -> Iterator[str]:
         if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
             what = "failed" if step.state == "failed" else "did not find what it looks for"
             yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
+
+
+def _doubtful(scan: ScanResult) -> Iterator[str]:
+    for step in scan.steps:
+        for text in step.doubts:
+            yield f"flow by {step.plugin} is doubtful and left out of the summary: {text}."
 
 
 def _lost(study: Study) -> Iterator[str]:

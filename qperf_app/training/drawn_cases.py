@@ -18,6 +18,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.index import SeriesFile, find_series, sidecar
 from qperf_app.bids.names import derivative_name, folder_of
 from qperf_app.bids.records import read_landmarks, read_mask, read_series
+from qperf_app.geometry import Grid
 from qperf_app.geometry.warp import warp
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
@@ -74,13 +75,13 @@ def read_case(series: SeriesFile, raw: Path, files: dict[str, Path], motion_corr
         Where a file can't be read or a mask does not fit the series.
     """
     corrected = _corrected(series, raw, files, motion_correction)
-    shape = corrected.data.shape[:3]
-    labels = np.zeros(shape, np.uint8)
+    grid = Grid.of(corrected.data.shape, corrected.affine)
+    labels = np.zeros(grid.shape, np.uint8)
     if "lv" not in files:
-        labels[_insides(_mask(files["myocardium"], shape))] = LEFT_BLOOD
+        labels[_insides(read_mask(files["myocardium"], grid))] = LEFT_BLOOD
     for role, label in (("rv", RIGHT_BLOOD), ("lv", LEFT_BLOOD), ("myocardium", WALL)):
         if role in files:
-            labels[_mask(files[role], shape)] = label
+            labels[read_mask(files[role], grid)] = label
     landmarks = read_landmarks(files["landmarks"]) if "landmarks" in files else ()
     return TrainingCase(corrected, labels, landmarks, series.prefix)
 
@@ -88,13 +89,6 @@ def read_case(series: SeriesFile, raw: Path, files: dict[str, Path], motion_corr
 def _path(masks: Path, series: SeriesFile, role: str) -> Path:
     name = derivative_name(series.prefix, role)
     return masks / folder_of(name) / name
-
-
-def _mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    mask = read_mask(path)
-    if mask.shape != tuple(shape):
-        raise DatasetError(f"{path}: shape {mask.shape}, its series has {tuple(shape)}")
-    return mask
 
 
 def _insides(wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -105,14 +99,14 @@ def _insides(wall: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _corrected(series: SeriesFile, raw: Path, files: dict[str, Path], motion_correction: str) -> Series:
-    metadata = sidecar(series.path, raw)
+    original = read_series(series.path, sidecar(series.path, raw))
+    grid = Grid.of(original.data.shape, original.affine)
     if "preproc" in files:
-        return read_series(files["preproc"], metadata)
-    original = read_series(series.path, metadata)
+        return read_series(files["preproc"], original.metadata, grid)
     if "xfm" in files:
         from qperf_app.bids.records import read_motion
 
-        motion = read_motion(files["xfm"])
+        motion = read_motion(files["xfm"], grid)
     else:
         motion = make(load_plugins().get("motion-correction", motion_correction)).correct(original, RunContext())
     return original.with_data(warp(original.data, original.affine, motion.displacement))

@@ -17,14 +17,14 @@ from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.status import ScanRecord
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
-SEGMENT_COLUMNS = (*_WHO, "index", "name", "n_voxels", "n_estimated")
+SEGMENT_COLUMNS = (*_WHO, "index", "name", "n_voxels", "n_estimated", "doubtful")
 _WHAT = ("comparison", "reference", "other", "task", "quantity")
 AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation")
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One segment of one scan and plugin."""
+    """One segment of one scan and plugin. ``doubtful``: the scan's flow by this plugin can't be right."""
 
     participant: str
     entities: Mapping[str, str]
@@ -32,6 +32,7 @@ class GroupRow:
     plugin: str
     row: SegmentRow
     units: Mapping[str, str]
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecor
             plugin = record.key.plugin
             files = {role: out_dir / path for role, path in record.paths.items()}
             table = read_segments(plugin, "", files)
-            rows += [GroupRow(participant, scan.entities, scan.label, plugin, row, table.units) for row in table.rows]
+            doubtful = bool(record.outcome.doubts)
+            rows += [
+                GroupRow(participant, scan.entities, scan.label, plugin, row, table.units, doubtful)
+                for row in table.rows
+            ]
     return rows
 
 
@@ -84,6 +89,7 @@ def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple
         (
             f"sub-{g.participant}", f"ses-{g.entities['ses']}" if "ses" in g.entities else None, g.entities.get("task"),
             g.scan, g.plugin, g.row.layer, g.row.segment, g.row.name, g.row.n_voxels, g.row.n_estimated,
+            "yes" if g.doubtful else "no",
             *(g.row.values.get(q) for q in quantities),
         )
         for g in rows
@@ -92,8 +98,11 @@ def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple
 
 
 def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]:
-    """Agreement of every pair of plugins on the same segments, and of repeated runs of the same plugin."""
-    transmural = [g for g in rows if g.row.layer == "transmural" and quantity in g.row.values]
+    """Agreement of every pair of plugins on the same segments, and of repeated runs of the same plugin.
+
+    Doubtful flow takes no part.
+    """
+    transmural = [g for g in rows if g.row.layer == "transmural" and quantity in g.row.values and not g.doubtful]
     tasks = sorted({g.entities.get("task", "") for g in transmural})
     found = []
     for task in tasks:
@@ -143,10 +152,15 @@ def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
+def doubtful_scans(rows: Iterable[GroupRow]) -> list[str]:
+    """Scans and plugins whose flow is doubtful, in words."""
+    return list(dict.fromkeys(f"sub-{g.participant} {g.scan} ({g.plugin})" for g in rows if g.doubtful))
+
+
 def flows_by_method(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[tuple[str, str, list[float]]]:
-    """Task, plugin and values of every transmural segment."""
+    """Task, plugin and values of every transmural segment whose flow is not doubtful."""
     found: dict[tuple[str, str], list[float]] = {}
     for g in rows:
-        if g.row.layer == "transmural" and quantity in g.row.values:
+        if g.row.layer == "transmural" and quantity in g.row.values and not g.doubtful:
             found.setdefault((g.entities.get("task", ""), g.plugin), []).append(g.row.values[quantity])
     return [(task, plugin, values) for (task, plugin), values in sorted(found.items())]

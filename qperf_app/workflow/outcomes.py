@@ -30,7 +30,7 @@ class StepResult:
     """What a runner returns.
 
     ``warnings`` are sentences for the reader of the report, ``summary`` a phrase for the table of steps, ``reason``
-    says why nothing was found.
+    says why nothing was found, ``doubts`` why what was found can't be right.
     """
 
     state: Literal["done", "handed-in", "not-found"]
@@ -38,6 +38,7 @@ class StepResult:
     warnings: tuple[str, ...] = ()
     summary: str = ""
     reason: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from typing import Any
 
 from qperf_app.bids.handins import find_handed_in, find_handed_in_maps, source_uri
 from qperf_app.bids.names import identifier, label
+from qperf_app.checks.ranges import is_number
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
-from qperf_app.plugins.steps import INPUT_FUNCTION, STEPS, StepSpec, workflow_steps
+from qperf_app.plugins.steps import INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of
 from qperf_app.workflow.configuration import Choice, Configuration
+from qperf_app.workflow.levels import Levels, shared_levels
 from qperf_app.workflow.outcomes import FileRecord
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
 from qperf_app.workflow.tasks import Task, derive_seed
@@ -59,26 +61,34 @@ class Planner:
         self._threads = omp_nthreads
         self._instances: dict[tuple[str, str], _Instance] = {}
 
-    def plan(self, participant: str, series: Sequence[SeriesInput]) -> ParticipantPlan:
-        """Plan one participant."""
+    def plan(
+        self, participant: str, series: Sequence[SeriesInput], present: Iterable[Mapping[str, str]] = ()
+    ) -> ParticipantPlan:
+        """Plan one participant. ``present``: entities of all series that the participant has, selected or not."""
         tasks: dict[str, Task] = {}
-        scans = tuple(self._scan(scan, tasks) for scan in pair_series(series))
+        found = pair_series(series, present)
+        shared = shared_levels(found)
+        scans = tuple(self._scan(scan, tasks, *shared.get(scan.main.prefix, ((), ""))) for scan in found)
         return ParticipantPlan(participant, scans, tasks)
 
-    def _scan(self, scan: Scan, tasks: dict[str, Task]) -> ScanPlan:
+    def _scan(self, scan: Scan, tasks: dict[str, Task], levels: Levels, note: str) -> ScanPlan:
         choices, warnings = self._choose(scan)
+        warnings += (*scan.notes, *((note,) if note else ()))
         nodes: dict[StepKey, str] = {}
         for spec in workflow_steps().values():
             for series in scan.series_for(spec.on):
                 subject = scan.blood if spec.on is RunsOn.SCAN else series
                 for choice in choices.get((spec.plugin_of or spec.name, subject.prefix), (None,)):
                     task = self._task(spec, scan, series, subject, choice, nodes, tasks)
+                    if spec.name == SEGMENTS.name:
+                        task = dataclasses.replace(task, levels=levels)
                     nodes[_key(spec, choice, series.is_aif)] = task.node
                     tasks.setdefault(task.node, task)
         given = tasks[nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
         if scan.aif is None and not given:
+            without = "No input-function series (acq-aif)" if not scan.notes else "Without an input-function series"
             warnings += (
-                "No input-function series (acq-aif): the input function comes from the tissue series, whose blood "
+                f"{without}: the input function comes from the tissue series, whose blood "
                 "signal may saturate; flow is then too high.",
             )
         return ScanPlan(scan, nodes, warnings)
@@ -127,9 +137,10 @@ class Planner:
             sources=(*handed, *(() if handed and not spec.reads_raw else (series.source,))),
             handed_in=tuple(FileRecord(role, str(path)) for role, path in given.items()),
             upstream=_upstream(spec, scan, series, plugin, bool(given), nodes, tasks),
-            haematocrit=float(series.metadata.get("Haematocrit", self._configuration.haematocrit)),
+            haematocrit=_haematocrit(series, self._configuration.haematocrit),
             tissue_density=self._configuration.tissue_density,
             leave_out_uncorrected=self._configuration.leave_out_uncorrected and spec.leaves_out_frames,
+            grid=series.grid if given else None,
         )
         return task if instance is None else instance.described(task, subject.shape, self._threads)
 
@@ -181,6 +192,12 @@ class _Instance:
             threads=max(1, min(resources.threads, most_threads)),
             memory_gb=float(resources.memory_gb),
         )
+
+
+def _haematocrit(series: SeriesInput, configured: float) -> float:
+    """Haematocrit of the series, or the configured one. What is no number is refused before anything runs."""
+    own = series.metadata.get("Haematocrit")
+    return float(own) if is_number(own) else configured  # type: ignore[arg-type]
 
 
 def _several(spec: StepSpec) -> bool:

@@ -1,164 +1,163 @@
-"""Everything that can be known to be wrong before anything runs, in one list."""
+"""Everything that can be known before anything runs: read once, checked by :mod:`qperf_app.checks`, told at once."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from qperf_app.bids import records
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_image, read_shape, sidecar_path
+from qperf_app.bids.images import read_image, sidecar_path
+from qperf_app.checks.findings import Finding, lowered, refusal
+from qperf_app.checks.images import header_findings, voxel_findings
+from qperf_app.checks.ranges import range_findings
+from qperf_app.checks.scan import scan_findings, task_findings
+from qperf_app.checks.sequence import CONTRADICTIONS
+from qperf_app.checks.timing import FRAME_TIMES, TIMING, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
-from qperf_app.plugins.steps.spec import FileKind
-from qperf_app.workflow.plan import ParticipantPlan
+from qperf_app.workflow.hand_ins import hand_in_findings
+from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
+#: Fields that the app itself computes with, whichever plugins run.
+OWN_FIELDS = (TIMING, FRAME_TIMES, "Units", "ProtonDensityVolumeCount", "Haematocrit")
+
+#: A finding and the scan that it is about, by participant and label.
+Located = tuple[tuple[str, str], Finding]
 
 
-def find_problems(
+def find_findings(
     plans: Sequence[ParticipantPlan],
+    datasets: Mapping[str, Path],
     registry: PluginRegistry,
     threads: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[str]:
-    """Check every selected series, its metadata for the chosen plugins, its data, and what is handed in.
+) -> list[Located]:
+    """Check every selected series, the series of a scan together, the data, and what is handed in.
 
-    Returns
-    -------
-    list of str
-        One line for each problem, each naming file and field. Empty when all is well.
+    Parameters
+    ----------
+    plans : sequence of ParticipantPlan
+    datasets : mapping
+        Derivative datasets by name.
+    registry : PluginRegistry
+    threads : int
+        Images that are read at the same time.
+    progress : function
+        Told of each series that has been read.
     """
     series = {s.path: s for plan in plans for s in plan.series}
-    problems: list[str] = []
-    for entry in series.values():
-        problems += series_problems(entry)
-    for plan in plans:
-        problems += _plugin_problems(plan, registry)
     with ThreadPoolExecutor(threads) as pool:
-        for done, found in enumerate(pool.map(data_problems, series.values()), start=1):
-            problems += found
+        of_data: dict[Path, list[Finding]] = {}
+        for done, (path, found) in enumerate(zip(series, pool.map(_of_data, series.values()), strict=True), start=1):
+            of_data[path] = found
             progress(done, len(series))
+    findings: list[Located] = []
     for plan in plans:
-        problems += _hand_in_problems(plan)
-    return list(dict.fromkeys(problems))
+        for scan in plan.scans:
+            where = (plan.participant, scan.scan.label)
+            found = [*_of_scan(plan, scan, registry, of_data), *hand_in_findings(plan, scan, datasets)]
+            findings += [(where, finding) for finding in dict.fromkeys(found)]
+    return findings
 
 
-def series_problems(series: SeriesInput) -> list[str]:
-    """What is missing or contradictory in a series whichever plugin runs."""
-    metadata, image, sidecar = series.metadata, str(series.path), str(sidecar_path(series.path))
-    problems = []
-    if len(series.shape) != 4:
-        problems.append(f"{image}: image has {len(series.shape)} dimensions, a series needs 4 (x, y, slice, t)")
-    problems += [f"{sidecar}: {p}" for p in _timing_problems(metadata.get("VolumeTiming"), series.shape)]
+def with_doubts(plan: ParticipantPlan, findings: Iterable[Located]) -> ParticipantPlan:
+    """The plan with doubts among its scans' warnings."""
+    by_scan: dict[tuple[str, str], list[Finding]] = {}
+    for where, finding in findings:
+        if not finding.refused:
+            by_scan.setdefault(where, []).append(finding)
+
+    def warned(scan: ScanPlan) -> ScanPlan:
+        doubts = by_scan.get((plan.participant, scan.scan.label), [])
+        return replace(scan, warnings=(*(_sentence(scan, finding) for finding in doubts), *scan.warnings))
+
+    return replace(plan, scans=tuple(warned(scan) for scan in plan.scans))
+
+
+def _sentence(scan: ScanPlan, finding: Finding) -> str:
+    """A finding as a warning of its scan, which needs no path."""
+    aif, tissue = (
+        {str(s.path), str(sidecar_path(s.path))} if s is not None else set() for s in (scan.scan.aif, scan.scan.tissue)
+    )
+    if finding.file in tissue or (not tissue and finding.file in aif):
+        text = finding.text
+    else:
+        text = f"{'Input-function series' if finding.file in aif else Path(finding.file).name}: {finding.text}"
+    text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _of_scan(
+    plan: ParticipantPlan, scan: ScanPlan, registry: PluginRegistry, of_data: Mapping[Path, list[Finding]]
+) -> Iterator[Finding]:
+    used = {s.prefix: _used_fields(plan, s, registry) for s in scan.scan.series}
+    for series in scan.scan.series:
+        yield from lowered(series_findings(series), used[series.prefix])
+    if scan.scan.tissue is not None and scan.scan.aif is not None:
+        tissue, aif = scan.scan.tissue, scan.scan.aif
+        found = scan_findings(str(sidecar_path(aif.path)), tissue.metadata, aif.metadata)
+        yield from lowered(found, used[tissue.prefix] | used[aif.prefix])
+    for series in scan.scan.series:
+        yield from _of_plugins(plan, series, registry)
+        yield from of_data[series.path]
+
+
+def series_findings(series: SeriesInput) -> Iterator[Finding]:
+    """What is missing, strange or contradictory in a series' header and metadata."""
+    metadata, file = series.metadata, str(sidecar_path(series.path))
+    yield from header_findings(str(series.path), series.header)
+    yield from timing_findings(file, metadata, series.shape)
     units = metadata.get("Units", SIGNAL_UNITS)
     if units not in KNOWN_UNITS:
-        problems.append(f"{sidecar}: Units is {units!r}, expected one of {', '.join(map(repr, KNOWN_UNITS))}")
-    count = metadata.get("ProtonDensityVolumeCount", 0)
-    n_volumes = series.shape[3] if len(series.shape) == 4 else math.inf
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < n_volumes:
-        problems.append(
-            f"{sidecar}: ProtonDensityVolumeCount is {count!r}, expected a whole number below that of volumes"
-        )
-    elif count and units == CONCENTRATION_UNITS:
-        problems.append(f"{sidecar}: ProtonDensityVolumeCount is {count}, but Units says {CONCENTRATION_UNITS!r}")
-    haematocrit = metadata.get("Haematocrit", 0.4)
-    if not _is_number(haematocrit) or not 0 <= haematocrit < 1:
-        problems.append(f"{sidecar}: Haematocrit is {haematocrit!r}, expected a fraction from 0 to below 1")
-    return problems
+        yield refusal(file, "Units", f"Units is {units!r}, expected one of {', '.join(map(repr, KNOWN_UNITS))}")
+    yield from range_findings(file, metadata)
+    for check in CONTRADICTIONS:
+        yield from check(file, metadata, series.shape)
+    yield from task_findings(file, metadata, series.entities.get("task", ""))
 
 
-def _timing_problems(times: Any, shape: Sequence[int]) -> list[str]:
-    if times is None:
-        return ["VolumeTiming is missing"]
-    if not isinstance(times, list) or not all(_is_number(t) for t in times):
-        return ["VolumeTiming must be a list of numbers (s)"]
-    problems = []
-    if len(shape) == 4 and len(times) != shape[3]:
-        problems.append(f"VolumeTiming has {len(times)} times, the image has {shape[3]} volumes")
-    if any(b <= a for a, b in itertools.pairwise(times)):
-        problems.append("VolumeTiming must increase strictly")
-    return problems
-
-
-def data_problems(series: SeriesInput) -> list[str]:
-    """What is wrong with the voxel values."""
-    if len(series.shape) != 4:
+def _of_data(series: SeriesInput) -> list[Finding]:
+    """What the voxel values say."""
+    if len(series.shape) != 4 or not series.header.is_magnitude:
         return []
     try:
-        data, affine = read_image(series.path)
+        data, _ = read_image(series.path)
     except DatasetError as error:
-        return [str(error)]
-    bad = ~np.isfinite(data).all(axis=(0, 1, 2))
-    if bad.any():
-        frames = ", ".join(map(str, np.flatnonzero(bad)[:5])) + (", …" if bad.sum() > 5 else "")
-        return [f"{series.path}: values that are not finite in {bad.sum()} frames (from 0: {frames})"]
-    if data.size and data.min() == data.max():
-        return [f"{series.path}: all values are the same"]
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        return [f"{series.path}: the affine is singular"]
-    return []
+        return [_from_error(error)]
+    return list(voxel_findings(str(series.path), data, series.metadata, series.header))
 
 
-def _plugin_problems(plan: ParticipantPlan, registry: PluginRegistry) -> list[str]:
-    series = {s.prefix: s for s in plan.series}
-    problems = []
+def _used_fields(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegistry) -> set[str]:
+    """Fields of a series that something in the run computes with."""
+    used = set(OWN_FIELDS)
     for task in plan.tasks.values():
-        if task.handed_in or not task.plugin:
+        if task.subject == series.prefix and task.plugin and not task.handed_in:
+            used.update(registry.get(task.spec.plugin_of or task.step, task.plugin).cls.requires)  # type: ignore[attr-defined]
+    return used
+
+
+def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegistry) -> Iterator[Finding]:
+    """Fields that the chosen plugins miss, and what they find wrong with the others."""
+    file = str(sidecar_path(series.path))
+    for task in plan.tasks.values():
+        if task.subject != series.prefix or task.handed_in or not task.plugin:
             continue
         step = task.spec.plugin_of or task.step
-        subject = series[task.subject]
         plugin = registry.get(step, task.plugin)
-        where = f"{sidecar_path(subject.path)}:"
         required: Sequence[str] = plugin.cls.requires  # type: ignore[attr-defined]
         missing = [field for field in required if field not in task.metadata]
-        problems += [f"{where} {field} is missing, the {step} plugin {task.plugin!r} needs it" for field in missing]
-        if not missing and len(subject.shape) == 4:
-            found = make(plugin, task.options).problems(task.metadata, tuple(subject.shape))
-            problems += [f"{where} {problem} ({step} plugin {task.plugin!r})" for problem in found]
-    return problems
+        for field in missing:
+            yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it")
+        if not missing and len(series.shape) == 4:
+            for problem in make(plugin, task.options).problems(task.metadata, tuple(series.shape)):
+                yield refusal(file, "", f"{problem} ({step} plugin {task.plugin!r})")
 
 
-def _hand_in_problems(plan: ParticipantPlan) -> list[str]:
-    shapes = {s.prefix: s.shape for s in plan.series}
-    problems: list[str] = []
-    for task in plan.tasks.values():
-        for role, path in task.given.items():
-            kind = task.spec.files[role].kind if isinstance(role, str) else None
-            try:
-                problems += _file_problems(kind, path, shapes[task.prefix])
-            except (DatasetError, KeyError) as error:
-                problems.append(str(error))
-    return problems
-
-
-def _file_problems(kind: FileKind | None, path: Path, shape: Sequence[int]) -> list[str]:
-    """What is wrong with a file that is handed in for a series; no kind: a parameter map."""
-    if kind is FileKind.CURVE:
-        records.read_aif(path)
-        return []
-    if kind is FileKind.POINTS:
-        outside = [m for m in records.read_landmarks(path) if len(shape) == 4 and not 0 <= m.slice < shape[2]]
-        return [f"{path}: column 'slice' has {m.slice}, the series has {shape[2]} slices" for m in outside]
-    found = read_shape(path)
-    if kind in (FileKind.SERIES, FileKind.DISPLACEMENT):
-        expected = tuple(shape) if kind is FileKind.SERIES else (*shape, 3)
-    else:
-        expected = tuple(shape[:3])
-        found = found[:3] if len(found) == 4 and (kind is FileKind.CONCENTRATION or found[3] == 1) else found
-    if found != expected:
-        return [f"{path}: shape {found} does not fit the series' {expected}"]
-    if kind is FileKind.MASK and not records.read_mask(path).any():
-        return [f"{path}: the mask is empty"]
-    return []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _from_error(error: DatasetError) -> Finding:
+    """A finding from an error that names its file."""
+    file, _, text = str(error).partition(": ")
+    return refusal(file, "", text)

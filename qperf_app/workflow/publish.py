@@ -17,6 +17,7 @@ from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
+from qperf_app.workflow.flow import judged
 from qperf_app.workflow.outcomes import (
     FAILURE_FILE,
     OUTCOME_FILE,
@@ -226,7 +227,7 @@ def _scans(
         steps = tuple(StepRecord(key, outcomes[node].step, published.get(node, ())) for key, node in wanted.nodes)
         scan = replace(wanted.record, steps=steps)
         scan = replace(scan, basis=basis_of(scan, out_dir, request.configuration))
-        scans.append(with_earlier_methods(scan, earlier.pop(scan.label, None)))
+        scans.append(judged(with_earlier_methods(scan, earlier.pop(scan.label, None)), out_dir))
     return tuple(sorted([*scans, *earlier.values()], key=lambda scan: scan.label))
 
 

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.names import AIF_LABEL, label, prefix
+from qperf_app.bids.names import AIF_LABEL, SERIES_ENTITIES, label, plain_label, prefix
+from qperf_app.checks.images import ImageHeader
+from qperf_app.geometry import Grid
 from qperf_app.plugins.steps.spec import RunsOn
 
 
 @dataclass(frozen=True)
 class SeriesInput:
-    """A raw series: where it is, its metadata with inheritance, its shape from the header, its BIDS URI."""
+    """A raw series: where it is, its metadata with inheritance, what its header says, its BIDS URI."""
 
     path: Path
     entities: Mapping[str, str]
     metadata: Mapping[str, Any]
-    shape: tuple[int, ...]
+    header: ImageHeader
     source: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return self.header.shape
+
+    @property
+    def grid(self) -> Grid:
+        """Where its voxels lie."""
+        return self.header.grid
 
     @property
     def prefix(self) -> str:
@@ -34,10 +46,14 @@ class SeriesInput:
 
 @dataclass(frozen=True)
 class Scan:
-    """One tissue series with its input-function series, or either of them alone."""
+    """One tissue series with its input-function series, or either of them alone.
+
+    ``notes`` say what would belong to it and does not: a series of another name, or one that is not selected.
+    """
 
     tissue: SeriesInput | None
     aif: SeriesInput | None
+    notes: tuple[str, ...] = ()
 
     @property
     def series(self) -> tuple[SeriesInput, ...]:
@@ -70,13 +86,76 @@ class Scan:
         }[on]
 
 
-def pair_series(series: Sequence[SeriesInput]) -> list[Scan]:
-    """Pair each tissue series with the input-function series of the same session, task, contrast agent and run."""
+Entities = Mapping[str, str]
 
-    def key(s: SeriesInput) -> tuple[tuple[str, str], ...]:
-        return tuple(sorted((k, v) for k, v in s.entities.items() if k != "acq"))
 
-    aifs = {key(s): s for s in series if s.is_aif}
+def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ()) -> list[Scan]:
+    """Pair each tissue series with the input-function series of the same session, task, contrast agent and run.
+
+    Runs compare as numbers: ``run-1`` belongs to ``run-01`` where no other does.
+
+    Parameters
+    ----------
+    series : sequence of SeriesInput
+        The selected series of a participant.
+    present : iterable of mappings
+        Entities of all series that the participant has.
+    """
+    aifs = [s for s in series if s.is_aif]
     tissues = [s for s in series if not s.is_aif]
-    lone = [aif for k, aif in aifs.items() if k not in {key(t) for t in tissues}]
-    return [Scan(t, aifs.get(key(t))) for t in tissues] + [Scan(None, aif) for aif in lone]
+    partner = {t.path: _partner(t, aifs) for t in tissues}
+    taken = {aif.path for aif in partner.values() if aif is not None}
+    lone = [aif for aif in aifs if aif.path not in taken]
+    without = [t for t in tissues if partner[t.path] is None]
+    unselected = [e for e in present if prefix(e) not in {s.prefix for s in series}]
+    scans = [
+        Scan(t, partner[t.path], () if t not in without else (*_apart(t, lone), *_left_out(t, unselected)))
+        for t in tissues
+    ]
+    return scans + [Scan(None, aif, (*_apart(aif, without), *_left_out(aif, unselected))) for aif in lone]
+
+
+def _partner(tissue: SeriesInput, aifs: Sequence[SeriesInput]) -> SeriesInput | None:
+    """The input-function series whose labels are the same; or whose labels compare as the same, if there is one."""
+    exact = [aif for aif in aifs if _key(aif.entities, literal=True) == _key(tissue.entities, literal=True)]
+    alike = [aif for aif in aifs if _key(aif.entities) == _key(tissue.entities)]
+    found = exact or alike
+    return found[0] if len(found) == 1 else None
+
+
+def _key(entities: Entities, literal: bool = False) -> tuple[tuple[str, str], ...]:
+    """Entities that both series of a scan share: literally, or as they compare."""
+    return tuple(sorted((k, v if literal else plain_label(k, v)) for k, v in entities.items() if k != "acq"))
+
+
+def _apart(series: SeriesInput, others: Sequence[SeriesInput]) -> list[str]:
+    """Series of the other kind that are left alone too, and what keeps them apart."""
+    what = "tissue" if series.is_aif else "input-function"
+    notes = []
+    for other in others:
+        if all(series.entities.get(k) == other.entities.get(k) for k in ("ses", "task")):
+            differs = _difference(series.entities, other.entities) or "more than one would belong to it"
+            notes.append(f"The {what} series {other.path.name} is not paired with {series.path.name}: {differs}.")
+    return notes
+
+
+def _difference(one: Entities, other: Entities) -> str:
+    """Entities beside ``acq`` in which two series differ."""
+
+    def words(entities: Entities, key: str) -> str:
+        return f"{key}-{entities[key]}" if key in entities else f"no {key}"
+
+    keys = [k for k in SERIES_ENTITIES if k != "acq"]
+    differing = [k for k in keys if one.get(k) != other.get(k)]
+    return ", ".join(f"{words(one, k)} against {words(other, k)}" for k in differing)
+
+
+def _left_out(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
+    """Series that belong to it and were not selected."""
+    what = "tissue" if series.is_aif else "input-function"
+    then = "no flow is computed" if series.is_aif else "its blood signal may saturate"
+    return [
+        f"Its {what} series {prefix(entities)} is there and not selected (filters): {then}."
+        for entities in unselected
+        if (entities.get("acq") == AIF_LABEL) != series.is_aif and _key(entities) == _key(series.entities)
+    ]

@@ -48,6 +48,10 @@ class ScanRecord:
         In the order in which they ran.
     basis : str
         Digest of all that its flow rests on; empty where nothing could be fitted.
+    has_flow : bool
+        Whether a method gave flow in at least half of the segments in view.
+    doubtful : tuple of str
+        Why flow of a method can't be right, with the method's name; empty where it may be.
     """
 
     label: str
@@ -57,6 +61,8 @@ class ScanRecord:
     warnings: tuple[str, ...]
     steps: tuple[StepRecord, ...]
     basis: str = ""
+    has_flow: bool = False
+    doubtful: tuple[str, ...] = ()
 
     def find(self, step: str, plugin: str = "", series: Literal["", "aif"] = "") -> StepRecord | None:
         """The record of a step, or None where there is none."""
@@ -85,7 +91,11 @@ class StepProblem:
 
 @dataclass(frozen=True)
 class ParticipantStatus:
-    """How a participant's run ended. The lists of steps tell of all scans, for who reads no further."""
+    """How a participant's run ended. The lists of steps tell of all scans, for who reads no further.
+
+    ``complete``: nothing failed, nothing was not found, and every scan has flow in at least half of the segments in
+    view. ``steps_doubtful``: steps that ended well with a result that can't be right.
+    """
 
     participant: str
     state: Literal["running", "interrupted", "done", "failed"]
@@ -93,6 +103,7 @@ class ParticipantStatus:
     steps_done: tuple[str, ...] = ()
     steps_failed: tuple[StepProblem, ...] = ()
     steps_without_result: tuple[StepProblem, ...] = ()
+    steps_doubtful: tuple[StepProblem, ...] = ()
     seed: int = 0
     scans: tuple[ScanRecord, ...] = ()
 
@@ -107,16 +118,28 @@ def summarise(participant: str, seed: int, scans: tuple[ScanRecord, ...]) -> Par
     steps = [(scan, record) for scan in scans for record in scan.steps]
     failed = [step for step in steps if step[1].outcome.state == "failed"]
     absent = [step for step in steps if step[1].outcome.state in ("not-found", "skipped")]
+    without_result = [StepProblem(_name(*step), step[1].outcome.reason) for step in absent]
+    doubtful = [step for step in steps if step[1].outcome.doubts]
+    for scan in scans:
+        if not scan.has_flow and not any(step[0] is scan for step in (*failed, *absent)):
+            without_result.append(StepProblem(f"{scan.label}: flow", _no_flow(scan)))
     return ParticipantStatus(
         participant=participant,
         state="failed" if failed else "done",
-        complete=not failed and not absent,
+        complete=not failed and not without_result,
         steps_done=tuple(_name(*step) for step in steps if step[1].outcome.state in USABLE),
         steps_failed=tuple(StepProblem(_name(*step), step[1].outcome.reason) for step in failed),
-        steps_without_result=tuple(StepProblem(_name(*step), step[1].outcome.reason) for step in absent),
+        steps_without_result=tuple(without_result),
+        steps_doubtful=tuple(StepProblem(_name(*step), "; ".join(step[1].outcome.doubts)) for step in doubtful),
         seed=seed,
         scans=scans,
     )
+
+
+def _no_flow(scan: ScanRecord) -> str:
+    if scan.tissue is None:
+        return "there is no tissue series"
+    return "fewer than half of the segments in view have flow"
 
 
 def _name(scan: ScanRecord, record: StepRecord) -> str:

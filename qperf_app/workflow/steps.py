@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from qperf_app.bids.images import bring_onto
 from qperf_app.bids.sidecars import RAW
 from qperf_app.plugins import StepOutcome
+from qperf_app.plugins.steps.spec import FileKind
 from qperf_app.workflow.outcomes import Outcome, StepResult
 from qperf_app.workflow.tasks import Task
 
@@ -24,7 +27,7 @@ def run_step(task: Task, upstream: Mapping[str, Outcome], out: Path) -> Outcome:
     missing = _missing(task, upstream)
     if missing:
         return Outcome(ended(task, "skipped", reason=missing))
-    result: StepResult = task.spec.load_runner()(task, upstream, out)
+    result: StepResult = task.spec.load_runner()(_on_grid(task, out), upstream, out)
     summary = result.summary
     if result.state == "handed-in":
         names = dict.fromkeys(source.split(":")[1] for source in task.sources)
@@ -32,7 +35,21 @@ def run_step(task: Task, upstream: Mapping[str, Outcome], out: Path) -> Outcome:
     step = ended(
         task, result.state, result.reason, round(time.perf_counter() - started, 3), tuple(result.warnings), summary
     )
-    return Outcome(step, result.files)
+    return Outcome(replace(step, doubts=result.doubts), result.files)
+
+
+def _on_grid(task: Task, out: Path) -> Task:
+    """The task with images that were handed in brought onto the grid of their series, as the affines say."""
+    if task.grid is None:
+        return task
+    tables = (FileKind.CURVE, FileKind.POINTS)
+    brought = [
+        record
+        if isinstance(record.role, str) and task.spec.files[record.role].kind in tables
+        else replace(record, path=str(bring_onto(Path(record.path), task.grid, out / "handed-in")))
+        for record in task.handed_in
+    ]
+    return replace(task, handed_in=tuple(brought))
 
 
 def ended(

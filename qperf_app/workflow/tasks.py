@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from qperf_app.geometry import Grid, Level
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps import STEPS, StepSpec
 from qperf_app.workflow.outcomes import FileRecord, to_json
@@ -49,6 +50,10 @@ class Task:
         Node of each result that the step reads, by the name of the :class:`~qperf_app.plugins.steps.spec.Read`.
     haematocrit, tissue_density, leave_out_uncorrected
         As in the configuration.
+    grid : Grid or None
+        Of the series, onto which images that were handed in are brought; None where there are none.
+    levels : tuple
+        Level of each slice where another scan of the study decides it; empty where the stack itself does.
     threads, memory_gb
         For the scheduler; they never change the result.
     """
@@ -71,6 +76,8 @@ class Task:
     haematocrit: float = 0.42
     tissue_density: float = 1.05
     leave_out_uncorrected: bool = False
+    grid: Grid | None = None
+    levels: tuple[Level | None, ...] = ()
     threads: int = 1
     memory_gb: float = 1.0
 

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids.images import read_image, read_json, sidecar_path
+from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_curves import write_segment_curves
 from qperf_app.bids.segment_tables import write_segments
-from qperf_app.plugins import KineticMaps, SegmentCurves, SegmentTable, TissueCurves
+from qperf_app.checks.flow import implausible_flow
+from qperf_app.plugins import CONCENTRATION_UNITS, KineticMaps, SegmentCurves, SegmentTable, TissueCurves
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.records import value_keys
 from qperf_app.plugins.results import INTERVAL, interval_column
+from qperf_app.workflow.flow import flows_of
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, uris
 from qperf_app.workflow.runners.kinetics import fit, read_curves
@@ -41,8 +44,19 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if fitted:
         table, curves = _fit_segments(task, upstream, table, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
-    files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map")
-    return StepResult("done", files, summary=f"{len({row.segment for row in table.rows})} segments")
+    doubts = _doubts(task, upstream, table)
+    files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
+    return StepResult("done", files, summary=f"{len({row.segment for row in table.rows})} segments", doubts=doubts)
+
+
+def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
+    """Why the segments' flow is no heart's, where it is absolute."""
+    if "concentration" in upstream:
+        units = read_json(sidecar_path(upstream["concentration"].files["conc"])).get("Units")
+        if units != CONCENTRATION_UNITS:
+            return ()
+    reason = implausible_flow(parse_entities(task.prefix).get("task", ""), flows_of(table), table.units.get("MBF", ""))
+    return (reason,) if reason else ()
 
 
 def _fit_segments(

@@ -28,7 +28,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         files = upstream["myocardium"].files
         mask, (_, affine) = records.read_mask(files["myocardium"]), read_image(files["myocardium"])
         landmarks = records.read_landmarks(files["landmarks"]) if "landmarks" in files else ()
-        found = label_segments(mask, affine, landmarks)
+        found = label_segments(mask, affine, landmarks, task.levels or None)
         labels, warnings = found.labels, found.warnings
         sources = tuple(own_uri(path.name) for path in files.values())
     if not labels.any():

@@ -1,0 +1,87 @@
+"""Input functions that are handed in: on the clock of the series, long enough, in mmol/L."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.ranges import BLOOD_PEAK, Slip, is_number
+from qperf_app.plugins.records import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction
+
+#: Time after the peak, s, without which the muscle has shown nothing of its flow.
+AFTER_PEAK = 5.0
+#: Share of the series that the curve must cover.
+LEAST_COVERED = 0.5
+_TIME_SLIPS = (Slip("ms", 1e-3), Slip("minutes", 60.0), Slip("hours", 3600.0))
+
+
+def curve_findings(
+    file: str, aif: InputFunction, series_times: NDArray[np.float64], sidecar: Mapping[str, Any], haematocrit: Any
+) -> Iterator[Finding]:
+    """Check an input function against the series that it is for.
+
+    Parameters
+    ----------
+    aif : InputFunction
+        Without missing samples.
+    series_times : (t,) array
+        Dynamic volumes of the series, s.
+    sidecar : mapping
+        The curve's own metadata.
+    haematocrit
+        The series' ``Haematocrit``, None where it has none.
+    """
+    yield from _clock(file, aif, series_times)
+    if aif.units not in (CONCENTRATION_UNITS, RELATIVE_UNITS):
+        yield refusal(file, "Units", f"Units is {aif.units!r}, expected {CONCENTRATION_UNITS!r} or {RELATIVE_UNITS!r}")
+    elif aif.units == CONCENTRATION_UNITS:
+        peak = float(aif.concentration.max())
+        severity = BLOOD_PEAK.verdict(peak)
+        if severity:
+            yield Finding(file, "concentration", BLOOD_PEAK.words(peak, "the peak of column 'concentration'"), severity)
+    if float(aif.concentration.max()) <= -float(aif.concentration.min()):
+        yield refusal(file, "concentration", "column 'concentration' falls below 0 as far as it rises: no bolus")
+    yield from _haematocrit(file, sidecar.get("Haematocrit"), haematocrit)
+
+
+def _clock(file: str, aif: InputFunction, times: NDArray[np.float64]) -> Iterator[Finding]:
+    if len(times) < 2 or len(aif.times) < 2:
+        return
+    covered = _covered(aif.times, times)
+    span = (
+        f"column 'time' runs from {aif.times[0]:g} to {aif.times[-1]:g} s, "
+        f"the series from {times[0]:g} to {times[-1]:g} s"
+    )
+    if covered < LEAST_COVERED:
+        slip = next((s for s in _TIME_SLIPS if _covered(aif.times * s.factor, times) > 0.8), None)
+        guess = f": is it in {slip.unit}?" if slip else ": the curve must be on the clock of the series"
+        yield refusal(file, "time", f"{span}{guess}")
+        return
+    left = float(aif.times[-1] - aif.times[int(aif.concentration.argmax())])
+    if left < AFTER_PEAK:
+        yield refusal(
+            file, "time", f"the curve ends {left:.1f} s after its peak; {AFTER_PEAK:g} s of it are needed and more"
+        )
+    elif covered < 0.9:
+        yield doubt(file, "time", f"{span}: what it doesn't cover has no input")
+
+
+def _covered(curve: NDArray[np.float64], times: NDArray[np.float64]) -> float:
+    """Share of the series' volumes that have a sample of the curve near them."""
+    near = max(2.0 * float(np.median(np.diff(times))), 3.0)
+    return float((np.abs(times[:, None] - curve).min(axis=1) <= near).mean())
+
+
+def _haematocrit(file: str, own: Any, of_series: Any) -> Iterator[Finding]:
+    if own is None:
+        return
+    if not is_number(own) or not 0 <= own < 1:
+        yield refusal(file, "Haematocrit", f"Haematocrit is {own!r}, expected a fraction from 0 to below 1")
+    elif own and is_number(of_series) and abs(own - of_series) > 0.02:
+        yield refusal(
+            file, "Haematocrit", f"Haematocrit is {own:g}, that of the series {of_series:g}: correct one of them"
+        )

@@ -1,0 +1,217 @@
+"""Images: what the header says, and what the voxel values look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
+from qperf_app.geometry import Grid
+
+#: Share of voxels at the largest storable value from which a series counts as clipped.
+CLIPPED = 1e-3
+#: Factor between the signal of proton-density volumes and of those behind them that shows where they end. A saturation
+#: pulse takes two thirds of the signal and more.
+JUMP = 1.6
+#: Correlation of neighbouring voxels below which the mean image is noise.
+LEAST_SMOOTH = 0.2
+_MOST_LEADING = 12
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image says.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    affine : rows of the affine that counts, voxel index to world mm
+    stored : str
+        Type of the stored values, such as ``uint16``, ``complex64`` or ``RGB``.
+    limits : (float, float) or None
+        Smallest and largest value that the stored integers can say, scaled; None for floats.
+    both_forms : rows of qform and of sform where both are given, else None
+    """
+
+    shape: tuple[int, ...]
+    affine: tuple[tuple[float, ...], ...]
+    stored: str
+    limits: tuple[float, float] | None = None
+    both_forms: tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid.of(self.shape, self.affine)
+
+    @property
+    def is_magnitude(self) -> bool:
+        """Whether a voxel holds one real number."""
+        return self.stored != "RGB" and not self.stored.startswith("complex")
+
+
+def header_findings(file: str, header: ImageHeader) -> Iterator[Finding]:
+    """Check type and geometry of a raw series."""
+    if not header.is_magnitude:
+        yield refusal(file, "", f"the data type is {header.stored}; a magnitude series is needed")
+    if len(header.shape) != 4:
+        yield refusal(file, "", f"image has {len(header.shape)} dimensions, a series needs 4 (x, y, slice, t)")
+    grid = header.grid
+    if not np.isfinite(grid.affine).all() or abs(np.linalg.det(grid.affine[:3, :3])) < 1e-9:
+        yield refusal(file, "", "the affine is singular")
+        return
+    edges = grid.voxel_size
+    for entry, found in ((PIXEL, edges[0]), (PIXEL, edges[1]), (SLICE_DISTANCE, edges[2])):
+        severity = entry.verdict(float(found))
+        if severity:
+            yield Finding(file, "", entry.words(float(found)), severity)
+            break
+    if header.both_forms is not None:
+        forms = [np.array(rows) for rows in header.both_forms]
+        corners = np.column_stack([grid.corners, np.ones(8)])
+        apart = float(np.linalg.norm((corners @ (forms[0] - forms[1]).T)[:, :3], axis=1).max())
+        if apart > float(edges.min()):
+            yield doubt(file, "", f"qform and sform of the header differ by up to {apart:.0f} mm; the sform is used")
+
+
+def voxel_findings(
+    file: str, data: NDArray[np.floating], metadata: Mapping[str, Any], header: ImageHeader
+) -> Iterator[Finding]:
+    """Check the values (x, y, z, t) of a raw series."""
+    bad = ~np.isfinite(data).all(axis=(0, 1, 2))
+    if bad.any():
+        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 0: {_some(bad)})")
+        return
+    low, high = data.min(axis=(0, 1, 2)), data.max(axis=(0, 1, 2))
+    if data.size and low.min() == high.max():
+        yield refusal(file, "", "all values are the same")
+        return
+    is_signal = metadata.get("Units", "arbitrary") == "arbitrary"
+    yield from _frames(file, data, low, high)
+    if is_signal:
+        yield from _negative(file, data)
+    elif metadata.get("Units") == "mmol/L":
+        peak = float(np.percentile(data.max(axis=-1), 99.9))
+        severity = BLOOD_PEAK.verdict(peak) if peak > BLOOD_PEAK.usual[1] else None
+        if severity:
+            yield Finding(file, "Units", BLOOD_PEAK.words(peak), severity)
+    yield from _stored(file, data, header)
+    if is_signal:
+        count = metadata.get("ProtonDensityVolumeCount", 0)
+        means = data.mean(axis=(0, 1, 2), dtype=np.float64)
+        yield from proton_density_in_signal(file, means, count if isinstance(count, int) else 0)
+
+
+def proton_density_in_signal(file: str, means: NDArray[np.floating], count: int) -> Iterator[Finding]:
+    """The signal falls where the proton-density volumes end: they alone were made without a saturation pulse.
+
+    Parameters
+    ----------
+    means : (t,) array
+        Mean signal of every volume.
+    count : int
+        ``ProtonDensityVolumeCount``.
+    """
+    bright = leading_bright(means)
+    name = "ProtonDensityVolumeCount"
+    if bright == count or len(means) <= count:
+        return
+    if not bright:
+        yield doubt(file, name, f"{name} is {count}, but the signal doesn't fall after volume {count}")
+        return
+    ratio = means[bright - 1] / max(means[bright], 1e-30)
+    text = f"{name} is {count}, but the signal falls to 1/{min(ratio, 999):.1f} after volume {bright}"
+    if count:
+        yield refusal(file, name, f"{text}: correct the count")
+    else:
+        yield doubt(file, name, f"{text}: are the first {bright} volumes proton-density weighted?")
+
+
+def leading_bright(means: NDArray[np.floating]) -> int:
+    """How many leading volumes are much brighter than the baseline behind them; 0 where there is no such step.
+
+    The step must be sharp and the signal behind it level for some volumes: a bolus falls slowly, and rises before.
+    """
+    values = np.asarray(means, np.float64)
+    for k in range(1, min(_MOST_LEADING, len(values) - 3) + 1):
+        before, after = values[:k], values[k : k + 3]
+        level = after.max() < 1.25 * max(after.min(), 1e-30)
+        if level and after.min() > 0 and before.min() > JUMP * after.max():
+            return k
+    return 0
+
+
+def _frames(file: str, data: NDArray[np.floating], low: NDArray[Any], high: NDArray[Any]) -> Iterator[Finding]:
+    """Volumes without contents, and volumes that are there twice."""
+    empty = low == high
+    if empty.any():
+        what = "zeros" if not high[empty].any() else "one value"
+        text = f"{empty.sum()} of {len(empty)} volumes hold nothing but {what} (from 0: {_some(empty)})"
+        if empty.mean() > 0.5:
+            yield refusal(file, "", f"{text}: there is no series left")
+        else:
+            yield doubt(file, "", f"{text}; they are used as they are. Take them out, with their times")
+    slices = data.max(axis=(0, 1, 3)) == data.min(axis=(0, 1, 3))
+    if slices.any():
+        yield doubt(file, "", f"{slices.sum()} of {len(slices)} slices hold one value only (from 0: {_some(slices)})")
+    same = np.zeros(len(empty), bool)
+    same[1:] = [
+        bool(np.array_equal(data[..., k], data[..., k - 1])) and not empty[k]
+        for k in range(1, len(empty))
+    ]  # fmt: skip
+    if same.any():
+        yield doubt(file, "", f"{same.sum()} volumes repeat the one before (from 0: {_some(same)}); they are used")
+
+
+def _negative(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
+    below = int((data < 0).sum())
+    if not below:
+        return
+    share = below / data.size
+    text = f"values below 0 in {below} voxels ({share:.2g} of all) of a magnitude series, down to {data.min():.4g}"
+    why = "was an unsigned type read as signed, or an intercept lost?"
+    if share > 0.5:
+        yield refusal(file, "", f"{text}: {why}")
+    else:
+        yield doubt(file, "", f"{text}; they are used as they are: {why}")
+
+
+def _stored(file: str, data: NDArray[np.floating], header: ImageHeader) -> Iterator[Finding]:
+    """Integers at the end of their range, and images that are noise since bytes were exchanged."""
+    if header.limits is not None:
+        top = header.limits[1]
+        clipped = float((data >= top * (1 - 1e-6)).mean()) if top > 0 else 0.0
+        body = float(np.percentile(data, 99.0))
+        if clipped > CLIPPED:
+            yield doubt(file, "", f"{clipped:.1%} of the values are the largest of {header.stored}: cut off?")
+        elif clipped == 0 and header.stored.startswith("u") and body < 0.4 * top and data.max() > 0.98 * top:
+            count = int((data > 0.98 * top).sum())
+            yield doubt(
+                file, "",
+                f"{count} values lie at the end of {header.stored} and the others far below: negative values read as "
+                "unsigned?",
+            )  # fmt: skip
+    smooth = neighbour_correlation(data.mean(axis=-1))
+    if smooth < LEAST_SMOOTH:
+        yield doubt(file, "", "neighbouring voxels have nothing in common: is this an image, in the right byte order?")
+
+
+def neighbour_correlation(image: NDArray[np.floating]) -> float:
+    """Correlation of in-plane neighbours of an image (x, y, z); 1 where there are none."""
+    pairs = [(np.delete(image, 0, axis), np.delete(image, -1, axis)) for axis in (0, 1) if image.shape[axis] > 8]
+    found = []
+    for one, other in pairs:
+        a, b = one.ravel().astype(np.float64), other.ravel().astype(np.float64)
+        if a.std() > 0 and b.std() > 0:
+            found.append(float(np.corrcoef(a, b)[0, 1]))
+    return max(found, default=1.0)
+
+
+def _some(marks: NDArray[np.bool_] | Sequence[bool]) -> str:
+    places = np.flatnonzero(marks)
+    return ", ".join(map(str, places[:5])) + (", …" if len(places) > 5 else "")

@@ -1,0 +1,74 @@
+"""The series of one scan against each other: one patient, one magnet, one bolus, one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.ranges import is_number
+from qperf_app.checks.timing import TIMING, dynamic_times
+
+Metadata = Mapping[str, Any]
+#: What can't differ between the series of a scan, and by what share it may all the same.
+_SAME_NUMBERS = {"MagneticFieldStrength": 0.05, "Haematocrit": 0.02}
+#: What belongs to the bolus or to the read-out; the latter may differ, but rarely does.
+_SAME_WORDS = (
+    "ContrastBolusIngredient", "ContrastBolusVolume", "ContrastBolusIngredientConcentration", "ContrastBolusAgent",
+    "PulseSequenceType", "ScanningSequence", "SequenceVariant", "MRAcquisitionType",
+)  # fmt: skip
+#: Share of the shorter series that the clocks must share.
+LEAST_OVERLAP = 0.5
+
+
+def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
+    """Compare the tissue series' metadata with those of its input-function series.
+
+    Parameters
+    ----------
+    file : str
+        Sidecar of the input-function series, which the findings are about.
+    """
+    for name, share in _SAME_NUMBERS.items():
+        one, other = tissue.get(name), aif.get(name)
+        if is_number(one) and is_number(other):
+            if abs(one - other) > share * max(abs(one), abs(other)):  # type: ignore[operator]
+                yield refusal(file, name, f"{name} is {other:g}, of the tissue series {one:g}: correct one of them")
+        elif name == "Haematocrit" and is_number(other) and one is None:
+            yield doubt(file, name, f"{name} is {other:g} here and absent in the tissue series, whose value is used")
+    for name in _SAME_WORDS:
+        one, other = tissue.get(name), aif.get(name)
+        if one is not None and other is not None and one != other:
+            yield doubt(file, name, f"{name} is {other!r}, that of the tissue series {one!r}")
+    yield from _clocks(file, tissue, aif)
+
+
+def _clocks(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
+    """Both series run on one clock: the frames of a heart beat are taken together."""
+    one, other = dynamic_times(tissue), dynamic_times(aif)
+    if one is None or other is None or min(len(one), len(other)) < 2:
+        return
+    spans = f"{TIMING} runs from {other[0]:g} to {other[-1]:g} s, of the tissue series from {one[0]:g} to {one[-1]:g}"
+    shared = min(one[-1], other[-1]) - max(one[0], other[0])
+    if shared < LEAST_OVERLAP * min(one[-1] - one[0], other[-1] - other[0]):
+        yield refusal(file, TIMING, f"{spans} s: the clocks don't overlap; both count from one moment")
+        return
+    intervals = [float(np.median(np.diff(times))) for times in (one, other)]
+    if abs(intervals[0] - intervals[1]) > 0.1 * max(intervals):
+        yield doubt(
+            file, TIMING,
+            f"{TIMING} has {intervals[1]:.3g} s between volumes, that of the tissue series {intervals[0]:.3g} s: "
+            "one heart beats in both",
+        )  # fmt: skip
+    elif abs(one[0] - other[0]) > 3.0 * max(intervals):
+        yield doubt(file, TIMING, f"{spans} s: do both count from one moment?")
+
+
+def task_findings(file: str, metadata: Metadata, task: str) -> Iterator[Finding]:
+    """The name of the task in the metadata is not that of the other one."""
+    named = str(metadata.get("TaskName", "")).casefold()
+    other = {"rest": "stress", "stress": "rest"}.get(task, "")
+    if other and other in named and task not in named:
+        yield doubt(file, "TaskName", f"TaskName is {metadata['TaskName']!r}, the file's name says task-{task}")

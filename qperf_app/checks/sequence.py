@@ -1,0 +1,181 @@
+"""Fields of one series against each other: each function is one contradiction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.ranges import FIELDS, INTERVAL, is_number, numbers
+from qperf_app.checks.timing import dynamic_times
+
+#: A baseline, a rise and a fall.
+LEAST_DYNAMIC = 5
+_USUAL = {entry.name: entry for entry in FIELDS}
+_COUNT = "ProtonDensityVolumeCount"
+
+Metadata = Mapping[str, Any]
+Check = Callable[[str, Metadata, Sequence[int]], Iterator[Finding]]
+
+
+def proton_density_count(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """The leading proton-density volumes leave enough of the series for a first pass."""
+    count, volumes = metadata.get(_COUNT, 0), shape[3] if len(shape) == 4 else None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0 or (volumes is not None and count >= volumes):
+        yield refusal(file, _COUNT, f"{_COUNT} is {count!r}, expected a whole number below that of volumes")
+    elif count and metadata.get("Units") == "mmol/L":
+        yield refusal(file, _COUNT, f"{_COUNT} is {count}, but Units says 'mmol/L'")
+    elif volumes is not None and volumes - count < LEAST_DYNAMIC:
+        noun = "volume" if volumes - count == 1 else "volumes"
+        yield refusal(
+            file, _COUNT,
+            f"{volumes - count} dynamic {noun} ({volumes} volumes, {_COUNT} {count}); at least {LEAST_DYNAMIC} are "
+            "needed for a first pass",
+        )  # fmt: skip
+
+
+def flip_angles_and_proton_density(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """A list of flip angles changes where the proton-density volumes end, and nowhere else."""
+    angles, count = numbers(metadata.get("FlipAngle")), metadata.get(_COUNT, 0)
+    listed = isinstance(metadata.get("FlipAngle"), list | tuple)
+    if angles is None or not is_number(count) or len(shape) != 4 or (listed and len(angles) != shape[3]):
+        return
+    other = np.flatnonzero(~np.isclose(angles, angles[-1])) if listed else np.zeros(0, int)
+    leading = int(other[-1]) + 1 if other.size else 0
+    if leading == count:
+        return
+    fields = f"FlipAngle, {_COUNT}"
+    if not leading:
+        yield doubt(
+            file, fields,
+            f"FlipAngle is {angles[-1]:g} degrees for the {int(count)} proton-density volumes and the dynamic ones "
+            "alike; proton-density volumes usually have a smaller one. If so, list one for each volume",
+        )  # fmt: skip
+        return
+    yield refusal(
+        file, fields,
+        f"{_COUNT} is {count}, but FlipAngle is {angles[leading - 1]:g} degrees up to volume {leading} and "
+        f"{angles[-1]:g} after it: correct the count, or the list of angles",
+    )  # fmt: skip
+
+
+def pulses_between_frames(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """Saturation delay and excitations up to the centre of k-space fit between two volumes."""
+    names = ("SaturationDelayTime", "RepetitionTimeExcitation", "ExcitationsToKSpaceCenter")
+    values = [metadata.get(name) for name in names]
+    times = dynamic_times(metadata)
+    if times is None or len(times) < 2 or not all(map(is_number, values)):
+        return
+    if any(_USUAL[name].verdict(value) == "refused" for name, value in zip(names, values, strict=True)):
+        return
+    delay, spacing, pulses = map(float, values)  # type: ignore[arg-type]
+    interval, taken = float(np.median(np.diff(times))), delay + spacing * pulses
+    if INTERVAL.verdict(interval) == "refused":
+        return
+    words = f"SaturationDelayTime {delay:g} s and {pulses:g} excitations {spacing:g} s apart take {taken:.3g} s"
+    if taken > interval:
+        yield refusal(file, ", ".join(names), f"{words}, but volumes follow each other after {interval:.3g} s")
+        return
+    slices = shape[2] if len(shape) == 4 and metadata.get("MRAcquisitionType") != "3D" else 1
+    together = metadata.get("MultibandAccelerationFactor", 1)
+    if is_number(together) and together > 0 and taken * slices / together > interval:
+        yield doubt(
+            file, ", ".join(names),
+            f"{words}; {slices} slices one after the other don't fit into the {interval:.3g} s between volumes",
+        )  # fmt: skip
+
+
+def echo_within_repetition(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """The echo comes before the next excitation."""
+    echoes, spacing = numbers(metadata.get("EchoTime")), metadata.get("RepetitionTimeExcitation")
+    if echoes is None or not is_number(spacing):
+        return
+    given = [*(("EchoTime", echo) for echo in echoes), ("RepetitionTimeExcitation", float(spacing))]  # type: ignore[arg-type]
+    if any(_USUAL[name].verdict(value) == "refused" for name, value in given):
+        return
+    if max(echoes) >= float(spacing):  # type: ignore[arg-type]
+        yield refusal(
+            file, "EchoTime, RepetitionTimeExcitation",
+            f"EchoTime is {max(echoes):g} s, RepetitionTimeExcitation {spacing:g} s: the echo can't come after the "
+            "next excitation; one of the two is wrong",
+        )  # fmt: skip
+
+
+def repetition_of_volumes(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """``RepetitionTime``, where it is given beside the times, is the time between volumes."""
+    stated, times = metadata.get("RepetitionTime"), dynamic_times(metadata)
+    if not is_number(stated) or times is None or len(times) < 2:
+        return
+    interval = float(np.median(np.diff(times)))
+    if abs(float(stated) - interval) > 0.2 * interval:  # type: ignore[arg-type]
+        yield doubt(
+            file, "RepetitionTime",
+            f"RepetitionTime is {stated:g} s, VolumeTiming has {interval:.3g} s between volumes; VolumeTiming is used",
+        )  # fmt: skip
+
+
+#: Names of read-outs that the signal equation of a spoiled gradient echo doesn't describe.
+_OTHER_READOUT = re.compile(
+    r"true\s*-?fisp|trufi|balanced|ssfp|fiesta|b-?tfe|b-?ffe|echo.?planar|\bepi\b|spin.?echo|\btse\b|\bfse\b|haste",
+    re.I,
+)  # fmt: skip
+
+
+def read_out(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """The read-out that the series names is a spoiled gradient echo, the one the signal equation is for."""
+    names = ("PulseSequenceType", "PulseSequenceDetails", "SequenceName")
+    named = [name for name in names if isinstance(metadata.get(name), str)]
+    other = next((n for n in named if _OTHER_READOUT.search(metadata[n])), None)
+    scanning, variant = (_words(metadata.get(n)) for n in ("ScanningSequence", "SequenceVariant"))
+    if other is None and scanning & {"SE", "EP"} and "GR" not in scanning:
+        other = "ScanningSequence"
+    if other is None and "SS" in variant and "SP" not in variant:
+        other = "SequenceVariant"
+    if other:
+        yield refusal(
+            file, f"{other}, ExcitationsToKSpaceCenter",
+            f"{other} is {metadata[other]!r}; the signal equation is that of a spoiled gradient echo (FLASH) after "
+            "saturation. --concentration linear does without it, with relative flow",
+        )  # fmt: skip
+
+
+def slice_times(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """``SliceTiming`` lies within a volume."""
+    slices, times = numbers(metadata.get("SliceTiming")), dynamic_times(metadata)
+    if slices is None or times is None or len(times) < 2:
+        return
+    interval = float(np.median(np.diff(times)))
+    if max(slices) > interval:
+        yield doubt(
+            file, "SliceTiming",
+            f"SliceTiming goes up to {max(slices):g} s, volumes follow each other after {interval:.3g} s: is it in ms?",
+        )  # fmt: skip
+
+
+def image_type(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
+    """The image is a magnitude image."""
+    kinds = _words(metadata.get("ImageType")) & {"P", "PHASE", "R", "REAL", "I", "IMAGINARY"}
+    if kinds:
+        yield doubt(file, "ImageType", f"ImageType says {', '.join(sorted(kinds))}: a magnitude series is needed")
+
+
+#: All of them, in the order in which they are told.
+CONTRADICTIONS: tuple[Check, ...] = (
+    proton_density_count,
+    flip_angles_and_proton_density,
+    pulses_between_frames,
+    echo_within_repetition,
+    repetition_of_volumes,
+    read_out,
+    slice_times,
+    image_type,
+)
+
+
+def _words(value: Any) -> set[str]:
+    """Words of a field that DICOM lists with backslashes and BIDS as a list or one string."""
+    parts = value if isinstance(value, list | tuple) else [value] if isinstance(value, str) else []
+    return {word.strip().upper() for part in parts for word in re.split(r"[\\/_,;\s]+", str(part)) if word.strip()}

@@ -1,0 +1,101 @@
+"""The clock of a series: ``VolumeTiming``, or ``FrameTimesStart`` where it is absent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.ranges import INTERVAL, START, is_number
+
+TIMING = "VolumeTiming"
+#: BIDS' field of other dynamic series, which converters write.
+FRAME_TIMES = "FrameTimesStart"
+#: An interval of so many usual ones, and of so many s, is a gap.
+GAP_INTERVALS, GAP_SECONDS = 5.0, 4.0
+
+
+def with_timing(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with ``FrameTimesStart`` in place of a ``VolumeTiming`` that is absent; fields of null left out."""
+    given = {name: value for name, value in metadata.items() if value is not None}
+    if TIMING not in given and FRAME_TIMES in given:
+        given[TIMING] = given[FRAME_TIMES]
+    return given
+
+
+def timing_findings(file: str, metadata: Mapping[str, Any], shape: Sequence[int]) -> Iterator[Finding]:
+    """Check the times for themselves: there, a number for each volume, in s, from the start of the series."""
+    times = metadata.get(TIMING)
+    if times is None:
+        yield refusal(file, TIMING, f"{TIMING} is missing")
+        return
+    if not isinstance(times, list) or not all(map(is_number, times)):
+        yield refusal(file, TIMING, f"{TIMING} must be a list of numbers (s)")
+        return
+    broken = False
+    if len(shape) == 4 and len(times) != shape[3]:
+        broken = True
+        yield refusal(file, TIMING, f"{TIMING} has {len(times)} times, the image has {shape[3]} volumes")
+    if any(b <= a for a, b in itertools.pairwise(times)):
+        broken = True
+        yield refusal(file, TIMING, f"{TIMING} must increase strictly")
+    yield from _against_frame_times(file, metadata, times)
+    if not broken:
+        count = metadata.get("ProtonDensityVolumeCount", 0)
+        yield from _clock(file, np.asarray(times, np.float64), count if isinstance(count, int) else 0)
+
+
+def dynamic_times(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Times of the dynamic volumes, s; None where the fields don't tell them."""
+    times, count = metadata.get(TIMING), metadata.get("ProtonDensityVolumeCount", 0)
+    if not isinstance(times, list) or not all(map(is_number, times)):
+        return None
+    if not isinstance(count, int) or not 0 <= count < len(times):
+        return None
+    return np.asarray(times[count:], np.float64)
+
+
+def _against_frame_times(file: str, metadata: Mapping[str, Any], times: list[float]) -> Iterator[Finding]:
+    frames = metadata.get(FRAME_TIMES)
+    if frames is None or frames is times:
+        return
+    same = isinstance(frames, list) and len(frames) == len(times) and all(map(is_number, frames))
+    if not (same and np.allclose(frames, times, rtol=0, atol=1e-3)):
+        found = frames[:3] if isinstance(frames, list) else frames
+        yield refusal(
+            file, f"{TIMING}, {FRAME_TIMES}",
+            f"{TIMING} begins {times[:3]} and {FRAME_TIMES} {found}: the two differ; leave the wrong one out",
+        )  # fmt: skip
+
+
+def _clock(file: str, times: NDArray[np.float64], count: int) -> Iterator[Finding]:
+    """Check times that increase: intervals of a heart, a start at the series, no gaps."""
+    dynamic = times[count:] if len(times) - count > 1 else times
+    if len(dynamic) < 2:
+        return
+    intervals = np.diff(dynamic)
+    usual = float(np.median(intervals))
+    verdict = INTERVAL.verdict(usual)
+    if verdict:
+        yield Finding(file, TIMING, INTERVAL.words(usual), verdict)
+    if verdict == "refused":
+        return
+    if times[0] < 0:
+        yield doubt(file, TIMING, f"{TIMING} begins at {times[0]:g} s; times count from the start of the series")
+    elif START.verdict(float(times[0])):
+        text = f"{TIMING} begins at {times[0]:g} s: is it a time of day? Subtract the time of the first volume"
+        yield Finding(file, TIMING, text, START.verdict(float(times[0])) or "doubt")
+    wide = np.flatnonzero((intervals > GAP_INTERVALS * usual) & (intervals > GAP_SECONDS))
+    if wide.size:
+        first = int(wide[0])
+        yield doubt(
+            file, TIMING,
+            f"{TIMING} jumps by {intervals[first]:.4g} s from volume {count + first} to the next (from 0), "
+            f"{usual:.3g} s are usual in it{f'; {wide.size - 1} more jumps' if wide.size > 1 else ''}",
+        )  # fmt: skip
+    if len(times) > 3 and np.array_equal(times, np.arange(len(times)) + times[0]):
+        yield doubt(file, TIMING, f"{TIMING} counts the volumes ({times[0]:g}, {times[1]:g}, …): are these times in s?")

@@ -1,0 +1,449 @@
+"""The checks of raw series and of what is handed in: pure functions, each fault and its neighbours that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qperf_app.checks import Finding, lowered, refusal
+from qperf_app.checks.curves import curve_findings
+from qperf_app.checks.flow import has_enough_flow, implausible_flow
+from qperf_app.checks.images import (
+    ImageHeader,
+    header_findings,
+    leading_bright,
+    proton_density_in_signal,
+    voxel_findings,
+)
+from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
+from qperf_app.checks.points import point_findings
+from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
+from qperf_app.checks.scan import scan_findings, task_findings
+from qperf_app.checks.sequence import CONTRADICTIONS
+from qperf_app.checks.timing import timing_findings, with_timing
+from qperf_app.geometry import Grid, voxel_to_world
+from qperf_app.plugins.records import InputFunction, Landmark
+
+N = 34
+TIMES = [round(0.87 * k + 0.02 * (k % 3), 3) for k in range(N)]
+SHAPE = (64, 64, 3, N)
+GOOD: dict[str, Any] = {
+    "VolumeTiming": TIMES,
+    "FlipAngle": [5.0, 5.0] + [12.0] * (N - 2),
+    "RepetitionTimeExcitation": 0.0022,
+    "EchoTime": 0.0011,
+    "SaturationDelayTime": 0.05,
+    "ExcitationsToKSpaceCenter": 24,
+    "ProtonDensityVolumeCount": 2,
+    "MagneticFieldStrength": 1.5,
+    "Haematocrit": 0.42,
+    "Units": "arbitrary",
+    "TaskName": "rest",
+    "PulseSequenceType": "Saturation-recovery FLASH",
+}
+USED = {
+    "VolumeTiming", "FlipAngle", "RepetitionTimeExcitation", "SaturationDelayTime", "ExcitationsToKSpaceCenter",
+    "ProtonDensityVolumeCount", "MagneticFieldStrength", "Haematocrit", "Units",
+}  # fmt: skip
+
+
+def found(metadata: dict[str, Any], shape: tuple[int, ...] = SHAPE) -> list[Finding]:
+    """All findings about one series' metadata, as the app weighs them."""
+    findings = [*timing_findings("f", metadata, shape), *range_findings("f", metadata)]
+    findings += [finding for check in CONTRADICTIONS for finding in check("f", metadata, shape)]
+    return list(lowered(findings, USED))
+
+
+def one(findings: Iterable[Finding], severity: str, *words: str) -> None:
+    """Exactly one finding of a severity and none graver; it has the words."""
+    findings = list(findings)
+    graver = [f for f in findings if f.refused and severity == "doubt"]
+    same = [f for f in findings if f.severity == severity]
+    assert not graver and len(same) == 1, findings
+    assert all(word in same[0].text for word in words), same[0].text
+
+
+def test_good_series_have_nothing_against_them() -> None:
+    assert found(GOOD) == []
+    # Two beats of a slow heart, one of a fast one; 3 T; no proton density; a small angle; a missed beat; a late start.
+    for fields in (
+        {"VolumeTiming": [1.9 * k for k in range(N)]},
+        {"VolumeTiming": [0.4 * k for k in range(N)]},
+        {"MagneticFieldStrength": 2.89},
+        {"MagneticFieldStrength": 0.55},
+        {"ProtonDensityVolumeCount": 0, "FlipAngle": 12},
+        {"FlipAngle": [3.0, 3.0] + [5.0] * (N - 2), "SaturationDelayTime": 0.01, "RepetitionTimeExcitation": 0.0014},
+        {"VolumeTiming": [t + (0.9 if k > 9 else 0) for k, t in enumerate(TIMES)]},
+        {"VolumeTiming": [t + (25.0 if k > 1 else 0) for k, t in enumerate(TIMES)]},
+        {"VolumeTiming": [t + 12.5 for t in TIMES]},
+        {"RepetitionTimeExcitation": 0.00683, "EchoTime": 0.00148, "ExcitationsToKSpaceCenter": 10},
+    ):
+        assert found({**GOOD, **fields}) == [], fields
+    assert found({"VolumeTiming": TIMES, "Units": "mmol/L"}) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("FlipAngle", 0.209, ("0.209 degrees", "in radians? Then write 11.97")),
+        ("FlipAngle", [0.0873] * 2 + [0.2094] * (N - 2), ("in radians",)),
+        ("RepetitionTimeExcitation", 2.2, ("2.2 s", "in ms? Then write 0.0022")),
+        ("RepetitionTimeExcitation", 2200, ("in µs",)),
+        ("RepetitionTimeExcitation", 0.0000022, ("possible are",)),
+        ("RepetitionTimeExcitation", 0.87, ("0.87 s",)),
+        ("SaturationDelayTime", 50, ("50 s", "in ms? Then write 0.05")),
+        ("MagneticFieldStrength", 15000, ("15000 T", "in gauss? Then write 1.5")),
+        ("MagneticFieldStrength", 1500, ("in mT? Then write 1.5",)),
+        ("MagneticFieldStrength", 63.87, ("in MHz of hydrogen? Then write 1.5",)),
+        ("Haematocrit", 42, ("Haematocrit is 42", "in per cent? Then write 0.42")),
+        ("Haematocrit", "0.42", ("'0.42', not a number",)),
+        ("SaturationDelayTime", True, ("not a number",)),
+        ("MagneticFieldStrength", [1.5, "x"], ("not a number",)),
+        ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms? Then write 0.8")),
+        ("VolumeTiming", [t / 60 for t in TIMES], ("in minutes",)),
+        ("VolumeTiming", [36000 + t for t in TIMES], ("begins at 36000 s", "time of day")),
+        ("VolumeTiming", [8.7 * k for k in range(N)], ("time between volumes",)),
+        ("VolumeTiming", TIMES[:-1] + [TIMES[-2]], ("must increase strictly",)),
+        ("FrameTimesStart", [2 * t for t in TIMES], ("the two differ",)),
+        ("FrameTimesStart", "early", ("the two differ",)),
+        ("ProtonDensityVolumeCount", 4, ("ProtonDensityVolumeCount is 4", "FlipAngle is 5 degrees up to volume 2")),
+        ("ProtonDensityVolumeCount", 1, ("up to volume 2",)),
+        ("ProtonDensityVolumeCount", 0, ("ProtonDensityVolumeCount is 0", "up to volume 2")),
+        ("ProtonDensityVolumeCount", 2.0, ("2.0, expected a whole number",)),
+        ("EchoTime", 0.0024, ("EchoTime is 0.0024 s", "RepetitionTimeExcitation 0.0022 s")),
+        ("ExcitationsToKSpaceCenter", 450, ("450 excitations 0.0022 s apart", "after 0.89 s")),
+        ("SaturationDelayTime", 0.9, ("SaturationDelayTime 0.9 s", "after 0.89 s")),
+        ("PulseSequenceType", "TrueFISP", ("'TrueFISP'", "--concentration linear")),
+        ("SequenceVariant", ["SK", "SS"], ("SequenceVariant",)),
+        ("ScanningSequence", "EP\\SE", ("ScanningSequence",)),
+    ],
+)
+def test_what_decides_about_flow_is_refused(field: str, value: Any, words: tuple[str, ...]) -> None:
+    findings = [f for f in found({**GOOD, field: value}) if f.refused]
+    one(findings, "refused", *words)
+    assert field in findings[0].field
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("FlipAngle", 12.0, ("FlipAngle is 12 degrees for the 2 proton-density volumes", "list one for each volume")),
+        ("FlipAngle", [12.0] * N, ("alike",)),
+        ("EchoTime", 1.1, ("EchoTime is 1.1 s", "in ms? Then write 0.0011")),
+        ("SaturationDelayTime", 0.45, ("0.45 s",)),
+        ("SaturationDelayTime", 0.0005, ("usual are",)),
+        ("Haematocrit", 0.07, ("Haematocrit is 0.07",)),
+        ("VolumeTiming", [t + (40 if k > 15 else 0) for k, t in enumerate(TIMES)], ("jumps by 40", "volume 15")),
+        ("VolumeTiming", list(range(N)), ("counts the volumes",)),
+        ("VolumeTiming", [t + 75 for t in TIMES], ("begins at 75 s",)),
+        ("RepetitionTime", 0.0022, ("RepetitionTime is 0.0022 s", "VolumeTiming is used")),
+        ("SliceTiming", [0, 100, 200], ("SliceTiming", "in ms")),
+        ("ContrastBolusVolume", 0.005, ("ContrastBolusVolume", "in L? Then write 5")),
+        ("ContrastBolusIngredientConcentration", 0.5, ("in mmol/mL",)),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "P", "ND"], ("P: a magnitude series",)),
+        ("SliceThickness", 0.008, ("in m? Then write 8",)),
+    ],
+)
+def test_what_may_be_so_is_doubted(field: str, value: Any, words: tuple[str, ...]) -> None:
+    findings = found({**GOOD, field: value})
+    assert not any(f.refused for f in findings)
+    assert any(field in f.field and all(word in f.text for word in words) for f in findings), findings
+
+
+def test_a_field_that_nothing_reads_is_only_doubted() -> None:
+    (finding,) = lowered(range_findings("f", {"FlipAngle": 0.2}), {"VolumeTiming"})
+    assert finding.severity == "doubt"
+    assert next(iter(lowered([refusal("f", "", "an image")], ()))).refused
+    assert next(iter(lowered([refusal("f", "EchoTime, FlipAngle", "x")], {"FlipAngle"}))).refused
+
+
+def test_a_series_too_short_for_a_first_pass() -> None:
+    metadata = {**GOOD, "VolumeTiming": TIMES[:3], "FlipAngle": GOOD["FlipAngle"][:3]}
+    one(found(metadata, (64, 64, 3, 3)), "refused", "1 dynamic volume (3 volumes, ProtonDensityVolumeCount 2)", "5")
+
+
+def test_frame_times_serve_where_volume_timing_is_absent() -> None:
+    metadata = with_timing({"FrameTimesStart": TIMES, "VolumeTiming": None, "FlipAngle": None})
+    assert metadata == {"FrameTimesStart": TIMES, "VolumeTiming": TIMES}
+    assert list(timing_findings("f", metadata, SHAPE)) == []
+    same = {"FrameTimesStart": list(TIMES), "VolumeTiming": TIMES}
+    assert with_timing(same) == same and list(timing_findings("f", same, SHAPE)) == []
+    one(timing_findings("f", {}, SHAPE), "refused", "VolumeTiming is missing")
+
+
+def test_every_range_is_ordered_and_every_slip_leads_into_it() -> None:
+    assert len({entry.name for entry in FIELDS}) == len(FIELDS)
+    for entry in TABLE:
+        assert entry.possible[0] <= entry.usual[0] < entry.usual[1] <= entry.possible[1], entry
+        middle = (entry.usual[0] + entry.usual[1]) / 2
+        for slip in entry.slips:
+            assert entry.verdict(middle) is None
+            assert f"in {slip.unit}" in entry.words(middle / slip.factor) or entry.verdict(middle / slip.factor) is None
+
+
+def test_series_of_one_scan() -> None:
+    aif = {**GOOD, "FlipAngle": [3.0, 3.0] + [5.0] * (N - 2), "SaturationDelayTime": 0.01}
+    assert list(scan_findings("f", GOOD, aif)) == []
+    one(scan_findings("f", GOOD, {**aif, "MagneticFieldStrength": 3}), "refused", "is 3", "1.5")
+    one(scan_findings("f", GOOD, {**aif, "Haematocrit": 0.36}), "refused", "is 0.36", "0.42")
+    without = {k: v for k, v in GOOD.items() if k != "Haematocrit"}
+    one(scan_findings("f", without, aif), "doubt", "absent in the tissue series")
+    one(scan_findings("f", GOOD, {**aif, "PulseSequenceType": "GRE-EPI"}), "doubt", "'GRE-EPI'")
+    later = {**aif, "VolumeTiming": [t + 120 for t in TIMES]}
+    one(scan_findings("f", GOOD, later), "refused", "from 121.", "the clocks don't overlap")
+    one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t + 6 for t in TIMES]}), "doubt", "one moment")
+    one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t * 1.3 for t in TIMES]}), "doubt", "one heart")
+    one(task_findings("f", {"TaskName": "Stress"}, "rest"), "doubt", "'Stress'", "task-rest")
+    assert not list(task_findings("f", {"TaskName": "rest and stress"}, "rest"))
+
+
+AFFINE = np.array([[-2.0, 0, 0, 60], [0, 1.9, -3.0, -50], [0, 1.0, 9.0, 20], [0, 0, 0, 1]])
+
+
+def header(**fields: Any) -> ImageHeader:
+    rows = tuple(map(tuple, AFFINE.tolist()))
+    return replace(ImageHeader((24, 24, 2, N), rows, "uint16", (0, 65535)), **fields)
+
+
+def heart(seed: int = 0) -> np.ndarray:
+    """A smooth image with a bolus, two bright proton-density volumes before it."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(24), np.arange(24), indexing="ij")
+    disc = np.exp(-((x - 12) ** 2 + (y - 11) ** 2) / 40.0)[:, :, None, None]
+    course = 1.0 + 3.0 * np.exp(-(((np.arange(N) - 14) / 4.0) ** 2))
+    data = 60.0 * disc * course + 20.0 + rng.normal(0, 1.0, (24, 24, 2, N))
+    data[..., :2] = 400.0 * disc + 100.0 + rng.normal(0, 1.0, (24, 24, 2, 2))
+    return np.abs(data).astype(np.float32)
+
+
+def voxels(data: np.ndarray, metadata: dict[str, Any] = GOOD, **fields: Any) -> list[Finding]:
+    return list(voxel_findings("f", data, metadata, header(**fields)))
+
+
+def test_images_that_are_as_they_should_be() -> None:
+    assert list(header_findings("f", header())) == []
+    assert voxels(heart()) == []
+    assert voxels(heart()[..., 2:], {**GOOD, "ProtonDensityVolumeCount": 0}) == []
+    # Concentration lies about zero.
+    assert voxels(heart()[..., 2:] / 60 - 1, {"Units": "mmol/L"}, stored="float32", limits=None) == []
+
+
+def test_images_that_are_no_magnitude_series() -> None:
+    one(header_findings("f", header(stored="RGB")), "refused", "RGB")
+    one(header_findings("f", header(stored="complex64")), "refused", "complex64")
+    one(header_findings("f", header(shape=(24, 24, 2))), "refused", "3 dimensions")
+
+
+def test_geometry_of_the_header() -> None:
+    for factor, unit in ((1e-3, "in m?"), (1e3, "in µm?")):
+        scaled = AFFINE.copy()
+        scaled[:3] *= factor
+        one(header_findings("f", header(affine=tuple(map(tuple, scaled.tolist())))), "refused", unit)
+    other = AFFINE.copy()
+    other[:3, 3] += 30
+    both = (tuple(map(tuple, other.tolist())), header().affine)
+    one(header_findings("f", header(both_forms=both)), "doubt", "differ by up to 52 mm", "sform is used")
+    assert list(header_findings("f", header(both_forms=(header().affine, header().affine)))) == []
+
+
+def test_values_below_zero() -> None:
+    data = heart()
+    data[3, 4, 0, 7] = -5
+    one(voxels(data), "doubt", "below 0 in 1 voxels", "used as they are")
+    one([f for f in voxels(heart() - 300) if "below" in f.text], "refused", "an intercept lost")
+
+
+def test_volumes_without_contents_and_copies() -> None:
+    data = heart()
+    data[..., 9] = 0
+    one(voxels(data), "doubt", "1 of 34 volumes hold nothing but zeros (from 0: 9)")
+    data[..., 5:] = 0
+    one([f for f in voxels(data) if "nothing but" in f.text], "refused", "no series left")
+    data = heart()
+    data[..., 20] = data[..., 19]
+    one(voxels(data), "doubt", "1 volumes repeat the one before (from 0: 20)")
+    data = heart()
+    data[:, :, 1] = 0
+    one(voxels(data), "doubt", "1 of 2 slices")
+    data[2, 3, 0, 4] = np.nan
+    one(voxels(data), "refused", "not finite")
+
+
+def test_integers_at_the_end_of_their_range() -> None:
+    data = heart()
+    one(voxels(np.minimum(data, 255), limits=(0, 255), stored="uint8"), "doubt", "largest of uint8")
+    data[:3, :3, 0, :] = 65530
+    one([f for f in voxels(data) if "unsigned" in f.text], "doubt", "uint16")
+    noise = np.random.default_rng(1).integers(0, 60000, (24, 24, 2, N)).astype(np.float32)
+    assert any("byte order" in f.text for f in voxels(noise))
+
+
+@pytest.mark.parametrize(("count", "severity"), [(0, "doubt"), (1, "refused"), (4, "refused")])
+def test_the_signal_says_where_the_proton_density_volumes_end(count: int, severity: str) -> None:
+    means = heart().mean(axis=(0, 1, 2))
+    assert leading_bright(means) == 2
+    assert list(proton_density_in_signal("f", means, 2)) == []
+    one(proton_density_in_signal("f", means, count), severity, f"Count is {count}", "after volume 2")
+    one(proton_density_in_signal("f", means[2:], 2), "doubt", "doesn't fall after volume 2")
+    # A bolus is no end of proton-density volumes, neither is a slow fall.
+    assert leading_bright(means[10:]) == 0
+    assert leading_bright(np.geomspace(10, 1, 20)) == 0
+
+
+def ring(shape: tuple[int, int, int] = (48, 44, 3)) -> np.ndarray:
+    x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    radius = np.hypot(x - 24, y - 20)
+    return np.repeat(((radius > 7) & (radius < 12))[:, :, None], shape[2], axis=2)
+
+
+def test_masks() -> None:
+    wall = ring()
+    for good in (wall.astype(np.uint8), wall * 255.0):
+        assert list(mask_findings("f", good, False)) == []
+    one(mask_findings("f", wall * 0, False), "refused", "empty")
+    assert list(mask_findings("f", wall * 0, True)) == []
+    one(
+        mask_findings("f", wall + 2 * np.roll(wall, 9, 0), False), "refused", "labels 1, 2, 3: a label image is no mask"
+    )
+    one(mask_findings("f", wall * -1.0, False), "refused", "below 0")
+    one(mask_findings("f", wall * 0.3, False), "refused", "0.3")
+    soft = wall * 1.0
+    soft[24, 28, 0] = 0.7
+    one(mask_findings("f", soft, False), "doubt", "fractions")
+    one(mask_findings("f", np.ones((20, 20, 1)), False), "doubt", "covers 100%")
+    assert list(wall_findings("f", wall)) == []
+    filled = np.hypot(*np.meshgrid(np.arange(48) - 24, np.arange(44) - 20, indexing="ij")) < 7
+    cavity = np.repeat(filled[:, :, None], 3, axis=2)
+    one(wall_findings("f", cavity), "doubt", "no cavity")
+    assert list(pools_findings("f", wall, cavity)) == []
+    one(pools_findings("f", wall, np.roll(cavity, -20, 0)), "doubt", "LV and RV exchanged")
+    one(pools_findings("f", wall, wall), "doubt", "lie in the myocardium")
+
+
+def test_labels() -> None:
+    labels = ring() * 3.0
+    assert list(labels_findings("f", labels)) == []
+    one(labels_findings("f", labels * 100), "refused", "300")
+    one(labels_findings("f", labels + ring() * 0.5), "refused", "3.5")
+    one(labels_findings("f", labels * 0), "refused", "no voxel")
+
+
+#: A short axis as patients have it: the normal from base to apex, to the left, front and down.
+SHORT_AXIS = np.array([-0.65, 0.60, -0.47]) / np.linalg.norm([-0.65, 0.60, -0.47])
+
+
+def short_axis_grid() -> Grid:
+    first = np.cross(SHORT_AXIS, [0, 0, 1.0])
+    first /= np.linalg.norm(first)
+    second = np.cross(SHORT_AXIS, first)
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([first * 2, second * 2, SHORT_AXIS * 10])
+    affine[:3, 3] = (40, -30, 25)
+    return Grid.of((48, 44, 3), affine)
+
+
+def insertion_points(grid: Grid) -> list[Landmark]:
+    """Points at the wall's outer border, the septum on the side where the orientation says it is."""
+    from qperf_app.geometry.slices import SlicePlane
+
+    points = []
+    for z in range(3):
+        plane = SlicePlane.of(ring(), grid.affine, z)
+        assert plane.septal_turn is not None
+        for name, angle in (("RVInsertionAnterior", 100.0), ("RVInsertionInferior", 100.0 + plane.septal_turn * 110)):
+            way = np.cos(np.deg2rad(angle)) * plane.first + np.sin(np.deg2rad(angle)) * plane.second
+            points.append(Landmark(name, z, tuple((plane.centre + 24 * way).tolist())))  # type: ignore[arg-type]
+    return points
+
+
+def moved(points: list[Landmark], how: Any) -> list[Landmark]:
+    return [replace(m, position=tuple(np.asarray(how(np.array(m.position))).tolist())) for m in points]
+
+
+def outwards(points: list[Landmark], grid: Grid, factor: float) -> list[Landmark]:
+    """The points so many times as far from the middle of the ring."""
+
+    def place(m: Landmark) -> tuple[float, ...]:
+        centre = voxel_to_world(grid.affine, (24, 20, m.slice))
+        return tuple((centre + factor * (np.array(m.position) - centre)).tolist())
+
+    return [replace(m, position=place(m)) for m in points]  # type: ignore[arg-type]
+
+
+def test_points_that_are_right() -> None:
+    grid = short_axis_grid()
+    assert list(point_findings("f", insertion_points(grid), grid, ring())) == []
+    assert list(point_findings("f", insertion_points(grid), grid, None)) == []
+    one(point_findings("f", insertion_points(grid)[::2], grid, ring()), "doubt", "no slice has both")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p, g: moved(p, lambda x: x * (-1, -1, 1)), "in LPS"),
+        (lambda p, g: moved(p, lambda x: (np.linalg.inv(g.affine) @ [*x, 1])[:3]), "voxel indices"),
+        (lambda p, g: moved(p, lambda x: (np.linalg.inv(g.affine) @ [*x, 1])[:3] + 1), "counted from 1"),
+        (lambda p, g: [replace(m, name=p[k ^ 1].name) for k, m in enumerate(p)], "two names exchanged"),
+        (lambda p, g: moved(p, lambda x: x / 10), "in cm"),
+        (lambda p, g: moved(p, lambda x: x / 1000), "in m:"),
+        (lambda p, g: moved(p, lambda x: x[[1, 0, 2]]), "x and y exchanged"),
+        (lambda p, g: outwards(p, g, 1.9), "22 mm from the wall"),
+        (lambda p, g: moved(p, lambda x: x + SHORT_AXIS * 9), "off the plane"),
+        (lambda p, g: moved(p, lambda x: x + g.affine[:3, 0] * 60), "outside of the image"),
+        (lambda p, g: [replace(m, slice=m.slice + 1) for m in p], "count from 0"),
+        (lambda p, g: [*p, p[0]], "there twice"),
+    ],
+)
+def test_points_that_are_not(spoil: Any, words: str) -> None:
+    grid = short_axis_grid()
+    one(point_findings("f", spoil(insertion_points(grid), grid), grid, ring()), "refused", words)
+
+
+def bolus(scale: float = 4.0) -> InputFunction:
+    since = np.clip(np.array(TIMES) - 5, 0, None)
+    return InputFunction(np.array(TIMES), scale * (since / 4) ** 2 * np.exp(2 - since / 2))
+
+
+def curve(aif: InputFunction, sidecar: dict[str, Any] | None = None, haematocrit: Any = 0.42) -> list[Finding]:
+    return list(curve_findings("f", aif, np.array(TIMES[2:]), sidecar or {}, haematocrit))
+
+
+def test_input_functions() -> None:
+    good = bolus()
+    assert curve(good) == [] and curve(good, {"Haematocrit": 0}) == [] and curve(good, {"Haematocrit": 0.42}) == []
+    # Longer, finer, of later frames alone.
+    fine = np.arange(0, 60, 0.3)
+    assert curve(InputFunction(fine, np.interp(fine, good.times, good.concentration))) == []
+    one(curve(replace(good, times=good.times * 1000)), "refused", "is it in ms?")
+    one(curve(replace(good, times=good.times / 60)), "refused", "is it in minutes?")
+    one(curve(replace(good, times=good.times + 600)), "refused", "on the clock of the series")
+    cut = InputFunction(good.times[:13], good.concentration[:13])
+    one(curve_findings("f", cut, good.times[:16], {}, None), "refused", "after its peak")
+    one(curve(bolus(5000)), "refused", "5", "in µmol/L? Then write")
+    one(curve(bolus(0.004)), "refused", "in mol/L?")
+    one(curve(bolus(30)), "doubt", "29.846 mmol/L")
+    assert curve(replace(bolus(5000), units="1")) == []
+    one(curve(replace(good, units="umol/L")), "refused", "'umol/L'")
+    one(curve(replace(good, concentration=-good.concentration + 0.1)), "refused", "no bolus")
+    one(curve(good, {"Haematocrit": 0.36}), "refused", "0.36", "0.42")
+    one(curve(good, {"Haematocrit": 42}), "refused", "fraction")
+
+
+def test_flow_that_no_heart_has() -> None:
+    assert implausible_flow("rest", [0.6, 0.9, 3.0, 1.2], "mL/min/g") == ""
+    assert implausible_flow("stress", [3.0, 4.0, 6.5], "mL/min/g") == ""
+    assert "above 2 mL/min/g in 3 of 4 segments at rest" in implausible_flow("rest", [3, 4, 5, 1, np.nan], "mL/min/g")
+    assert "under stress" in implausible_flow("stress", [9, 12, 4], "mL/min/g")
+    assert "below 0.1" in implausible_flow("rest", [0.01, 0.05], "mL/min/g")
+    assert implausible_flow("rest", [30, 40], "1") == "" and implausible_flow("rest", [np.nan], "mL/min/g") == ""
+    assert has_enough_flow([1, 2, np.nan, np.nan]) and not has_enough_flow([1, np.nan, np.nan])
+    assert not has_enough_flow([])
+
+
+def test_voxel_places_of_the_short_axis_are_what_the_tests_think() -> None:
+    grid = short_axis_grid()
+    assert np.allclose(voxel_to_world(grid.affine, (0, 0, 1)) - grid.affine[:3, 3], SHORT_AXIS * 10)
