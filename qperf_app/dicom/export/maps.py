@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 from highdicom import VOILUTTransformation
-from highdicom.enum import ContentQualificationValues
+from highdicom.enum import ContentQualificationValues, VOILUTFunctionValues
 from highdicom.pm import DerivedPixelContrastValues, ImageFlavorValues, ParametricMap, RealWorldValueMapping
-from highdicom.sr import CodedConcept
+from highdicom.sr import CodeContentItem, CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 
 from qperf_app.dicom.export.codes import RESERVE, STATES, quantity_code, statistic_code, unit_code
 from qperf_app.dicom.export.grid import FrameGrid
@@ -20,6 +19,7 @@ from qperf_app.dicom.export.objects import Described, ExportObject, content_of, 
 from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import ScanResult, VoxelMap
+from qperf_app.report.scales import scale_for
 from qperf_app.report.studies import Study, is_relative, methods_of, primary_quantity, reserve_of, segments_of
 
 #: Statistics of a posterior that are exported: what stands for the value, and the bounds of its 90 % interval.
@@ -65,20 +65,67 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
 
 
 def write_map(
-    study: ExportStudy, scan: ScanResult, voxel_map: VoxelMap, grid: FrameGrid, numbers: Iterator[int]
+    study: ExportStudy,
+    what: Described,
+    scan: ScanResult,
+    voxel_map: VoxelMap,
+    grid: FrameGrid,
+    numbers: Iterator[int],
 ) -> ExportObject:
-    """One map as an object.
+    """One map of a scan as an object.
 
     Raises
     ------
     ValueError
         Where its unit is no code of UCUM.
     """
-    what = describe_map(scan, voxel_map)
-    quantity = quantity_code(voxel_map.quantity, is_relative(scan, voxel_map))
-    return _parametric_map(
-        study, what, voxel_map.data, grid, quantity, voxel_map.units, voxel_map.statistic, scan, numbers
+    frames = np.asarray(grid.frames(voxel_map.data), np.float32)
+    scale = scale_for(voxel_map.quantity, voxel_map.units, None, [voxel_map.data])
+    dataset = ParametricMap(
+        list(grid.sources),
+        frames,
+        **identifiers(study, what, next(numbers), content_of(frames)),
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[_mapping(what, scan, voxel_map)],
+        # The scale of the report, so that rest and stress look alike in a viewer too.
+        voi_lut_transformations=[
+            VOILUTTransformation(
+                (scale.low + scale.high) / 2, scale.high - scale.low, voi_lut_function=VOILUTFunctionValues.LINEAR_EXACT
+            )
+        ],
+        content_label=what.content_label,
+        content_description=what.description,
+        content_qualification=ContentQualificationValues.RESEARCH,
+        image_flavor=ImageFlavorValues.VOLUME,
+        derived_pixel_contrast=DerivedPixelContrastValues.QUANTITY,
+        **geometry(grid),
     )
+    _order_frames(dataset, frames.shape)
+    # What was not estimated is NaN in the pixels (PS3.5 section 8.1.2 allows it); the padding value says so.
+    dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = float("nan")
+    dataset.BodyPartExamined = "HEART"
+    # Optional in the standard; dcmqi ends without a word where it is missing.
+    dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_heart()]
+    state = STATES.get(scan.entities.get("task", ""))
+    if state is not None:
+        named = CodeContentItem(codes.DCM.FunctionalConditionPresentDuringAcquisition, state)
+        dataset.AcquisitionContextSequence = [named]
+    return finish(study, what, dataset, grid.named)
+
+
+def _mapping(what: Described, scan: ScanResult, voxel_map: VoxelMap) -> RealWorldValueMapping:
+    """What the values are: quantity, statistic, unit, and the range of those that there are."""
+    finite = voxel_map.data[np.isfinite(voxel_map.data)]
+    limits = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    quantity = quantity_code(voxel_map.quantity, is_relative(scan, voxel_map))
+    unit = unit_code(voxel_map.units)
+    mapping = RealWorldValueMapping(
+        what.content_label, what.description, unit, limits, 1.0, 0.0, quantity_definition=quantity
+    )
+    if voxel_map.statistic is not None:
+        statistic = CodeContentItem(codes.DCM.Derivation, statistic_code(voxel_map.statistic))
+        mapping.QuantityDefinitionSequence.append(statistic)
+    return mapping
 
 
 def reserve_map(study: Study, method: Method) -> NDArray[np.float32] | None:
@@ -112,65 +159,29 @@ def write_reserves(
             f"Perfusion reserve by AHA segment ({method[0]})",
             (*doubts(study.rest), *doubts(study.stress)),
         )
-        code = quantity_code(RESERVE, False)
-        yield _parametric_map(export, what, values, grid, code, "1", None, study.stress, numbers)
+        yield write_map(export, what, study.stress, VoxelMap(*method, RESERVE, "", values), grid, numbers)
 
 
-def _parametric_map(
-    study: ExportStudy,
-    what: Described,
-    values: NDArray[np.floating],
-    grid: FrameGrid,
-    quantity: Code,
-    units: str,
-    statistic: str | None,
-    scan: ScanResult,
-    numbers: Iterator[int],
-) -> ExportObject:
-    frames = np.asarray(grid.frames(values), np.float32)
-    finite = frames[np.isfinite(frames)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    mapping = RealWorldValueMapping(
-        what.content_label, what.description, unit_code(units), (low, high), 1.0, 0.0, quantity_definition=quantity
-    )
-    if statistic is not None:
-        mapping.QuantityDefinitionSequence.append(_concept(codes.DCM.Derivation, statistic_code(statistic)))
-    window = VOILUTTransformation((low + high) / 2, max(high - low, 1e-3))
-    dataset = ParametricMap(
-        list(grid.sources),
-        frames,
-        **identifiers(study, what, next(numbers), content_of(frames)),
-        contains_recognizable_visual_features=False,
-        real_world_value_mappings=[mapping],
-        voi_lut_transformations=[window],
-        content_label=what.content_label,
-        content_description=what.description,
-        content_qualification=ContentQualificationValues.RESEARCH,
-        image_flavor=ImageFlavorValues.VOLUME,
-        derived_pixel_contrast=DerivedPixelContrastValues.QUANTITY,
-        **geometry(grid),
-    )
-    # What was not estimated is NaN in the pixels (PS3.5 section 8.1.2 allows it); the padding value says so.
-    dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = float("nan")
-    dataset.BodyPartExamined = "HEART"
-    _add_state(dataset, scan)
-    return finish(study, what, dataset, grid.named)
+def _order_frames(dataset: Dataset, shape: tuple[int, ...]) -> None:
+    """Put the frames in order along the normal of the slices: dcmqi, and 3D Slicer with it, takes them to be so."""
+    orientation = dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    normal = np.cross(np.array(orientation[:3], float), np.array(orientation[3:], float))
+    groups = list(dataset.PerFrameFunctionalGroupsSequence)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    if "PlanePositionSequence" in shared:
+        return
+    along = [np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) @ normal for group in groups]
+    order = np.argsort(along)
+    stored = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(shape)
+    dataset.FloatPixelData = stored[order].tobytes()
+    dataset.PerFrameFunctionalGroupsSequence = [groups[k] for k in order]
 
 
-def _add_state(dataset: Dataset, scan: ScanResult) -> None:
-    """Rest or stress, as part of the acquisition context."""
-    state = STATES.get(scan.entities.get("task", ""))
-    if state is not None:
-        dataset.AcquisitionContextSequence = [_concept(codes.DCM.FunctionalConditionPresentDuringAcquisition, state)]
-
-
-def _concept(name: Code, value: Code) -> Dataset:
-    """A content item whose value is a code."""
-    item = Dataset()
-    item.ValueType = "CODE"
-    item.ConceptNameCodeSequence = [CodedConcept.from_code(name)]
-    item.ConceptCodeSequence = [CodedConcept.from_code(value)]
-    return item
+def _heart() -> Dataset:
+    anatomy = Dataset()
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = [CodedConcept.from_code(codes.SCT.Heart)]
+    return anatomy
 
 
 def _task(scan: ScanResult) -> str:

@@ -108,27 +108,40 @@ def finish(study: ExportStudy, what: Described, dataset: Dataset, named: bool) -
     }
     for keyword, value in fields.items():
         setattr(dataset, keyword, value)
-    for keyword in (
-        "InstanceCreationDate",
-        "InstanceCreationTime",
-        "SeriesDate",
-        "SeriesTime",
-        "ContributingEquipmentSequence",
-    ):
-        dataset.pop(keyword, None)
+    if "ContentLabel" in dataset:
+        dataset.ContentCreatorName = ""
+    _remove(dataset, "InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime")
+    _remove(dataset, "ContributingEquipmentSequence")
     if what.doubts:
         dataset.ImageComments = "; ".join(what.doubts)
+    _settle_dimensions(study, what, dataset)
     if not named:
         _forget_sources(dataset)
     return ExportObject(what.name, dataset)
 
 
+def _settle_dimensions(study: ExportStudy, what: Described, dataset: Dataset) -> None:
+    """The library draws the identifier of the dimensions at random."""
+    uid = study.derived("dimensions", what.name)
+    for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in dataset.get(keyword, ()):
+            item.DimensionOrganizationUID = uid
+
+
 def _forget_sources(dataset: Dataset) -> None:
-    for keyword in ("ReferencedSeriesSequence", "StudiesContainingOtherReferencedInstancesSequence"):
-        dataset.pop(keyword, None)
+    _remove(
+        dataset, "SourceImageSequence", "ReferencedSeriesSequence", "StudiesContainingOtherReferencedInstancesSequence"
+    )
     groups = [*dataset.get("SharedFunctionalGroupsSequence", ()), *dataset.get("PerFrameFunctionalGroupsSequence", ())]
     for group in groups:
-        group.pop("DerivationImageSequence", None)
+        _remove(group, "DerivationImageSequence")
+
+
+def _remove(dataset: Dataset, *keywords: str) -> None:
+    """Delete the elements that are there."""
+    for keyword in keywords:
+        if keyword in dataset:
+            delattr(dataset, keyword)
 
 
 def _short(value: float | np.floating[Any]) -> DSfloat:

@@ -117,7 +117,8 @@ def _objects(study: ExportStudy, options: ExportOptions, notes: list[str]) -> It
             if tissue is None:
                 continue
             for voxel_map in chosen_maps(scan, pair, options.plugins, options.quantities):
-                yield write_map(study, scan, voxel_map, tissue, numbers)
+                what = describe_map(scan, voxel_map)
+                yield write_map(study, what, scan, voxel_map, tissue, numbers)
         stress = grids[pair.stress.label][0] if pair.stress is not None else None
         if stress is not None:
             yield from write_reserves(study, pair, options.plugins, stress, numbers)
@@ -152,8 +153,8 @@ def _grids(study: ExportStudy, scan: ScanResult, notes: list[str]) -> tuple[Fram
             raise ReferenceStudyError(f"{scan_title(scan)}: {error}") from None
         if study.reference is not None and not grid.named:
             notes.append(
-                f"{study.results.name}: {scan_title(scan)}: several series of the reference have its slices, so none is "
-                "named as the source"
+                f"{study.results.name}: {scan_title(scan)}: several series of the reference have its slices, so "
+                "none is named as the source"
             )
         found.append(grid)
     tissue, aif = found

@@ -89,8 +89,10 @@ def _capture(export: ExportStudy, what: Described, pixels: NDArray[np.uint8], nu
     )  # fmt: skip
     dataset.DeviceSerialNumber = serial
     dataset.BodyPartExamined = "HEART"
+    for keyword in ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"):
+        del dataset[keyword]
     # A page has no orientation in the patient; its labels are neutral ones.
-    del dataset.PatientOrientation
+    dataset.PatientOrientation = []
     dataset.BurnedInAnnotation = "NO"
     return finish(export, what, dataset, False)
 

@@ -132,12 +132,22 @@ def _headers(path: Path) -> Iterator[Dataset]:
             continue
 
 
+def _share_groups(header: Dataset) -> None:
+    """Move what is the same in all frames to the groups that they share, where the library looks for it."""
+    shared = header.SharedFunctionalGroupsSequence[0]
+    frames = header.PerFrameFunctionalGroupsSequence
+    for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if name not in shared and all(name in frame and frame[name] == frames[0][name] for frame in frames):
+            shared[name] = frames[0][name]
+
+
 def _planes(header: Dataset) -> Iterator[Plane]:
     """Planes of the frames of an image; none of what lies nowhere."""
     if "PerFrameFunctionalGroupsSequence" not in header:
         if "ImagePositionPatient" in header and "ImageOrientationPatient" in header and "PixelSpacing" in header:
             yield _plane(header, header, header, header)
         return
+    _share_groups(header)
     shared = header.SharedFunctionalGroupsSequence[0]
     for frame in header.PerFrameFunctionalGroupsSequence:
         groups = []

@@ -6,12 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from qperf_app.api import load
 from qperf_app.bids.errors import DatasetError
 from qperf_app.plugins import ParticipantResult, ScanResult
-from qperf_app.plugins.manager import load_plugins
 from qperf_app.report.studies import Study, studies_of
-from qperf_app.workflow.publish import status_path
-from qperf_app.workflow.results import load_participant
+from qperf_app.workflow.status import participants_with_status
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def list_results(out_dir: Path) -> list[str]:
     DatasetError
         Where the folder holds none.
     """
-    labels = sorted(path.name[4:] for path in out_dir.glob("sub-*") if status_path(out_dir, path.name[4:]).is_file())
+    labels = participants_with_status(out_dir)
     if not labels:
         raise DatasetError(f"{out_dir}: no results of qperf-app (sub-X/sub-X_status.json)")
     return labels
@@ -67,8 +66,7 @@ def read_results(out_dir: Path, participant: str, sessions: Collection[str] = ()
     DatasetError
         Naming a file that can't be read.
     """
-    # The raw series aren't needed, so that it doesn't matter whether their dataset is still there.
-    result = load_participant(out_dir, out_dir / "raw series are not read", participant, load_plugins())
+    result = load(out_dir, participants=[participant])[participant]
     page = out_dir / f"sub-{participant}.html"
     return [
         Results(participant, session, scans, page if page.is_file() else None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
@@ -14,13 +16,12 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from qperf_app import __version__
-from qperf_app.bids.records import OUTSIDE
 from qperf_app.dicom.export.codes import MYOCARDIUM, SCHEME, segment_code
 from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
 from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
-from qperf_app.plugins import QualityMap, ScanResult
+from qperf_app.plugins import QualityCode, QualityMap, ScanResult
 
 _STRUCTURE = codes.SCT.AnatomicalStructure
 
@@ -85,7 +86,7 @@ def write_quality(
     study: ExportStudy, scan: ScanResult, quality: QualityMap, grid: FrameGrid, numbers: Iterator[int]
 ) -> Iterator[ExportObject]:
     """Voxels of the wall without a full estimate, a segment for each reason."""
-    present = [int(code) for code in np.unique(quality.data) if code not in (0, OUTSIDE)]
+    present = [int(code) for code in np.unique(quality.data) if code not in (QualityCode.FULL, QualityCode.OUTSIDE)]
     segments = [
         _Segment(
             quality.data == code,
@@ -142,4 +143,11 @@ def _description(number: int, segment: _Segment, scan: ScanResult) -> SegmentDes
         kind,
         algorithm,
         anatomic_regions=[CodedConcept.from_code(segment.region)],
+        display_color=_colour(number),
     )
+
+
+def _colour(number: int) -> CIELabColor:
+    """A colour for a viewer: neighbours in number lie far apart on the wheel, by the golden angle."""
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.381966 % 1.0, 0.65, 0.9)
+    return CIELabColor.from_rgb(255 * red, 255 * green, 255 * blue)
