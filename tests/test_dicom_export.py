@@ -308,7 +308,7 @@ def test_doubtful_and_missing_values_stay_so(tmp_path):
     found = exported(tmp_path / "out", results(replace(doubtful, maps=nothing)))
     flow = found[0]
     assert flow.ContentLabel == "MBF_Q50_DOUBTFUL" and flow.SeriesDescription.startswith("DOUBTFUL: MBF")
-    assert "the peak is cut off" in flow.ImageComments
+    assert "the peak is cut off" in flow.ImageComments and flow.SeriesDescription.endswith("nothing estimated")
     assert np.isnan(flow.pixel_array).all()
 
 

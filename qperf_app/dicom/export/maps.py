@@ -54,12 +54,15 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
     """Names of a map."""
     statistic = f"_stat-{voxel_map.statistic}" if voxel_map.statistic else ""
     label = f"{voxel_map.quantity}{'_' + voxel_map.statistic if voxel_map.statistic else ''}".upper()
-    words = {"q05": ", 5th percentile", "q95": ", 95th percentile", "q50": ", median"}
     relative = " (relative)" if is_relative(scan, voxel_map) else ""
+    words = {"q05": ", 5th percentile", "q95": ", 95th percentile", "q50": ", median"}.get(
+        voxel_map.statistic or "", ""
+    )
+    nothing = "" if np.isfinite(voxel_map.data).any() else ", nothing estimated"
     return Described(
         f"{scan.label}_param-{voxel_map.quantity}{statistic}_desc-{voxel_map.plugin}",
         label,
-        f"{voxel_map.quantity}{relative}{words.get(voxel_map.statistic or '', '')} {_task(scan)} ({voxel_map.plugin})",
+        f"{voxel_map.quantity}{relative}{words} {_task(scan)} ({voxel_map.plugin}){nothing}",
         doubts(scan),
     )
 
