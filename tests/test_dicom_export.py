@@ -312,6 +312,19 @@ def test_doubtful_and_missing_values_stay_so(tmp_path):
     assert np.isnan(flow.pixel_array).all()
 
 
+def test_wide_intervals_and_warnings_are_told(tmp_path):
+    each = scan("stress", warnings=("the input function is of the tissue series",))
+    rows = tuple(
+        replace(row, values={**row.values, "MBF_q05": 0.1, "MBF_q95": 9.0}) if row.segment == 3 else row
+        for row in each.segments[0].rows
+    )
+    table = replace(each.segments[0], rows=rows, units={**each.segments[0].units, "MBF_q05": "mL/min/g"})
+    flow = exported(tmp_path / "out", results(replace(each, segments=(table,))))[0]
+    assert flow.ContentLabel == "MBF_Q50"
+    assert flow.ImageComments.startswith("the input function is of the tissue series; ")
+    assert flow.ImageComments.endswith("wider than the value itself in AHA segment 3")
+
+
 def test_pictures_are_those_of_the_report(tmp_path):
     found = exported(tmp_path / "out", results(), options=ExportOptions(page=False))
     captures = [ds for ds in found if ds.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"]

@@ -18,9 +18,11 @@ from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
 from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
-from qperf_app.plugins import ScanResult, VoxelMap
+from qperf_app.plugins import ScanResult, SegmentTable, VoxelMap
+from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.scales import scale_for
 from qperf_app.report.studies import Study, is_relative, methods_of, primary_quantity, reserve_of, segments_of
+from qperf_app.report.tables import doubtful_reserves, doubtful_segments
 
 #: Statistics of a posterior that are exported: what stands for the value, and the bounds of its 90 % interval.
 STATISTICS = (None, "q50", "q05", "q95")
@@ -64,6 +66,7 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
         label,
         f"{voxel_map.quantity}{relative}{words} {_task(scan)} ({voxel_map.plugin}){nothing}",
         doubts(scan),
+        (*scan.warnings, *_wide(doubtful_segments(_table(scan, voxel_map), voxel_map.quantity))),
     )
 
 
@@ -161,8 +164,25 @@ def write_reserves(
             "RESERVE",
             f"Perfusion reserve by AHA segment ({method[0]})",
             (*doubts(study.rest), *doubts(study.stress)),
+            _wide(_wide_reserves(study, method)),
         )
         yield write_map(export, what, study.stress, VoxelMap(*method, RESERVE, "", values), grid, numbers)
+
+
+def _table(scan: ScanResult, voxel_map: VoxelMap) -> SegmentTable | None:
+    return segments_of(scan, (voxel_map.plugin, voxel_map.model))
+
+
+def _wide_reserves(study: Study, method: Method) -> set[int]:
+    rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
+    drawn = drawn_reserves(study.rest, study.stress, method)
+    return doubtful_reserves(rest, stress, primary_quantity(study, method), drawn)
+
+
+def _wide(segments: Collection[int]) -> tuple[str, ...]:
+    """What the report marks with a question mark, in words."""
+    numbers = ", ".join(map(str, sorted(segments)))
+    return (f"90 % interval wider than the value itself in AHA segment {numbers}",) if segments else ()
 
 
 def _order_frames(dataset: Dataset, shape: tuple[int, ...]) -> None:

@@ -35,12 +35,15 @@ class Described:
         In words, for ``SeriesDescription`` and ``ContentDescription``.
     doubts : tuple of str
         Why it is to be read with care; empty where it isn't.
+    remarks : tuple of str
+        What else is to be said, as the report's warnings.
     """
 
     name: str
     label: str
     text: str
     doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def content_label(self) -> str:
@@ -112,8 +115,8 @@ def finish(study: ExportStudy, what: Described, dataset: Dataset, named: bool) -
         dataset.ContentCreatorName = ""
     _remove(dataset, "InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime")
     _remove(dataset, "ContributingEquipmentSequence")
-    if what.doubts:
-        dataset.ImageComments = "; ".join(what.doubts)
+    if what.doubts or what.remarks:
+        dataset.ImageComments = "; ".join((*what.doubts, *what.remarks))
     _settle_dimensions(study, what, dataset)
     if not named:
         _forget_sources(dataset)
