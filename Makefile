@@ -47,11 +47,13 @@ demo: environment  ## phantom dataset, qperf-app on it, path of the report
 	@echo "--> Done. Open the report in a browser:"
 	@ls -1 "$(CURDIR)"/$(DEMO)/out/sub-*.html
 
-.PHONY: browser slurm
+.PHONY: browser slurm dicom-tools
 browser:  ## a Chromium for the tests that open the report in one, where it can be installed
 	@.ci/browser
 slurm:  ## a Slurm for the tests that run jobs on one, where it can be installed
 	@.ci/slurm
+dicom-tools:  ## an archive and a validator of DICOM for the tests of the export, where they can be installed
+	@.ci/dicom-tools
 
 .PHONY: lint
 lint: environment-dev  ## ruff, mypy, import-linter
@@ -70,7 +72,7 @@ check: environment-dev lint  ## within a minute: linters, types, import rules, f
 	@$(PYTEST) -m "not slow" --quiet $(PYTEST_ARGS)
 
 .PHONY: test
-test: environment-dev browser slurm lint  ## everything that continuous integration runs
+test: environment-dev browser slurm dicom-tools lint  ## everything that continuous integration runs
 	@echo "--> Running the test suite (pytest)"
 	@$(PYTEST) $(PYTEST_ARGS)
 
