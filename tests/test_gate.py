@@ -1,0 +1,516 @@
+"""One gate for the data, whatever door they come in by; what is handed in lies in the world; nothing falls out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from qperf_app import api
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import bring_onto, read_header, read_image
+from qperf_app.bids.index import find_series
+from qperf_app.checks import Finding
+from qperf_app.checks.images import ImageHeader
+from qperf_app.checks.ranges import markdown
+from qperf_app.cli.app import main
+from qperf_app.geometry import Grid, grid_difference, reorientation
+from qperf_app.geometry.levels import levels_from, slice_places
+from qperf_app.plugins import StepKey, StepOutcome
+from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
+from qperf_app.report.summary import headline_elements, warnings_of
+from qperf_app.testing.examples import AFFINE, example_series
+from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
+from qperf_app.workflow.levels import shared_levels
+from qperf_app.workflow.preflight import find_findings
+from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
+from qperf_app.workflow.status import ScanRecord, StepRecord, summarise
+from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
+from tests.report_examples import participant, scan, segments
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture()
+def dataset(tmp_path: Path) -> Path:
+    return small_dataset(tmp_path / "raw")
+
+
+def findings(dataset: Path, **derivatives: Path) -> list[Finding]:
+    study = api.plan(dataset, dataset.parent / "out", derivatives=derivatives)
+    return [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+
+
+def texts(found: list[Finding], severity: str) -> str:
+    return "\n".join(str(f) for f in found if f.severity == severity)
+
+
+def run(dataset: Path, *arguments: str) -> int:
+    out, work = dataset.parent / "out", dataset.parent / "work"
+    fast = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "--nprocs", "1")
+    return main([str(dataset), str(out), "participant", "-w", str(work), *fast, *arguments])
+
+
+# --- the gate
+
+
+def test_the_same_verdict_through_every_door(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, SaturationDelayTime=90)
+    words = "SaturationDelayTime is 90 s, possible are 0 to 1: is it in ms? Then write 0.09"
+    assert run(dataset) == 16
+    assert words in capsys.readouterr().err
+    study = api.plan(dataset, dataset.parent / "out")
+    assert any(words in problem for problem in study.problems())
+    with pytest.raises(DatasetError, match="is it in ms"):
+        api.run(study, api.Execution(dataset.parent / "work"))
+    assert not (dataset.parent / "out").exists() and not (dataset.parent / "work").exists()
+
+
+def test_fields_of_the_signal_equation_decide_only_where_it_is_used(dataset: Path) -> None:
+    edit_sidecar(dataset, SaturationDelayTime=90)
+    study = api.plan(dataset, dataset.parent / "out", configuration={"concentration": "linear"})
+    assert study.problems() == []
+    warned = study.check().participants[0].scans[0].warnings
+    assert any("SaturationDelayTime is 90 s" in warning for warning in warned)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"Haematocrit": "a"}, "not a number"),
+        ({"Haematocrit": None, "FlipAngle": None}, "FlipAngle is missing"),
+        ({"VolumeTiming": [850 * k for k in range(40)]}, "in ms"),
+        ({"ProtonDensityVolumeCount": 38}, "2 dynamic volumes"),
+    ],
+)
+def test_damaged_fields_are_problems_and_no_tracebacks(dataset: Path, fields: dict[str, Any], words: str) -> None:
+    edit_sidecar(dataset, **fields)
+    assert words in texts(findings(dataset), "refused")
+
+
+def test_frame_times_start_is_a_clock(dataset: Path) -> None:
+    times = json.loads(series_path(dataset).with_name("sub-01_task-rest_dce.json").read_text())["VolumeTiming"]
+    edit_sidecar(dataset, VolumeTiming=None, FrameTimesStart=times)
+    assert findings(dataset) == []
+
+
+def test_doubts_stand_in_terminal_status_and_report(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, EchoTime=1.1)
+    drawn = hand_drawn(dataset.parent / "drawn")
+    empty = dataset.parent / "empty"
+    write_json(empty / "dataset_description.json", {"Name": "e", "BIDSVersion": "1.10.0"})
+    assert run(dataset, "-d", f"drawn={drawn}", "-d", f"mine={empty}") == 0
+    said = capsys.readouterr().err
+    status = json.loads((dataset.parent / "out" / "sub-01" / "sub-01_status.json").read_text())
+    page = (dataset.parent / "out" / "sub-01.html").read_text(encoding="utf-8")
+    for place in (said, " ".join(status["scans"][0]["warnings"]), page):
+        assert "EchoTime is 1.1 s" in place and "-d mine: no file of it stands in for a step" in place
+    assert status["complete"] is True and status["scans"][0]["has_flow"] is True
+
+
+def test_the_documentation_has_the_ranges() -> None:
+    page = (ROOT / "docs" / "data-format.md").read_text(encoding="utf-8")
+    assert markdown() in page, "put qperf_app.checks.ranges.markdown() into docs/data-format.md"
+
+
+# --- images
+
+
+@pytest.mark.parametrize("kind", ["RGB", "complex64"])
+def test_colours_and_complex_numbers(dataset: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = example_series().data
+    if kind == "RGB":
+        colours = np.zeros(data.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    else:
+        colours = data.astype(np.complex64)
+    nib.save(nib.Nifti1Image(colours, AFFINE), series_path(dataset))
+    assert run(dataset, "--dry-run") == 16
+    said = capsys.readouterr().err
+    assert f"the data type is {kind}" in said and "Traceback" not in said
+
+
+def test_what_worked_is_not_refused_now(dataset: Path) -> None:
+    """Types, byte orders, sizes and lengths that scanners and converters make."""
+    data, path = example_series().data, series_path(dataset)
+    scaled = nib.Nifti1Image(np.rint(data).astype(np.int16), AFFINE)
+    scaled.header.set_slope_inter(0.5, 10)
+    times = [round(0.8 * k + 0.01 * (k % 3), 3) for k in range(220)]
+    oblong, fine = np.diag([-1.2, -2.4, 8.0, 1.0]), np.diag([-0.9, -0.9, 8.0, 1.0])
+    images: dict[str, tuple[Any, list[float] | None]] = {
+        "NIfTI-2": (nib.Nifti2Image(data.astype(np.float32), AFFINE), None),
+        "big-endian": (nib.Nifti1Image(np.rint(data).astype(">i2"), AFFINE, nib.Nifti1Header(endianness=">")), None),
+        "scaled integers": (scaled, None),
+        "doubles": (nib.Nifti1Image(data.astype(np.float64), AFFINE), None),
+        "220 volumes": (nib.Nifti1Image(np.concatenate([data] * 6, axis=-1)[..., :220], AFFINE), times),
+        "anisotropic": (nib.Nifti1Image(data.astype(np.float32), oblong), None),
+        "large": (nib.Nifti1Image(np.kron(data, np.ones((11, 12, 1, 1), np.float32)), fine), None),
+    }  # fmt: skip
+    for name, (image, clock) in images.items():
+        nib.save(image, path)
+        if clock:
+            edit_sidecar(dataset, VolumeTiming=clock)
+        found = [f for f in findings(dataset) if "repeat" not in f.text]
+        assert found == [], (name, found)
+        if clock:
+            edit_sidecar(dataset, VolumeTiming=example_series().metadata["VolumeTiming"])
+
+
+def test_qform_against_sform(dataset: Path) -> None:
+    image = nib.load(series_path(dataset))
+    image = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine)
+    moved = image.affine.copy()
+    moved[:3, 3] += 50
+    image.set_qform(moved, 1)
+    image.set_sform(image.affine, 2)
+    nib.save(image, series_path(dataset))
+    assert "qform and sform of the header differ by up to 87 mm" in texts(findings(dataset), "doubt")
+
+
+# --- what is handed in
+
+
+def every_storage(grid: Grid) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    return list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+def stored(data: np.ndarray, affine: np.ndarray, axes: tuple[int, ...], signs: tuple[int, ...]) -> Any:
+    """The same image in the world, with other axes."""
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for new, old in enumerate(axes):
+        turn[old, new] = signs[new]
+        turn[old, 3] = data.shape[old] - 1 if signs[new] < 0 else turn[old, 3]
+    moved = np.transpose(data, (*axes, *range(3, data.ndim)))
+    moved = moved[tuple(slice(None, None, sign) for sign in signs)]
+    return nib.Nifti1Image(np.ascontiguousarray(moved), affine @ turn)
+
+
+def test_every_way_of_storage_is_brought_onto_the_grid(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    affine = np.array([[1.8, 0.3, -2, 11], [-0.4, 2.1, 1, -30], [0.5, 0.2, 7.5, 8], [0, 0, 0, 1]])
+    mask, field = rng.random((5, 6, 3)), rng.random((5, 6, 3, 4, 3)).astype(np.float32)
+    grid = Grid.of(mask.shape, affine)
+    for axes, signs in every_storage(grid):
+        for data, name in ((mask, "mask"), (field, "xfm")):
+            path = tmp_path / f"{name}.nii"
+            nib.save(stored(data.astype(np.float32), affine, axes, signs), path)
+            found, where = read_image(path, onto=grid)
+            # Vectors of a displacement are mm in the world: they stay as they are.
+            assert np.array_equal(found, data.astype(np.float32))
+            assert np.array_equal(where, affine)
+    assert bring_onto(path, read_header(path).grid, tmp_path / "none") == path
+
+
+def test_other_grids_are_told_in_words() -> None:
+    grid = Grid.of((36, 32, 3), AFFINE)
+
+    def at(change: np.ndarray, shape: tuple[int, ...] = (36, 32, 3)) -> str:
+        other = Grid.of(shape, change @ AFFINE)
+        assert reorientation(other, grid) is None
+        return grid_difference(other, grid)
+
+    shift = np.eye(4)
+    shift[2, 3] = 40
+    assert at(shift) == "shifted by 40.0 mm (0.0, 0.0, 40.0 to the right, front and head)"
+    assert "voxels of 6 × 6 × 16 mm, the series has 3 × 3 × 8 mm" in at(np.diag([2, 2, 2, 1.0]))
+    assert "shape (36, 32, 4), the series has (36, 32, 3)" in at(np.eye(4), (36, 32, 4))
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    assert "turned by 17 degrees" in at(turn)
+    assert "without its position" in grid_difference(Grid.of((36, 32, 3), np.eye(4)), grid)
+    # What programs round away is the same grid.
+    assert reorientation(Grid.of((36, 32, 3), np.round(AFFINE + 2e-4, 3)), grid) is not None
+
+
+def mask_of(drawn: Path, role: str = "label-myocardium_mask.nii.gz") -> Path:
+    return drawn / "sub-01" / "perf" / f"sub-01_task-rest_{role}"
+
+
+def test_a_mask_with_other_axes_gives_the_same_flow(dataset: Path) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    flows = []
+    for k in range(2):
+        if k:
+            for role in ("label-myocardium_mask.nii.gz", "label-LV_mask.nii.gz", "label-RV_mask.nii.gz"):
+                path = mask_of(drawn, role)
+                image = nib.load(path)
+                nib.save(stored(np.asanyarray(image.dataobj), image.affine, (1, 0, 2), (-1, 1, -1)), path)
+        shutil.rmtree(dataset.parent / "out", ignore_errors=True)
+        assert run(dataset, "-d", f"drawn={drawn}") == 0
+        folder = dataset.parent / "out" / "sub-01" / "perf"
+        flows.append((folder / "sub-01_task-rest_seg-AHA17_desc-fermi_segments.tsv").read_text())
+    assert flows[0] == flows[1]
+
+
+def shifted(drawn: Path) -> None:
+    data, affine = read_image(mask_of(drawn), np.uint8)
+    affine[2, 3] += 40
+    write_image(mask_of(drawn), data, affine)
+
+
+def labelled(drawn: Path) -> None:
+    data, affine = read_image(mask_of(drawn), np.uint8)
+    write_image(mask_of(drawn), data + 2 * read_image(mask_of(drawn, "label-LV_mask.nii.gz"), np.uint8)[0], affine)
+
+
+def coloured(drawn: Path) -> None:
+    write_image(mask_of(drawn), np.zeros((36, 32, 1), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]))
+
+
+def far_points(drawn: Path) -> None:
+    path = mask_of(drawn, "desc-landmarks_points.tsv")
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    moved = [rows[0], *([name, z, str(-float(x)), str(-float(y)), w] for name, z, x, y, w in rows[1:])]
+    path.write_text("\n".join("\t".join(row) for row in moved) + "\n")
+
+
+def curve(drawn: Path, factor: float = 1.0, unit: float = 1.0, sidecar: dict[str, Any] | None = None) -> None:
+    path = mask_of(drawn, "desc-aif_timeseries.tsv")
+    times = np.arange(40) * 0.85
+    values = 4.0 * np.exp(-(((times - 14) / 4.0) ** 2))
+    rows = [f"{t * factor:.4f}\t{c * unit:.6f}" for t, c in zip(times, values, strict=True)]
+    path.write_text("\n".join(["time\tconcentration", *rows]) + "\n")
+    if sidecar:
+        write_json(path.with_suffix(".json"), sidecar)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (shifted, "lies on another grid than its series: shifted by 40.0 mm"),
+        (labelled, "has the labels 1, 2: a label image is no mask"),
+        (coloured, "the data type is RGB"),
+        (far_points, "It fits with x and y negated: are the points in LPS?"),
+        (lambda drawn: curve(drawn, factor=1000), "is it in ms?"),
+        (lambda drawn: curve(drawn, unit=1000), "is it in µmol/L?"),
+        (lambda drawn: curve(drawn, sidecar={"Haematocrit": 0.3}), "Haematocrit is 0.3, that of the series 0.42"),
+    ],
+)
+def test_what_is_handed_in_and_is_something_else(dataset: Path, spoil: Callable[[Path], None], words: str) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    assert texts(findings(dataset, drawn=drawn), "refused") == ""
+    spoil(drawn)
+    assert words in texts(findings(dataset, drawn=drawn), "refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("label-Myocardium_mask.nii.gz", "sub-01_task-rest_label-Myocardium_mask.nii.gz is passed over"),
+        ("label-myocard_mask.nii.gz", "label-myocardium_mask.nii.gz would be taken"),
+        ("desc-AIF_timeseries.tsv", "desc-aif_timeseries.tsv would be taken"),
+    ],
+)
+def test_names_that_nearly_fit_are_said(dataset: Path, name: str, words: str) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    source = mask_of(drawn) if name.endswith(".gz") else mask_of(drawn, "desc-landmarks_points.tsv")
+    source.rename(mask_of(drawn, name))
+    assert words in texts(findings(dataset, drawn=drawn), "doubt")
+
+
+def test_a_dataset_that_gives_nothing_is_said(dataset: Path) -> None:
+    other = hand_drawn(dataset.parent / "other", participant="02")
+    assert "-d other: no file of it stands in for a step of this scan; it has sub-02" in texts(
+        findings(dataset, other=other), "doubt"
+    )
+    assert "-d raw2: no file of it" in texts(findings(dataset, raw2=dataset), "doubt")
+    assert findings(dataset, drawn=hand_drawn(dataset.parent / "drawn")) == []
+
+
+# --- nothing falls out without a word
+
+
+def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
+    source = series_path(dataset)
+    target = source.with_name(f"sub-01_{name}_dce.nii.gz")
+    shutil.copy(source, target)
+    shutil.copy(str(source).replace(".nii.gz", ".json"), str(target).replace(".nii.gz", ".json"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".NII.GZ"))), "in small letters"),
+        (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_DCE"))), "in small letters"),
+        (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dce (1)"))), "ends in _dce.nii.gz"),
+        (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".mgz"))), "only NIfTI is read"),
+        (lambda p: p.unlink(), "its image is not there"),
+        (lambda p: p.rename(p.parents[1] / p.name), "lies in the folder perf/"),
+        (lambda p: p.parent.rename(p.parents[1] / "Perf"), "its folder must be called perf"),
+        (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-AIF_dce.nii.gz")), "acq-aif, in small letters"),
+    ],
+)
+def test_a_series_that_would_be_passed_over_is_an_error(
+    dataset: Path, spoil: Callable[[Path], Any], words: str
+) -> None:
+    with_aif(dataset)
+    spoil(series_path(dataset))
+    with pytest.raises(DatasetError, match="can't be taken as series") as refused:
+        find_series(dataset)
+    assert words in str(refused.value)
+
+
+def test_json_files_that_others_inherit_are_no_series(dataset: Path) -> None:
+    path = series_path(dataset)
+    shutil.move(str(path), path.with_name("sub-01_task-rest_run-1_dce.nii.gz"))
+    write_json(path.with_name("sub-01_dce.json"), {"MagneticFieldStrength": 1.5})
+    assert len(find_series(dataset)) == 1
+
+
+def header_at(*places: float, spacing: float = 10.0) -> ImageHeader:
+    """Header of short-axis slices at places along the way from base to apex."""
+    way = np.array([-0.65, 0.60, -0.47]) / np.linalg.norm([-0.65, 0.60, -0.47])
+    first = np.cross(way, [0, 0, 1.0]) / np.linalg.norm(np.cross(way, [0, 0, 1.0]))
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([2 * first, 2 * np.cross(way, first), spacing * way])
+    affine[:3, 3] = places[0] * way
+    return ImageHeader((40, 44, len(places), 12), tuple(map(tuple, affine.tolist())), "int16")
+
+
+def raw_series(name: str, header: ImageHeader | None = None) -> SeriesInput:
+    entities = dict(part.split("-") for part in name.split("_"))
+    return SeriesInput(Path(f"{name}_dce.nii.gz"), entities, {}, header or header_at(0, 10, 20), f"bids:raw:{name}")
+
+
+def test_runs_pair_as_numbers_and_what_is_left_alone_is_said() -> None:
+    def pairs(*names: str) -> list[Scan]:
+        return pair_series([raw_series(f"sub-01_task-rest{name}") for name in names])
+
+    (scan,) = pairs("_run-01", "_acq-aif_run-1")
+    assert scan.aif is not None and scan.notes == ()
+    exact = pairs("_run-01", "_acq-aif_run-1", "_acq-aif_run-01")
+    assert exact[0].aif is not None and exact[0].aif.entities["run"] == "01"
+    tissue, lone = pairs("_run-01", "_acq-aif_ce-gd_run-01")
+    assert tissue.aif is None and lone.tissue is None
+    assert "is not paired with" in tissue.notes[0] and "no ce against ce-gd" in tissue.notes[0]
+    assert "The tissue series sub-01_task-rest_run-01_dce.nii.gz is not paired" in lone.notes[0]
+    shared = pairs("_acq-base", "_acq-mid", "_acq-aif")
+    assert [scan.aif is not None for scan in shared] == [True, True]
+
+
+def test_a_series_that_the_filters_leave_out_is_said(dataset: Path) -> None:
+    with_aif(dataset)
+    selection = api.Selection(filters={"dce": {"acquisition": "tissue"}})
+    study = api.plan(dataset, dataset.parent / "out", selection=selection)
+    (scan,) = study.participants[0].scans
+    assert "Its tissue series sub-01_task-rest is there and not selected" in scan.warnings[0]
+    selection = api.Selection(filters={"aif": {"acquisition": None}})
+    (scan,) = api.plan(dataset, dataset.parent / "out", selection=selection).participants[0].scans
+    assert "Its input-function series sub-01_task-rest_acq-aif is there and not selected" in scan.warnings[0]
+
+
+def test_slices_take_the_levels_of_those_in_their_place() -> None:
+    whole, part = header_at(0, 10, 20), header_at(11, 21)
+    scans = [Scan(raw_series("sub-01_task-rest", whole), None), Scan(raw_series("sub-01_task-stress", part), None)]
+    levels, note = shared_levels(scans)["sub-01_task-stress"]
+    assert levels == ("mid", "apical") and "task-rest are mid, apical" in note
+    assert "sub-01_task-rest" not in shared_levels(scans)
+    # Elsewhere, or in another plane, a stack speaks for itself; so it does where it would be called the same.
+    for other in (header_at(60, 70), header_at(0, 10), replace(whole, affine=tuple(map(tuple, np.eye(4).tolist())))):
+        assert not shared_levels([scans[0], Scan(raw_series("sub-01_task-stress", other), None)])
+    assert not shared_levels([scans[0], Scan(raw_series("sub-01_ses-B_task-stress", part), None)])
+    back = levels_from(whole.grid, ("basal", "mid", "apical"), header_at(20, 10, 0, spacing=-10).grid)
+    assert back == ("apical", "mid", "basal")
+    assert np.allclose(np.diff(slice_places(part.grid, whole.grid)), 10)
+
+
+def lifted(task: str, by: float) -> Any:
+    """A scan of the report's examples that lies higher."""
+    made = scan(task, shape=(40, 44, 2))
+    assert made.corrected is not None
+    affine = made.corrected.affine.copy()
+    affine[2, 3] += by
+    return replace(made, corrected=replace(made.corrected, affine=affine))
+
+
+def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
+    for by, apart in ((0.0, set()), (3.0, set()), (8.0, {4, 10})):
+        (study,) = studies_of([scan("rest", shape=(40, 44, 2)), lifted("stress", by)])
+        assert segments_apart(study) == apart
+        rest, stress = reserve_tables(study, ("nlls", "2cxm"))
+        assert {4, 10} - set(reserve_of(rest, stress, "MBF")) == apart
+        told = [w for w in warnings_of(participant(*study.scans), [study]) if "have other slices" in w]
+        assert bool(told) == bool(apart)
+
+
+# --- complete and doubtful
+
+
+def record(label: str, *steps: StepRecord, **fields: Any) -> ScanRecord:
+    values = {"tissue": f"{label}.nii", "aif": None, "warnings": (), **fields}
+    return ScanRecord(label, {"task": "rest"}, steps=steps, **values)
+
+
+def ended(step: str, doubts: tuple[str, ...] = ()) -> StepRecord:
+    return StepRecord(StepKey(step, "nlls"), StepOutcome(step, "nlls", "done", doubts=doubts))
+
+
+def test_complete_means_that_every_scan_has_flow() -> None:
+    good, none = record("task-rest", ended("kinetics"), has_flow=True), record("task-stress", ended("kinetics"))
+    lone = record("task-rest_acq-aif", ended("input-function"), tissue=None, aif="a.nii")
+    assert summarise("01", 0, (good,)).complete
+    status = summarise("01", 0, (good, none, lone))
+    assert status.state == "done" and not status.complete
+    assert [p.step for p in status.steps_without_result] == ["task-stress: flow", "task-rest_acq-aif: flow"]
+    assert "no tissue series" in status.steps_without_result[1].reason
+
+
+WHY = "MBF is above 2 mL/min/g in 11 of 11 segments at rest: no heart has that"
+
+
+def test_doubtful_flow_is_marked_in_status_and_report() -> None:
+    status = summarise("01", 0, (record("task-rest", ended("segment-values", (WHY,)), has_flow=True),))
+    assert [(p.step, p.reason) for p in status.steps_doubtful] == [("task-rest: segment-values (nlls)", WHY)]
+    doubtful = scan("rest", shape=(40, 44, 2))
+    doubtful = replace(doubtful, steps=(*doubtful.steps, StepOutcome("segment-values", "nlls", "done", doubts=(WHY,))))
+    studies = studies_of([doubtful, scan("stress", shape=(40, 44, 2))])
+    told = warnings_of(participant(*studies[0].scans), studies)
+    assert any("flow by nlls is doubtful and left out of the summary" in warning and WHY in warning for warning in told)
+    headline: Any = headline_elements(participant(*studies[0].scans), studies)[0]
+    shown = {figure.label: (figure.value, figure.note) for figure in headline.figures}
+    assert shown["Rest MBF"][0] == "–" and "doubtful" in shown["Rest MBF"][1]
+    assert shown["Perfusion reserve"][0] == "–" and shown["Stress MBF"][0] == "2.60"
+    assert not any("Reserve below" in label for label in shown)
+
+
+def test_doubtful_flow_takes_no_part_in_the_group() -> None:
+    table = segments("rest")
+    rows = [
+        GroupRow(who, {"task": "rest"}, "task-rest", plugin, row, table.units, who == "02")
+        for who in ("01", "02")
+        for plugin in ("nlls", "fermi")
+        for row in table.rows
+    ]
+    assert all(len(values) == 12 for _, _, values in flows_by_method(rows))
+    assert compare(rows)[0].result.n == 11
+    columns, cells, _ = segment_cells(rows)
+    assert [c[columns.index("doubtful")] for c in cells[:1] + cells[-1:]] == ["no", "yes"]
+
+
+def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) -> None:
+    """Input function and tissue in different scales: ten times the flow, marked wherever it stands."""
+    drawn = hand_drawn(dataset.parent / "drawn")
+    times = np.arange(40) * 0.85
+    since = np.clip(times - 10.0, 0.0, None)
+    values = 0.4 * (since / 4.0) ** 2 * np.exp(2.0 - since / 2.0) + 0.06 * (1 - np.exp(-since / 8.0))
+    rows = [f"{t:.3f}\t{c:.6f}" for t, c in zip(times, values, strict=True)]
+    mask_of(drawn, "desc-aif_timeseries.tsv").write_text("\n".join(["time\tconcentration", *rows]) + "\n")
+    assert run(dataset, "-d", f"drawn={drawn}") == 0
+    out = dataset.parent / "out"
+    status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
+    assert "no heart has that" in status["steps_doubtful"][0]["reason"]
+    assert status["scans"][0]["doubtful"][0].startswith("fermi: MBF is above 2")
+    sidecar = out / "sub-01" / "perf" / "sub-01_task-rest_seg-AHA17_desc-fermi_segments.json"
+    assert "no heart has that" in json.loads(sidecar.read_text())["Doubtful"][0]
+    assert "is doubtful and left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
+    assert main([str(dataset), str(out), "group"]) == 0
+    assert "\tyes\t" in (out / "group_segments.tsv").read_text()
+    assert "its flow is doubtful" in (out / "group.html").read_text(encoding="utf-8")
