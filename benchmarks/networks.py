@@ -24,7 +24,7 @@ from benchmarks.records import Cell, Column, Row, Table, argument_parser, publis
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
-from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
@@ -89,7 +89,7 @@ def present_tables(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[T
 
 def _present(number: int, extra: tuple[Path, ...]) -> dict[str, tuple[tuple[float, float, bool], NDArray[np.float64]]]:
     """Scores of each plugin on one scan, and the true and the found curve's features (2, 4)."""
-    case = simulate_case("blood-pool", np.random.default_rng([SEED, number]), SPREAD, absence="")
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng([SEED, number]), SPREAD, absence="")
     lv, rv = (case.labels == label for label in (LEFT_BLOOD, RIGHT_BLOOD))
     found = {}
     for name, plugin in finders(extra).items():
@@ -140,7 +140,7 @@ def absent_table(count: int, extra: Sequence[Path], nprocs: int) -> Table:
 
 def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
     kind, number = item
-    case = simulate_case("blood-pool", np.random.default_rng([SEED, number, 7]), SPREAD, absence=kind)
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng([SEED, number, 7]), SPREAD, absence=kind)
     return [not plugin.find(case.series, CONTEXT).found for plugin in finders(extra).values()]
 
 
@@ -244,7 +244,7 @@ def wall_table(count: int, nprocs: int) -> Table:
 
 def _wall(number: int) -> dict[str, list[float]]:
     """Scores of both plugins on one slice; none where it hardly shows a cavity."""
-    case = simulate_case("myocardium", np.random.default_rng([SEED, number]), 1.1)
+    case = simulate_case(CaseKind.MUSCLE, np.random.default_rng([SEED, number]), 1.1)
     lv, wall = case.labels == LEFT_BLOOD, case.labels == WALL
     if lv.sum() < 12:
         return {}
@@ -288,7 +288,7 @@ def speed_table() -> Table:
     from qperf_segmentation.networks.weights import _load, load
     from qperf_segmentation.resunet_blood_pool import WEIGHTS
 
-    case = simulate_case("blood-pool", np.random.default_rng([SEED, 0]), 1.0, absence="")
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng([SEED, 0]), 1.0, absence="")
     keras.layers.Conv2D(1, 1)(np.zeros((1, 4, 4, 1), np.float32))
     _load.cache_clear()
     start = time.perf_counter()

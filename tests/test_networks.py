@@ -14,7 +14,7 @@ from qperf_app.cli.tools import main as qperf
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import BloodPools, ParticipantResult, RunContext, ScanResult, Series, StepOutcome
-from qperf_app.training import LEFT_BLOOD, WALL, WeightsError, read_arrays, write_weights
+from qperf_app.training import LEFT_BLOOD, WALL, CaseKind, WeightsError, read_arrays, write_weights
 from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.networks import pool_input
@@ -79,7 +79,7 @@ def test_proton_density_takes_the_coils_out() -> None:
 
 
 def test_longer_edge_lies_on_the_longer_axis() -> None:
-    case = simulate_case("blood-pool", np.random.default_rng(0), absence="")
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng(0), absence="")
     signal = pool_input.corrected_signal(case.series)[:, :, 0]
     times, voxel = case.series.dynamic().times, case.series.voxel_size
     straight = pool_input.look_at(signal, times, voxel, 0.0)
@@ -167,7 +167,7 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.npz"
     write_weights(path, [np.zeros(3)], _card(architecture))
     np.testing.assert_array_equal(read_arrays(path)[0], np.zeros(3, np.float32))
-    series = simulate_case("blood-pool", np.random.default_rng(0), absence="").series
+    series = simulate_case(CaseKind.POOLS, np.random.default_rng(0), absence="").series
     with pytest.raises(WeightsError, match="don't fit the architecture"):
         ResUNetBloodPool(PoolNetworkOptions(weights=str(path))).find(series, CONTEXT)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -205,7 +205,7 @@ def test_loss_is_cross_entropy_minus_half_the_log_of_the_overlap() -> None:
 # ------------------------------------------------------------------ simulated cases
 
 
-@pytest.mark.parametrize("kind", ["blood-pool", "myocardium"])
+@pytest.mark.parametrize("kind", list(CaseKind))
 def test_cases_have_their_labels_where_they_enhance(kind: str) -> None:
     case = simulate_case(kind, np.random.default_rng(5), absence="")
     again = simulate_case(kind, np.random.default_rng(5), absence="")
@@ -218,7 +218,7 @@ def test_cases_have_their_labels_where_they_enhance(kind: str) -> None:
 
 @pytest.mark.parametrize("absence", ABSENCES)
 def test_cases_without_a_bolus_have_no_labels(absence: str) -> None:
-    case = simulate_case("blood-pool", np.random.default_rng(5), absence=absence)
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng(5), absence=absence)
     assert not case.labels.any() and case.name == absence
 
 
@@ -241,7 +241,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path, caps
     card = json.loads((tmp_path / "whole" / "blood-pool.json").read_text())
     assert card["command"].startswith("qperf train blood-pool OUT") and card["seed"] == 4 and len(card["sha256"]) == 64
     assert (tmp_path / "whole" / "blood-pool.png").stat().st_size > 1000
-    series = simulate_case("blood-pool", np.random.default_rng(0), absence="").series
+    series = simulate_case(CaseKind.POOLS, np.random.default_rng(0), absence="").series
     weights = str(tmp_path / "whole" / "blood-pool.npz")
     assert isinstance(ResUNetBloodPool(PoolNetworkOptions(weights=weights)).find(series, CONTEXT), BloodPools)
 

@@ -27,7 +27,7 @@ from qperf_app.cli.parser import build_parser
 from qperf_app.physics import models
 from qperf_app.plugins import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves, hookspecs
 from qperf_app.plugins.manager import find_fault, load_plugins
-from qperf_app.plugins.steps import KINETICS, plugin_steps, workflow_steps
+from qperf_app.plugins.steps import KINETICS, STEPS, plugin_steps, workflow_steps
 from qperf_app.plugins.steps.kinetics import check_maps
 from qperf_app.plugins.steps.spec import slot_of
 
@@ -277,6 +277,23 @@ def test_the_table_of_steps_is_what_they_declare() -> None:
         assert not steps[name].files or re.findall("`(.*?)`", files) == [f.ending for f in steps[name].files.values()]
     picture = page[page.index("## From series to report") : page.index("Each step, as it is declared")]
     assert all(name in picture for name in steps)
+
+
+def test_names_of_steps_stand_in_their_declarations_only() -> None:
+    # Two are words of the tissue as well, a mask and a column.
+    names = "|".join(name for name in STEPS if name not in ("myocardium", "concentration", "segments"))
+    quoted = re.compile(rf"""["'](aif-)?({names})["']""")
+    # In examples of docstrings they are what a user writes.
+    documentation = re.compile(r"``.*?``|>>>.*")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("qperf_app", "plugins")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if "steps" not in path.parts and path.parent.name != "testing"
+        for line in path.read_text().splitlines()
+        if quoted.search(documentation.sub("", line))
+    ]
+    assert found == []
 
 
 def code_blocks(document: str, language: str) -> list[str]:

@@ -17,6 +17,7 @@ from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
 from qperf_app.plugins.steps import KINETICS
 from qperf_app.training import Trainer, TrainingJob
+from qperf_app.training.cases import CaseKind
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -195,29 +196,27 @@ def _command(args: argparse.Namespace, trainer: Trainer) -> str:
     return shlex.join(words)
 
 
-def _simulator(kind: str, seed: int) -> Any:
+def _simulator(kind: CaseKind | None, seed: int) -> Any:
     """Maker of simulated cases of a kind, or None."""
-    if kind == "none":
+    if kind is None:
         return None
     import numpy as np
 
     from qperf_app.training.simulated_cases import simulate_case
 
-    return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))  # type: ignore[arg-type]
+    return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))
 
 
-def _drawn(args: argparse.Namespace, kind: str) -> list[Any]:
+def _drawn(args: argparse.Namespace, kind: CaseKind | None) -> list[Any]:
     """Readers of the cases of the datasets given."""
     if not args.dataset:
         return []
-    if kind == "none":
+    if kind is None:
         raise ValueError("this plugin is not trained on masks: --dataset has no use")
     from qperf_app.training.drawn_cases import find_drawn_cases
 
     return [
-        case
-        for raw, masks in args.dataset
-        for case in find_drawn_cases(raw, masks, kind, args.motion_correction, _say)  # type: ignore[arg-type]
+        case for raw, masks in args.dataset for case in find_drawn_cases(raw, masks, kind, args.motion_correction, _say)
     ]
 
 

@@ -5,7 +5,7 @@ a trainer what they make or read; a plugin imports the rest.
 """
 
 from qperf_app.training.cards import write_trained
-from qperf_app.training.cases import LEFT_BLOOD, NOTHING, RIGHT_BLOOD, WALL, KineticScan, TrainingCase
+from qperf_app.training.cases import LEFT_BLOOD, NOTHING, RIGHT_BLOOD, WALL, CaseKind, KineticScan, TrainingCase
 from qperf_app.training.checkpoints import check_same_training
 from qperf_app.training.loop import Batches, Schedule, TrainingLoop, build_seeded, cosine, halved, train_network
 from qperf_app.training.trainer import Trainer, TrainingJob, TrainingReport
@@ -17,6 +17,7 @@ __all__ = [
     "RIGHT_BLOOD",
     "WALL",
     "Batches",
+    "CaseKind",
     "KineticScan",
     "Schedule",
     "Trainer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,13 @@ from qperf_app.plugins import InputFunction, Landmark, Series, TissueConstants, 
 
 #: Values of a case's labels.
 NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3
+
+
+class CaseKind(Enum):
+    """What a case is to teach: where the ventricles' blood is, or where the muscle around it is."""
+
+    POOLS = "pools"
+    MUSCLE = "muscle"
 
 
 @dataclass(frozen=True)

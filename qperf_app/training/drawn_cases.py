@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +21,15 @@ from qperf_app.geometry import Grid
 from qperf_app.geometry.warp import warp
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
-from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
-
-Kind = Literal["blood-pool", "myocardium"]
+from qperf_app.plugins.steps import MOTION_CORRECTION
+from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 
 #: Masks that a series must have to be trained on. A wall is enough to tell the cavity.
-NEEDED: dict[Kind, tuple[str, ...]] = {"blood-pool": ("lv",), "myocardium": ("myocardium",)}
+NEEDED: dict[CaseKind, tuple[str, ...]] = {CaseKind.POOLS: ("lv",), CaseKind.MUSCLE: ("myocardium",)}
 
 
 def find_drawn_cases(
-    raw: Path, masks: Path, kind: Kind, motion_correction: str, say: Callable[[str], None]
+    raw: Path, masks: Path, kind: CaseKind, motion_correction: str, say: Callable[[str], None]
 ) -> list[Callable[[], TrainingCase]]:
     """Find the series of a raw dataset that have masks in a derivative dataset.
 
@@ -40,7 +38,7 @@ def find_drawn_cases(
     raw, masks : Path
         The masks bear the names of the contract, such as ``…_label-LV_mask.nii.gz``. A corrected series or a
         displacement among them is used; without one the series is corrected by the plugin ``motion_correction``.
-    kind : {"blood-pool", "myocardium"}
+    kind : CaseKind
     say : function
 
     Returns
@@ -108,5 +106,5 @@ def _corrected(series: SeriesFile, raw: Path, files: dict[str, Path], motion_cor
 
         motion = read_motion(files["xfm"], grid)
     else:
-        motion = make(load_plugins().get("motion-correction", motion_correction)).correct(original, RunContext())
+        motion = make(load_plugins().get(MOTION_CORRECTION.name, motion_correction)).correct(original, RunContext())
     return original.with_data(warp(original.data, original.affine, motion.displacement))

@@ -7,7 +7,6 @@ intensities and artefacts are all drawn from ranges wider than published ones. T
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +29,7 @@ from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.physics.signal import relaxation_rate
 from qperf_app.plugins import Series
-from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, TrainingCase
-
-Kind = Literal["blood-pool", "myocardium"]
+from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 
 #: Share of blood-pool cases with an input-function sequence; the others have that of tissue, in which blood saturates.
 INPUT_SHARE = 0.55
@@ -67,20 +64,20 @@ class _Plan:
     thickness: tuple[float, float]
 
 
-_PLANS: dict[Kind, _Plan] = {
-    "blood-pool": _Plan((64, 48), (4.3, 7.0), (0.08, 0.75), 28.0, (7.0, 11.0)),
-    "myocardium": _Plan((80, 80), (1.5, 2.1), (0.06, 0.80), 10.0, (6.0, 11.0)),
+_PLANS: dict[CaseKind, _Plan] = {
+    CaseKind.POOLS: _Plan((64, 48), (4.3, 7.0), (0.08, 0.75), 28.0, (7.0, 11.0)),
+    CaseKind.MUSCLE: _Plan((80, 80), (1.5, 2.1), (0.06, 0.80), 10.0, (6.0, 11.0)),
 }
 
 
 def simulate_case(
-    kind: Kind, rng: np.random.Generator, spread: float = 1.0, absence: str | None = None
+    kind: CaseKind, rng: np.random.Generator, spread: float = 1.0, absence: str | None = None
 ) -> TrainingCase:
     """Simulate one training case.
 
     Parameters
     ----------
-    kind : {"blood-pool", "myocardium"}
+    kind : CaseKind
         Which grid: the whole chest at a low resolution, or the heart at a higher one.
     rng : Generator
     spread : float
@@ -95,7 +92,7 @@ def simulate_case(
         ventricle should be found.
     """
     draw = Draws(rng, spread)
-    if kind == "myocardium":
+    if kind is CaseKind.MUSCLE:
         absence = ""
     elif absence is None:
         absence = str(rng.choice(ABSENCES)) if rng.random() < ABSENT_SHARE else ""
@@ -144,7 +141,7 @@ def _heart(person: Participant, plan: _Plan, draw: Draws) -> HeartShape:
     what networks overlooked in patients.
     """
     heart = person.heart
-    if plan is _PLANS["blood-pool"] and draw.rng.random() < LITTLE_BLOOD_SHARE:
+    if plan is _PLANS[CaseKind.POOLS] and draw.rng.random() < LITTLE_BLOOD_SHARE:
         wall = heart.wall * draw.uniform(0.9, 1.6)
         size, reach = heart.rv_size * draw.uniform(0.55, 1.0), heart.rv_reach * draw.uniform(0.5, 1.0)
         heart = replace(heart, radius=heart.radius + 0.5 * (heart.wall - wall), wall=wall, rv_size=size, rv_reach=reach)
@@ -204,7 +201,7 @@ def _signals(
     bolus: Bolus,
     times: NDArray[np.float64],
     n: int,
-    kind: Kind,
+    kind: CaseKind,
     draw: Draws,
 ) -> NDArray[np.float32]:
     """Signal (sources, t) where the coils' sensitivity is 1."""
@@ -224,7 +221,7 @@ def _signals(
     parameters = [np.ravel(getattr(kinetics, q))[chosen] for q in ("Fp", "PS", "vp", "ve", "Ta")]
     wall = np.asarray(two_compartment_exchange(knots, cp, *parameters))
     curves = np.concatenate([np.stack([organs[name] for name in ORGANS]), wall.mean(axis=0)[None], wall])[:, at]
-    if kind == "blood-pool" and draw.rng.random() < INPUT_SHARE:
+    if kind is CaseKind.POOLS and draw.rng.random() < INPUT_SHARE:
         delay, repetition, flip = draw.uniform(0.004, 0.03), draw.uniform(0.001, 0.002), draw.uniform(3.0, 15.0)
         pulses = int(draw.rng.integers(4, 26))
     else:
@@ -297,7 +294,7 @@ def _states(times: NDArray[np.float64], draw: Draws) -> NDArray[np.intp]:
     return np.digitize(wave, [0.2, 0.75])
 
 
-def _labels(scene: Scene, kind: Kind) -> NDArray[np.uint8]:
+def _labels(scene: Scene, kind: CaseKind) -> NDArray[np.uint8]:
     """The tissue that fills most of a voxel."""
     wall, left, right = scene.labels
     labels = np.zeros(wall.shape, np.uint8)

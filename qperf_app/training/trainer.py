@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from qperf_app.plugins import KineticsPlugin, NoOptions
-from qperf_app.training.cases import KineticScan, TrainingCase
+from qperf_app.training.cases import CaseKind, KineticScan, TrainingCase
 
 #: Makes the simulated case of a number: the same number, the same case.
 CaseMaker = Callable[[int], TrainingCase]
@@ -71,14 +71,14 @@ class Trainer(ABC):
 
     A field with ``"path": True`` in its metadata is left out of the command that a model card quotes.
 
-    ``cases`` says what kind of simulated scans the host is to make; ``none`` for a trainer that makes its own data.
+    ``cases`` says what kind of simulated scans the host is to make; None for a trainer that makes its own data.
     ``from_runs`` says that it learns from participants' own curves, which the host reads from finished runs.
     A plugin names its trainer in the class attribute ``trainer``, as ``module:class``; importing it must be
     as light as importing the plugin, for ``qperf train --help`` lists the options of all.
     """
 
     Options: ClassVar[type] = NoOptions
-    cases: ClassVar[Literal["none", "blood-pool", "myocardium"]] = "none"
+    cases: ClassVar[CaseKind | None] = None
     from_runs: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:

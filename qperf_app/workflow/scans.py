@@ -130,12 +130,12 @@ def _key(entities: Entities, literal: bool = False) -> tuple[tuple[str, str], ..
 
 def _apart(series: SeriesInput, others: Sequence[SeriesInput]) -> list[str]:
     """Series of the other kind that are left alone too, and what keeps them apart."""
-    what = "tissue" if series.is_aif else "input-function"
+    what = "tissue series" if series.is_aif else "input-function series"
     notes = []
     for other in others:
         if all(series.entities.get(k) == other.entities.get(k) for k in ("ses", "task")):
             differs = _difference(series.entities, other.entities) or "more than one would belong to it"
-            notes.append(f"The {what} series {other.path.name} is not paired with {series.path.name}: {differs}.")
+            notes.append(f"The {what} {other.path.name} is not paired with {series.path.name}: {differs}.")
     return notes
 
 
@@ -152,10 +152,10 @@ def _difference(one: Entities, other: Entities) -> str:
 
 def _left_out(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
     """Series that belong to it and were not selected."""
-    what = "tissue" if series.is_aif else "input-function"
+    what = "tissue series" if series.is_aif else "input-function series"
     then = "no flow is computed" if series.is_aif else "its blood signal may saturate"
     return [
-        f"Its {what} series {prefix(entities)} is there and not selected (filters): {then}."
+        f"Its {what} {prefix(entities)} is there and not selected (filters): {then}."
         for entities in unselected
         if (entities.get("acq") == AIF_LABEL) != series.is_aif and _key(entities) == _key(series.entities)
     ]

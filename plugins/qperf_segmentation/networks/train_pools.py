@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, TrainingCase
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, CaseKind, TrainingCase
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture
 from qperf_segmentation.networks.learning import flips, intensities
@@ -27,7 +27,7 @@ class PoolTrainer(NetworkTrainer):
     """Left and right blood on the low-resolution grid, 32 s from the start of the series."""
 
     Options = PoolTrainerOptions
-    cases = "blood-pool"
+    cases = CaseKind.POOLS
     file = "blood-pool.npz"
     title = "Left- and right-ventricular blood in first-pass series"
     limits = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.training import LEFT_BLOOD, TrainingCase
+from qperf_app.training import LEFT_BLOOD, CaseKind, TrainingCase
 from qperf_segmentation.networks import pool_input, wall_input
 from qperf_segmentation.networks.architecture import Architecture
 from qperf_segmentation.networks.learning import flips, intensities
@@ -21,7 +21,7 @@ class WallTrainer(NetworkTrainer):
     """Left and right blood, wall and insertion points on a grid about the left ventricle, around its peak."""
 
     Options = TrainerOptions
-    cases = "myocardium"
+    cases = CaseKind.MUSCLE
     file = "myocardium.npz"
     points = len(POINTS)
     title = "Left-ventricular wall, ventricular blood and right-ventricular insertion points in first-pass series"

@@ -21,7 +21,8 @@ from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
 from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
-from qperf_app.plugins import QualityCode, QualityMap, ScanResult
+from qperf_app.plugins import QualityCode, QualityMap, ScanResult, steps
+from qperf_app.plugins.steps import BLOOD_POOL, KINETICS
 
 _STRUCTURE = codes.SCT.AnatomicalStructure
 
@@ -47,9 +48,9 @@ def write_structures(
     if scan.myocardium is not None:
         region = codes.SCT.LeftVentricle
         mask = np.asarray(scan.myocardium.mask, bool)
-        wall = [_Segment(mask, "Myocardium", _STRUCTURE, MYOCARDIUM, region, "myocardium")]
+        wall = [_Segment(mask, "Myocardium", _STRUCTURE, MYOCARDIUM, region, steps.MYOCARDIUM.name)]
     blood = [] if scan.pools is None else [
-        _Segment(np.asarray(mask, bool), label, codes.SCT.BodySubstance, codes.SCT.Blood, region, "blood-pool")
+        _Segment(np.asarray(mask, bool), label, codes.SCT.BodySubstance, codes.SCT.Blood, region, BLOOD_POOL.name)
         for mask, label, region in (
             (scan.pools.lv, "Left ventricular blood pool", codes.SCT.LeftVentricle),
             (scan.pools.rv, "Right ventricular blood pool", codes.SCT.RightVentricle),
@@ -94,7 +95,7 @@ def write_quality(
             _STRUCTURE,
             Code(f"QC{code}", SCHEME, quality.legend.get(code, f"code {code}")[:64]),
             codes.SCT.LeftVentricle,
-            "kinetics",
+            KINETICS.name,
         )
         for code in present
     ]
