@@ -46,7 +46,8 @@ def _silent(done: int, total: int) -> None:
 class StudyPlan:
     """What is to run: every step of every selected participant. ``configuration`` names all plugins and options.
 
-    ``checked`` says that :meth:`check` was passed.
+    ``checked`` says that :meth:`check` was passed; ``without_series`` are participants that were named and have no
+    selected series.
     """
 
     bids_dir: Path
@@ -56,6 +57,7 @@ class StudyPlan:
     registry: PluginRegistry
     participants: tuple[ParticipantPlan, ...]
     checked: bool = False
+    without_series: tuple[str, ...] = ()
 
     @property
     def n_scans(self) -> int:
@@ -144,7 +146,9 @@ def plan(
         planner.plan(label, by_participant[label], [s.entities for s in list_series(bids_dir, [label])])
         for label in sorted(by_participant)
     )
-    return StudyPlan(bids_dir, out_dir, datasets, configuration, registry, plans)
+    named = [label.removeprefix("sub-") for label in (selection.participants if selection else None) or ()]
+    without = tuple(label for label in dict.fromkeys(named) if label not in by_participant)
+    return StudyPlan(bids_dir, out_dir, datasets, configuration, registry, plans, without_series=without)
 
 
 def run(

@@ -22,7 +22,7 @@ from qperf_app.checks.images import (
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
-from qperf_app.checks.scan import scan_findings, task_findings
+from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.timing import timing_findings, with_timing
 from qperf_app.geometry import Grid, voxel_to_world
@@ -133,6 +133,7 @@ def test_what_decides_about_flow_is_refused(field: str, value: Any, words: tuple
     [
         ("FlipAngle", 12.0, ("FlipAngle is 12 degrees for the 2 proton-density volumes", "list one for each volume")),
         ("FlipAngle", [12.0] * N, ("alike",)),
+        ("FlipAngle", [12.0] * 2 + [5.0] * (N - 2), ("are the two exchanged?",)),
         ("EchoTime", 1.1, ("EchoTime is 1.1 s", "in ms? Then write 0.0011")),
         ("SaturationDelayTime", 0.45, ("0.45 s",)),
         ("SaturationDelayTime", 0.0005, ("usual are",)),
@@ -197,6 +198,10 @@ def test_series_of_one_scan() -> None:
     one(scan_findings("f", GOOD, later), "refused", "from 121.", "the clocks don't overlap")
     one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t + 6 for t in TIMES]}), "doubt", "one moment")
     one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t * 1.3 for t in TIMES]}), "doubt", "one heart")
+    grid = short_axis_grid()
+    moved_away = Grid.of(grid.shape, np.eye(4) @ grid.affine + np.outer([1, 0, 0, 0], [0, 0, 0, 300]))
+    one(place_findings("f", grid, moved_away), "doubt", "300 mm from that of the tissue series")
+    assert not list(place_findings("f", grid, grid))
     one(task_findings("f", {"TaskName": "Stress"}, "rest"), "doubt", "'Stress'", "task-rest")
     assert not list(task_findings("f", {"TaskName": "rest and stress"}, "rest"))
 
@@ -276,6 +281,8 @@ def test_volumes_without_contents_and_copies() -> None:
 def test_integers_at_the_end_of_their_range() -> None:
     data = heart()
     one(voxels(np.minimum(data, 255), limits=(0, 255), stored="uint8"), "doubt", "largest of uint8")
+    levelled = data * (255 / data.max(axis=(0, 1, 2)))
+    assert any("scaled by itself" in f.text for f in voxels(levelled, limits=None, stored="float32"))
     data[:3, :3, 0, :] = 65530
     one([f for f in voxels(data) if "unsigned" in f.text], "doubt", "uint16")
     noise = np.random.default_rng(1).integers(0, 60000, (24, 24, 2, N)).astype(np.float32)

@@ -301,6 +301,28 @@ def test_what_is_handed_in_and_is_something_else(dataset: Path, spoil: Callable[
     assert words in texts(findings(dataset, drawn=drawn), "refused")
 
 
+def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    series = example_series()
+    write_image(mask_of(drawn, "desc-preproc_dce.nii.gz"), np.roll(series.data, 14, axis=0)[:, ::-1])
+    write_image(mask_of(drawn, "desc-moco_xfm.nii.gz"), np.full((*series.data.shape, 3), 90, np.float32))
+    write_image(mask_of(drawn, "desc-conc_dce.nii.gz"), 1000 * series.data / series.data.max())
+    write_json(mask_of(drawn, "desc-conc_dce.json"), {"Units": "mmol/L", "VolumeTiming": series.times.tolist()})
+    for quantity, units in (("MBF", "mL/100g/min"), ("Fb", None)):
+        name = f"model-Fermi_param-{quantity}_desc-fermi_dcemap"
+        write_image(mask_of(drawn, f"{name}.nii.gz"), np.ones((36, 32, 1), np.float32))
+        write_json(mask_of(drawn, f"{name}.json"), {"Units": units} if units else {})
+    study = api.plan(
+        dataset, dataset.parent / "out", derivatives={"drawn": drawn}, configuration={"kinetics": ["fermi"]}
+    )
+    found = [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    doubts, refusals = texts(found, "doubt"), texts(found, "refused")
+    assert "little in common with its series" in doubts and "displaces by up to 90 mm" in doubts
+    assert "gives no Units; a map of Fb is in mL/min/mL" in doubts
+    assert "mmol/L, possible are 0.05 to 50: is it in µmol/L?" in refusals
+    assert "Units is 'mL/100g/min', a map of MBF is in mL/min/g" in refusals
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -394,6 +416,12 @@ def test_runs_pair_as_numbers_and_what_is_left_alone_is_said() -> None:
     assert "The tissue series sub-01_task-rest_run-01_dce.nii.gz is not paired" in lone.notes[0]
     shared = pairs("_acq-base", "_acq-mid", "_acq-aif")
     assert [scan.aif is not None for scan in shared] == [True, True]
+
+
+def test_a_participant_without_series_is_said(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (dataset / "sub-02").mkdir()
+    assert run(dataset, "--dry-run", "--participant-label", "01", "sub-02") == 0
+    assert "sub-02: no series of it is selected" in capsys.readouterr().err
 
 
 def test_a_series_that_the_filters_leave_out_is_said(dataset: Path) -> None:

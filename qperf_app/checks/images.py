@@ -96,15 +96,20 @@ def voxel_findings(
     if is_signal:
         yield from _negative(file, data)
     elif metadata.get("Units") == "mmol/L":
-        peak = float(np.percentile(data.max(axis=-1), 99.9))
-        severity = BLOOD_PEAK.verdict(peak) if peak > BLOOD_PEAK.usual[1] else None
-        if severity:
-            yield Finding(file, "Units", BLOOD_PEAK.words(peak), severity)
+        yield from concentration_findings(file, data)
     yield from _stored(file, data, header)
     if is_signal:
         count = metadata.get("ProtonDensityVolumeCount", 0)
         means = data.mean(axis=(0, 1, 2), dtype=np.float64)
         yield from proton_density_in_signal(file, means, count if isinstance(count, int) else 0)
+
+
+def concentration_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
+    """Concentrations (x, y, z, t), mmol/L, reach what blood reaches; without blood in view they stay below."""
+    peak = float(np.nanpercentile(np.nanmax(data, axis=-1, initial=0.0), 99.9))
+    severity = BLOOD_PEAK.verdict(peak)
+    if severity:
+        yield Finding(file, "Units", BLOOD_PEAK.words(peak), severity if peak > BLOOD_PEAK.usual[1] else "doubt")
 
 
 def proton_density_in_signal(file: str, means: NDArray[np.floating], count: int) -> Iterator[Finding]:
@@ -156,6 +161,8 @@ def _frames(file: str, data: NDArray[np.floating], low: NDArray[Any], high: NDAr
             yield refusal(file, "", f"{text}: there is no series left")
         else:
             yield doubt(file, "", f"{text}; they are used as they are. Take them out, with their times")
+    if len(high) > 5 and not empty.any() and np.ptp(high) < 1e-3 * abs(high.mean()):
+        yield doubt(file, "", f"every volume reaches the same largest value, {high[0]:.4g}: was each scaled by itself?")
     slices = data.max(axis=(0, 1, 3)) == data.min(axis=(0, 1, 3))
     if slices.any():
         yield doubt(file, "", f"{slices.sum()} of {len(slices)} slices hold one value only (from 0: {_some(slices)})")
@@ -183,18 +190,17 @@ def _negative(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
 
 def _stored(file: str, data: NDArray[np.floating], header: ImageHeader) -> Iterator[Finding]:
     """Integers at the end of their range, and images that are noise since bytes were exchanged."""
-    if header.limits is not None:
+    if header.limits is not None and header.limits[1] > 0:
         top = header.limits[1]
-        clipped = float((data >= top * (1 - 1e-6)).mean()) if top > 0 else 0.0
-        body = float(np.percentile(data, 99.0))
+        near = data > 0.98 * top
+        clipped = float((data >= top * (1 - 1e-6)).mean())
         if clipped > CLIPPED:
             yield doubt(file, "", f"{clipped:.1%} of the values are the largest of {header.stored}: cut off?")
-        elif clipped == 0 and header.stored.startswith("u") and body < 0.4 * top and data.max() > 0.98 * top:
-            count = int((data > 0.98 * top).sum())
+        elif header.stored.startswith("u") and near.any() and data[~near].max() < 0.5 * top:
             yield doubt(
                 file, "",
-                f"{count} values lie at the end of {header.stored} and the others far below: negative values read as "
-                "unsigned?",
+                f"{near.sum()} values lie at the end of {header.stored} and all others below its middle: negative "
+                "values read as unsigned?",
             )  # fmt: skip
     smooth = neighbour_correlation(data.mean(axis=-1))
     if smooth < LEAST_SMOOTH:

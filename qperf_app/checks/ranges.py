@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from qperf_app.checks.findings import Finding, Severity
 
@@ -99,7 +99,7 @@ BLOOD_PEAK = Range(
 TABLE: tuple[Range, ...] = (*FIELDS, INTERVAL, START, PIXEL, SLICE_DISTANCE, BLOOD_PEAK)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a metadata value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -10,6 +10,7 @@ import numpy as np
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import TIMING, dynamic_times
+from qperf_app.geometry import Grid
 
 Metadata = Mapping[str, Any]
 #: What can't differ between the series of a scan, and by what share it may all the same.
@@ -34,7 +35,7 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
     for name, share in _SAME_NUMBERS.items():
         one, other = tissue.get(name), aif.get(name)
         if is_number(one) and is_number(other):
-            if abs(one - other) > share * max(abs(one), abs(other)):  # type: ignore[operator]
+            if abs(one - other) > share * max(abs(one), abs(other)):
                 yield refusal(file, name, f"{name} is {other:g}, of the tissue series {one:g}: correct one of them")
         elif name == "Haematocrit" and is_number(other) and one is None:
             yield doubt(file, name, f"{name} is {other:g} here and absent in the tissue series, whose value is used")
@@ -64,6 +65,14 @@ def _clocks(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
         )  # fmt: skip
     elif abs(one[0] - other[0]) > 3.0 * max(intervals):
         yield doubt(file, TIMING, f"{spans} s: do both count from one moment?")
+
+
+def place_findings(file: str, tissue: Grid, aif: Grid) -> Iterator[Finding]:
+    """The input-function series shows the heart that the tissue series shows."""
+    offset = aif.centre - tissue.centre
+    apart, field = float(np.linalg.norm(offset)), float((tissue.voxel_size * tissue.shape)[:2].max())
+    if apart > max(field / 2, 100.0):
+        yield doubt(file, "", f"its middle lies {apart:.0f} mm from that of the tissue series: are both of one heart?")
 
 
 def task_findings(file: str, metadata: Metadata, task: str) -> Iterator[Finding]:

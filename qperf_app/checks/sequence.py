@@ -46,6 +46,12 @@ def flip_angles_and_proton_density(file: str, metadata: Metadata, shape: Sequenc
     other = np.flatnonzero(~np.isclose(angles, angles[-1])) if listed else np.zeros(0, int)
     leading = int(other[-1]) + 1 if other.size else 0
     if leading == count:
+        if count and max(angles[:leading]) > angles[-1]:
+            yield doubt(
+                file, f"FlipAngle, {_COUNT}",
+                f"FlipAngle is {max(angles[:leading]):g} degrees for the proton-density volumes and {angles[-1]:g} for "
+                "the dynamic ones; proton-density volumes usually have the smaller one: are the two exchanged?",
+            )  # fmt: skip
         return
     fields = f"FlipAngle, {_COUNT}"
     if not leading:
@@ -65,13 +71,13 @@ def flip_angles_and_proton_density(file: str, metadata: Metadata, shape: Sequenc
 def pulses_between_frames(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
     """Saturation delay and excitations up to the centre of k-space fit between two volumes."""
     names = ("SaturationDelayTime", "RepetitionTimeExcitation", "ExcitationsToKSpaceCenter")
-    values = [metadata.get(name) for name in names]
+    given = {name: float(value) for name in names if is_number(value := metadata.get(name))}
     times = dynamic_times(metadata)
-    if times is None or len(times) < 2 or not all(map(is_number, values)):
+    if times is None or len(times) < 2 or len(given) < len(names):
         return
-    if any(_USUAL[name].verdict(value) == "refused" for name, value in zip(names, values, strict=True)):
+    if any(_USUAL[name].verdict(value) == "refused" for name, value in given.items()):
         return
-    delay, spacing, pulses = map(float, values)  # type: ignore[arg-type]
+    delay, spacing, pulses = given.values()
     interval, taken = float(np.median(np.diff(times))), delay + spacing * pulses
     if INTERVAL.verdict(interval) == "refused":
         return
@@ -93,10 +99,10 @@ def echo_within_repetition(file: str, metadata: Metadata, shape: Sequence[int]) 
     echoes, spacing = numbers(metadata.get("EchoTime")), metadata.get("RepetitionTimeExcitation")
     if echoes is None or not is_number(spacing):
         return
-    given = [*(("EchoTime", echo) for echo in echoes), ("RepetitionTimeExcitation", float(spacing))]  # type: ignore[arg-type]
+    given = [*(("EchoTime", echo) for echo in echoes), ("RepetitionTimeExcitation", float(spacing))]
     if any(_USUAL[name].verdict(value) == "refused" for name, value in given):
         return
-    if max(echoes) >= float(spacing):  # type: ignore[arg-type]
+    if max(echoes) >= float(spacing):
         yield refusal(
             file, "EchoTime, RepetitionTimeExcitation",
             f"EchoTime is {max(echoes):g} s, RepetitionTimeExcitation {spacing:g} s: the echo can't come after the "
@@ -110,7 +116,7 @@ def repetition_of_volumes(file: str, metadata: Metadata, shape: Sequence[int]) -
     if not is_number(stated) or times is None or len(times) < 2:
         return
     interval = float(np.median(np.diff(times)))
-    if abs(float(stated) - interval) > 0.2 * interval:  # type: ignore[arg-type]
+    if abs(float(stated) - interval) > 0.2 * interval:
         yield doubt(
             file, "RepetitionTime",
             f"RepetitionTime is {stated:g} s, VolumeTiming has {interval:.3g} s between volumes; VolumeTiming is used",

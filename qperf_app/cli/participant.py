@@ -64,6 +64,8 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
         registry=registry,
     )
     say(_announcement(args, study))
+    for label in study.without_series:
+        say(f"warning: sub-{label}: no series of it is selected")
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
     study = study.check(args.nprocs, counter("checking series"))

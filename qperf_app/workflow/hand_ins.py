@@ -17,6 +17,7 @@ from qperf_app.bids.images import read_header, read_image, read_json, sidecar_pa
 from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
 from qperf_app.checks.curves import curve_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.timing import dynamic_times
@@ -29,6 +30,8 @@ from qperf_app.workflow.tasks import Task
 
 #: Units that maps of a quantity have; others would be read as these.
 MAP_UNITS = {"MBF": "mL/min/g", "Fb": "mL/min/mL", "Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL"}
+#: Correlation of the mean images of a series and of its corrected version below which they are two series.
+LEAST_ALIKE = 0.5
 #: Longest plausible displacement, mm: a deep breath moves the heart by some 30.
 FARTHEST_MOTION = 60.0
 
@@ -71,11 +74,13 @@ def _file_findings(role: Role, path: Path, task: Task, series: SeriesInput, task
     elif kind is FileKind.DISPLACEMENT:
         yield from _displacement(path)
     elif kind is FileKind.SERIES:
-        yield from _corrected(path)
+        yield from _corrected(path, series)
     elif isinstance(role, MapKey):
         units = _sidecar(path).get("Units")
         wanted = MAP_UNITS.get(role.quantity)
-        if role.statistic != "std" and wanted and units is not None and units != wanted:
+        if wanted and units is None:
+            yield doubt(str(path), "Units", f"its sidecar gives no Units; a map of {role.quantity} is in {wanted}")
+        elif wanted and units != wanted:
             yield refusal(str(path), "Units", f"Units is {units!r}, a map of {role.quantity} is in {wanted}")
 
 
@@ -137,7 +142,9 @@ def _concentration(path: Path, series: SeriesInput) -> Iterator[Finding]:
                 f"VolumeTiming runs from {given.times[0]:g} to {given.times[-1]:g} s, the series from {times[0]:g} to "
                 f"{times[-1]:g} s",
             )  # fmt: skip
-    if given.units not in ("mmol/L", "1"):
+    if given.units == "mmol/L":
+        yield from concentration_findings(str(path), given.data)
+    elif given.units != "1":
         yield refusal(str(sidecar_path(path)), "Units", f"Units is {given.units!r}, expected 'mmol/L' or '1'")
 
 
@@ -152,11 +159,15 @@ def _displacement(path: Path) -> Iterator[Finding]:
         yield doubt(str(path), "", f"displaces by up to {np.abs(values).max():.0f} mm: is it in mm?")
 
 
-def _corrected(path: Path) -> Iterator[Finding]:
-    values, _ = read_image(path)
+def _corrected(path: Path, series: SeriesInput) -> Iterator[Finding]:
+    values, _ = read_image(path, onto=series.grid)
     bad = ~np.isfinite(values).all(axis=(0, 1, 2))
     if bad.any():
         yield refusal(str(path), "", f"values that are not finite in {bad.sum()} frames")
+        return
+    means = [image.mean(axis=-1).ravel() for image in (values, read_image(series.path)[0])]
+    if all(mean.std() > 0 for mean in means) and np.corrcoef(*means)[0, 1] < LEAST_ALIKE:
+        yield doubt(str(path), "", "has little in common with its series: is it of another one?")
 
 
 def _nothing_of(

@@ -197,7 +197,7 @@ class _Instance:
 def _haematocrit(series: SeriesInput, configured: float) -> float:
     """Haematocrit of the series, or the configured one. What is no number is refused before anything runs."""
     own = series.metadata.get("Haematocrit")
-    return float(own) if is_number(own) else configured  # type: ignore[arg-type]
+    return float(own) if is_number(own) else configured
 
 
 def _several(spec: StepSpec) -> bool:

@@ -12,7 +12,7 @@ from qperf_app.bids.images import read_image, sidecar_path
 from qperf_app.checks.findings import Finding, lowered, refusal
 from qperf_app.checks.images import header_findings, voxel_findings
 from qperf_app.checks.ranges import range_findings
-from qperf_app.checks.scan import scan_findings, task_findings
+from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
@@ -101,6 +101,7 @@ def _of_scan(
         tissue, aif = scan.scan.tissue, scan.scan.aif
         found = scan_findings(str(sidecar_path(aif.path)), tissue.metadata, aif.metadata)
         yield from lowered(found, used[tissue.prefix] | used[aif.prefix])
+        yield from place_findings(str(aif.path), tissue.grid, aif.grid)
     for series in scan.scan.series:
         yield from _of_plugins(plan, series, registry)
         yield from of_data[series.path]

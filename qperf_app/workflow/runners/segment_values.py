@@ -55,7 +55,9 @@ def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, .
         units = read_json(sidecar_path(upstream["concentration"].files["conc"])).get("Units")
         if units != CONCENTRATION_UNITS:
             return ()
-    reason = implausible_flow(parse_entities(task.prefix).get("task", ""), flows_of(table), table.units.get("MBF", ""))
+    # Maps that were handed in without a unit are read as what they must be.
+    units = (table.units["MBF"] or "mL/min/g") if "MBF" in table.units else ""
+    reason = implausible_flow(parse_entities(task.prefix).get("task", ""), flows_of(table), units)
     return (reason,) if reason else ()
 
 
