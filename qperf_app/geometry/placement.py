@@ -28,7 +28,7 @@ class Grid:
         """Make it of an image's shape, of which the first three axes count, and its affine."""
         x, y, z = (*shape, 1, 1, 1)[:3]
         rows = tuple(tuple(row) for row in np.asarray(affine, np.float64).tolist())
-        return cls((int(x), int(y), int(z)), rows)  # type: ignore[arg-type]
+        return cls((int(x), int(y), int(z)), rows)
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -70,7 +70,8 @@ class Reorientation:
     def apply(self, data: NDArray[Any]) -> NDArray[Any]:
         """The same values in the other order, (x, y, z, ...); later axes stay."""
         turned = np.transpose(data, (*self.axes, *range(3, data.ndim)))
-        return np.flip(turned, [axis for axis, back in enumerate(self.reversed) if back])
+        backwards = tuple(axis for axis, back in enumerate(self.reversed) if back)
+        return np.asarray(np.flip(turned, backwards))
 
 
 def reorientation(stored: Grid, target: Grid) -> Reorientation | None:
@@ -102,8 +103,8 @@ def grid_difference(stored: Grid, target: Grid) -> str:
     words = []
     if sorted(stored.shape) != sorted(target.shape):
         words.append(f"shape {stored.shape}, the series has {target.shape}")
-    sizes = [np.sort(grid.voxel_size) for grid in (stored, target)]
-    if not np.allclose(*sizes, rtol=0.01, atol=1e-3):
+    ours, theirs = (np.sort(grid.voxel_size) for grid in (stored, target))
+    if not np.allclose(ours, theirs, rtol=0.01, atol=1e-3):
         words.append(f"voxels of {_by(stored.voxel_size)} mm, the series has {_by(target.voxel_size)} mm")
     if np.allclose(stored.affine, np.eye(4)) and not np.allclose(target.affine, np.eye(4)):
         words.append("it was stored without its position in the scanner (its affine is the identity)")
