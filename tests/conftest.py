@@ -34,6 +34,7 @@ SLOW = (
     "test_conformance.py::TestSaliency",
     "test_conformance_meaning.py",
     "test_elastix.py",
+    "test_ends.py",
     "test_failures.py",
     "test_hmc.py",
     "test_kinetics.py::test_any_unit_serves",
@@ -60,12 +61,11 @@ SLOW = (
     "test_repository.py::test_the_wheel",
     "test_segmentation.py::test_pools_of_a_coarse_series",
     "test_segmentation.py::test_real_tissue_series",
-    "test_status.py::test_a_status_file_fits",
-    "test_status.py::test_other_weights",
-    "test_status.py::test_the_example_of_the_documentation",
+    "test_status.py",
     "test_storage_order.py",
     "test_third_party.py",
     "test_training.py::test_a_resumed_training",
+    "test_training.py::test_the_best_weights",
 )
 
 
