@@ -1,0 +1,1 @@
+"""DICOM: studies read into a raw dataset, results written back, and the phantom as a scanner would store it."""
