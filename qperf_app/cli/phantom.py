@@ -40,6 +40,7 @@ _FIELDS = (1.5, 3.0)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
+    from qperf_app.dicom.scanner import MANNERS
     from qperf_app.phantom.config import CHOICES, TASKS, PhantomConfig
 
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
@@ -62,6 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 metavar=metavar or None, help=text,
             )  # fmt: skip
 
+    scanner = parser.add_argument_group("scanner")
+    scanner.add_argument(
+        "--dicom",
+        nargs="+",
+        choices=(*MANNERS, "all"),
+        default=[],
+        metavar="MANNER",
+        help="write the series also as DICOM, in sourcedata/MANNER of the dataset, as the scanner of a vendor stores "
+        f"them: {', '.join(MANNERS)}, or all",
+    )
+
 
 def run(args: argparse.Namespace) -> int:
     """Write the dataset; return 0, or 2 where an option or the output folder is refused."""
@@ -71,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         plan = _plan(args)
         if args.nprocs < 1:
             raise ValueError(f"nprocs is {args.nprocs}; it must be at least 1")
-        write_dataset(args.out, plan, args.nprocs, _progress(plan.participants))
+        write_dataset(args.out, plan, args.nprocs, _progress(plan.participants), _dicom_writer(args.dicom, plan))
     except (ValueError, OutputError) as error:
         print(f"qperf phantom: {error}", file=sys.stderr)
         return USAGE
@@ -84,6 +96,17 @@ def _plan(args: argparse.Namespace) -> Any:
 
     config = PhantomConfig(**{name: getattr(args, name) for options in _OPTIONS.values() for name, _, _ in options})
     return DatasetPlan(args.participants, args.seed, tuple(args.tasks), config)
+
+
+def _dicom_writer(manners: list[str], plan: Any) -> Any:
+    """What puts the manners asked for into the dataset."""
+    from qperf_app.dicom.scanner import MANNERS, write_dataset_as_dicom
+
+    def write(dataset: Path) -> None:
+        for manner in MANNERS if "all" in manners else dict.fromkeys(manners):
+            write_dataset_as_dicom(dataset, dataset / "sourcedata" / manner, manner, f"{plan.seed}|{plan.config}")
+
+    return write if manners else None
 
 
 def _progress(total: int) -> Any:

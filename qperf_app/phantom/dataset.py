@@ -75,7 +75,13 @@ class DatasetPlan:
         return sample_participant(self.config, self.generator(index, 0))
 
 
-def write_dataset(out: Path, plan: DatasetPlan, nprocs: int = 1, done: Callable[[str], None] | None = None) -> None:
+def write_dataset(
+    out: Path,
+    plan: DatasetPlan,
+    nprocs: int = 1,
+    done: Callable[[str], None] | None = None,
+    also: Callable[[Path], None] | None = None,
+) -> None:
     """Write the dataset whole or not at all.
 
     It is built beside ``out`` and renamed at the end. The same plan gives the same bytes, whatever ``nprocs``.
@@ -89,6 +95,8 @@ def write_dataset(out: Path, plan: DatasetPlan, nprocs: int = 1, done: Callable[
         Processes that simulate at the same time.
     done : callable, optional
         Called with the label of every participant that is ready.
+    also : callable, optional
+        Called with the folder of the dataset when all else is there, to put more into it.
 
     Raises
     ------
@@ -109,6 +117,8 @@ def write_dataset(out: Path, plan: DatasetPlan, nprocs: int = 1, done: Callable[
         for label in _write_participants(partial, plan, nprocs):
             if done is not None:
                 done(label)
+        if also is not None:
+            also(partial)
         partial.replace(out)
     except OSError as error:
         raise OutputError(f"{out} can't be written: {error.strerror or error}") from error
