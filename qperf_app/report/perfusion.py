@@ -71,6 +71,13 @@ def _method_elements(study: Study, method: Method) -> list[HostElement]:
     return elements
 
 
+def flow_elements(study: Study, method: Method) -> list[HostElement]:
+    """Maps and bull's-eyes of the quantity that heads a method, without the rest of its part of the section."""
+    quantity = primary_quantity(study, method)
+    grid = _grid(study, method, quantity, None, _EDGE)
+    return [*([] if grid is None else [grid]), *_bullseye_elements(study, method, quantity)]
+
+
 def _grid(study: Study, method: Method, quantity: str, statistic: str | None, edge: int) -> PictureGrid | None:
     """Show one quantity of all scans of the study on one colour scale; None where no scan has it."""
     found = [(scan, maps_of(scan, method).get((quantity, statistic))) for scan in study.scans]
