@@ -14,6 +14,7 @@ from qperf_app.cli.libraries import settle_libraries
 #: Module of each sub-command, of one word or two, with the line that the help shows. A module has ``add_arguments`` and
 #: ``run``; with ``INTERMIXED`` its options may stand between its arguments.
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "import": ("qperf_app.cli.importing", "turn a perfusion study in DICOM into a raw dataset"),
     "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
     "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
     "plugins new": ("qperf_app.cli.new_plugin", "write a distribution with a plugin that works, to start from"),
