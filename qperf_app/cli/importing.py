@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from qperf_app.dicom.frames import Problem
     from qperf_app.dicom.study import PlannedStudy
 
-#: Files that are no DICOM at all are named up to this many.
-_NAMED = 3
+#: Files with the same fault have a line each up to this many; of the others so many are named.
+_MOST_LINES, _NAMED = 20, 3
+#: What is said of a file that is something else altogether.
+NOT_DICOM = "is not DICOM"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("sources", metavar="SOURCE", nargs="+", type=Path,
-                        help="files, folders, zip archives or DICOMDIR of one person's exam, all of it at once")  # fmt: skip
+                        help="files, folders, zip archives or DICOMDIR: one person's exam, all at once")  # fmt: skip
     parser.add_argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw dataset; made where it isn't there")
     parser.add_argument("--participant", default="01", metavar="LABEL", help="label in the dataset (default: 01)")
     parser.add_argument("--session", metavar="LABEL",
@@ -122,14 +124,18 @@ def _bar(total: int, unit: str, what: str) -> tuple[Callable[[int], Any], Callab
 
 
 def _say_problems(problems: Sequence[Problem]) -> None:
-    """One line for each file that is DICOM and could not be read, one for all that isn't."""
-    foreign = [problem for problem in problems if problem.reason == "is not DICOM"]
+    """A line for each file that can't be read, up to a number; one for all that are no DICOM."""
+    reasons: dict[str, list[str]] = {}
     for problem in problems:
-        if problem not in foreign:
-            print(f"qperf import: {problem}", file=sys.stderr)
-    if foreign:
-        names = ", ".join(str(problem.file) for problem in foreign[:_NAMED]) + (", …" if len(foreign) > _NAMED else "")
-        print(f"qperf import: not DICOM: {_count(len(foreign), 'file')}: {names}", file=sys.stderr)
+        reasons.setdefault(problem.reason, []).append(str(problem.file))
+    for reason, files in reasons.items():
+        shown = 0 if reason == NOT_DICOM else _MOST_LINES
+        for file in files[:shown]:
+            print(f"qperf import: {file}: {reason}", file=sys.stderr)
+        rest = files[shown:]
+        if rest:
+            names = ", ".join(rest[:_NAMED]) + (", …" if len(rest) > _NAMED else "")
+            print(f"qperf import: {_count(len(rest), 'file')}: {reason}: {names}", file=sys.stderr)
 
 
 def _say_studies(studies: Sequence[PlannedStudy], participant: str) -> None:

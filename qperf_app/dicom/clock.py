@@ -114,7 +114,7 @@ def _span(times: Sequence[NDArray[np.float64]]) -> float:
 
 def _whole_seconds(times: Sequence[NDArray[np.float64]]) -> bool:
     values = np.concatenate(list(times))
-    return bool(np.allclose(values, np.rint(values), atol=1e-6))
+    return bool(np.abs(values - np.rint(values)).max() < 1e-5)
 
 
 def _constant_interval(slices: Sequence[Sequence[Frame]]) -> Clock | None:

@@ -100,9 +100,8 @@ def _stage(
         written.problems += [f"{frame.file}: {reason}" for frame, reason in bad]
         progress()
         if len(kept) < 2:
-            written.problems.append(
-                f"series {', '.join(map(str, series.role.stack.series_numbers))}: no volume is whole"
-            )
+            numbers = ", ".join(map(str, series.role.stack.series_numbers))
+            written.problems.append(f"series {numbers}: no volume is whole")
             continue
         image = staging / f"{index}.nii.gz"
         write_image(image, data, affine_of(series.timed.frames), _content(series, kept))

@@ -8,7 +8,7 @@ from qperf_app.dicom.stacks import Stack
 
 #: Words that name a gadolinium agent: generic names, brands, and what people type.
 _GADOLINIUM = (
-    "GADO", "GADAV", "GADOV", "GD-", "GDDTPA", "MAGNEVIST", "MULTIHANCE", "OMNISCAN", "PROHANCE", "DOTAREM", "CLARISCAN",
+    "GADO", "GADAV", "GD-", "GDDTPA", "MAGNEVIST", "MULTIHANCE", "OMNISCAN", "PROHANCE", "DOTAREM", "CLARISCAN",
     "EOVIST", "PRIMOVIST", "VUEWAY", "ELUCIREM", "ABLAVAR", "OPTIMARK",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ IDENTITY = (
 HINTS = (
     "SeriesDescription", "ProtocolName", "ImageComments", "InterventionDrugInformationSequence",
     "AcquisitionContextSequence", "ContrastBolusAgent", "ContrastBolusAgentSequence",
-    "ContrastBolusAdministrationProfileSequence", "Manufacturer", "ManufacturerModelName", "SequenceName",
+    "ContrastAdministrationProfileSequence", "Manufacturer", "ManufacturerModelName", "SequenceName",
     "PulseSequenceName",
 )  # fmt: skip
 

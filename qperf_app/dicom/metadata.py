@@ -232,7 +232,7 @@ def _about(role: Role, frame: Frame, sidecar: Sidecar) -> dict[str, Any]:
 def _rounded(value: float | None, digits: int) -> float | int | None:
     if value is None:
         return None
-    return int(round(value)) if digits == 0 else round(float(value), digits)
+    return round(value) if digits == 0 else round(float(value), digits)
 
 
 def _seconds(milliseconds: float) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.dicom.frames import Frame
 from qperf_app.dicom.sources import Opener, UnreadableError
-from qperf_app.dicom.stacks import orientation_of
+from qperf_app.dicom.stacks import orientation_of, position_of
 
 #: Proton-density frames among the first ones: at most so many, and brighter than those after them by this factor.
 _MOST_BRIGHT, _BRIGHTER, _ALIKE = 8, 1.6, 1.4
@@ -26,7 +26,7 @@ def read_frame(frame: Frame, opener: Opener) -> NDArray[np.float64] | NDArray[np
     UnreadableError
     """
     from pydicom import config
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     try:
         with warnings.catch_warnings(), config.disable_value_validation():
@@ -64,10 +64,8 @@ def read_series(
     bad: list[tuple[Frame, str]] = []
     lost: set[int] = set()
     # By file, so that a multi-frame member of an archive is unpacked once after the other and not at random.
-    order = sorted(
-        ((k, t) for k in range(n_slices) for t in range(n_volumes)), key=lambda kt: _place(frames[kt[0]][kt[1]])
-    )
-    for k, t in order:
+    places = ((_place(frames[k][t]), k, t) for k in range(n_slices) for t in range(n_volumes))
+    for _, k, t in sorted(places):
         try:
             values = read_frame(frames[k][t], opener)
         except UnreadableError as error:
@@ -108,7 +106,7 @@ def affine_of(frames: Sequence[Sequence[Frame]]) -> NDArray[np.float64]:
     first = frames[0][-1]
     row, column, normal = orientation_of(first)
     between_rows, between_columns = first.header.spacing
-    places = [np.mean([frame.position for frame in of_slice], axis=0) for of_slice in frames]
+    places = [np.mean([position_of(frame) for frame in of_slice], axis=0) for of_slice in frames]
     if len(places) > 1:
         step = (places[-1] - places[0]) / (len(places) - 1)
     else:

@@ -14,8 +14,12 @@ from qperf_app.dicom.selection import LeftOut, Scan, coarser
 from qperf_app.dicom.stacks import Stack
 
 Kind = Literal["tissue", "aif", "prebolus"]
+#: Where words and codes for rest and stress are looked for.
+_TASK_FIELDS = "SeriesDescription, ProtocolName, InterventionDrugName or AcquisitionContextSequence"
 #: A matrix of at most so many pixels may be a lone input-function series.
 _SMALL_MATRIX = 100 * 100
+#: An input-function series' inversion, echo and repetition times are at most this part of its tissue series'.
+_SHORTER = 0.8
 #: Beats of stress are shorter than those of rest at least by this factor where nothing else tells them apart.
 _FASTER = 1.1
 
@@ -73,7 +77,7 @@ def assign_roles(scans: Sequence[Scan], task: str | None = None) -> tuple[list[R
 
 def _kinds(number: int, scan: Scan) -> tuple[list[Role], list[LeftOut]]:
     """Which stacks of one scan are input functions."""
-    finest = min(scan.stacks, key=lambda stack: (float(np.prod(stack.header.spacing)), stack.series_numbers))
+    finest = _finest(scan.stacks)
     named = [says("aif", stack.words) for stack in scan.stacks]
     roles: list[Role] = []
     for index, stack in enumerate(scan.stacks):
@@ -84,6 +88,8 @@ def _kinds(number: int, scan: Scan) -> tuple[list[Role], list[LeftOut]]:
             origin = "SeriesDescription or ProtocolName"
         elif len(scan.stacks) == 1 and named[index] and stack.header.rows * stack.header.columns <= _SMALL_MATRIX:
             origin = "SeriesDescription or ProtocolName, and its small matrix"
+        elif _shorter(stack, finest):
+            origin = "one slice, and a shorter read-out than that of the series acquired with it"
         kind: Kind = "aif" if origin else "tissue"
         roles.append(Role(number, stack, kind, origin or "the only one", scan.proton_density.get(index)))
     aifs = [role for role in roles if role.kind == "aif"]
@@ -93,6 +99,24 @@ def _kinds(number: int, scan: Scan) -> tuple[list[Role], list[LeftOut]]:
     others = [role for role in aifs if role is not best]
     left = [LeftOut(r.stack.series_numbers, len(r.stack.frames), "a second input-function series") for r in others]
     return [role for role in roles if role not in others], left
+
+
+def _finest(stacks: Sequence[Stack]) -> Stack:
+    """Of the stacks with the smallest pixels, or nearly so, the one with most slices."""
+    smallest = min(float(np.prod(stack.header.spacing)) for stack in stacks)
+    fine = [stack for stack in stacks if float(np.prod(stack.header.spacing)) <= 1.3 * smallest]
+    return max(fine, key=lambda stack: (len(stack.slices), tuple(-number for number in stack.series_numbers)))
+
+
+def _shorter(one: Stack, other: Stack) -> bool:
+    """Whether a single slice is saturated or read out for a clearly shorter time than more slices of the same scan."""
+    if len(one.slices) > 1 or len(other.slices) == 1:
+        return False
+    a, b = one.slices[0][-1], other.slices[0][-1]
+    pairs = [(a.inversion_time, b.inversion_time), (a.echo_time, b.echo_time)]
+    pairs.append((one.header.values.get("RepetitionTime"), other.header.values.get("RepetitionTime")))
+    known = [x / y for x, y in pairs if x and y]
+    return bool(known) and max(known) < _SHORTER
 
 
 def _with_prebolus(roles: Sequence[Role]) -> tuple[list[Role], list[LeftOut]]:
@@ -136,7 +160,7 @@ def _with_tasks(roles: Sequence[Role], given: str | None) -> list[Role]:
         elif stress != rest:
             told[number] = (
                 "stress" if stress else "rest",
-                "SeriesDescription, ProtocolName, drug or acquisition context",
+                _TASK_FIELDS,
             )
     beats = {number: _beat([role for role in roles if role.scan == number]) for number in main}
     for number in main:

@@ -206,7 +206,7 @@ def _with_proton_density(
 
 def _matches(stack: Stack, dynamic: Stack) -> NDArray[np.float64]:
     """Distance from each slice of a dynamic stack (rows) to each of another, mm."""
-    return np.linalg.norm(positions(dynamic)[:, None] - positions(stack)[None], axis=-1)
+    return np.asarray(np.linalg.norm(positions(dynamic)[:, None] - positions(stack)[None], axis=-1), np.float64)
 
 
 def _matched(stack: Stack, dynamic: Stack) -> Stack:

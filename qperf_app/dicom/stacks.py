@@ -81,6 +81,11 @@ def orientation_of(frame: Frame) -> NDArray[np.float64]:
     return np.stack([row, column, np.cross(row, column)])
 
 
+def position_of(frame: Frame) -> NDArray[np.float64]:
+    """Centre of the first pixel, (3,), mm, LPS+."""
+    return np.array(frame.position, np.float64)
+
+
 def make_stacks(frames: Iterable[Frame]) -> list[Stack]:
     """Group frames of one series by grid, orientation and echo, and order them by slice and time."""
     return [
@@ -115,7 +120,7 @@ def _by_orientation(frames: Sequence[Frame]) -> list[list[Frame]]:
 def _stack(frames: Sequence[Frame]) -> Stack:
     """Slices along the normal; the direction is that in which they are numbered."""
     normal = orientation_of(frames[0])[2]
-    places = np.array([np.array(frame.position) @ normal for frame in frames])
+    places = np.array([position_of(frame) @ normal for frame in frames])
     slices: list[list[Frame]] = []
     last = -np.inf
     for index in np.argsort(places, kind="stable"):
@@ -151,7 +156,7 @@ def _number(frame: Frame) -> tuple[int, int, int]:
 
 def positions(stack: Stack) -> NDArray[np.float64]:
     """Mean position of each slice, (slices, 3), mm, LPS+."""
-    return np.array([np.mean([frame.position for frame in frames], axis=0) for frames in stack.slices])
+    return np.array([np.mean([position_of(frame) for frame in frames], axis=0) for frames in stack.slices])
 
 
 def is_grid(stack: Stack) -> bool:

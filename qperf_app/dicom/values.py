@@ -14,7 +14,7 @@ Lookup = Callable[[str], Any]
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2}(?:\.\d+)?)?$")
 _DATE = re.compile(r"(\d{4})[.\-/]?(\d{2})[.\-/]?(\d{2})$")
 _DATE_TIME = re.compile(r"(\d{8})(\d{2,6}(?:\.\d+)?)(?:[+-]\d{4})?$")
-_DAY = 86_400.0
+_DAY, _EPOCH = 86_400.0, date(2020, 1, 1).toordinal()
 
 
 def number(value: Any) -> float | None:
@@ -71,7 +71,8 @@ def days(value: Any) -> float | None:
     if match is None:
         return None
     try:
-        return _DAY * date(*(int(part) for part in match.groups())).toordinal()
+        # Counted from about now, so that fractions of a second keep their digits.
+        return _DAY * (date(*(int(part) for part in match.groups())).toordinal() - _EPOCH)
     except ValueError:
         return None
 

@@ -27,8 +27,15 @@ class Reader(Protocol):
         private is not even read.
     """
 
-    name: str
-    private: Sequence[tuple[str, int, int]]
+    @property
+    def name(self) -> str:
+        """Name."""
+        ...
+
+    @property
+    def private(self) -> Sequence[tuple[str, int, int]]:
+        """Private elements."""
+        ...
 
     def reads(self, dataset: Dataset) -> bool:
         """Whether the dataset is one of its kind, by content."""

@@ -46,7 +46,11 @@ def frames_of(dataset: Dataset) -> Iterator[tuple[v.Lookup, Fields]]:
     shared = _flat(next(iter(dataset.get("SharedFunctionalGroupsSequence", ())), None))
     for item in per_frame:
         own = {**shared, **_flat(item)}
-        yield (lambda keyword, own=own: own.get(keyword, dataset.get(keyword))), own
+        yield _lookup(own, dataset), own
+
+
+def _lookup(own: Fields, dataset: Dataset) -> v.Lookup:
+    return lambda keyword: own[keyword] if keyword in own else dataset.get(keyword)
 
 
 def _flat(groups: Any) -> Fields:
@@ -116,7 +120,7 @@ def header(dataset: Dataset, lookup: v.Lookup) -> Header:
     )
 
 
-def _left_out(lookup: v.Lookup, image_type: tuple[str, ...], spacing: v.Any) -> str:
+def _left_out(lookup: v.Lookup, image_type: tuple[str, ...], spacing: Any) -> str:
     """Why images with this header are no part of a series; empty where they may be."""
     modality, storage = v.text(lookup("Modality")), v.text(lookup("SOPClassUID"))
     if modality != "MR":
@@ -213,14 +217,14 @@ def _saturated(lookup: v.Lookup) -> bool | None:
 def _contrast(dataset: Dataset) -> Fields:
     """Volume and concentration of enhanced files, which are in sequences of their own."""
     found: Fields = {}
-    for sequence in ("ContrastBolusAgentSequence", "ContrastBolusAdministrationProfileSequence"):
+    for sequence in ("ContrastBolusAgentSequence", "ContrastAdministrationProfileSequence"):
         for item in dataset.get(sequence) or ():
             for keyword in ("ContrastBolusVolume", "ContrastBolusIngredientConcentration"):
                 if (value := v.number(item.get(keyword))) is not None:
                     found[keyword] = value
             for code in item.get("ContrastBolusIngredientCodeSequence") or ():
                 found["ContrastBolusIngredient"] = v.words(code.get("CodeMeaning"))
-            for profile in item.get("ContrastBolusAdministrationProfileSequence") or ():
+            for profile in item.get("ContrastAdministrationProfileSequence") or ():
                 if (value := v.number(profile.get("ContrastBolusVolume"))) is not None:
                     found["ContrastBolusVolume"] = value
     agent = " ".join(
