@@ -194,6 +194,10 @@ def _apply(sidecar: Sidecar, given: Mapping[str, Any], n: int) -> None:
         if name in ("FlipAngle", "ProtonDensityFlipAngle"):
             continue
         sidecar.set(name, value, PROTOCOL_FILE)
+    readout = sidecar.fields.get("PulseSequenceType")
+    if "SaturationDelayTime" in given and readout in ("FLASH", "bSSFP", "EPI"):
+        origin = sidecar.origins["PulseSequenceType"]
+        sidecar.set("PulseSequenceType", f"Saturation-recovery {readout}", f"{origin}; SaturationDelayTime")
     count = sidecar.fields.get("ProtonDensityVolumeCount", 0)
     if "FlipAngle" not in given and "ProtonDensityFlipAngle" not in given:
         return

@@ -77,19 +77,20 @@ def assign_roles(scans: Sequence[Scan], task: str | None = None) -> tuple[list[R
 
 def _kinds(number: int, scan: Scan) -> tuple[list[Role], list[LeftOut]]:
     """Which stacks of one scan are input functions."""
-    finest = _finest(scan.stacks)
+    tissue = _reference(scan.stacks)
     named = [says("aif", stack.words) for stack in scan.stacks]
     roles: list[Role] = []
     for index, stack in enumerate(scan.stacks):
         origin = ""
-        if coarser(stack, finest):
+        small = stack.header.rows * stack.header.columns <= _SMALL_MATRIX
+        if any(named) and not all(named):
+            origin = "SeriesDescription or ProtocolName" if named[index] else ""
+        elif stack is not tissue and _shorter(stack, tissue):
+            origin = "a shorter read-out than that of the series acquired with it"
+        elif stack is not tissue and coarser(stack, tissue):
             origin = "coarser than the series acquired with it"
-        elif named[index] and not all(named):
-            origin = "SeriesDescription or ProtocolName"
-        elif len(scan.stacks) == 1 and named[index] and stack.header.rows * stack.header.columns <= _SMALL_MATRIX:
+        elif len(scan.stacks) == 1 and named[index] and small:
             origin = "SeriesDescription or ProtocolName, and its small matrix"
-        elif _shorter(stack, finest):
-            origin = "one slice, and a shorter read-out than that of the series acquired with it"
         kind: Kind = "aif" if origin else "tissue"
         roles.append(Role(number, stack, kind, origin or "the only one", scan.proton_density.get(index)))
     aifs = [role for role in roles if role.kind == "aif"]
@@ -101,17 +102,18 @@ def _kinds(number: int, scan: Scan) -> tuple[list[Role], list[LeftOut]]:
     return [role for role in roles if role not in others], left
 
 
-def _finest(stacks: Sequence[Stack]) -> Stack:
-    """Of the stacks with the smallest pixels, or nearly so, the one with most slices."""
-    smallest = min(float(np.prod(stack.header.spacing)) for stack in stacks)
-    fine = [stack for stack in stacks if float(np.prod(stack.header.spacing)) <= 1.3 * smallest]
-    return max(fine, key=lambda stack: (len(stack.slices), tuple(-number for number in stack.series_numbers)))
+def _reference(stacks: Sequence[Stack]) -> Stack:
+    """The stack with most slices, of these the one with the smallest pixels and the longest echo time."""
+
+    def rank(stack: Stack) -> tuple[int, float, float]:
+        echo = stack.slices[0][-1].echo_time or 0.0
+        return len(stack.slices), -round(float(np.prod(stack.header.spacing)), 1), echo
+
+    return max(stacks, key=rank)
 
 
 def _shorter(one: Stack, other: Stack) -> bool:
-    """Whether a single slice is saturated or read out for a clearly shorter time than more slices of the same scan."""
-    if len(one.slices) > 1 or len(other.slices) == 1:
-        return False
+    """Whether a stack is saturated and read out for a clearly shorter time than another."""
     a, b = one.slices[0][-1], other.slices[0][-1]
     pairs = [(a.inversion_time, b.inversion_time), (a.echo_time, b.echo_time)]
     pairs.append((one.header.values.get("RepetitionTime"), other.header.values.get("RepetitionTime")))

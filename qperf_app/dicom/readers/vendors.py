@@ -24,7 +24,8 @@ MODELS = (
     "Sola", "Sonata", "Spectra", "Symphony", "Trio", "Verio", "Vida", "Achieva", "Ambition", "Elition", "Evolution",
     "Ingenia", "Intera", "Panorama", "Discovery MR450", "Discovery MR750", "Optima MR360", "Optima MR450",
     "Signa Architect", "Signa Artist", "Signa Excite", "Signa Explorer", "Signa HDx", "Signa Hero", "Signa PET/MR",
-    "Signa Pioneer", "Signa Premier", "Signa Voyager", "uMR 570", "uMR 680", "uMR 770", "uMR 780", "uMR 790", "uMR 880", "uMR Omega",
+    "Signa Pioneer", "Signa Premier", "Signa Voyager",
+    "uMR 570", "uMR 680", "uMR 770", "uMR 780", "uMR 790", "uMR 880", "uMR Omega",
     "Galan", "Orian", "Titan", "Vantage",
 )  # fmt: skip
 
