@@ -123,7 +123,10 @@ def _frames(file: FileRef, opener: Opener, readers: Sequence[Reader], tags: list
         # Values that the vendor's software or an anonymiser has spoilt show themselves in many ways.
         except Exception as error:
             raise UnreadableError(f"the header can't be understood: {' '.join(str(error).split())}") from None
-        if frames and not frames[0].header.left_out:
+        if not frames or not frames[0].header.modality or not frames[0].header.rows * frames[0].header.columns:
+            if dataset.get("Modality") in (None, "", "MR"):
+                raise UnreadableError("holds no image, or is cut short")
+        elif not frames[0].header.left_out:
             _check_length(dataset, end, size)
         return frames
 
