@@ -102,10 +102,15 @@ def _import(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace, protocols: dict[str, dict[str, Any]], opener: Any) -> Sequence[PlannedStudy]:
     """Read the headers and say what could not be read."""
+    from qperf_app.dicom.nifti import nifti_frames
     from qperf_app.dicom.scan import scan_files
     from qperf_app.dicom.sources import list_files
     from qperf_app.dicom.study import plan_studies
 
+    if args.nifti:
+        frames, problems = nifti_frames(args.sources)
+        _say_problems(problems)
+        return plan_studies(frames, protocols, opener, args.task)
     files, problems = list_files(args.sources)
     advance, close = _bar(len(files), "file", "reading headers")
     try:

@@ -12,6 +12,8 @@ from typing import Any
 Vector = tuple[float, ...]
 #: Key of :attr:`Header.values` under which a reader may tell the read-out (FLASH, bSSFP, EPI) and where it says so.
 READOUT = "Readout"
+#: Key under which a reader may tell what ``RepetitionTime`` was called.
+PULSE_SPACING = "RepetitionTimeField"
 
 
 @dataclass(frozen=True, slots=True, order=True)

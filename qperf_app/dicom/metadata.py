@@ -13,7 +13,7 @@ import numpy as np
 
 from qperf_app import __version__
 from qperf_app.dicom.doses import contrast_fields
-from qperf_app.dicom.frames import Frame
+from qperf_app.dicom.frames import PULSE_SPACING, Frame
 from qperf_app.dicom.protocols import ASKED, Protocol
 from qperf_app.dicom.readout import SEQUENCE_NAME, find_readout, preparation
 from qperf_app.dicom.roles import Role
@@ -160,11 +160,11 @@ def _set_sequence(sidecar: Sidecar, frames: Sequence[Frame]) -> None:
     name = str(values.get("SequenceName", "")).lower()
     if SEQUENCE_NAME.fullmatch(name):
         sidecar.set("SequenceName", name, "SequenceName")
-    time = values.get("RepetitionTime", 0.0)
+    time, told = values.get("RepetitionTime", 0.0), values.get(PULSE_SPACING, "RepetitionTime")
     if 0 < time <= _LONGEST_PULSE_SPACING:
-        sidecar.set("RepetitionTimeExcitation", _seconds(time), "RepetitionTime")
+        sidecar.set("RepetitionTimeExcitation", _seconds(time), told)
     elif time:
-        sidecar.remarks.append(f"RepetitionTime {time:g} ms is that of a shot or a beat, not the excitations' spacing")
+        sidecar.remarks.append(f"{told} {time:g} ms is that of a shot or a beat, not the excitations' spacing")
     if last.echo_time and 0 < last.echo_time < 1000:
         sidecar.set("EchoTime", _seconds(last.echo_time), "EchoTime")
     if last.inversion_time and 0 < last.inversion_time < 5000:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.dicom.frames import Frame
+from qperf_app.dicom.nifti import is_nifti
 from qperf_app.dicom.sources import Opener, UnreadableError
 from qperf_app.dicom.stacks import orientation_of, position_of
 
@@ -28,6 +29,8 @@ def read_frame(frame: Frame, opener: Opener) -> NDArray[np.float64] | NDArray[np
     from pydicom import config
     from pydicom.pixels.utils import pixel_array
 
+    if is_nifti(frame.file.path):
+        return _slice(frame, opener)
     try:
         with warnings.catch_warnings(), config.disable_value_validation():
             warnings.simplefilter("ignore")
@@ -43,6 +46,13 @@ def read_frame(frame: Frame, opener: Opener) -> NDArray[np.float64] | NDArray[np
     if frame.slope == 1.0 and frame.intercept == 0.0 and np.issubdtype(values.dtype, np.integer):
         return values
     return np.asarray(values * frame.slope + frame.intercept, np.float64)
+
+
+def _slice(frame: Frame, opener: Opener) -> NDArray[np.float64] | NDArray[np.integer[Any]]:
+    """A slice of a volume of a NIfTI file, scaled as the file says."""
+    volumes = opener.volumes(frame.file)
+    values = np.asarray(volumes.reshape(*volumes.shape[:2], -1, order="F")[:, :, frame.index])
+    return values if np.issubdtype(values.dtype, np.integer) else values.astype(np.float64)
 
 
 def read_series(

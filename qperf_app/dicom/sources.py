@@ -8,9 +8,12 @@ import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from qperf_app.dicom.frames import FileRef, Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Largest file whose pixels are read from an archive, and largest single element of a header, bytes.
 MAX_MEMBER, MAX_ELEMENT = 2**31, 64 * 2**20
@@ -113,6 +116,7 @@ class Opener:
     def __init__(self) -> None:
         self._archives: dict[str, zipfile.ZipFile] = {}
         self._last: tuple[FileRef, io.BytesIO] | None = None
+        self._volumes: tuple[FileRef, NDArray[Any]] | None = None
 
     def open(self, file: FileRef) -> tuple[BinaryIO, int]:
         """Stream and size of a file.
@@ -148,12 +152,25 @@ class Opener:
         self._last = (file, content)
         return content
 
+    def volumes(self, file: FileRef) -> NDArray[Any]:
+        """Values of a NIfTI file; the last one stays in memory, since it is asked for slice by slice."""
+        import nibabel as nib
+        import numpy as np
+
+        if self._volumes is None or self._volumes[0] != file:
+            try:
+                image: Any = nib.load(file.path)
+                self._volumes = (file, np.asanyarray(image.dataobj))
+            except Exception as error:
+                raise UnreadableError(f"image data can't be read: {_one_line(error)}") from None
+        return self._volumes[1]
+
     def close(self) -> None:
         """Close all archives."""
         for archive in self._archives.values():
             archive.close()
         self._archives.clear()
-        self._last = None
+        self._last = self._volumes = None
 
     def _archive(self, path: str) -> zipfile.ZipFile:
         if path not in self._archives:

@@ -150,8 +150,9 @@ def _as_numbered(slices: Sequence[Sequence[Frame]]) -> list[Sequence[Frame]]:
     return list(slices)[::-1] if first[0] > first[-1] else list(slices)
 
 
-def _number(frame: Frame) -> tuple[int, int, int]:
-    return frame.header.series_number or 0, frame.instance or 0, frame.index
+def _number(frame: Frame) -> tuple[int, int, int, float]:
+    """Order in which the scanner numbers images; of images with the same number the earlier one comes first."""
+    return frame.header.series_number or 0, frame.instance or 0, frame.index, min(frame.clocks.values(), default=0.0)
 
 
 def positions(stack: Stack) -> NDArray[np.float64]:
