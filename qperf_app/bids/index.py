@@ -16,6 +16,7 @@ from typing import Any
 from qperf_app.bids.errors import DatasetError, SelectionError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.names import AIF_LABEL, SERIES_ENTITIES, prefix
+from qperf_app.bids.sidecars import with_volume_timing
 
 SUFFIX = "dce"
 DATATYPE = "perf"
@@ -174,7 +175,7 @@ def sidecar(path: StrPath, bids_dir: StrPath, listings: dict[Path, list[str]] | 
         applicable = _applicable(folder, listings[folder], entities, suffix)
         if applicable is not None:
             metadata.update(read_json(folder / applicable))
-    return metadata
+    return with_volume_timing(metadata)
 
 
 def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:

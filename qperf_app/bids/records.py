@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
 from qperf_app.bids.names import derivative_name, map_name, qc_name
-from qperf_app.bids.sidecars import carried, describe, describe_image
+from qperf_app.bids.sidecars import carried, describe, describe_image, with_volume_timing
 from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
 from qperf_app.plugins import (
     BloodPools,
@@ -43,7 +43,7 @@ def read_series(path: Path, metadata: Mapping[str, Any] | None = None) -> Series
     DatasetError
         When the image can't be read, is not four-dimensional, or does not agree with ``VolumeTiming``.
     """
-    content = dict(metadata if metadata is not None else read_json(sidecar_path(path)))
+    content = with_volume_timing(metadata if metadata is not None else read_json(sidecar_path(path)))
     data, affine = read_image(path)
     times = np.asarray(content.get("VolumeTiming", ()), dtype=np.float64)
     if data.ndim != 4 or len(times) != data.shape[-1]:

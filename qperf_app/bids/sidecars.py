@@ -25,6 +25,14 @@ CARRIED_FIELDS = (
 )
 
 
+def with_volume_timing(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata in which ``FrameTimesStart``, as converters write it, serves where ``VolumeTiming`` is absent."""
+    times = metadata.get("FrameTimesStart")
+    if times is None or "VolumeTiming" in metadata:
+        return dict(metadata)
+    return {**metadata, "VolumeTiming": times}
+
+
 def describe(description: str, units: str, sources: Sequence[str], **fields: Any) -> dict[str, Any]:
     """Sidecar of a table or mask."""
     return {"Description": description, "Units": units, "Sources": list(sources), **fields}
