@@ -114,11 +114,21 @@ def _plan(args: argparse.Namespace, protocols: dict[str, dict[str, Any]], opener
     files, problems = list_files(args.sources)
     advance, close = _bar(len(files), "file", "reading headers")
     try:
-        frames, bad = scan_files(files, max(args.nprocs, 1), advance)
+        frames, bad = scan_files(files, max(args.nprocs, 1), advance, _third_party_readers())
     finally:
         close()
     _say_problems([*problems, *bad])
     return plan_studies(frames, protocols, opener, args.task)
+
+
+def _third_party_readers() -> Sequence[Any]:
+    """Readers of installed distributions; one that is broken is said, and the others go on."""
+    from qperf_app.plugins.manager import load_plugins
+
+    registry = load_plugins()
+    for broken in registry.broken:
+        print(f"qperf import: {broken}", file=sys.stderr)
+    return tuple(registry.dicom_readers.values())
 
 
 def _bar(total: int, unit: str, what: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:

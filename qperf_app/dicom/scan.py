@@ -26,7 +26,10 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 
 
 def scan_files(
-    files: Sequence[FileRef], processes: int = 1, progress: Callable[[int], None] = lambda count: None
+    files: Sequence[FileRef],
+    processes: int = 1,
+    progress: Callable[[int], None] = lambda count: None,
+    others: Sequence[Reader] = (),
 ) -> tuple[list[Frame], list[Problem]]:
     """Read every header.
 
@@ -37,6 +40,8 @@ def scan_files(
         Most processes at a time; the result doesn't depend on it.
     progress : callable
         Called with the number of files that were read since the last call.
+    others : sequence of Reader
+        Third parties' readers, which are asked before the built-in ones.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def scan_files(
     headers: dict[int, list[Header]] = {}
     frames: dict[tuple[str, int], Frame] = {}
     problems: list[Problem] = []
-    for found, bad, count in _chunks(files, processes):
+    for found, bad, count in _chunks(files, processes, (*others, *built_in())):
         problems += bad
         for frame in found:
             key = (frame.uid or str(frame.file), frame.index)
@@ -67,23 +72,24 @@ def _shared(header: Header, known: dict[int, list[Header]]) -> Header:
     return found
 
 
-def _chunks(files: Sequence[FileRef], processes: int) -> Iterator[tuple[list[Frame], list[Problem], int]]:
+def _chunks(
+    files: Sequence[FileRef], processes: int, readers: Sequence[Reader]
+) -> Iterator[tuple[list[Frame], list[Problem], int]]:
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     if processes < 2 or len(files) < _MANY:
-        yield from map(read_headers, chunks)
+        yield from (read_headers(chunk, readers) for chunk in chunks)
         return
     # Fresh interpreters: a forked one would inherit the threads of whatever is loaded here.
     with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=get_context("spawn")) as pool:
         try:
-            yield from pool.map(read_headers, chunks)
+            yield from pool.map(read_headers, chunks, [readers] * len(chunks))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def read_headers(files: Sequence[FileRef]) -> tuple[list[Frame], list[Problem], int]:
+def read_headers(files: Sequence[FileRef], readers: Sequence[Reader]) -> tuple[list[Frame], list[Problem], int]:
     """Frames and problems of some files, and how many files there were."""
-    readers = built_in()
     tags = _tags(readers)
     opener = Opener()
     known: dict[int, list[Header]] = {}

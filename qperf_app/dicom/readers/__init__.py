@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+#: Names of the built-in readers, in the order in which they are asked.
+BUILT_IN = ("siemens", "philips", "ge", "united-imaging", "generic")
+
+
 class Reader(Protocol):
     """Turns a dataset into frames.
 
