@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qperf_app.dicom.frames import FileRef, Frame, Header, Problem
 from qperf_app.dicom.keywords import READ
-from qperf_app.dicom.readers import Reader, built_in, reader_for
+from qperf_app.dicom.readers.installed import BUILT_IN, reader_for
+from qperf_app.dicom.readers.interface import Reader
 from qperf_app.dicom.sources import BoundedStream, Opener, UnreadableError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def scan_files(
     headers: dict[int, list[Header]] = {}
     frames: dict[tuple[str, int], Frame] = {}
     problems: list[Problem] = []
-    for found, bad, count in _chunks(files, processes, (*others, *built_in())):
+    for found, bad, count in _chunks(files, processes, (*others, *BUILT_IN)):
         problems += bad
         for frame in found:
             key = (frame.uid or str(frame.file), frame.index)
@@ -109,11 +110,15 @@ def read_headers(files: Sequence[FileRef], readers: Sequence[Reader]) -> tuple[l
 
 def _tags(readers: Sequence[Reader]) -> list[Any]:
     """Every element that is read, private ones in the first two blocks that a creator may reserve."""
-    wanted: list[Any] = list(READ)
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.tag import Tag
+
+    wanted = [tag_for_keyword(keyword) for keyword in READ]
     for _, group, element in {private for reader in readers for private in reader.private}:
         for block in (0x10, 0x11):
             wanted += [(group << 16) + block, (group << 16) + (block << 8) + element]
-    return wanted
+    # pydicom makes tags of whatever it is given, for each file anew.
+    return [Tag(tag) for tag in wanted if tag is not None]
 
 
 def _frames(file: FileRef, opener: Opener, readers: Sequence[Reader], tags: list[Any]) -> list[Frame]:

@@ -39,7 +39,7 @@ DICOM_READER = "qperf_dicom_reader"
 
 @pluggy.HookspecMarker(PROJECT)
 def qperf_dicom_reader() -> object:
-    """Return a :class:`~qperf_app.dicom.readers.Reader`, or a tuple of readers."""
+    """Return a :class:`~qperf_app.dicom.readers.interface.Reader`, or a tuple of readers."""
     raise AssertionError("a specification is never called")
 
 

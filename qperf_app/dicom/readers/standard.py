@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from qperf_app.dicom import values as v
 from qperf_app.dicom.frames import FileRef, Frame, Header
-from qperf_app.dicom.keywords import CLOCKS, CODES, NUMBERS
+from qperf_app.dicom.keywords import CLOCKS, CODES, HINTS, IDENTITY, IMAGE, NUMBERS, READ
 from qperf_app.dicom.readers.vendors import MODELS, vendor_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ _FRAMES_PER_FILE = 1_000_000
 _STRESS_STATES = {"109091", "109095", "432655005", "434161005"}
 _REST_STATES = {"128975004"}
 
+#: What :func:`header` looks at; everything else that is read may differ from image to image.
+_OF_HEADER = frozenset((*IDENTITY, *HINTS, *IMAGE, *NUMBERS, *CODES)) - {
+    "SOPInstanceUID", "InstanceNumber", "AcquisitionDate", "ContentDate", "ImagePositionPatient", "RescaleSlope",
+    "RescaleIntercept",
+}  # fmt: skip
+
 #: Keyword to value of what one frame is told by.
 Fields = dict[str, Any]
 
@@ -39,18 +46,52 @@ def frames_of(dataset: Dataset) -> Iterator[tuple[v.Lookup, Fields]]:
     In an enhanced file a frame's own functional groups come before the shared ones, and these before the top level; in
     a converted one the classic attributes are a functional group too.
     """
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    top = _top_level(dataset)
+    per_frame = top("PerFrameFunctionalGroupsSequence")
     if not per_frame:
-        yield dataset.get, {}
+        yield top, {}
         return
-    shared = _flat(next(iter(dataset.get("SharedFunctionalGroupsSequence", ())), None))
+    shared = _flat(next(iter(top("SharedFunctionalGroupsSequence") or ()), None))
     for item in per_frame:
         own = {**shared, **_flat(item)}
-        yield _lookup(own, dataset), own
+        yield _lookup(own, top), own
 
 
-def _lookup(own: Fields, dataset: Dataset) -> v.Lookup:
-    return lambda keyword: own[keyword] if keyword in own else dataset.get(keyword)
+@cache
+def _keywords() -> dict[int, str]:
+    """Keyword of each element that may be read, by tag."""
+    from pydicom.datadict import tag_for_keyword
+
+    tags = {tag_for_keyword(keyword): keyword for keyword in READ}
+    return {int(tag): keyword for tag, keyword in tags.items() if tag is not None}
+
+
+def _top_level(dataset: Dataset) -> v.Lookup:
+    """Lookup at the top level; most fields of most files are absent, which pydicom tells by an exception."""
+    keywords = _keywords()
+    present = {keywords[tag]: tag for tag in map(int, dataset.keys()) if tag in keywords}
+    return lambda keyword: dataset[present[keyword]].value if keyword in present else None
+
+
+def _lookup(own: Fields, top: v.Lookup) -> v.Lookup:
+    return lambda keyword: own[keyword] if keyword in own else top(keyword)
+
+
+def raw_header(dataset: Dataset) -> tuple[Any, ...] | None:
+    """The header's fields as they stand in the file: what is the same gives the same :class:`Header`.
+
+    None for a multi-frame file, whose fields are in sequences.
+    """
+    keywords = _keywords()
+    raw = []
+    for tag in list(dataset.keys()):
+        if keywords.get(int(tag)) in _OF_HEADER:
+            element = dataset.get_item(tag)
+            value = getattr(element, "value", None)
+            if getattr(element, "VR", None) == "SQ" or not isinstance(value, bytes | str | int | None):
+                return None
+            raw.append((int(tag), value))
+    return tuple(raw)
 
 
 def _flat(groups: Any) -> Fields:
@@ -74,7 +115,7 @@ def private_name(creator: str, group: int, element: int) -> str:
     return f"{creator} ({group:04X},xx{element & 0xFF:02X})"
 
 
-def header(dataset: Dataset, lookup: v.Lookup) -> Header:
+def header(lookup: v.Lookup) -> Header:
     """What the images of a series share."""
     kept: Fields = {}
     for keyword in NUMBERS:
@@ -88,7 +129,7 @@ def header(dataset: Dataset, lookup: v.Lookup) -> Header:
     for keyword in CODES:
         if codes := v.words(lookup(keyword)):
             kept[keyword] = codes
-    kept.update(_contrast(dataset))
+    kept.update(_contrast(lookup))
     name = v.text(lookup("SequenceName") or lookup("PulseSequenceName"))
     kept["SequenceName"] = name
     drug = _texts(lookup("InterventionDrugInformationSequence"), "InterventionDrugName")
@@ -214,11 +255,11 @@ def _saturated(lookup: v.Lookup) -> bool | None:
     return False if options or variant else None
 
 
-def _contrast(dataset: Dataset) -> Fields:
+def _contrast(lookup: v.Lookup) -> Fields:
     """Volume and concentration of enhanced files, which are in sequences of their own."""
     found: Fields = {}
     for sequence in ("ContrastBolusAgentSequence", "ContrastAdministrationProfileSequence"):
-        for item in dataset.get(sequence) or ():
+        for item in lookup(sequence) or ():
             for keyword in ("ContrastBolusVolume", "ContrastBolusIngredientConcentration"):
                 if (value := v.number(item.get(keyword))) is not None:
                     found[keyword] = value
@@ -228,7 +269,7 @@ def _contrast(dataset: Dataset) -> Fields:
                 if (value := v.number(profile.get("ContrastBolusVolume"))) is not None:
                     found["ContrastBolusVolume"] = value
     agent = " ".join(
-        (v.text(dataset.get("ContrastBolusAgent")), _texts(dataset.get("ContrastBolusAgentSequence"), "CodeMeaning"))
+        (v.text(lookup("ContrastBolusAgent")), _texts(lookup("ContrastBolusAgentSequence"), "CodeMeaning"))
     )
     found["ContrastBolusAgent"] = agent.strip()
     return found
