@@ -217,6 +217,15 @@ def test_inheritance_from_the_root_to_the_series(tmp_path):
     assert sidecar(root / image, root) == merged
 
 
+def test_times_of_a_converter_serve_where_volume_timing_is_absent(tmp_path):
+    image = "sub-01/perf/sub-01_task-rest_dce.nii.gz"
+    root = tmp_path / "study"
+    make_dataset(root, {image: None, image.replace(".nii.gz", ".json"): {"FrameTimesStart": [0, 0.8]}})
+    assert sidecar(root / image, root)["VolumeTiming"] == [0, 0.8]
+    make_dataset(root, {"task-rest_dce.json": {"VolumeTiming": [1, 2]}})
+    assert sidecar(root / image, root)["VolumeTiming"] == [1, 2]
+
+
 def test_examples_inherit():
     for series in find_series(RAW, tasks=["stress"]):
         metadata = sidecar(series.path, RAW)

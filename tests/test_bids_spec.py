@@ -156,6 +156,8 @@ def test_sources_of_the_examples_exist():
 
 # --- broken datasets: every participant breaks one rule, but for those that break none -------------------------------
 
+#: As a converter leaves it.
+CONVERTED = without(GOOD, "VolumeTiming")
 #: Participant, metadata, shape of the image, and the expected error as "CODE field"; none for a valid series.
 RAW_VARIANTS: list[tuple[str, Mapping[str, Any], tuple[int, ...], str]] = [
     ("good", GOOD, SHAPE, ""),
@@ -166,6 +168,11 @@ RAW_VARIANTS: list[tuple[str, Mapping[str, Any], tuple[int, ...], str]] = [
     ("shorttiming", {**GOOD, "VolumeTiming": TIMES[:-1]}, SHAPE, "VOLUME_TIMING_NOT_MATCHING_NIFTI"),
     ("backwards", {**GOOD, "VolumeTiming": TIMES[::-1]}, SHAPE, "VOLUME_TIMING_NOT_MONOTONICALLY_INCREASING"),
     ("repeated", {**GOOD, "VolumeTiming": [0.0, *TIMES[:-1]]}, SHAPE, "VOLUME_TIMING_REPEATED"),
+    ("converted", {**CONVERTED, "FrameTimesStart": TIMES, "RepetitionTime": 0.8}, SHAPE, ""),
+    ("shortframes", {**CONVERTED, "FrameTimesStart": TIMES[:-1]}, SHAPE, "FRAME_TIMES_START_NOT_MATCHING_NIFTI"),
+    ("backframes", {**CONVERTED, "FrameTimesStart": TIMES[::-1]}, SHAPE, "FRAME_TIMES_START_NOT_INCREASING"),
+    ("origins", {**GOOD, "ImportedFrom": {"EchoTime": 1}}, SHAPE, "JSON_SCHEMA_VALIDATION_ERROR ImportedFrom"),
+    ("dose", {**GOOD, "ContrastBolusVolume": 0}, SHAPE, "JSON_SCHEMA_VALIDATION_ERROR ContrastBolusVolume"),
     ("negative", {**GOOD, "VolumeTiming": [-1.0, *TIMES[1:]]}, SHAPE, "VOLUME_TIMING_NEGATIVE"),
     ("text", {**GOOD, "VolumeTiming": list("01234567")}, SHAPE, "JSON_SCHEMA_VALIDATION_ERROR VolumeTiming"),
     ("clocks", {**GOOD, "RepetitionTime": 0.8}, SHAPE, "VOLUME_TIMING_AND_REPETITION_TIME_MUTUALLY_EXCLUSIVE"),

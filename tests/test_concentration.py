@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from qperf_app.physics import signal
 from qperf_app.physics.baseline import baseline_frames, bolus_curve
 from qperf_app.plugins import RunContext, Series
+from qperf_app.plugins.steps.concentration import choose_by_metadata
 from qperf_concentration import Identity, RelativeEnhancement, SaturationRecoveryFlash
 
 CONTEXT = RunContext()
@@ -145,6 +146,7 @@ def test_a_single_curve_converts_as_the_input_function_does():
         ({"SaturationDelayTime": -0.01}, "SaturationDelayTime is -0.01"),
         ({"RepetitionTimeExcitation": 0}, "RepetitionTimeExcitation is 0"),
         ({"RepetitionTimeExcitation": "2.3 ms"}, "RepetitionTimeExcitation is '2.3 ms'"),
+        ({"RepetitionTimeExcitation": 0.2725}, "a whole shot's"),
         ({"ExcitationsToKSpaceCenter": 0}, "ExcitationsToKSpaceCenter is 0"),
         ({"MagneticFieldStrength": 0.55}, "MagneticFieldStrength is 0.55 T"),
         ({"ProtonDensityVolumeCount": 60}, "ProtonDensityVolumeCount is 60 in a series of 60"),
@@ -159,6 +161,12 @@ def test_contradictory_metadata_is_named_before_anything_runs(change, phrase):
     series = Series(np.ones(FULL_SHAPE), TIMES, np.eye(4), metadata)
     with pytest.raises(ValueError, match=problems[0].split()[0]):
         flash().convert(series, "blood", CONTEXT)
+
+
+def test_proton_density_frames_alone_do_not_ask_for_the_sequence():
+    names, warnings = choose_by_metadata([{"ProtonDensityVolumeCount": 3}, {}])
+    assert names == ["linear", "linear"] and "SaturationDelayTime, ExcitationsToKSpaceCenter" in warnings[0]
+    assert choose_by_metadata([{"ExcitationsToKSpaceCenter": 24}, {}]) == (["sr-flash", "sr-flash"], ())
 
 
 def test_good_metadata_and_fields_left_to_the_host_are_no_problem():

@@ -13,6 +13,9 @@ from qperf_app.physics.signal import sequence_problems
 from qperf_app.plugins import SIGNAL_UNITS
 
 _NUMBERS = ("RepetitionTimeExcitation", "SaturationDelayTime", "ExcitationsToKSpaceCenter", "MagneticFieldStrength")
+#: Excitations of a read-out that fits into a heart beat are not further apart, s. Converters may write the repetition
+#: time of the whole shot instead.
+_LONGEST_PULSE_SPACING = 0.05
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ def metadata_problems(metadata: Mapping[str, Any], n_volumes: int) -> list[str]:
         for name in _NUMBERS
         if metadata.get(name) is not None and not _is_number(metadata[name])
     ]
+    spacing = metadata.get("RepetitionTimeExcitation")
+    if spacing is not None and _is_number(spacing) and spacing > _LONGEST_PULSE_SPACING:
+        problems.append(f"RepetitionTimeExcitation is {spacing:g} s, a whole shot's and not the excitations' spacing")
     complete = all(metadata.get(name) is not None for name in ("FlipAngle", *_NUMBERS[:3]))
     if not problems and complete:
         problems += dict.fromkeys(FlashSequence.of(metadata, n_volumes).problems())

@@ -17,6 +17,7 @@ from qperf_app.bids.images import read_image, read_json, sidecar_path, write_ima
 from qperf_app.bids.names import derivative_name, map_name, qc_name
 from qperf_app.bids.sidecars import carried, describe, describe_image
 from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
+from qperf_app.checks.timing import with_timing
 from qperf_app.geometry import Grid
 from qperf_app.plugins import (
     BloodPools,
@@ -44,7 +45,7 @@ def read_series(path: Path, metadata: Mapping[str, Any] | None = None, onto: Gri
     DatasetError
         When the image can't be read, is not four-dimensional, or does not agree with ``VolumeTiming``.
     """
-    content = dict(metadata if metadata is not None else read_json(sidecar_path(path)))
+    content = with_timing(metadata if metadata is not None else read_json(sidecar_path(path)))
     data, affine = read_image(path, onto=onto)
     times = np.asarray(content.get("VolumeTiming", ()), dtype=np.float64)
     if data.ndim != 4 or len(times) != data.shape[-1]:

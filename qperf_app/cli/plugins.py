@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+from qperf_app.dicom.readers.installed import BUILT_IN
 from qperf_app.plugins.manager import InstalledPlugin, PluginRegistry, load_plugins
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import AUTO, slot_of
@@ -29,6 +30,7 @@ def as_json(registry: PluginRegistry) -> dict[str, Any]:
     """Everything that is known of the plugins as plain values."""
     return {
         "steps": {step: [_describe(p) for p in registry.of_step(step)] for step in plugin_steps()},
+        "dicom_readers": [*registry.dicom_readers, *(reader.name for reader in BUILT_IN)],
         "broken": [dataclasses.asdict(b) for b in registry.broken],
     }
 
@@ -48,6 +50,9 @@ def as_text(registry: PluginRegistry) -> str:
                 lines.append(f"      {plugin.name}.{option['name']} = {option['default']!r}  {option['help']}")
         if not found:
             lines.append("  (none)")
+    readers = [f"  {name}  [installed]" for name in registry.dicom_readers]
+    readers += [f"  {reader.name}  [qperf-app]" for reader in BUILT_IN]
+    lines += ["dicom-reader  (by content, in this order)", *readers]
     if registry.broken:
         lines += ["broken", *(f"  {broken}" for broken in registry.broken)]
     return "\n".join(lines)

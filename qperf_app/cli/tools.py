@@ -15,6 +15,7 @@ from qperf_app.cli.libraries import settle_libraries
 #: ``run``; with ``INTERMIXED`` its options may stand between its arguments.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("qperf_app.cli.export", "write results as DICOM, and send them to an archive"),
+    "import": ("qperf_app.cli.importing", "turn a perfusion study in DICOM into a raw dataset"),
     "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
     "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
     "plugins new": ("qperf_app.cli.new_plugin", "write a distribution with a plugin that works, to start from"),

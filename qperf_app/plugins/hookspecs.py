@@ -1,4 +1,5 @@
-"""Hook specifications: one for each step that plugins fill. A hook returns a plugin class, or a tuple of them.
+"""Hook specifications: one for each step that plugins fill. A hook returns a plugin class, or a tuple of them. One more
+is for readers of DICOM.
 
 A third party's distribution declares one entry point in the group ``qperf_app`` that names a module with functions
 marked :data:`hookimpl`.
@@ -32,5 +33,20 @@ def _specification(slot: Slot) -> Callable[[], Classes]:
     return marked
 
 
+#: Hook that returns a reader of DICOM for ``qperf import``, or a tuple of them; no step of the processing.
+DICOM_READER = "qperf_dicom_reader"
+
+
+@pluggy.HookspecMarker(PROJECT)
+def qperf_dicom_reader() -> object:
+    """Return a :class:`~qperf_app.dicom.readers.interface.Reader`, or a tuple of readers."""
+    raise AssertionError("a specification is never called")
+
+
 #: The specifications by name of the hook.
-HOOKS = type("Hooks", (), {slot_of(step).hook: _specification(slot_of(step)) for step in plugin_steps().values()})
+HOOKS = type(
+    "Hooks",
+    (),
+    {slot_of(step).hook: _specification(slot_of(step)) for step in plugin_steps().values()}
+    | {DICOM_READER: qperf_dicom_reader},
+)

@@ -59,10 +59,11 @@ class BrokenPlugin:
 
 @dataclass(frozen=True)
 class PluginRegistry:
-    """All installed plugins, by step and name."""
+    """All installed plugins, by step and name, and third parties' readers of DICOM by name."""
 
     plugins: Mapping[tuple[str, str], InstalledPlugin]
     broken: tuple[BrokenPlugin, ...] = ()
+    dicom_readers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def names(self, step: str) -> list[str]:
         """Names of the plugins for a step, the built-in ones first."""
@@ -102,13 +103,15 @@ def load_plugins(disabled: Collection[str] = ()) -> PluginRegistry:
 def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> PluginRegistry:
     """Load the given entry points into a registry; whatever is wrong with one never stops the others."""
     plugins: dict[tuple[str, str], InstalledPlugin] = {}
+    readers: dict[str, Any] = {}
     broken: list[BrokenPlugin] = []
     for entry_point in found:
         distribution = entry_point.dist.name if entry_point.dist else entry_point.value
         if {distribution, entry_point.name} & set(disabled):
             continue
         try:
-            classes = list(_classes(entry_point))
+            manager = _loaded(entry_point)
+            classes, found_readers = list(_classes(manager)), _returned(manager, hookspecs.DICOM_READER)
         # A third party's module may raise anything at all when it is imported, SystemExit included.
         except (Exception, SystemExit) as error:
             broken.append(BrokenPlugin(distribution, entry_point.name, _one_line(error)))
@@ -123,7 +126,34 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
                 broken.append(BrokenPlugin(distribution, entry_point.name, reason))
             elif key[1] not in disabled:
                 plugins[key] = InstalledPlugin(step.name, key[1], cls, distribution, entry_point.name)
-    return PluginRegistry(plugins, tuple(broken))
+        for reader in found_readers:
+            reason = find_reader_fault(reader, readers)
+            if reason is not None:
+                broken.append(BrokenPlugin(distribution, entry_point.name, reason))
+            elif reader.name not in disabled:
+                readers[reader.name] = reader
+    return PluginRegistry(plugins, tuple(broken), readers)
+
+
+def find_reader_fault(reader: Any, known: Collection[str] = ()) -> str | None:
+    """Say what keeps an object from being a reader of DICOM; None when nothing does."""
+    where = f"DICOM reader {type(reader).__qualname__}"
+    name = getattr(reader, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        return f"{where} lacks a name of lower-case letters, digits and hyphens"
+    if name in known:
+        return f"DICOM reader {name!r} is already there"
+    missing = [method for method in ("reads", "frames") if not callable(getattr(reader, method, None))]
+    if missing:
+        return f"{where} has no method {missing[0]!r}"
+    private = getattr(reader, "private", None)
+    if not isinstance(private, tuple | list) or not all(_is_private_element(element) for element in private):
+        return f"{where}: private must list (creator, group, element)"
+    return None
+
+
+def _is_private_element(element: Any) -> bool:
+    return isinstance(element, tuple) and tuple(map(type, element)) == (str, int, int) and element[1] % 2 == 1
 
 
 def find_fault(step: StepSpec, cls: Any) -> str | None:
@@ -201,16 +231,24 @@ def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
     return sorted(found, key=key)
 
 
-def _classes(entry_point: EntryPoint) -> Iterable[tuple[StepSpec, Any]]:
+def _loaded(entry_point: EntryPoint) -> pluggy.PluginManager:
     # A manager for each entry point: pluggy leaves a plugin half-registered when one of its hooks is refused.
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs.HOOKS)
     manager.register(entry_point.load(), name=entry_point.name)
     manager.check_pending()
+    return manager
+
+
+def _returned(manager: pluggy.PluginManager, hook: str) -> list[Any]:
+    """What the implementations of a hook return, tuples taken apart."""
+    results = getattr(manager.hook, hook)()
+    return [one for result in results for one in (result if isinstance(result, tuple | list) else (result,))]
+
+
+def _classes(manager: pluggy.PluginManager) -> Iterable[tuple[StepSpec, Any]]:
     for step in plugin_steps().values():
-        for returned in getattr(manager.hook, slot_of(step).hook)():
-            for cls in returned if isinstance(returned, tuple | list) else (returned,):
-                yield step, cls
+        yield from ((step, cls) for cls in _returned(manager, slot_of(step).hook))
 
 
 def _signature_fault(slot: Slot, cls: type, where: str) -> str | None:

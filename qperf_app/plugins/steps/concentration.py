@@ -21,8 +21,9 @@ from qperf_app.plugins.records import (
 from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
 from qperf_app.plugins.steps.spec import AUTO, DerivativeFile, FileKind, Read, Slot, StepSpec
 
-#: Fields that say a series was made to be quantified; with one of them, the others are asked for as well.
-QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter", "ProtonDensityVolumeCount")
+#: Fields that say a series was made to be quantified; with one of them, all that conversion needs is asked for. No
+#: DICOM header has them, so that an imported series is without until its scanner protocol is filled in.
+QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter")
 
 
 class ConcentrationPlugin(Plugin):
@@ -68,9 +69,7 @@ def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], 
     if quantitative or not any(signals):
         return names, ()
     fields = ", ".join(QUANTITATIVE_FIELDS)
-    return names, (
-        f"None of {fields} is given: concentration is relative (linear in the signal), flow is not absolute.",
-    )
+    return names, (f"{fields} are missing: concentration is relative (linear in the signal), flow is not absolute.",)
 
 
 CONCENTRATION = StepSpec(
