@@ -103,7 +103,7 @@ def test_good_series_have_nothing_against_them() -> None:
         ("Haematocrit", "0.42", ("'0.42', not a number",)),
         ("SaturationDelayTime", True, ("not a number",)),
         ("MagneticFieldStrength", [1.5, "x"], ("not a number",)),
-        ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms? Then write 0.8")),
+        ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms?")),
         ("VolumeTiming", [t / 60 for t in TIMES], ("in minutes",)),
         ("VolumeTiming", [36000 + t for t in TIMES], ("begins at 36000 s", "time of day")),
         ("VolumeTiming", [8.7 * k for k in range(N)], ("time between volumes",)),
@@ -428,7 +428,7 @@ def test_input_functions() -> None:
     one(curve(replace(good, times=good.times + 600)), "refused", "on the clock of the series")
     cut = InputFunction(good.times[:13], good.concentration[:13])
     one(curve_findings("f", cut, good.times[:16], {}, None), "refused", "after its peak")
-    one(curve(bolus(5000)), "refused", "5", "in µmol/L? Then write")
+    one(curve(bolus(5000)), "refused", "5", "in µmol/L?")
     one(curve(bolus(0.004)), "refused", "in mol/L?")
     one(curve(bolus(30)), "doubt", "29.846 mmol/L")
     assert curve(replace(bolus(5000), units="1")) == []

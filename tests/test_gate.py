@@ -375,7 +375,7 @@ def test_a_series_that_would_be_passed_over_is_an_error(
 ) -> None:
     with_aif(dataset)
     spoil(series_path(dataset))
-    with pytest.raises(DatasetError, match="can't be taken as series") as refused:
+    with pytest.raises(DatasetError, match="not taken as series") as refused:
         find_series(dataset)
     assert words in str(refused.value)
 

@@ -72,10 +72,19 @@ def read_header(path: Path) -> ImageHeader:
         slope, intercept = image.dataobj.slope, image.dataobj.inter
         ends = sorted(float(end) * slope + intercept for end in (np.iinfo(kind).min, np.iinfo(kind).max))
         limits = (ends[0], ends[1])
-    forms = [image.header.get_qform(coded=True)[0], image.header.get_sform(coded=True)[0]]
-    both = None if any(form is None for form in forms) else (_rows(forms[0]), _rows(forms[1]))
+    both = _both_forms(image.header)
     shape = tuple(int(n) for n in image.shape)
     return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, both)
+
+
+def _both_forms(header: Any) -> tuple[Any, Any] | None:
+    """Rows of qform and sform where both are given and the qform is a rotation."""
+    try:
+        forms = [header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]]
+    except Exception:
+        # The affine that counts was read before; a damaged quaternion beside it decides nothing.
+        return None
+    return None if any(form is None for form in forms) else (_rows(forms[0]), _rows(forms[1]))
 
 
 def _stored(kind: np.dtype[Any]) -> str:

@@ -114,7 +114,8 @@ def find_series(
     selected = () if lost and not found else select_series(root, found, sessions, tasks, filters)
     problems = [*lost, *_name_problems(selected)]
     if problems:
-        raise DatasetError("\n  ".join([f"{len(problems)} files that can't be taken as series:", *problems]))
+        noun = "file that is" if len(problems) == 1 else "files that are"
+        raise DatasetError("\n  ".join([f"{len(problems)} {noun} not taken as series:", *problems]))
     return selected
 
 

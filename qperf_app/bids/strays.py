@@ -47,7 +47,10 @@ def strays_of(home: Path) -> Iterator[Stray]:
             why = _why(name) if folder == DATATYPE else f"its folder must be called {DATATYPE}"
             if why and _looks_like_a_series(name):
                 yield _stray(home / folder / name, why)
-        yield from (_stray(home / folder / name, "its image is not there") for name in _orphans(names))
+        images = {name.lower().partition(".")[0] for name in names if _looks_like_a_series(name)}
+        for name in _orphans(names):
+            if name.lower().partition(".")[0] not in images:
+                yield _stray(home / folder / name, "its image is not there")
 
 
 def _stray(path: Path, why: str) -> Stray:

@@ -138,6 +138,8 @@ def read_landmarks(path: Path) -> tuple[Landmark, ...]:
     slices, x, y, z = (read_numbers(path, rows, column) for column in ("slice", "x", "y", "z"))
     if not np.isfinite([slices, x, y, z]).all():
         raise DatasetError(f"{path}: columns slice, x, y, z must be numbers")
+    if (slices != np.rint(slices)).any():
+        raise DatasetError(f"{path}: column 'slice' must hold whole numbers, counted from 0")
     return tuple(
         Landmark(row["name"], int(k), (float(a), float(b), float(c)))  # type: ignore[arg-type]
         for row, k, a, b, c in zip(rows, slices, x, y, z, strict=True)

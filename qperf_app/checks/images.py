@@ -83,12 +83,15 @@ def voxel_findings(
     file: str, data: NDArray[np.floating], metadata: Mapping[str, Any], header: ImageHeader
 ) -> Iterator[Finding]:
     """Check the values (x, y, z, t) of a raw series."""
+    if not data.size:
+        yield refusal(file, "", "the image has no voxels")
+        return
     bad = ~np.isfinite(data).all(axis=(0, 1, 2))
     if bad.any():
         yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 0: {_some(bad)})")
         return
     low, high = data.min(axis=(0, 1, 2)), data.max(axis=(0, 1, 2))
-    if data.size and low.min() == high.max():
+    if low.min() == high.max():
         yield refusal(file, "", "all values are the same")
         return
     is_signal = metadata.get("Units", "arbitrary") == "arbitrary"

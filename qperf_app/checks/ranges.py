@@ -55,7 +55,9 @@ class Range:
         span = self.usual if _within(value, self.possible) else self.possible
         kind = "usual" if span is self.usual else "possible"
         slip = next((s for s in self.slips if _within(value * s.factor, self.usual)), None)
-        guess = f": is it in {slip.unit}? Then write {value * slip.factor:.4g}" if slip else ""
+        guess = f": is it in {slip.unit}?" if slip else ""
+        if slip and self.name.isidentifier():
+            guess += f" Then write {value * slip.factor:.4g}"
         return f"{name or self.name} is {value:.5g}{unit}, {kind} are {span[0]:g} to {span[1]:g}{guess}"
 
 
@@ -101,7 +103,10 @@ TABLE: tuple[Range, ...] = (*FIELDS, INTERVAL, START, PIXEL, SLICE_DISTANCE, BLO
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a metadata value is a finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    # An integer may have more digits than a float can tell.
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 1000
 
 
 def numbers(value: Any) -> list[float] | None:

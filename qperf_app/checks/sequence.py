@@ -75,7 +75,7 @@ def pulses_between_frames(file: str, metadata: Metadata, shape: Sequence[int]) -
     times = dynamic_times(metadata)
     if times is None or len(times) < 2 or len(given) < len(names):
         return
-    if any(_USUAL[name].verdict(value) == "refused" for name, value in given.items()):
+    if any(_USUAL[name].verdict(number) == "refused" for name, number in given.items()):
         return
     delay, spacing, pulses = given.values()
     interval, taken = float(np.median(np.diff(times))), delay + spacing * pulses

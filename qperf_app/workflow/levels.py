@@ -50,10 +50,10 @@ def shared_levels(scans: Sequence[Scan]) -> dict[str, tuple[Levels, str]]:
 def _from(reference: Scan, scan: Scan) -> Levels | None:
     """Levels from a longer stack, where the two lie in each other's place."""
     one, grid = reference.main.grid, scan.main.grid
-    levels = short_stack_levels(one.shape[2], one.affine)
-    if levels is None or grid.shape[2] >= one.shape[2]:
+    if grid.shape[2] >= one.shape[2]:
         return None
-    if abs(float(one.normal @ grid.normal)) < np.cos(np.deg2rad(SAME_PLANE)):
+    levels = short_stack_levels(one.shape[2], one.affine)
+    if levels is None or abs(float(one.normal @ grid.normal)) < np.cos(np.deg2rad(SAME_PLANE)):
         return None
     apart = np.abs(slice_places(grid, one)[:, None] - slice_places(one, one)).min(axis=1)
     return levels_from(one, levels, grid) if apart.min() <= one.voxel_size[2] / 2 else None

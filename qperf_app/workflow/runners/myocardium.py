@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qperf_app.bids import records
+from qperf_app.checks.points import point_findings
+from qperf_app.geometry import Grid
 from qperf_app.plugins import Myocardium
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
@@ -21,7 +23,12 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     own = found.landmarks if found else ()
     landmarks = records.read_landmarks(given["landmarks"]) if "landmarks" in given else own
     myocardium = Myocardium(mask, tuple(landmarks))
-    affine = corrected_series(upstream).affine
+    series = corrected_series(upstream)
+    affine = series.affine
+    if "landmarks" in given and "myocardium" not in given:
+        # The wall was not known before; where both are handed in they were checked together.
+        found_points = point_findings(str(given["landmarks"]), landmarks, Grid.of(series.data.shape, affine), mask)
+        warnings += tuple(f"Insertion points handed in: {finding.text}." for finding in found_points)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points"
     return StepResult("handed-in" if "myocardium" in given else "done", files, warnings, summary)
