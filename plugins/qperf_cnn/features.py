@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.methods.noise import lag_one_autocorrelation
+from qperf_app.physics.conversion import SECONDS_PER_MINUTE
 from qperf_cnn.responses import tent_averages, tent_convolutions
 from qperf_cnn.simulation import draw_parameters
 
@@ -74,6 +75,7 @@ def build_filters(times: Array, input_times: Array, plasma: Array) -> Filters:
         left = np.diag(covariance) - np.einsum("lt,tl->l", gain, across)
         spread.append(np.sqrt(np.maximum(left, 1e-16)))
     spacing, length = float(np.median(np.diff(times))), float(times[-1] - times[0])
+    # About 0 for a scan of 60 frames, 1 s apart, over a minute.
     scan = np.log([len(times) / 60.0, spacing, length / 60.0])
     return Filters(peak, forward, estimates, offsets, np.stack(spread, axis=1), scan)
 
@@ -86,12 +88,12 @@ def extract(filters: Filters, curves: Array) -> Features:
     scalars = np.empty((n, SCALARS), dtype=np.float32)
     for k, (gain, offset) in enumerate(zip(filters.estimates, filters.offsets, strict=True)):
         response = y @ gain.T + offset
-        responses[..., k] = np.arcsinh((response * (60.0 / _BEND)).astype(np.float32))
+        responses[..., k] = np.arcsinh((response * (SECONDS_PER_MINUTE / _BEND)).astype(np.float32))
         residual = y - response @ filters.forward.T
         scalars[:, k] = log_size(residual) + RESIDUAL_SHIFT
         if k == 1:
             scalars[:, len(LEVELS)] = lag_one_autocorrelation(residual)
-    responses[..., len(LEVELS) :] = np.log(filters.spread * 60.0)
+    responses[..., len(LEVELS) :] = np.log(filters.spread * SECONDS_PER_MINUTE)
     scalars[:, len(LEVELS) + 1] = log_size(y) + 3.0
     scalars[:, len(LEVELS) + 2 :] = filters.scan
     return Features(responses, scalars)

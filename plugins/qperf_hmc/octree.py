@@ -250,14 +250,8 @@ def _products(level: Level, data: FloatArray, voxel: Index, at: Index) -> list[F
 
 
 class _Cell(NamedTuple):
-    """Rows of what :func:`_marginal` is told of each cell: products of the data y and the members h, and centres."""
+    """Rows of what :func:`_marginal` is told of each cell beside its evidence: what the curve's counts for, centres."""
 
-    y1: Any
-    y2: Any
-    h11: Any
-    h12: Any
-    h22: Any
-    yy: Any
     exponent: Any
     efficiency: Any
     fast: Any
@@ -269,16 +263,15 @@ class _Cell(NamedTuple):
 def _marginal(prior: Any, columns: Any) -> Any:
     """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (3, n).
 
-    ``prior`` (11,) holds means, standard deviations and the noise's scale; ``columns`` (11 or 13, n) are a
+    ``prior`` (11,) holds means, standard deviations and the noise's scale; ``columns`` (11 or 13, n) are evidence, a
     :class:`_Cell` and, where there are two more, log amplitudes to start from.
     """
     rows = tf.unstack(columns)
-    cell, start = _Cell(*rows[: len(_Cell._fields)]), rows[len(_Cell._fields) :]
+    evidence, cell, start = Evidence(*rows[:6]), _Cell(*rows[6:11]), rows[11:]
     mean, sd = tf.unstack(prior[:5]), tf.unstack(prior[5:10])
-    evidence = weighted(Evidence(cell.y1, cell.y2, cell.h11, cell.h12, cell.h22, cell.yy), cell.efficiency)
     steps = FURTHER_STEPS if start else _STEPS
     known = amplitudes.prior_per_second(mean, sd, cell.exponent, prior[10])
-    peak = amplitudes.climb(evidence, known, cell.fast, cell.slow, steps, start)
+    peak = amplitudes.climb(weighted(evidence, cell.efficiency), known, cell.fast, cell.slow, steps, start)
     late = (cell.delay - mean[4]) / sd[4]
     found = peak.value - tf.math.log(peak.l11 * peak.l22) - 0.5 * late * late
     return tf.stack([tf.where(tf.math.is_finite(found), found, NOTHING), peak.first, peak.second])

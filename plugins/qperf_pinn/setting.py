@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods import kinetic_inputs
 from qperf_app.physics.compartments import capillary
+from qperf_app.physics.conversion import SECONDS_PER_MINUTE, per_second
 from qperf_app.physics.linear_response import EvenSolver
 from qperf_app.physics.matrix_exponential import squarings_for
 from qperf_app.plugins import InputFunction, TissueCurves
@@ -64,7 +65,7 @@ class Setting:
     @cached_property
     def solver(self) -> EvenSolver:
         """Solver for the input, with halvings enough for the fastest rates within the bounds."""
-        segments, (flow, surface) = SEGMENTS[self.model], np.exp(UPPER[:2]) / 60.0
+        segments, (flow, surface) = SEGMENTS[self.model], per_second(np.exp(UPPER[:2]))
         fastest = 2.0 * max((segments * flow + surface) / np.exp(LOWER[2]), surface / np.exp(LOWER[3]))
         halvings = squarings_for(fastest * float(self.grid[1] - self.grid[0]))
         return EvenSolver(self.grid, self.plasma, self.times, (LOWER[-1], UPPER[-1]), halvings)
@@ -81,7 +82,7 @@ class Setting:
         not. It is found by ridge regression on hat functions over the lags, which are convolved with the input. So a
         network that one participant's curves have taught reads another's. Missing samples are put in by interpolation.
         """
-        response = 60.0 * self._without_gaps(data) @ self._inverse.T
+        response = SECONDS_PER_MINUTE * self._without_gaps(data) @ self._inverse.T
         return (np.sign(response) * np.log1p(np.abs(response))).astype(np.float32)
 
     @cached_property
