@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qperf_app.geometry.grids import voxel_to_world
+from qperf_app.geometry.orientation import Reorientation
 
 #: Farthest that a corner of one grid may lie from that of another, in voxels, for both to be the same grid. Programs
 #: write affines with some four digits, which is a tenth of a voxel at the far end of a large image.
@@ -28,7 +28,7 @@ class Grid:
         """Make it of an image's shape, of which the first three axes count, and its affine."""
         x, y, z = (*shape, 1, 1, 1)[:3]
         rows = tuple(tuple(row) for row in np.asarray(affine, np.float64).tolist())
-        return cls((int(x), int(y), int(z)), rows)  # type: ignore[arg-type]
+        return cls((int(x), int(y), int(z)), rows)
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -58,19 +58,6 @@ class Grid:
     def corners(self) -> NDArray[np.float64]:
         """Voxel indices of the corners' centres, (8, 3)."""
         return np.array(list(itertools.product(*((0, n - 1) for n in self.shape))), np.float64)
-
-
-@dataclass(frozen=True)
-class Reorientation:
-    """How an image's axes are put in another order: the stored axis that becomes each one, and which are reversed."""
-
-    axes: tuple[int, int, int]
-    reversed: tuple[bool, bool, bool]
-
-    def apply(self, data: NDArray[Any]) -> NDArray[Any]:
-        """The same values in the other order, (x, y, z, ...); later axes stay."""
-        turned = np.transpose(data, (*self.axes, *range(3, data.ndim)))
-        return np.flip(turned, [axis for axis, back in enumerate(self.reversed) if back])
 
 
 def reorientation(stored: Grid, target: Grid) -> Reorientation | None:
@@ -103,7 +90,7 @@ def grid_difference(stored: Grid, target: Grid) -> str:
     if sorted(stored.shape) != sorted(target.shape):
         words.append(f"shape {stored.shape}, the series has {target.shape}")
     sizes = [np.sort(grid.voxel_size) for grid in (stored, target)]
-    if not np.allclose(*sizes, rtol=0.01, atol=1e-3):
+    if not np.allclose(sizes[0], sizes[1], rtol=0.01, atol=1e-3):
         words.append(f"voxels of {_by(stored.voxel_size)} mm, the series has {_by(target.voxel_size)} mm")
     if np.allclose(stored.affine, np.eye(4)) and not np.allclose(target.affine, np.eye(4)):
         words.append("it was stored without its position in the scanner (its affine is the identity)")
