@@ -87,6 +87,21 @@ def test_a_cine_a_t1_map_and_another_organ_are_no_first_pass(study, tmp_path, ca
     assert not (tmp_path / "bids").exists()
 
 
+def test_normalised_copies_are_left_out(study, rest, tmp_path, capsys):  # noqa: F811
+    for number, path in enumerate(study):
+        ds = pydicom.dcmread(path)
+        kind = ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
+        copy = changed(
+            path, path.with_name(f"norm{number}.dcm"), 9, ImageType=kind, PixelData=b"\1\0" * ds.Rows * ds.Columns
+        )
+        again = pydicom.dcmread(copy)
+        again.SOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
+        again.save_as(copy)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert_same(imported(tmp_path / "bids", "task-rest"), rest[0].series)
+    assert "series 9: left out, 36 images: the same images as series 10" in capsys.readouterr().out
+
+
 def test_a_lost_image_costs_its_volume(study, rest, tmp_path, capsys):  # noqa: F811
     study[20].unlink()
     study[25].write_bytes(study[25].read_bytes()[:-10])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from qperf_app.dicom.frames import Problem
     from qperf_app.dicom.study import PlannedStudy
 
+#: Options may stand between the sources and the dataset.
+INTERMIXED = True
 #: Files with the same fault have a line each up to this many; of the others so many are named.
 _MOST_LINES, _NAMED = 20, 3
 #: What is said of a file that is something else altogether.

@@ -59,9 +59,10 @@ def select(frames: Sequence[Frame]) -> tuple[list[Scan], list[LeftOut]]:
             others.append((stack, reason))
         else:
             dynamic.append(stack)
-    scans = _scans(_joined(dynamic))
+    dynamic, copies = _without_copies(_joined(dynamic))
+    scans = _scans(dynamic)
     scans, unused = _with_proton_density(scans, others)
-    left_out += [LeftOut(stack.series_numbers, len(stack.frames), reason) for stack, reason in unused]
+    left_out += [LeftOut(stack.series_numbers, len(stack.frames), reason) for stack, reason in copies + unused]
     return scans, sorted(left_out, key=lambda one: (one.series, one.reason))
 
 
@@ -113,6 +114,37 @@ def _joined(stacks: Sequence[Stack]) -> list[Stack]:
         whole = group[0] if len(group) == 1 else _joint(group)
         joined += [whole] if is_grid(whole) else split(whole)
     return joined
+
+
+def _without_copies(stacks: Sequence[Stack]) -> tuple[list[Stack], list[tuple[Stack, str]]]:
+    """Of series that hold the same images, such as normalised ones beside others, the one least worked on."""
+
+    def work(stack: Stack) -> tuple[bool, int, tuple[int, ...]]:
+        kind = stack.header.image_type
+        return "NORM" in kind, len(kind), stack.series_numbers
+
+    kept: list[Stack] = []
+    copies: list[tuple[Stack, str]] = []
+    for stack in sorted(stacks, key=work):
+        first = next((other for other in kept if _same_images(stack, other)), None)
+        if first is None:
+            kept.append(stack)
+        else:
+            numbers = ", ".join(map(str, first.series_numbers))
+            copies.append((stack, f"the same images as series {numbers}, which is taken"))
+    return [stack for stack in stacks if any(stack is one for one in kept)], copies
+
+
+def _same_images(a: Stack, b: Stack) -> bool:
+    """Whether two stacks show the same slices at the same times."""
+    if (a.header.rows, a.header.columns) != (b.header.rows, b.header.columns) or len(a.slices) != len(b.slices):
+        return False
+    if a.n_frames != b.n_frames or a.clock is None or b.clock is None or a.clock.source != b.clock.source:
+        return False
+    if np.abs(positions(a) - positions(b)).max() > 0.1:
+        return False
+    pairs = zip(a.times, b.times, strict=True)
+    return together(a, b) and all(len(x) == len(y) and np.abs(x - y).max() < 0.01 for x, y in pairs)
 
 
 def _joint(group: Sequence[Stack]) -> Stack:
