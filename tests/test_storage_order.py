@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qperf_app.cli.app import main
-from qperf_app.geometry import AxisOrder, canonical_order, resample, voxel_to_world, warp
+from qperf_app.geometry import Reorientation, canonical_order, resample, voxel_to_world, warp
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import RunContext, Series
@@ -25,7 +25,9 @@ from tests.test_segmentation import make_scene
 
 #: In-plane axes exchanged or not, each of the three axes reversed or not.
 ORDERS = [
-    AxisOrder(exchanged, flips) for exchanged in (False, True) for flips in itertools.product((False, True), repeat=3)
+    Reorientation(axes, flips)
+    for axes in ((0, 1, 2), (1, 0, 2))
+    for flips in itertools.product((False, True), repeat=3)
 ]
 #: Every axis reversed, and the in-plane ones exchanged, at least once.
 FEW = [ORDERS[1], ORDERS[6], ORDERS[8], ORDERS[15]]
@@ -65,7 +67,7 @@ def found_by(step: str, name: str, series: Series, *more: Any) -> Any:
 
 @given(st.sampled_from(ORDERS), st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4)), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_voxels_keep_their_place_in_the_world(order: AxisOrder, shape: tuple[int, int, int], seed: int) -> None:
+def test_voxels_keep_their_place_in_the_world(order: Reorientation, shape: tuple[int, int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     affine = oblique()
     affine[:3, 3] += rng.normal(0.0, 30.0, 3)
@@ -90,7 +92,7 @@ def test_voxels_keep_their_place_in_the_world(order: AxisOrder, shape: tuple[int
 )
 @settings(max_examples=200, deadline=None)
 def test_canonical_order_is_one_for_every_way_of_storage(
-    order: AxisOrder, directions: np.ndarray | None, seed: int
+    order: Reorientation, directions: np.ndarray | None, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     affine = np.eye(4)
@@ -103,14 +105,14 @@ def test_canonical_order_is_one_for_every_way_of_storage(
     np.testing.assert_array_equal(first.apply(image), second.apply(stored))
     ends = first.apply_to_affine(affine, image.shape), second.apply_to_affine(there, stored.shape)
     np.testing.assert_allclose(*ends, atol=1e-4)
-    assert canonical_order(ends[0]) == AxisOrder(False, (False, False, False))
+    assert canonical_order(ends[0]) == Reorientation((0, 1, 2), (False, False, False))
 
 
 # ------------------------------------------------------------------ plugins
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_blood_pools_by_clustering(still: Series, order: AxisOrder) -> None:
+def test_blood_pools_by_clustering(still: Series, order: Reorientation) -> None:
     straight, other = (found_by("blood-pool", "kmeans", s) for s in (still, still.reordered(order)))
     assert straight.found and straight.rv.any()
     for name in ("lv", "rv", "aif"):
@@ -119,7 +121,7 @@ def test_blood_pools_by_clustering(still: Series, order: AxisOrder) -> None:
 
 @pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("own_pools", [False, True])
-def test_myocardium_by_unmixing(still: Series, order: AxisOrder, own_pools: bool) -> None:
+def test_myocardium_by_unmixing(still: Series, order: Reorientation, own_pools: bool) -> None:
     pools = found_by("blood-pool", "kmeans", still) if own_pools else None
     straight = found_by("myocardium", "classical", still, pools, None)
     moved = None if pools is None else pools.reordered(order)
@@ -127,7 +129,7 @@ def test_myocardium_by_unmixing(still: Series, order: AxisOrder, own_pools: bool
     check_same_wall(straight, other, order)
 
 
-def check_same_wall(straight: Any, other: Any, order: AxisOrder) -> None:
+def check_same_wall(straight: Any, other: Any, order: Reorientation) -> None:
     n_slices = straight.mask.shape[2]
     assert straight.mask.any()
     np.testing.assert_array_equal(order.apply(straight.mask), other.mask)
@@ -143,7 +145,7 @@ def check_same_wall(straight: Any, other: Any, order: AxisOrder) -> None:
 
 
 @pytest.mark.parametrize("order", FEW[::3])
-def test_networks(scan: dict[str, Series], order: AxisOrder) -> None:
+def test_networks(scan: dict[str, Series], order: Reorientation) -> None:
     for name in ("aif", "tissue"):
         straight, other = (found_by("blood-pool", "resunet", s) for s in (scan[name], scan[name].reordered(order)))
         assert straight.found
@@ -211,7 +213,7 @@ def test_a_mask_halfway_between_voxels_falls_to_one_side() -> None:
 
 def test_stored_otherwise_and_under_another_name(still: Series, tmp_path: Path) -> None:
     """The same images of two participants, one stored with exchanged and reversed axes: the same masks in the world."""
-    order, raw, out = AxisOrder(True, (False, True, True)), tmp_path / "raw", tmp_path / "out"
+    order, raw, out = Reorientation((1, 0, 2), (False, True, True)), tmp_path / "raw", tmp_path / "out"
     write_json(raw / "dataset_description.json", {"Name": "two", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
     still = replace(still, data=still.data[..., :40], times=still.times[:40])
     for label, series in (("A1", still), ("zz", still.reordered(order))):

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry import AxisOrder, canonical_order
+from qperf_app.geometry import Reorientation, canonical_order
 from qperf_app.plugins import (
     BloodPoolPlugin,
     BloodPools,
@@ -113,7 +113,9 @@ class SliceWiseMyocardium(MyocardiumPlugin):
         given = None if pools is None else pools.reordered(canonical_order(pools.affine))
         return self._segment(series.reordered(order), given, context, order.inverse)
 
-    def _segment(self, series: Series, given: BloodPools | None, context: RunContext, back: AxisOrder) -> Myocardium:
+    def _segment(
+        self, series: Series, given: BloodPools | None, context: RunContext, back: Reorientation
+    ) -> Myocardium:
         wall: NDArray[np.bool_] = np.zeros(series.data.shape[:3], dtype=bool)
         outline = self.outliner(series)
         if outline is None:
@@ -138,7 +140,7 @@ class SliceWiseMyocardium(MyocardiumPlugin):
 
 
 def _as_stored(
-    landmarks: Iterable[Landmark], notes: Iterable[Note], back: AxisOrder, n_slices: int
+    landmarks: Iterable[Landmark], notes: Iterable[Note], back: Reorientation, n_slices: int
 ) -> tuple[tuple[Landmark, ...], tuple[str, ...]]:
     """Landmarks, and notes as warnings, by the slices' numbers in storage and in their order."""
     moved = [replace(point, slice=back.slice_index(point.slice, n_slices)) for point in landmarks]

@@ -2,14 +2,13 @@
 
 from qperf_app.geometry.grids import resample, voxel_to_world, world_to_voxel
 from qperf_app.geometry.levels import Level, slice_levels
-from qperf_app.geometry.orientation import AxisOrder, canonical_order
-from qperf_app.geometry.placement import Grid, Reorientation, grid_difference, reorientation
+from qperf_app.geometry.orientation import Reorientation, canonical_order
+from qperf_app.geometry.placement import Grid, grid_difference, reorientation
 from qperf_app.geometry.segments import SEGMENT_NAMES, Segmentation, label_layers, label_segments
 from qperf_app.geometry.warp import voxel_displacement, warp, world_displacement
 
 __all__ = [
     "SEGMENT_NAMES",
-    "AxisOrder",
     "Grid",
     "Level",
     "Reorientation",

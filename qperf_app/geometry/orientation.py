@@ -21,47 +21,44 @@ _SAME = 1e-3
 
 
 @dataclass(frozen=True)
-class AxisOrder:
-    """An exchange of the two in-plane axes, and then a reversal of some of the three axes (x, y, slice)."""
+class Reorientation:
+    """Another order of an image's axes: the stored axis that becomes each one, and which are reversed then."""
 
-    exchanged: bool
+    axes: tuple[int, int, int]
     reversed: tuple[bool, bool, bool]
 
     @property
-    def inverse(self) -> AxisOrder:
+    def inverse(self) -> Reorientation:
         """The order that brings back what this one has changed."""
-        x, y, z = self.reversed
-        return AxisOrder(self.exchanged, (y, x, z) if self.exchanged else (x, y, z))
+        back = [self.axes.index(axis) for axis in range(3)]
+        x, y, z = (self.reversed[axis] for axis in back)
+        return Reorientation((back[0], back[1], back[2]), (x, y, z))
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Array (x, y, z, ...) in this order, contiguous in memory whatever it was before."""
-        moved = np.swapaxes(array, 0, 1) if self.exchanged else array
+        """The same values (x, y, z, ...) in this order, contiguous in memory whatever they were; later axes stay."""
+        moved = np.transpose(array, (*self.axes, *range(3, array.ndim)))
         return np.ascontiguousarray(np.flip(moved, tuple(axis for axis in range(3) if self.reversed[axis])))
 
     def apply_to_slices(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Array (z, ...) in this order."""
+        """Array (z, ...) in this order, of images whose slices stay the third axis."""
         return np.ascontiguousarray(array[::-1] if self.reversed[2] else array)
 
     def apply_to_affine(self, affine: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Affine of an image of ``shape`` (x, y, z, ...) once its array has been brought into this order."""
-        result = np.array(affine, np.float64)
-        sizes = list(shape[:3])
-        if self.exchanged:
-            result[:, [0, 1]] = result[:, [1, 0]]
-            sizes[:2] = sizes[1::-1]
+        result = np.array(affine, np.float64)[:, [*self.axes, 3]]
         for axis in range(3):
             if self.reversed[axis]:
-                result[:3, 3] += (sizes[axis] - 1) * result[:3, axis]
+                result[:3, 3] += (shape[self.axes[axis]] - 1) * result[:3, axis]
                 result[:3, axis] *= -1.0
         return result
 
     def slice_index(self, index: int, n_slices: int) -> int:
-        """Where slice ``index`` of ``n_slices`` lies in this order."""
+        """Where slice ``index`` of ``n_slices`` lies in this order, of images whose slices stay the third axis."""
         return n_slices - 1 - index if self.reversed[2] else index
 
 
-def canonical_order(affine: ArrayLike) -> AxisOrder:
-    """Order in which an image's voxels are the same however it is stored.
+def canonical_order(affine: ArrayLike) -> Reorientation:
+    """Order in which an image's voxels are the same however it is stored; slices stay the third axis.
 
     In-plane axes point up, level ones to the front, and those that are level and transverse to the right; the second
     axis is the one that rises more. Slices run from base to apex, as far as the orientation says.
@@ -79,7 +76,7 @@ def canonical_order(affine: ArrayLike) -> AxisOrder:
     along = float(directions[:, 2] @ LONG_AXIS)
     slices = along if abs(along) > _SAME else _sign(directions[::-1, 2])
     flips = [sign < 0 for sign in (signs[::-1] if exchanged else signs)]
-    return AxisOrder(exchanged, (flips[0], flips[1], slices < 0))
+    return Reorientation((1, 0, 2) if exchanged else (0, 1, 2), (flips[0], flips[1], slices < 0))
 
 
 def _sign(components: NDArray[np.float64]) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qperf_app.geometry.grids import voxel_to_world
+from qperf_app.geometry.orientation import Reorientation
 
 #: Farthest that a corner of one grid may lie from that of another, in voxels, for both to be the same grid. Programs
 #: write affines with some four digits, which is a tenth of a voxel at the far end of a large image.
@@ -58,20 +58,6 @@ class Grid:
     def corners(self) -> NDArray[np.float64]:
         """Voxel indices of the corners' centres, (8, 3)."""
         return np.array(list(itertools.product(*((0, n - 1) for n in self.shape))), np.float64)
-
-
-@dataclass(frozen=True)
-class Reorientation:
-    """How an image's axes are put in another order: the stored axis that becomes each one, and which are reversed."""
-
-    axes: tuple[int, int, int]
-    reversed: tuple[bool, bool, bool]
-
-    def apply(self, data: NDArray[Any]) -> NDArray[Any]:
-        """The same values in the other order, (x, y, z, ...); later axes stay."""
-        turned = np.transpose(data, (*self.axes, *range(3, data.ndim)))
-        backwards = tuple(axis for axis, back in enumerate(self.reversed) if back)
-        return np.asarray(np.flip(turned, backwards))
 
 
 def reorientation(stored: Grid, target: Grid) -> Reorientation | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.geometry.orientation import AxisOrder
+from qperf_app.geometry.orientation import Reorientation
 
 #: ``Units`` of a series that is gadolinium concentration already.
 CONCENTRATION_UNITS = "mmol/L"
@@ -80,7 +80,7 @@ class Series:
         """Return the same series with other voxel values."""
         return replace(self, data=data)
 
-    def reordered(self, order: AxisOrder) -> Series:
+    def reordered(self, order: Reorientation) -> Series:
         """Return the same series stored in another order."""
         affine = order.apply_to_affine(self.affine, self.data.shape)
         return replace(self, data=order.apply(self.data), affine=affine)
@@ -107,7 +107,7 @@ class Motion:
     cost: NDArray[np.float64] | None = None
     residual: NDArray[np.float64] | None = None
 
-    def reordered(self, order: AxisOrder) -> Motion:
+    def reordered(self, order: Reorientation) -> Motion:
         """Return the same motion for a series that is stored in another order."""
         frames = [None if a is None else order.apply_to_slices(a) for a in (self.cost, self.residual)]
         return Motion(order.apply(self.displacement), order.apply_to_slices(self.corrected), *frames)
@@ -128,7 +128,7 @@ class BloodPools:
     found: bool = True
     reason: str = ""
 
-    def reordered(self, order: AxisOrder) -> BloodPools:
+    def reordered(self, order: Reorientation) -> BloodPools:
         """Return the same pools stored in another order."""
         lv, rv, aif = (order.apply(mask) for mask in (self.lv, self.rv, self.aif))
         affine = order.apply_to_affine(self.affine, self.lv.shape)
