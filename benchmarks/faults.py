@@ -159,7 +159,8 @@ class Bench:
         out = self.place / "out"
         written = out.exists() and any(path.is_file() for path in out.rglob("*"))
         difference = largest_difference(read_flow(out), reference)
-        names = (Path(damage.stem).name, str(self.place / "bids"), damage.field or Path(damage.stem).name)
+        field = "" if damage.kind == "header" else damage.field
+        names = (Path(damage.stem).name, field)
         found = judge(code, text, written, difference, known, names)
         said = sorted(told(text) - known) if code in (0, 1) else text.strip().splitlines()[-3:]
         return {
