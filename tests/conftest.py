@@ -67,6 +67,7 @@ SLOW = (
     "test_progressive.py",
     "test_report.py",
     "test_report_browser.py",
+    "test_repository.py::test_a_long_installation",
     "test_repository.py::test_release",
     "test_repository.py::test_the_documentation_builds",
     "test_repository.py::test_the_wheel",
