@@ -138,8 +138,8 @@ def _headers(stem: str) -> Iterator[Damage]:
 
         return apply
 
-    for field, (kind, _) in nib.nifti1.header_dtype.fields.items():
-        base = kind.base
+    for field in nib.nifti1.header_dtype.names or ():
+        base = nib.nifti1.header_dtype[field].base
         changes: dict[str, Callable[[NDArray[Any]], Any]] = {"zeroed": np.zeros_like}
         if base.kind == "S":
             changes = {"overwritten": lambda value: np.full_like(value, b"?")}
@@ -156,9 +156,9 @@ def _headers(stem: str) -> Iterator[Damage]:
 def _resave(stem: str, change: Callable[[NDArray[Any], NDArray[Any]], tuple[Any, Any]]) -> Callable[[Path], None]:
     def apply(root: Path) -> None:
         path = root / f"{stem}.nii.gz"
-        image: Any = nib.load(path)  # type: ignore[attr-defined]
+        image: Any = nib.load(path)
         data, affine = change(np.asarray(image.dataobj), image.affine)
-        nib.save(nib.Nifti1Image(data, affine), path)  # type: ignore[attr-defined, no-untyped-call]
+        nib.save(nib.Nifti1Image(data, affine), path)
 
     return apply
 
@@ -206,7 +206,10 @@ def _files(stem: str) -> Iterator[Damage]:
         return apply
 
     def renamed(suffix: str, new: str) -> Callable[[Path], None]:
-        return lambda root: (root / f"{stem}{suffix}").replace(root / new) and None
+        def apply(root: Path) -> None:
+            (root / f"{stem}{suffix}").replace(root / new)
+
+        return apply
 
     for suffix in (".nii.gz", ".json"):
         yield Damage("file", stem, "", f"{suffix} cut in half", rewritten(suffix, lambda b: b[: len(b) // 2]))
