@@ -36,6 +36,7 @@ SLOW = (
     "test_dicom_export.py",
     "test_dicom_identity.py",
     "test_dicom_import.py",
+    "test_dicom_maps.py",
     "test_dicom_nifti.py",
     "test_dicom_real_headers.py",
     "test_dicom_scanner.py",
