@@ -272,6 +272,54 @@ def test_every_value_says_where_it_comes_from(rest, tmp_path):
     assert json.dumps(sidecar)
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_philips_where_trigger_time_is_a_delay(rest, tmp_path, capsys, private):
+    """The begin of each dynamic is the clock; without private elements dynamics are one beat apart, and it is said."""
+    for path in write_study(tmp_path / "dicom", rest[:1], "philips"):
+        ds = pydicom.dcmread(path)
+        ds.TriggerTime = 100.0 + 150.0 * sorted_places(rest[0].series).index(f"{float(ds.ImagePositionPatient[2]):.3f}")
+        ds.HeartRate = 60
+        if not private:
+            ds.remove_private_tags()
+        ds.save_as(path)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    found, expected = imported(tmp_path / "bids", "task-rest"), rest[0].series
+    origin = found.metadata["ImportedFrom"]["VolumeTiming"]
+    if private:
+        np.testing.assert_allclose(found.times, expected.times - expected.times[0], atol=1e-3)
+        assert origin.startswith("dynamic scan begin time")
+    else:
+        np.testing.assert_allclose(np.diff(found.times), 1.0)
+        assert origin.startswith("derived") and "no field tells the time of a frame" in capsys.readouterr().out
+
+
+def test_a_scan_over_midnight(rest, tmp_path):
+    for path in write_study(tmp_path / "dicom", rest[:1], "siemens"):
+        ds = pydicom.dcmread(path)
+        for name in ("AcquisitionTime", "ContentTime"):
+            text = getattr(ds, name)
+            seconds = int(text[:2]) * 3600 + int(text[2:4]) * 60 + float(text[4:]) - 36_605 + 86_400 - 600
+            seconds %= 86_400
+            setattr(ds, name, f"{int(seconds // 3600):02d}{int(seconds // 60 % 60):02d}{seconds % 60:09.6f}")
+        ds.save_as(path)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert_same(imported(tmp_path / "bids", "task-rest"), rest[0].series)
+
+
+def test_headers_of_an_anonymiser_that_leaves_next_to_nothing(rest, tmp_path):
+    gone = ("PatientID", "PatientName", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "StudyTime",
+            "SeriesTime", "Manufacturer", "Modality", "FrameOfReferenceUID", "ImageType",
+            "StudyInstanceUID", "SeriesNumber", "InstanceNumber", "SeriesDescription", "ProtocolName")  # fmt: skip
+    for path in write_study(tmp_path / "dicom", rest[:1], "siemens"):
+        ds = pydicom.dcmread(path)
+        for name in gone:
+            if name in ds:
+                delattr(ds, name)
+        ds.save_as(path)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert_same(imported(tmp_path / "bids", "task-rest"), rest[0].series)
+
+
 def test_voxels_are_stored_as_integers_where_they_are(rest, tmp_path):
     import nibabel as nib
 

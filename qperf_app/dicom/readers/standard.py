@@ -150,7 +150,7 @@ def header(lookup: v.Lookup) -> Header:
         words=" ".join((words, _state(lookup("AcquisitionContextSequence")), drug)).lower(),
         vendor=vendor_of(v.text(lookup("Manufacturer"))),
         model=next((name for name in MODELS if name.upper() in model), ""),
-        modality=v.text(lookup("Modality")),
+        modality=_modality(lookup),
         image_type=image_type,
         rows=v.whole(lookup("Rows")) or 0,
         columns=v.whole(lookup("Columns")) or 0,
@@ -161,16 +161,24 @@ def header(lookup: v.Lookup) -> Header:
     )
 
 
+def _modality(lookup: v.Lookup) -> str:
+    """Modality; an anonymiser may have left its storage class only."""
+    storage = v.text(lookup("SOPClassUID"))
+    return v.text(lookup("Modality")) or ("MR" if storage == MR_IMAGE or storage in ENHANCED else "")
+
+
+def _monochrome(lookup: v.Lookup) -> bool:
+    return (v.text(lookup("PhotometricInterpretation")) or "MONOCHROME2").startswith("MONOCHROME")
+
+
 def _left_out(lookup: v.Lookup, image_type: tuple[str, ...], spacing: Any) -> str:
     """Why images with this header are no part of a series; empty where they may be."""
-    modality, storage = v.text(lookup("Modality")), v.text(lookup("SOPClassUID"))
+    modality, storage = _modality(lookup), v.text(lookup("SOPClassUID"))
     if modality != "MR":
         return f"modality {modality[:8] if modality.isalnum() else 'unknown'}"
     if not lookup("Rows") or not lookup("Columns"):
         return "no image"
-    if (v.whole(lookup("SamplesPerPixel")) or 1) != 1 or not v.text(lookup("PhotometricInterpretation")).startswith(
-        "MONO"
-    ):
+    if (v.whole(lookup("SamplesPerPixel")) or 1) != 1 or not _monochrome(lookup):
         return "colour image"
     kinds = [*image_type, *v.words(lookup("ComplexImageComponent"))]
     other = next((OTHER_IMAGES[kind] for kind in kinds if kind in OTHER_IMAGES), "")
