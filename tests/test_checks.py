@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qperf_app.checks import Finding, lowered, refusal
-from qperf_app.checks.curves import curve_findings
+from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.flow import has_enough_flow, implausible_flow
 from qperf_app.checks.images import (
     ImageHeader,
@@ -101,6 +101,7 @@ def test_good_series_have_nothing_against_them() -> None:
         ("MagneticFieldStrength", 63.87, ("in MHz of hydrogen? Then write 1.5",)),
         ("Haematocrit", 42, ("Haematocrit is 42", "in per cent? Then write 0.42")),
         ("Haematocrit", "0.42", ("'0.42', not a number",)),
+        ("Haematocrit", [0.42], ("[0.42], not a number",)),
         ("SaturationDelayTime", True, ("not a number",)),
         ("MagneticFieldStrength", [1.5, "x"], ("not a number",)),
         ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms?")),
@@ -194,6 +195,7 @@ def test_series_of_one_scan() -> None:
     without = {k: v for k, v in GOOD.items() if k != "Haematocrit"}
     one(scan_findings("f", without, aif), "doubt", "absent in the tissue series")
     one(scan_findings("f", GOOD, {**aif, "PulseSequenceType": "GRE-EPI"}), "doubt", "'GRE-EPI'")
+    one(scan_findings("f", GOOD, {**aif, "SaturationDelayTime": 0.05}), "doubt", "0.05 s in both series")
     later = {**aif, "VolumeTiming": [t + 120 for t in TIMES]}
     one(scan_findings("f", GOOD, later), "refused", "from 121.", "the clocks don't overlap")
     one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t + 6 for t in TIMES]}), "doubt", "one moment")
@@ -436,6 +438,20 @@ def test_input_functions() -> None:
     one(curve(replace(good, concentration=-good.concentration + 0.1)), "refused", "no bolus")
     one(curve(good, {"Haematocrit": 0.36}), "refused", "0.36", "0.42")
     one(curve(good, {"Haematocrit": 42}), "refused", "fraction")
+
+
+def test_the_curve_and_the_blood_of_the_series_peak_together() -> None:
+    times, data = np.array(TIMES), np.zeros((30, 30, 1, N))
+    for columns, at in ((slice(0, 2), 8.0), (slice(10, 12), 13.0)):
+        course = np.exp(-(((times - at) / 3.0) ** 2))
+        data[columns, :8, 0] = course / course.max()
+    first, last = blood_peaks(data, times)
+    assert abs(first - 8.0) < 1 and abs(last - 13.0) < 1
+    good = bolus()
+    shift = 13.0 - float(good.times[int(good.concentration.argmax())])
+    assert list(peak_findings("f", replace(good, times=good.times + shift), (first, last))) == []
+    one(peak_findings("f", replace(good, times=good.times + shift + 4), (first, last)), "doubt", "on the clock")
+    one(peak_findings("f", replace(good, times=good.times + shift - 12), (first, last)), "doubt", "on the clock")
 
 
 def test_flow_that_no_heart_has() -> None:

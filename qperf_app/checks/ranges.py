@@ -84,6 +84,9 @@ FIELDS: tuple[Range, ...] = (
     Range("ContrastFlowRate", "mL/s", (0.05, 30), (0.5, 10), (Slip("mL/min", 1 / 60),)),
 )  # fmt: skip
 
+#: Fields that may list a value for each volume or echo.
+LISTED = ("FlipAngle", "EchoTime")
+
 #: Time from volume to volume, the middle one of all dynamic volumes.
 INTERVAL = Range(
     "time between volumes (VolumeTiming)", "s", (0.1, 5), (0.3, 3), (_MS, _US, Slip("minutes", 60))
@@ -121,7 +124,7 @@ def range_findings(file: str, metadata: Mapping[str, Any]) -> Iterator[Finding]:
         value = metadata.get(entry.name)
         if value is None:
             continue
-        found = numbers(value)
+        found = numbers(value) if entry.name in LISTED or not isinstance(value, list | tuple) else None
         if found is None:
             yield Finding(file, entry.name, f"{entry.name} is {_short(value)}, not a number", "refused")
             continue

@@ -43,6 +43,13 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
         one, other = tissue.get(name), aif.get(name)
         if one is not None and other is not None and one != other:
             yield doubt(file, name, f"{name} is {other!r}, that of the tissue series {one!r}")
+    delays = [metadata.get("SaturationDelayTime") for metadata in (tissue, aif)]
+    if all(map(is_number, delays)) and delays[0] == delays[1]:
+        yield doubt(
+            file, "SaturationDelayTime",
+            f"SaturationDelayTime is {delays[0]:g} s in both series; an input function usually has a shorter one: "
+            "was one value copied, or is one file inherited by both?",
+        )  # fmt: skip
     yield from _clocks(file, tissue, aif)
 
 

@@ -15,7 +15,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
 from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
-from qperf_app.checks.curves import curve_findings
+from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
@@ -128,7 +128,11 @@ def _wall(tasks: list[Task], grid: Grid) -> NDArray[np.bool_] | None:
 def _curve(path: Path, series: SeriesInput) -> Iterator[Finding]:
     aif, times = records.read_aif(path), dynamic_times(series.metadata)
     clock = np.zeros(0) if times is None else times
-    yield from curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit"))
+    found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
+    yield from found
+    if not found and times is not None and len(series.shape) == 4 and series.header.is_magnitude:
+        dynamic = read_image(series.path)[0][..., -len(times) :]
+        yield from peak_findings(str(path), aif, blood_peaks(dynamic, times))
 
 
 def _concentration(path: Path, series: SeriesInput) -> Iterator[Finding]:
