@@ -1,4 +1,4 @@
-"""Noise of a curve: its white level, its autocorrelation, and how many independent samples its samples are worth."""
+"""Noise of a curve: its white level, its autocorrelation, and the effective sample size of its residuals."""
 
 from __future__ import annotations
 
