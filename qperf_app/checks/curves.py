@@ -69,8 +69,8 @@ def peak_findings(file: str, aif: InputFunction, peaks: tuple[float, float]) -> 
     if not first - FARTHEST_PEAK <= peak <= last + FARTHEST_PEAK:
         yield doubt(
             file, "time",
-            f"the curve's peak is at {peak:.1f} s, the series' blood is brightest from {first:.1f} to {last:.1f} s: is it on "
-            "the clock of the series?",
+            f"the curve's peak is at {peak:.1f} s, the series' blood is brightest from {first:.1f} to {last:.1f} s: "
+            "is it on the clock of the series?",
         )  # fmt: skip
 
 
