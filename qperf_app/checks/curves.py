@@ -16,7 +16,7 @@ from qperf_app.plugins.records import CONCENTRATION_UNITS, RELATIVE_UNITS, Input
 AFTER_PEAK = 5.0
 #: Share of the series that the curve must cover.
 LEAST_COVERED = 0.5
-#: Share of the voxels, those that enhance most, that is taken for blood.
+#: Share of the voxels, those that enhance most, that is blood for certain.
 BRIGHTEST = 0.01
 #: Farthest that the curve's peak may lie from those of the series' blood, s.
 FARTHEST_PEAK = 2.5
@@ -55,10 +55,11 @@ def curve_findings(
 def blood_peaks(data: NDArray[np.floating], times: NDArray[np.float64]) -> tuple[float, float]:
     """First and last time, s, at which the blood in a series (x, y, z, t) is brightest: right and left ventricle.
 
-    The voxels that enhance most stand for the blood; a tenth of them at either end may be something else.
+    The voxels that enhance most, and those that do so nearly as much, stand for the blood; a tenth of them at either
+    end may be something else.
     """
     rise = data.max(axis=-1) - data.min(axis=-1)
-    brightest = data[rise >= np.quantile(rise, 1.0 - BRIGHTEST)]
+    brightest = data[rise >= 0.75 * np.quantile(rise, 1.0 - BRIGHTEST)]
     first, last = np.quantile(times[brightest.argmax(axis=-1)], (0.1, 0.9))
     return float(first), float(last)
 
