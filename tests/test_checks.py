@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qperf_app.checks import Finding, lowered, refusal
+from qperf_app.checks.anatomy import enhancement_findings, mirrored
 from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.flow import has_enough_flow, implausible_flow
 from qperf_app.checks.images import (
@@ -208,7 +209,7 @@ def test_series_of_one_scan() -> None:
     assert not list(task_findings("f", {"TaskName": "rest and stress"}, "rest"))
 
 
-AFFINE = np.array([[-2.0, 0, 0, 60], [0, 1.9, -3.0, -50], [0, 1.0, 9.0, 20], [0, 0, 0, 1]])
+AFFINE = np.array([[-2.0, 0, 0, 60], [0, 1.8, -3.0, -50], [0, 0.6, 9.0, 20], [0, 0, 0, 1]])
 
 
 def header(**fields: Any) -> ImageHeader:
@@ -250,6 +251,10 @@ def test_geometry_of_the_header() -> None:
         scaled = AFFINE.copy()
         scaled[:3] *= factor
         one(header_findings("f", header(affine=tuple(map(tuple, scaled.tolist())))), "refused", unit)
+    slanted = AFFINE.copy()
+    slanted[1] /= 1000
+    assert any("not perpendicular" in f.text for f in header_findings("f", header(affine=tuple(map(tuple, slanted)))))
+    one(header_findings("f", header(placed=False)), "doubt", "neither qform nor sform")
     other = AFFINE.copy()
     other[:3, 3] += 30
     both = (tuple(map(tuple, other.tolist())), header().affine)
@@ -329,6 +334,29 @@ def test_masks() -> None:
     assert list(pools_findings("f", wall, cavity)) == []
     one(pools_findings("f", wall, np.roll(cavity, -20, 0)), "doubt", "LV and RV exchanged")
     one(pools_findings("f", wall, wall), "doubt", "lie in the myocardium")
+
+
+def test_masks_lie_where_the_bolus_passes() -> None:
+    wall = ring()
+    filled = np.hypot(*np.meshgrid(np.arange(48) - 24, np.arange(44) - 20, indexing="ij")) < 7
+    cavity = np.repeat(filled[:, :, None], 3, axis=2)
+    course = np.exp(-(((np.arange(N) - 14) / 4.0) ** 2))
+    data = 20.0 + (300.0 * cavity + 60.0 * wall)[..., None] * course
+    for role, mask in (("lv", cavity), ("myocardium", wall)):
+        assert list(enhancement_findings("f", role, mask, data)) == []
+        one(enhancement_findings("f", role, np.roll(mask, 24, 0), data), "doubt", "does it lie in its place?")
+    one(enhancement_findings("f", "lv", wall, data), "doubt", "20% of what the brightest blood does")
+
+
+def test_the_right_ventricle_lies_on_the_right() -> None:
+    grid = short_axis_grid()
+    left = np.zeros(grid.shape, bool)
+    left[20:26, 18:24] = True
+    # The patient's right is that end of the first axis whose x is the larger.
+    way = int(np.sign(grid.affine[0, 0])) * 14
+    assert mirrored(left, np.roll(left, way, 0), grid.affine) == ""
+    assert "on the patient's left" in mirrored(left, np.roll(left, -way, 0), grid.affine)
+    assert mirrored(left, left & False, grid.affine) == "" and mirrored(left, np.roll(left, -way, 0), np.eye(4)) == ""
 
 
 def test_labels() -> None:

@@ -350,6 +350,10 @@ def test_a_dataset_that_gives_nothing_is_said(dataset: Path) -> None:
 # --- nothing falls out without a word
 
 
+def json_of(image: Path) -> Path:
+    return image.with_name(image.name.replace(".nii.gz", ".json"))
+
+
 def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
     source = series_path(dataset)
     target = source.with_name(f"sub-01_{name}_dce.nii.gz")
@@ -365,6 +369,8 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
         (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dce (1)"))), "ends in _dce.nii.gz"),
         (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".mgz"))), "only NIfTI is read"),
         (lambda p: p.unlink(), "its image is not there"),
+        (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_DCE.json")), "_dce.json, in small letters"),
+        (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_dce.JSON")), "_dce.json, in small letters"),
         (lambda p: p.rename(p.parents[1] / p.name), "lies in the folder perf/"),
         (lambda p: p.parent.rename(p.parents[1] / "Perf"), "its folder must be called perf"),
         (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-AIF_dce.nii.gz")), "acq-aif, in small letters"),

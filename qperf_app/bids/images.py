@@ -74,7 +74,8 @@ def read_header(path: Path) -> ImageHeader:
         limits = (ends[0], ends[1])
     both = _both_forms(image.header)
     shape = tuple(int(n) for n in image.shape)
-    return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, both)
+    placed = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
+    return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, placed, both)
 
 
 def _both_forms(header: Any) -> tuple[Any, Any] | None:

@@ -48,6 +48,10 @@ def strays_of(home: Path) -> Iterator[Stray]:
             if why and _looks_like_a_series(name):
                 yield _stray(home / folder / name, why)
         images = {name.lower().partition(".")[0] for name in names if _looks_like_a_series(name)}
+        for name in names:
+            found, small = parse_name(name), parse_name(name.lower())
+            if found and small and small[1:] == (SUFFIX, ".json") != found[1:]:
+                yield _stray(home / folder / name, f"metadata of a series are in _{SUFFIX}.json, in small letters")
         for name in _orphans(names):
             if name.lower().partition(".")[0] not in images:
                 yield _stray(home / folder / name, "its image is not there")

@@ -13,6 +13,8 @@ from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
 from qperf_app.geometry import Grid
 
+#: Cosine between two axes of an image that is still perpendicular, but for a tilted stack.
+MOST_SLANTED = 0.1
 #: Share of voxels at the largest storable value from which a series counts as clipped.
 CLIPPED = 1e-3
 #: Factor between the signal of proton-density volumes and of those behind them that shows where they end. A saturation
@@ -35,6 +37,8 @@ class ImageHeader:
         Type of the stored values, such as ``uint16``, ``complex64`` or ``RGB``.
     limits : (float, float) or None
         Smallest and largest value that the stored integers can say, scaled; None for floats.
+    placed : bool
+        Whether the header says where the image lies, by qform or sform.
     both_forms : rows of qform and of sform where both are given, else None
     """
 
@@ -42,6 +46,7 @@ class ImageHeader:
     affine: tuple[tuple[float, ...], ...]
     stored: str
     limits: tuple[float, float] | None = None
+    placed: bool = True
     both_forms: tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]] | None = None
 
     @property
@@ -66,6 +71,12 @@ def header_findings(file: str, header: ImageHeader) -> Iterator[Finding]:
         yield refusal(file, "", "the affine is singular")
         return
     edges = grid.voxel_size
+    axes = grid.affine[:3, :3] / edges
+    slant = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if slant > MOST_SLANTED:
+        yield doubt(file, "", f"the voxels' axes are not perpendicular (cosine {slant:.2f}): is the affine damaged?")
+    if not header.placed:
+        yield doubt(file, "", "the header has neither qform nor sform: where the image lies is not known")
     for entry, found in ((PIXEL, edges[0]), (PIXEL, edges[1]), (SLICE_DISTANCE, edges[2])):
         severity = entry.verdict(float(found))
         if severity:

@@ -15,6 +15,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
 from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
+from qperf_app.checks.anatomy import enhancement_findings
 from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
@@ -66,7 +67,7 @@ def _file_findings(role: Role, path: Path, task: Task, series: SeriesInput, task
         yield refusal(str(path), "", other)
         return
     if kind in (FileKind.MASK, FileKind.MAYBE_EMPTY_MASK):
-        yield from _mask(role, path, kind, series.grid, tasks)
+        yield from _mask(role, path, kind, series, tasks)
     elif kind is FileKind.LABELS:
         yield from labels_findings(str(path), read_image(path, onto=series.grid)[0])
     elif kind is FileKind.CONCENTRATION:
@@ -104,13 +105,18 @@ def _other_grid(path: Path, kind: FileKind | None, series: SeriesInput) -> str:
     return ""
 
 
-def _mask(role: Role, path: Path, kind: FileKind, grid: Grid, tasks: list[Task]) -> Iterator[Finding]:
+def _mask(role: Role, path: Path, kind: FileKind, series: SeriesInput, tasks: list[Task]) -> Iterator[Finding]:
+    grid = series.grid
     values, _ = read_image(path, onto=grid)
     values = values[..., 0] if values.ndim == 4 else values
     yield from mask_findings(str(path), values, may_be_empty=kind is FileKind.MAYBE_EMPTY_MASK)
     inside = np.nan_to_num(values) > 0.5
     if role == "myocardium":
         yield from wall_findings(str(path), inside)
+    times = dynamic_times(series.metadata)
+    if times is not None and len(series.shape) == 4 and series.header.is_magnitude:
+        dynamic = read_image(series.path)[0][..., -len(times) :]
+        yield from enhancement_findings(str(path), str(role), inside, dynamic)
     wall = _wall(tasks, grid) if role == "lv" else None
     if wall is not None:
         yield from pools_findings(str(path), wall, inside)

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from qperf_app.bids import records
+from qperf_app.checks.anatomy import mirrored
+from qperf_app.plugins import BloodPools
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
 from qperf_app.workflow.tasks import Task
@@ -21,9 +23,16 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 
             data = corrected_series(upstream).dynamic().data
             pools = dataclasses.replace(pools, aif=choose_input_voxels(data, pools.lv))
-        return StepResult("handed-in", records.write_pools(out, task.prefix, pools, sources(task, upstream)))
+        files = records.write_pools(out, task.prefix, pools, sources(task, upstream))
+        return StepResult("handed-in", files, _warnings(pools))
     pools = call_plugin(task, corrected_series(upstream))
     if not pools.found:
         return StepResult("not-found", reason=pools.reason)
     summary = f"LV {int(pools.lv.sum())}, RV {int(pools.rv.sum())}, input function {int(pools.aif.sum())} voxels"
-    return StepResult("done", records.write_pools(out, task.prefix, pools, sources(task, upstream)), summary=summary)
+    files = records.write_pools(out, task.prefix, pools, sources(task, upstream))
+    return StepResult("done", files, _warnings(pools), summary)
+
+
+def _warnings(pools: BloodPools) -> tuple[str, ...]:
+    told = mirrored(pools.lv, pools.rv, pools.affine)
+    return (told,) if told else ()

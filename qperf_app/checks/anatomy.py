@@ -1,0 +1,71 @@
+"""Masks against the series and the orientation: blood is where the bolus passes, the right ventricle on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qperf_app.checks.findings import Finding, doubt
+from qperf_app.geometry import voxel_to_world
+from qperf_app.geometry.slices import base_to_apex
+
+#: Share of the enhancement of the brightest blood that most voxels of a mask reach, by what they are.
+LEAST_ENHANCED = {"lv": 0.35, "rv": 0.35, "aif-voxels": 0.35, "myocardium": 0.02}
+#: Cosine between the way from left to right ventricle and the patient's right from which the image is mirrored.
+MIRRORED = -0.3
+
+
+def enhancement_findings(
+    file: str, role: str, inside: NDArray[np.bool_], data: NDArray[np.floating]
+) -> Iterator[Finding]:
+    """The voxels of a mask enhance as blood or muscle does.
+
+    Parameters
+    ----------
+    role : str
+        ``lv``, ``rv``, ``aif-voxels`` or ``myocardium``.
+    inside : (x, y, z) bool array
+    data : (x, y, z, t) array
+        Dynamic volumes of the series on the same grid.
+    """
+    least = LEAST_ENHANCED.get(role)
+    if least is None or not inside.any():
+        return
+    rise = data.max(axis=-1) - np.median(data[..., : max(2, data.shape[-1] // 8)], axis=-1)
+    blood = float(np.quantile(rise[:, :, inside.any(axis=(0, 1))], 0.99))
+    share = float(np.median(rise[inside])) / blood if blood > 0 else 1.0
+    if share < least:
+        yield doubt(
+            file, "",
+            f"most of its voxels enhance by {max(share, 0):.0%} of what the brightest blood does, less than "
+            f"{'muscle' if role == 'myocardium' else 'blood'} (some {least:.0%} at least): does it lie in its place?",
+        )  # fmt: skip
+
+
+def mirrored(left: NDArray[np.bool_], right: NDArray[np.bool_], affine: ArrayLike) -> str:
+    """Say so where the right ventricle lies on the patient's left, as a short axis is orientated; else empty.
+
+    Parameters
+    ----------
+    left, right : (x, y, z) bool arrays
+        Blood of the ventricles.
+    affine : (4, 4) array
+        Voxel index to world mm.
+    """
+    if not (left.any() and right.any()) or base_to_apex(affine) is None:
+        return ""
+    matrix = np.asarray(affine, np.float64)
+    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
+    normal /= np.linalg.norm(normal)
+    centres = [voxel_to_world(matrix, np.argwhere(mask).mean(axis=0)) for mask in (left, right)]
+    way, right_hand = centres[1] - centres[0], np.array([1.0, 0.0, 0.0])
+    way, right_hand = (v - (v @ normal) * normal for v in (way, right_hand))
+    lengths = float(np.linalg.norm(way) * np.linalg.norm(right_hand))
+    if lengths < 1.0 or float(way @ right_hand) > MIRRORED * lengths:
+        return ""
+    return (
+        "The right ventricle lies on the patient's left, as the image is orientated: is the image mirrored, or are the "
+        "ventricles exchanged? Segments may be the wrong ones."
+    )
