@@ -84,10 +84,11 @@ def _sentence(scan: ScanPlan, finding: Finding) -> str:
         {str(s.path), str(sidecar_path(s.path))} if s is not None else set() for s in (scan.scan.aif, scan.scan.tissue)
     )
     if finding.file in tissue or (not tissue and finding.file in aif):
+        text = finding.text[0].upper() + finding.text[1:]
+    elif finding.text.startswith("-d "):
         text = finding.text
     else:
         text = f"{'Input-function series' if finding.file in aif else Path(finding.file).name}: {finding.text}"
-    text = text[0].upper() + text[1:]
     return text if text.endswith((".", "?")) else f"{text}."
 
 
