@@ -65,12 +65,12 @@ def judge(code: int, text: str, written: bool, difference: float, known: set[str
     known : set of str
         Lines that the undamaged run has too, from :func:`told`.
     names : tuple of str
-        A refusal names each of them: the file, and the field of metadata or the column.
+        A refusal names each of them, in small letters or capitals: the file, and the field of metadata or the column.
     """
     if "Traceback" in text or code not in (*_REFUSALS, *_ENDS):
         return CRASH
     if code in _REFUSALS:
-        return REFUSED if not written and all(name in text for name in names) else UNCLEAR
+        return REFUSED if not written and all(name.lower() in text.lower() for name in names) else UNCLEAR
     if code == 1:
         return FAILED if told(text) - known else SILENT
     if difference <= TOLERANCE:

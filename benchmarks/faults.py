@@ -25,7 +25,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fault_inputs import Damage, damages
-from benchmarks.fault_outcomes import CRASH, OUTCOMES, SILENT, UNCLEAR, judge, largest_difference, read_flow, told
+from benchmarks.fault_outcomes import (
+    CRASH,
+    DOUBTFUL,
+    OUTCOMES,
+    SILENT,
+    UNCLEAR,
+    judge,
+    largest_difference,
+    read_flow,
+    told,
+)
 from benchmarks.fault_runs import disks_table, jobs_table, kills_table, undisturbed
 from benchmarks.records import Column, Table, argument_parser, publish
 
@@ -159,7 +169,7 @@ class Bench:
         out = self.place / "out"
         written = out.exists() and any(path.is_file() for path in out.rglob("*"))
         difference = largest_difference(read_flow(out), reference)
-        field = "" if damage.kind == "header" else damage.field
+        field = damage.field if damage.kind in ("sidecar", "input function") else ""
         names = (Path(damage.stem).name, field)
         found = judge(code, text, written, difference, known, names)
         said = sorted(told(text) - known) if code in (0, 1) else text.strip().splitlines()[-3:]
@@ -221,6 +231,7 @@ def inputs_tables(pristine: Path, work: Path, args: argparse.Namespace) -> Itera
     results = [done[damage.kind, damage.name] for damage in chosen]
     yield counts_table(results, len(every))
     yield listed_table(results)
+    yield doubtful_table(results)
 
 
 def counts_table(results: Sequence[dict[str, Any]], possible: int) -> Table:
@@ -243,6 +254,22 @@ def listed_table(results: Sequence[dict[str, Any]]) -> Table:
         (e["name"], e["outcome"], None if e["difference"] is None else 100 * e["difference"]) for e in bad
     )  # fmt: skip
     return Table("faults-listed", "Damages to be mended", columns, rows)
+
+
+def doubtful_table(results: Sequence[dict[str, Any]]) -> Table:
+    """What was said of each wrong result: whether that names the fault is for the reader to judge."""
+    columns = (Column("damage"), Column("largest difference of a segment", "%", ".0f"), Column("said"))
+    rows = tuple(
+        (e["name"], None if e["difference"] is None else 100 * e["difference"], _words(e["said"]))
+        for e in sorted(results, key=lambda e: e["name"])
+        if e["outcome"] == DOUBTFUL
+    )
+    return Table("faults-doubtful", "Damages that were doubtful and said", columns, rows)
+
+
+def _words(said: Sequence[str]) -> str:
+    """The last line that was said, without its beginning: a warning where there is one."""
+    return said[-1].rpartition("task-rest: ")[2]
 
 
 if __name__ == "__main__":

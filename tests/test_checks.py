@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from qperf_app.checks import Finding, lowered, refusal
-from qperf_app.checks.anatomy import enhancement_findings, mirrored
-from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
+from qperf_app.checks.anatomy import enhancement_findings, mirrored, septum_apart, widening
+from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.flow import has_enough_flow, implausible_flow
 from qperf_app.checks.images import (
     ImageHeader,
@@ -27,7 +27,7 @@ from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.timing import timing_findings, with_timing
 from qperf_app.geometry import Grid, voxel_to_world
-from qperf_app.plugins.records import InputFunction, Landmark
+from qperf_app.plugins.records import BloodPools, InputFunction, Landmark
 
 N = 34
 TIMES = [round(0.87 * k + 0.02 * (k % 3), 3) for k in range(N)]
@@ -285,9 +285,29 @@ def test_volumes_without_contents_and_copies() -> None:
     one(voxels(data), "refused", "not finite")
 
 
+def test_volumes_of_which_a_part_is_lost() -> None:
+    data = heart()
+    data[:12, ..., 20] = 0
+    one(voxels(data), "doubt", "part of the image is 0 in 1 volumes (from 0: 20)")
+    # What is dark before or after as well is air, or a lung that moves.
+    data = heart()
+    data[:12, ..., 20:22] = 0
+    assert voxels(data) == []
+
+
+def test_volumes_in_another_order() -> None:
+    exchanged = heart()[..., [*range(17), 18, 17, *range(19, N)]]
+    one(voxels(exchanged), "doubt", "volumes 17 and 18 (from 0) fit in exchanged order alone")
+    # Where all move, none stands out.
+    moving = np.stack([np.roll(heart()[..., t], (t * 7) % 5, 0) for t in range(N)], axis=-1)
+    assert not [f for f in voxels(moving) if "exchanged" in f.text]
+
+
 def test_integers_at_the_end_of_their_range() -> None:
     data = heart()
-    one(voxels(np.minimum(data, 255), limits=(0, 255), stored="uint8"), "doubt", "largest of uint8")
+    clipped = [f for f in voxels(np.minimum(data, 255), limits=(0, 255), stored="uint8") if "256 grey" not in f.text]
+    one(clipped, "doubt", "largest of uint8")
+    one(voxels(data * (250 / data.max()), limits=(0, 255), stored="uint8"), "doubt", "256 grey values")
     levelled = data * (255 / data.max(axis=(0, 1, 2)))
     assert any("scaled by itself" in f.text for f in voxels(levelled, limits=None, stored="float32"))
     data[:3, :3, 0, :] = 65530
@@ -357,6 +377,34 @@ def test_the_right_ventricle_lies_on_the_right() -> None:
     assert mirrored(left, np.roll(left, way, 0), grid.affine) == ""
     assert "on the patient's left" in mirrored(left, np.roll(left, -way, 0), grid.affine)
     assert mirrored(left, left & False, grid.affine) == "" and mirrored(left, np.roll(left, -way, 0), np.eye(4)) == ""
+
+
+def test_the_ventricle_tapers_to_the_apex() -> None:
+    x, y = np.meshgrid(np.arange(48) - 24, np.arange(44) - 20, indexing="ij")
+    tapering = np.stack([np.abs(np.hypot(x, y) - radius) < 2.5 for radius in (15, 13, 10)], axis=-1)
+    affine = short_axis_grid().affine
+    assert widening(tapering, affine) == "" and widening(ring(), affine) == ""
+    assert "reverse order" in widening(tapering[:, :, ::-1], affine)
+    # Nothing is known of an image without orientation.
+    assert widening(tapering[:, :, ::-1], np.eye(4)) == ""
+
+
+def test_septum_and_blood_pools_agree_on_where_the_right_ventricle_is() -> None:
+    grid, wall = short_axis_grid(), ring()
+    points = insertion_points(grid)
+    left = np.zeros(grid.shape, bool)
+    left[22:27, 18:23] = True
+    middle = np.mean([m.position for m in points], axis=0) - voxel_to_world(grid.affine, (24, 20, 1))
+    step = np.linalg.solve(grid.affine[:3, :3], middle)
+    way = np.rint(14 * step[:2] / np.abs(step[:2]).max()).astype(int)
+
+    def pools(sign: int) -> BloodPools:
+        right = np.roll(left, sign * way, (0, 1))
+        return BloodPools(left, right, left, grid.affine)
+
+    assert septum_apart(points, wall, grid.affine, pools(1)) == ""
+    assert "wrong way round" in septum_apart(points, wall, grid.affine, pools(-1))
+    assert septum_apart([], wall, grid.affine, pools(-1)) == ""
 
 
 def test_labels() -> None:
@@ -480,6 +528,17 @@ def test_the_curve_and_the_blood_of_the_series_peak_together() -> None:
     assert list(peak_findings("f", replace(good, times=good.times + shift), (first, last))) == []
     one(peak_findings("f", replace(good, times=good.times + shift + 4), (first, last)), "doubt", "on the clock")
     one(peak_findings("f", replace(good, times=good.times + shift - 12), (first, last)), "doubt", "on the clock")
+
+
+def test_the_curve_has_as_much_tracer_as_the_blood_of_the_series() -> None:
+    own = bolus(4.0)
+    # The right ventricle's bolus is higher and shorter, and holds as much.
+    early = InputFunction(own.times, 1.3 * np.interp(own.times * 1.3 - 1.5, own.times, own.concentration))
+    for same in (own, bolus(5.0), bolus(3.0), early):
+        assert list(amount_findings("f", same, own, 0.42)) == []
+    one(amount_findings("f", bolus(4.0 / 0.58), own, 0.42), "doubt", "1.7 times", "of plasma?", "Haematocrit 0")
+    assert list(amount_findings("f", replace(bolus(4.0 / 0.58), plasma=True), own, 0.42)) == []
+    one(amount_findings("f", bolus(12.0), own, 0.42), "doubt", "3 times", "another scan?")
 
 
 def test_flow_that_no_heart_has() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qperf_app.checks.findings import Finding, doubt
 from qperf_app.geometry import voxel_to_world
-from qperf_app.geometry.slices import base_to_apex
+from qperf_app.geometry.slices import SlicePlane, base_to_apex
+from qperf_app.plugins.records import BloodPools, Landmark
 
 #: Share of the enhancement of the brightest blood that most voxels of a mask reach, by what they are.
 LEAST_ENHANCED = {"lv": 0.35, "rv": 0.35, "aif-voxels": 0.35, "myocardium": 0.02}
 #: Cosine between the way from left to right ventricle and the patient's right from which the image is mirrored.
 MIRRORED = -0.3
+#: How much wider than at the base a ventricle is towards its apex where the slices are in the wrong order, and the
+#: voxels that a slice of the wall has at least. A ventricle tapers.
+WIDENING, LEAST_OF_A_SLICE = 1.1, 20
 
 
 def enhancement_findings(
@@ -68,4 +72,63 @@ def mirrored(left: NDArray[np.bool_], right: NDArray[np.bool_], affine: ArrayLik
     return (
         "The right ventricle lies on the patient's left, as the image is orientated: is the image mirrored, or are the "
         "ventricles exchanged? Segments may be the wrong ones."
+    )
+
+
+def widening(wall: NDArray[np.bool_], affine: ArrayLike) -> str:
+    """Say so where the ventricle grows from base to apex, as the image is orientated; else empty.
+
+    Parameters
+    ----------
+    wall : (x, y, z) bool array
+        Myocardium.
+    affine : (4, 4) array
+        Voxel index to world mm.
+    """
+    slices, sign = np.flatnonzero(wall.sum(axis=(0, 1)) > LEAST_OF_A_SLICE), base_to_apex(affine)
+    if sign is None or len(slices) < 2:
+        return ""
+    matrix = np.asarray(affine, np.float64)
+    basal, apical = (_radius(wall, matrix, int(z)) for z in (slices if sign > 0 else slices[::-1])[[0, -1]])
+    if apical < WIDENING * basal:
+        return ""
+    return (
+        f"The ventricle is wider towards the apex ({apical:.0f} mm) than at the base ({basal:.0f} mm), as the image is "
+        "orientated: are the slices in the reverse order? Levels of segments may be exchanged."
+    )
+
+
+def _radius(wall: NDArray[np.bool_], affine: NDArray[np.float64], z: int) -> float:
+    """Root mean square distance of a slice's wall from the middle of what it encloses, mm."""
+    plane = SlicePlane.of(wall, affine, z)
+    voxels = np.argwhere(wall[:, :, z])
+    there = voxel_to_world(affine, np.column_stack([voxels, np.full(len(voxels), z)]))
+    return float(np.sqrt(np.square(there - plane.centre).sum(axis=1).mean()))
+
+
+def septum_apart(points: Sequence[Landmark], wall: NDArray[np.bool_], affine: ArrayLike, pools: BloodPools) -> str:
+    """Say so where the wall's septum faces away from the right ventricle that the blood pools show; else empty.
+
+    Pools and wall may come from different series: their world frames must agree.
+
+    Parameters
+    ----------
+    points : sequence of Landmark
+        Insertion points of the right ventricle.
+    wall : (x, y, z) bool array
+        Myocardium.
+    affine : (4, 4) array
+        Voxel index to world mm, of the wall.
+    pools : BloodPools
+    """
+    if not (points and wall.any() and pools.lv.any() and pools.rv.any()):
+        return ""
+    middle = voxel_to_world(affine, np.argwhere(wall).mean(axis=0))
+    septum = np.mean([m.position for m in points], axis=0) - middle
+    left, right = (voxel_to_world(pools.affine, np.argwhere(mask).mean(axis=0)) for mask in (pools.lv, pools.rv))
+    if float(septum @ (right - left)) >= 0.0:
+        return ""
+    return (
+        "The septum of the outlined wall faces away from the right ventricle of the blood pools: does one of the "
+        "series, or what was handed in, lie the wrong way round? Segments may be the wrong ones."
     )

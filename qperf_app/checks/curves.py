@@ -20,6 +20,9 @@ LEAST_COVERED = 0.5
 BRIGHTEST = 0.01
 #: Farthest that the curve's peak may lie from those of the series' blood, s.
 FARTHEST_PEAK = 2.5
+#: Factor between the amount of tracer in the curve and in the series' own blood that says that one of them is wrong.
+#: Blood at the edge of a pool and noise are within a third; plasma has 1.7 times as much as blood.
+MOST_APART = 1.5
 _TIME_SLIPS = (Slip("ms", 1e-3), Slip("minutes", 60.0), Slip("hours", 3600.0))
 
 
@@ -58,10 +61,14 @@ def blood_peaks(data: NDArray[np.floating], times: NDArray[np.float64]) -> tuple
     The voxels that enhance most, and those that do so nearly as much, stand for the blood; a tenth of them at either
     end may be something else.
     """
-    rise = data.max(axis=-1) - data.min(axis=-1)
-    brightest = data[rise >= 0.75 * np.quantile(rise, 1.0 - BRIGHTEST)]
-    first, last = np.quantile(times[brightest.argmax(axis=-1)], (0.1, 0.9))
+    first, last = np.quantile(times[data[brightest_blood(data)].argmax(axis=-1)], (0.1, 0.9))
     return float(first), float(last)
+
+
+def brightest_blood(data: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Voxels (x, y, z) of a series (x, y, z, t) that enhance most, and those that do so nearly as much."""
+    rise = data.max(axis=-1) - data.min(axis=-1)
+    return np.asarray(rise >= 0.75 * np.quantile(rise, 1.0 - BRIGHTEST))
 
 
 def peak_findings(file: str, aif: InputFunction, peaks: tuple[float, float]) -> Iterator[Finding]:
@@ -73,6 +80,37 @@ def peak_findings(file: str, aif: InputFunction, peaks: tuple[float, float]) -> 
             f"the curve's peak is at {peak:.1f} s, the series' blood is brightest from {first:.1f} to {last:.1f} s: "
             "is it on the clock of the series?",
         )  # fmt: skip
+
+
+def amount_findings(file: str, aif: InputFunction, own: InputFunction, haematocrit: float) -> Iterator[Finding]:
+    """The curve holds as much tracer as the series' own blood.
+
+    What passes is the same in both ventricles, however wide the bolus is there, so that areas are compared.
+
+    Parameters
+    ----------
+    own : InputFunction
+        Of the brightest blood in the series.
+    haematocrit : float
+        Of the series.
+    """
+    area, measured = (_area(curve.times, curve.in_blood(haematocrit)) for curve in (aif, own))
+    if measured <= 0 or 1 / MOST_APART <= area / measured <= MOST_APART:
+        return
+    plasma = 1.0 / (1.0 - haematocrit)
+    near_plasma = plasma / 1.25 < area / measured < plasma * 1.25 and not aif.plasma
+    guess = (
+        ": is it of plasma? Then write Haematocrit 0 into its sidecar" if near_plasma else ": is it of another scan?"
+    )
+    yield doubt(
+        file, "concentration",
+        f"the area under column 'concentration' is {area / measured:.2g} times that of the series' own blood: {guess}",
+    )  # fmt: skip
+
+
+def _area(times: NDArray[np.float64], concentration: NDArray[np.float64]) -> float:
+    known = np.isfinite(concentration)
+    return float(np.trapezoid(concentration[known], times[known])) if known.sum() > 1 else 0.0
 
 
 def _clock(file: str, aif: InputFunction, times: NDArray[np.float64]) -> Iterator[Finding]:

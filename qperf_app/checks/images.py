@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.frames import frame_findings, some
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
 from qperf_app.geometry import Grid
 
@@ -99,14 +100,13 @@ def voxel_findings(
         return
     bad = ~np.isfinite(data).all(axis=(0, 1, 2))
     if bad.any():
-        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 0: {_some(bad)})")
+        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 0: {some(bad)})")
         return
-    low, high = data.min(axis=(0, 1, 2)), data.max(axis=(0, 1, 2))
-    if low.min() == high.max():
+    if data.min() == data.max():
         yield refusal(file, "", "all values are the same")
         return
     is_signal = metadata.get("Units", "arbitrary") == "arbitrary"
-    yield from _frames(file, data, low, high)
+    yield from frame_findings(file, data)
     if is_signal:
         yield from _negative(file, data)
     elif metadata.get("Units") == "mmol/L":
@@ -165,30 +165,6 @@ def leading_bright(means: NDArray[np.floating]) -> int:
     return 0
 
 
-def _frames(file: str, data: NDArray[np.floating], low: NDArray[Any], high: NDArray[Any]) -> Iterator[Finding]:
-    """Volumes without contents, and volumes that are there twice."""
-    empty = low == high
-    if empty.any():
-        what = "zeros" if not high[empty].any() else "one value"
-        text = f"{empty.sum()} of {len(empty)} volumes hold nothing but {what} (from 0: {_some(empty)})"
-        if empty.mean() > 0.5:
-            yield refusal(file, "", f"{text}: there is no series left")
-        else:
-            yield doubt(file, "", f"{text}; they are used as they are. Take them out, with their times")
-    if len(high) > 5 and not empty.any() and np.ptp(high) < 1e-3 * abs(high.mean()):
-        yield doubt(file, "", f"every volume reaches the same largest value, {high[0]:.4g}: was each scaled by itself?")
-    slices = data.max(axis=(0, 1, 3)) == data.min(axis=(0, 1, 3))
-    if slices.any():
-        yield doubt(file, "", f"{slices.sum()} of {len(slices)} slices hold one value only (from 0: {_some(slices)})")
-    same = np.zeros(len(empty), bool)
-    same[1:] = [
-        bool(np.array_equal(data[..., k], data[..., k - 1])) and not empty[k]
-        for k in range(1, len(empty))
-    ]  # fmt: skip
-    if same.any():
-        yield doubt(file, "", f"{same.sum()} volumes repeat the one before (from 0: {_some(same)}); they are used")
-
-
 def _negative(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     below = int((data < 0).sum())
     if not below:
@@ -216,6 +192,8 @@ def _stored(file: str, data: NDArray[np.floating], header: ImageHeader) -> Itera
                 f"{near.sum()} values lie at the end of {header.stored} and all others below its middle: negative "
                 "values read as unsigned?",
             )  # fmt: skip
+    if header.stored in ("int8", "uint8"):
+        yield doubt(file, "", f"stored as {header.stored}: 256 grey values, which rounds the muscle's enhancement")
     smooth = neighbour_correlation(data.mean(axis=-1))
     if smooth < LEAST_SMOOTH:
         yield doubt(file, "", "neighbouring voxels have nothing in common: is this an image, in the right byte order?")
@@ -230,8 +208,3 @@ def neighbour_correlation(image: NDArray[np.floating]) -> float:
         if a.std() > 0 and b.std() > 0:
             found.append(float(np.corrcoef(a, b)[0, 1]))
     return max(found, default=1.0)
-
-
-def _some(marks: NDArray[np.bool_] | Sequence[bool]) -> str:
-    places = np.flatnonzero(marks)
-    return ", ".join(map(str, places[:5])) + (", …" if len(places) > 5 else "")

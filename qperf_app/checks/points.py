@@ -26,7 +26,9 @@ _OTHER = {"RVInsertionAnterior": "RVInsertionInferior", "RVInsertionInferior": "
 Points = Sequence[Landmark]
 
 
-def point_findings(file: str, points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Iterator[Finding]:
+def point_findings(
+    file: str, points: Points, grid: Grid, wall: NDArray[np.bool_] | None, outline: str = "the wall"
+) -> Iterator[Finding]:
     """Check landmarks against the slices and, where it is known, the wall.
 
     Parameters
@@ -35,6 +37,8 @@ def point_findings(file: str, points: Points, grid: Grid, wall: NDArray[np.bool_
         Of the series.
     wall : (x, y, z) bool array or None
         Myocardium on that grid.
+    outline : str
+        What it is called.
     """
     missing = [m for m in points if not 0 <= m.slice < grid.shape[2]]
     if missing:
@@ -45,7 +49,7 @@ def point_findings(file: str, points: Points, grid: Grid, wall: NDArray[np.bool_
     if twice:
         yield refusal(file, "name", f"{twice[0].name} is there twice in slice {twice[0].slice}")
         return
-    problems = _Fit.of(points, grid, wall).problems
+    problems = _Fit.of(points, grid, wall, outline).problems
     if problems:
         likely = next((words for words, change in _mistakes(grid) if _fits(change(points), grid, wall)), "")
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -61,8 +65,8 @@ class _Fit:
     problems: tuple[str, ...]
 
     @classmethod
-    def of(cls, points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> _Fit:
-        placed = [p for m in points for p in _place(m, grid, wall)]
+    def of(cls, points: Points, grid: Grid, wall: NDArray[np.bool_] | None, outline: str = "the wall") -> _Fit:
+        placed = [p for m in points for p in _place(m, grid, wall, outline)]
         return cls(tuple(placed or _turned(points, grid, wall)))
 
 
@@ -72,7 +76,7 @@ def _fits(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> bool:
     return not _Fit.of(points, grid, wall).problems
 
 
-def _place(point: Landmark, grid: Grid, wall: NDArray[np.bool_] | None) -> Iterator[str]:
+def _place(point: Landmark, grid: Grid, wall: NDArray[np.bool_] | None, outline: str) -> Iterator[str]:
     """Say where a point lies that is not in its slice, or not at the wall."""
     where = f"{point.name} of slice {point.slice} lies"
     position = np.asarray(point.position)
@@ -91,7 +95,7 @@ def _place(point: Landmark, grid: Grid, wall: NDArray[np.bool_] | None) -> Itera
         there = voxel_to_world(grid.affine, np.column_stack([voxels, np.full(len(voxels), point.slice)]))
         distance = float(np.linalg.norm(there - position, axis=1).min())
         if distance > FARTHEST:
-            yield f"{where} {distance:.0f} mm from the wall, {FARTHEST:g} mm are possible"
+            yield f"{where} {distance:.0f} mm from {outline}, {FARTHEST:g} mm are possible"
 
 
 def _turned(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Iterator[str]:

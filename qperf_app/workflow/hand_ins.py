@@ -16,15 +16,18 @@ from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
 from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
 from qperf_app.checks.anatomy import enhancement_findings
-from qperf_app.checks.curves import blood_peaks, curve_findings, peak_findings
+from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
+from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.geometry import Grid, grid_difference, reorientation
+from qperf_app.plugins import CONCENTRATION_UNITS, TissueConstants
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.steps.spec import FileKind
+from qperf_app.workflow.own_blood import brightest_blood_curve
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.tasks import Task
@@ -60,7 +63,10 @@ def _file_findings(role: Role, path: Path, task: Task, series: SeriesInput, task
         return
     if kind is FileKind.POINTS:
         if len(series.shape) == 4:
-            yield from point_findings(str(path), records.read_landmarks(path), series.grid, _wall(tasks, series.grid))
+            outline = _wall_path(tasks)
+            name = f"the wall of {outline.name}" if outline else "the wall"
+            points, grid = records.read_landmarks(path), series.grid
+            yield from point_findings(str(path), points, grid, _wall(tasks, grid), name)
         return
     other = _other_grid(path, kind, series)
     if other:
@@ -124,11 +130,15 @@ def _mask(role: Role, path: Path, kind: FileKind, series: SeriesInput, tasks: li
 
 def _wall(tasks: list[Task], grid: Grid) -> NDArray[np.bool_] | None:
     """The myocardium that is handed in for the scan, where it lies on a grid."""
-    path = next((task.given["myocardium"] for task in tasks if "myocardium" in task.given), None)
+    path = _wall_path(tasks)
     try:
         return None if path is None else records.read_mask(path, grid)
     except DatasetError:
         return None
+
+
+def _wall_path(tasks: list[Task]) -> Path | None:
+    return next((task.given["myocardium"] for task in tasks if "myocardium" in task.given), None)
 
 
 def _curve(path: Path, series: SeriesInput) -> Iterator[Finding]:
@@ -137,8 +147,17 @@ def _curve(path: Path, series: SeriesInput) -> Iterator[Finding]:
     found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
     yield from found
     if not found and times is not None and len(series.shape) == 4 and series.header.is_magnitude:
-        dynamic = read_image(series.path)[0][..., -len(times) :]
-        yield from peak_findings(str(path), aif, blood_peaks(dynamic, times))
+        data, _ = read_image(series.path)
+        yield from peak_findings(str(path), aif, blood_peaks(data[..., -len(times) :], times))
+        if series.is_aif and aif.units == CONCENTRATION_UNITS:
+            own = brightest_blood_curve(series, data)
+            if own is not None:
+                yield from amount_findings(str(path), aif, own, _haematocrit(series))
+
+
+def _haematocrit(series: SeriesInput) -> float:
+    own = series.metadata.get("Haematocrit")
+    return float(own) if is_number(own) else TissueConstants().haematocrit
 
 
 def _concentration(path: Path, series: SeriesInput) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qperf_app.bids import records
+from qperf_app.checks.anatomy import septum_apart, widening
 from qperf_app.checks.points import point_findings
 from qperf_app.geometry import Grid
 from qperf_app.plugins import Myocardium
@@ -29,6 +30,9 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         # The wall was not known before; where both are handed in they were checked together.
         found_points = point_findings(str(given["landmarks"]), landmarks, Grid.of(series.data.shape, affine), mask)
         warnings += tuple(f"Insertion points handed in: {finding.text}." for finding in found_points)
+    pools = records.read_pools(upstream["pools"].files) if upstream["pools"].usable else None
+    apart = septum_apart(myocardium.landmarks, mask, affine, pools) if pools else ""
+    warnings += tuple(told for told in (widening(mask, affine), apart) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points"
     return StepResult("handed-in" if "myocardium" in given else "done", files, warnings, summary)
