@@ -26,6 +26,8 @@ KILLS_OF_A_RUN = 5
 KINDS = (
     ("app", signal.SIGKILL), ("worker", signal.SIGKILL), ("app", signal.SIGTERM), ("app", signal.SIGINT),
 )  # fmt: skip
+#: Words by which a run tells that a disk is full.
+FULL = ("No space left on device", "the disk of the work directory is full")
 #: Seconds within which the processes of a killed run must be gone; generous, since other work may be going on.
 _PATIENCE = 20.0
 
@@ -198,7 +200,7 @@ def disks_table(reference: Path, work: Path, words: Sequence[str]) -> Table:
                 log = folder / "full.log"
                 code = start(_placed(words, folder), log).wait()
                 said = log.read_text()
-                cause = "No space left" in said and "Traceback" not in said
+                cause = any(words in said for words in FULL) and "Traceback" not in said
                 grow = ["mount", "-o", "remount,size=200m", str(folder / which)]
                 subprocess.run(grow, check=True)
                 again = start(_placed(words, folder), folder / "again.log").wait()

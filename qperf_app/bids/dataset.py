@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from qperf_app import __version__
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.sidecars import RAW
+from qperf_app.bids.whole import replace_text
 
 #: Name of the app in a dataset that it made.
 OWN_NAME = "qperf-app"
@@ -89,19 +89,6 @@ def _ignore(out_dir: Path, work_dir: Path) -> None:
     missing = [line for line in ours if line not in lines]
     if missing:
         replace_text(path, "\n".join([*lines, *missing]) + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    A process number would not do for the temporary name: jobs in containers on several machines share theirs.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

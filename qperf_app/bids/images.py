@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.whole import replace_text
 from qperf_app.checks.images import ImageHeader
 from qperf_app.geometry import Grid, grid_difference, reorientation
 
@@ -43,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object, keys in the order given."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
 
 def read_shape(path: Path) -> tuple[int, ...]:

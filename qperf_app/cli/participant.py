@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qperf_app import api
-from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.whole import replace_text
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
 from qperf_app.cli.progress import StepProgress, counter, say

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app import __version__
-from qperf_app.bids.dataset import BIDS_VERSION, exclusive, replace_files, replace_text
+from qperf_app.bids.dataset import BIDS_VERSION, exclusive, replace_files
 from qperf_app.bids.images import sidecar_path, write_image
 from qperf_app.bids.names import IMAGE_EXTENSIONS
+from qperf_app.bids.whole import replace_text
 from qperf_app.dicom.pixels import affine_of, read_series
 from qperf_app.dicom.sources import Opener
 from qperf_app.dicom.study import ImportRefused, PlannedSeries, PlannedStudy

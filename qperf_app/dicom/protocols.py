@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.dataset import replace_text
+from qperf_app.bids.whole import replace_text
 
 #: Name of the file in a dataset's ``code`` folder, where ``--protocol`` names no other.
 DEFAULT_NAME = "import_protocols.yaml"

@@ -12,9 +12,10 @@ from typing import Any
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, traits
 from pydantic import TypeAdapter
 
-from qperf_app.bids.dataset import exclusive, replace_files, replace_text
+from qperf_app.bids.dataset import exclusive, replace_files
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
+from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
 from qperf_app.workflow.flow import judged

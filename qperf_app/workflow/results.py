@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from qperf_app.bids import records, segment_curves
-from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.images import read_image, read_json, sidecar_path
 from qperf_app.bids.index import sidecar
 from qperf_app.bids.segment_tables import read_segments
+from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import (
     MapKey,
     Motion,

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from qperf_app.bids.dataset import replace_text
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
+from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import USABLE, FileRecord, to_json
