@@ -160,6 +160,13 @@ def test_nothing_there(tmp_path):
     make_dataset(tmp_path, {"sub-01/anat/sub-01_T1w.nii.gz": None})
     with pytest.raises(DatasetError, match=r"no perfusion series \(sub-\*/\[ses-\*/\]perf/\*_dce\.nii\.gz\)$"):
         find_series(tmp_path)
+    with pytest.raises(DatasetError, match=r"a folder of a dataset: give the dataset itself"):
+        find_series(tmp_path / "sub-01")
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    with pytest.raises(DatasetError, match=r"holds DICOM files: `qperf import`"):
+        find_series(study)
 
 
 @pytest.mark.parametrize(

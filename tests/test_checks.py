@@ -362,10 +362,16 @@ def test_masks_lie_where_the_bolus_passes() -> None:
     cavity = np.repeat(filled[:, :, None], 3, axis=2)
     course = np.exp(-(((np.arange(N) - 14) / 4.0) ** 2))
     data = 20.0 + (300.0 * cavity + 60.0 * wall)[..., None] * course
+    affine = short_axis_grid().affine
     for role, mask in (("lv", cavity), ("myocardium", wall)):
-        assert list(enhancement_findings("f", role, mask, data)) == []
-        one(enhancement_findings("f", role, np.roll(mask, 24, 0), data), "doubt", "does it lie in its place?")
-    one(enhancement_findings("f", "lv", wall, data), "doubt", "20% of what the brightest blood does")
+        assert list(enhancement_findings("f", role, mask, data, affine)) == []
+        moved = np.roll(mask, 24, 0)
+        one(enhancement_findings("f", role, moved, data, affine), "doubt", "does it lie in its place?")
+    one(enhancement_findings("f", "lv", wall, data, affine), "doubt", "20% of what the brightest blood does")
+    # Where everything enhances somewhat, as lung and liver do, what the wall encloses must be blood.
+    veiled = data + 20.0 * course
+    one(enhancement_findings("f", "myocardium", np.roll(wall, 24, 0), veiled, affine), "doubt", "what it encloses")
+    assert list(enhancement_findings("f", "myocardium", wall, veiled, affine)) == []
 
 
 def test_the_right_ventricle_lies_on_the_right() -> None:

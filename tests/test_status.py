@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,8 +18,9 @@ import pytest
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as tools
 from qperf_app.training.weights import read_arrays, read_card, write_weights
-from qperf_app.workflow.status import read_status, status_path, status_schema
+from qperf_app.workflow.status import read_status, status_path, status_schema, write_status
 from tests.datasets import hand_drawn, small_dataset, step_states, write_json
 
 SCHEMA = Path(__file__).parents[1] / "bids_spec" / "status.schema.json"
@@ -94,3 +99,21 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path, monkeypatch: pyte
     quick = block.replace('"kinetics": [', '"motion-correction": "none", "kinetics": [')
     exec(compile(quick, "operators.md", "exec"), {})
     assert "task-rest [('nlls', 'mL/min/g', (36, 32, 1)), ('fermi'" in capsys.readouterr().out
+
+
+def test_a_run_that_has_not_ended_is_said_by_who_reads_its_results(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[1], out)
+    write_status(out, replace(read_status(out, "01"), state="interrupted"))
+    assert tools(["export", str(out), str(tmp_path / "dicom"), "--dry-run"]) == 0
+    assert "sub-01: its last run is interrupted" in capsys.readouterr().err
+    assert main([str(finished[0]), str(out), "group"]) == 0
+    assert "sub-01: its last run is interrupted" in capsys.readouterr().err
+
+
+def test_whoever_stops_reading_gets_no_traceback() -> None:
+    command = f"{sys.executable} -m qperf_app.cli.tools plugins | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout and not done.stderr

@@ -7,6 +7,7 @@ with the libraries that index whole datasets.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ def find_series(
     choice = _Choice.of(sessions, tasks, filters or {})
     lost = [stray.problem for home in homes for stray in strays_of(home) if choice.takes(stray.entities)]
     if not found and not lost and participants is None and not sessions and not tasks and not filters:
-        raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz)")
+        raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz){_hint(root)}")
     selected = () if lost and not found else select_series(root, found, sessions, tasks, filters)
     problems = [*lost, *_name_problems(selected)]
     if problems:
@@ -350,3 +351,22 @@ def _applicable(folder: Path, names: Iterable[str], entities: Mapping[str, str],
     if len(found) > 1 and not own:
         raise DatasetError(f"{folder}: several JSON files apply to one series: {', '.join(sorted(found))}")
     return (own or list(found))[0] if found else None
+
+
+#: Files that are looked at for DICOM, and where its mark stands.
+_LOOKED_AT, _DICOM_MARK = 20, (128, b"DICM")
+
+
+def _hint(root: Path) -> str:
+    """What a folder without series may be instead."""
+    if root.name.startswith(("sub-", "ses-")):
+        return f"; it is a folder of a dataset: give the dataset itself, {root.parent}"
+    offset, mark = _DICOM_MARK
+    for path in itertools.islice((p for p in root.rglob("*") if p.is_file()), _LOOKED_AT):
+        try:
+            with path.open("rb") as file:
+                if file.read(offset + len(mark))[offset:] == mark:
+                    return "; it holds DICOM files: `qperf import` makes a dataset of them"
+        except OSError:
+            continue
+    return ""

@@ -22,9 +22,9 @@ WIDENING, LEAST_OF_A_SLICE = 1.1, 20
 
 
 def enhancement_findings(
-    file: str, role: str, inside: NDArray[np.bool_], data: NDArray[np.floating]
+    file: str, role: str, inside: NDArray[np.bool_], data: NDArray[np.floating], affine: ArrayLike
 ) -> Iterator[Finding]:
-    """The voxels of a mask enhance as blood or muscle does.
+    """The voxels of a mask enhance as blood or muscle does, and what a wall encloses as blood.
 
     Parameters
     ----------
@@ -33,19 +33,38 @@ def enhancement_findings(
     inside : (x, y, z) bool array
     data : (x, y, z, t) array
         Dynamic volumes of the series on the same grid.
+    affine : (4, 4) array
+        Voxel index to world mm.
     """
     least = LEAST_ENHANCED.get(role)
     if least is None or not inside.any():
         return
     rise = data.max(axis=-1) - np.median(data[..., : max(2, data.shape[-1] // 8)], axis=-1)
     blood = float(np.quantile(rise[:, :, inside.any(axis=(0, 1))], 0.99))
-    share = float(np.median(rise[inside])) / blood if blood > 0 else 1.0
+    if blood <= 0:
+        return
+    share = float(np.median(rise[inside])) / blood
+    enclosed = rise[cavities(inside, affine)] if role == "myocardium" else np.zeros(0)
     if share < least:
         yield doubt(
             file, "",
             f"most of its voxels enhance by {max(share, 0):.0%} of what the brightest blood does, less than "
             f"{'muscle' if role == 'myocardium' else 'blood'} (some {least:.0%} at least): does it lie in its place?",
         )  # fmt: skip
+    elif enclosed.size and np.median(enclosed) < LEAST_ENHANCED["lv"] * blood:
+        yield doubt(
+            file, "",
+            f"most of what it encloses enhances by {max(np.median(enclosed) / blood, 0):.0%} of what the brightest "
+            "blood does, less than blood: does it lie in its place?",
+        )  # fmt: skip
+
+
+def cavities(wall: NDArray[np.bool_], affine: ArrayLike) -> NDArray[np.bool_]:
+    """What the wall encloses in each slice, (x, y, z); nothing where it is solid."""
+    enclosed = np.zeros(wall.shape, bool)
+    for z in np.flatnonzero(wall.any(axis=(0, 1))):
+        enclosed[:, :, z] = SlicePlane.of(wall, affine, int(z)).cavity(wall[:, :, z]) & ~wall[:, :, z]
+    return enclosed
 
 
 def mirrored(left: NDArray[np.bool_], right: NDArray[np.bool_], affine: ArrayLike) -> str:

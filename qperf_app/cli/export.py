@@ -74,6 +74,7 @@ def _refuse(error: Exception | str, code: int) -> int:
 def _select(args: argparse.Namespace) -> list[Results]:
     """Results of the participants and sessions asked for; LookupError where there are none."""
     from qperf_app.dicom.export.results import list_results, read_results
+    from qperf_app.workflow.status import unfinished
 
     present = list_results(args.out_dir)
     wanted = [label.removeprefix("sub-") for label in args.participant_label] or present
@@ -84,6 +85,8 @@ def _select(args: argparse.Namespace) -> list[Results]:
     selected = [results for label in dict.fromkeys(wanted) for results in read_results(args.out_dir, label, sessions)]
     if not selected:
         raise LookupError(f"{args.out_dir}: no results of session {', '.join(sessions) or 'any'}")
+    for told in unfinished(args.out_dir, dict.fromkeys(results.participant for results in selected)):
+        print(f"warning: {told}", file=sys.stderr)
     standing = [args.dicom_dir / results.name for results in selected if (args.dicom_dir / results.name).exists()]
     if standing and not args.dry_run:
         raise UsageError(f"{standing[0]} exists; the export replaces nothing")

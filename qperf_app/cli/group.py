@@ -23,6 +23,7 @@ from qperf_app.workflow.group import (
     read_group,
     segment_cells,
 )
+from qperf_app.workflow.status import unfinished
 
 #: What the group level writes.
 FILES = ("group.html", "group_segments.tsv", "group_agreement.tsv")
@@ -36,6 +37,8 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.reports_only or args.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
     rows = read_group(out_dir, read_selection(args))
+    for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
+        say(f"warning: {told}")
     if args.dry_run:
         for name in FILES:
             say(f"would write: {args.out_dir / name}")

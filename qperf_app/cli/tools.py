@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from qperf_app import __version__
 from qperf_app.cli.arguments import Parser
+from qperf_app.cli.errors import DONE
 from qperf_app.cli.libraries import settle_libraries
 
 #: Module of each sub-command, of one word or two, with the line that the help shows. A module has ``add_arguments`` and
@@ -35,7 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog=f"qperf {command}", description=COMMANDS[command][1])
     module.add_arguments(parser)
     parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
-    return int(module.run(parse(arguments[len(command.split()) :])))
+    try:
+        code = int(module.run(parse(arguments[len(command.split()) :])))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `| head` does. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code
 
 
 def _top_level(arguments: Sequence[str]) -> int:

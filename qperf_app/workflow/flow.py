@@ -12,7 +12,7 @@ from qperf_app.checks.flow import has_enough_flow
 from qperf_app.plugins import SegmentTable
 from qperf_app.plugins.results import is_interval
 from qperf_app.plugins.steps import SEGMENT_VALUES
-from qperf_app.workflow.status import ScanRecord
+from qperf_app.workflow.status import ScanRecord, StepRecord
 
 
 def flows_of(table: SegmentTable) -> list[float]:
@@ -23,12 +23,17 @@ def flows_of(table: SegmentTable) -> list[float]:
 
 
 def judged(scan: ScanRecord, out_dir: Path) -> ScanRecord:
-    """The record with what its segments' tables say: whether there is flow, and why it is doubtful."""
-    enough, doubtful = False, []
-    for record in scan.of_step(SEGMENT_VALUES.name):
-        doubtful += [f"{record.key.plugin}: {text}" for text in record.outcome.doubts]
-        path = record.paths.get("transmural")
-        if path is not None and (out_dir / path).is_file():
-            table = read_segments(record.key.plugin, "", {"transmural": out_dir / path})
-            enough = enough or has_enough_flow(flows_of(table))
-    return replace(scan, has_flow=enough, doubtful=tuple(doubtful))
+    """The record with what its segments' tables say: whether there is flow, and why it is doubtful.
+
+    Flow is that of the method that leads, the first one.
+    """
+    records = scan.of_step(SEGMENT_VALUES.name)
+    doubtful = tuple(f"{record.key.plugin}: {text}" for record in records for text in record.outcome.doubts)
+    return replace(scan, has_flow=bool(records) and _has_flow(records[0], out_dir), doubtful=doubtful)
+
+
+def _has_flow(record: StepRecord, out_dir: Path) -> bool:
+    path = record.paths.get("transmural")
+    if path is None or not (out_dir / path).is_file():
+        return False
+    return has_enough_flow(flows_of(read_segments(record.key.plugin, "", {"transmural": out_dir / path})))

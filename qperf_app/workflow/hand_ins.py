@@ -122,7 +122,7 @@ def _mask(role: Role, path: Path, kind: FileKind, series: SeriesInput, tasks: li
     times = dynamic_times(series.metadata)
     if times is not None and len(series.shape) == 4 and series.header.is_magnitude:
         dynamic = read_image(series.path)[0][..., -len(times) :]
-        yield from enhancement_findings(str(path), str(role), inside, dynamic)
+        yield from enhancement_findings(str(path), str(role), inside, dynamic, grid.affine)
     wall = _wall(tasks, grid) if role == "lv" else None
     if wall is not None:
         yield from pools_findings(str(path), wall, inside)

@@ -134,7 +134,7 @@ def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
     participant_dir.mkdir(parents=True, exist_ok=True)
     replace_text(participant_dir / f"sub-{request.participant}_config.yaml", request.configuration)
     # The report is made from the status and what it names; only then is the participant done.
-    write_status(out_dir, replace(status, state="running"))
+    write_status(out_dir, replace(status, state="running", complete=False))
     try:
         write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
     except Exception as error:

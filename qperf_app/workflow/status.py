@@ -93,8 +93,8 @@ class StepProblem:
 class ParticipantStatus:
     """How a participant's run ended. The lists of steps tell of all scans, for who reads no further.
 
-    ``complete``: nothing failed, nothing was not found, and every scan has flow in at least half of the segments in
-    view. ``steps_doubtful``: steps that ended well with a result that can't be right.
+    ``complete``: nothing failed, nothing was not found, and every scan has flow, by the method that leads, in at
+    least half of the segments in view. ``steps_doubtful``: steps that ended well with a result that can't be right.
     """
 
     participant: str
@@ -189,6 +189,16 @@ def earlier_status(out_dir: Path, participant: str) -> ParticipantStatus | None:
         return read_status(out_dir, participant) if status_path(out_dir, participant).is_file() else None
     except DatasetError:
         return None
+
+
+def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
+    """Say of each participant whose last run has not come to its end that its results may be an earlier run's."""
+    states = {participant: read_status(out_dir, participant).state for participant in participants}
+    return [
+        f"sub-{participant}: its last run is {state}: what is there may be an earlier run's"
+        for participant, state in states.items()
+        if state in ("running", "interrupted")
+    ]
 
 
 def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:

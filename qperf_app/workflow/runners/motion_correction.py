@@ -37,7 +37,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     }
     name = "Input-function series: " if parse_entities(task.prefix).get("acq") == AIF_LABEL else ""
     failed = int((~motion.corrected).sum())
-    warnings = (f"{name}{failed} of {motion.corrected.size} frames could not be corrected.",) if failed else ()
+    warnings = (f"{name}{failed} of {motion.corrected.size} slice images could not be corrected.",) if failed else ()
     return StepResult("handed-in" if given else "done", files, warnings, f"{name}{_size(motion)}")
 
 
