@@ -13,6 +13,7 @@ import pytest
 from qperf_bids_spec import EXAMPLES
 
 from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.bids.images import read_shape
 from qperf_app.bids.index import find_series, list_participants, parse_name, sidecar
 
 RAW = EXAMPLES / "raw"
@@ -143,6 +144,9 @@ def test_filters_of_input_function_series(study):
     [
         ({"dce": {"sesion": "A"}}, "^filter dce: sesion unknown; entities are subject, session, task"),
         ({"dce": {"suffix": "bold"}}, "^filter dce: suffix unknown"),
+        ({"dce": "rest"}, "^filter dce: expected entities with a label"),
+        ({"dce": {"task": True}}, "^filter dce: expected entities with a label"),
+        ({"aif": {"task": {"a": 1}}}, "^filter aif: expected entities with a label"),
         ({"DCE": {"session": "A"}}, "^the filters name DCE; this app knows dce and aif$"),
     ],
 )
@@ -162,6 +166,18 @@ def test_nothing_there(tmp_path):
         find_series(tmp_path)
     with pytest.raises(DatasetError, match=r"a folder of a dataset: give the dataset itself"):
         find_series(tmp_path / "sub-01")
+    for content, words in (
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS without content"),
+        (None, "a link without content"),
+    ):
+        image = tmp_path / "image.nii.gz"
+        image.unlink(missing_ok=True)
+        if content is None:
+            image.symlink_to(tmp_path / "annex" / "object")
+        else:
+            image.write_bytes(content)
+        with pytest.raises(DatasetError, match=words):
+            read_shape(image)
     study = tmp_path / "study"
     study.mkdir()
     (study / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(100))
@@ -246,7 +262,16 @@ def test_two_files_that_apply(study):
         sidecar(series.path, study)
 
 
-@pytest.mark.parametrize(("content", "reason"), [("{bad", "not readable as JSON"), ("[1]", "must hold a JSON object")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{bad", "not readable as JSON"),
+        ("[1]", "must hold a JSON object"),
+        ('{"EchoTime": 0.001, "EchoTime": 0.002}', "not readable as JSON: field 'EchoTime' is there twice"),
+        ('{"a": ' + "[" * 100_000, "not readable as JSON: nested too deeply"),
+    ],
+    ids=["broken", "list", "twice", "deep"],
+)
 def test_bad_json_of_a_chosen_series_is_named(study, content, reason):
     make_dataset(study, {"task-stress_dce.json": content})
     stress, rest = (find_series(study, participants=["01"], tasks=[task])[0] for task in ("stress", "rest"))

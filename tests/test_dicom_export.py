@@ -485,6 +485,7 @@ def test_a_dry_run_lists_the_maps_and_writes_nothing(published, tmp_path, capsys
     [
         (["--participant-label", "02"], 18, "no results of participant 02"),
         (["--session-label", "B"], 18, "no results of session B"),
+        (["--quantity", "ZZ"], 18, "no map of ZZ"),
         (["--send", "archive"], 2, "is not HOST:PORT"),
         (["--reference", "nowhere"], 2, "no such file or folder"),
     ],

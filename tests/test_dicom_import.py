@@ -187,14 +187,17 @@ def test_zip_archives_and_order_of_files_make_no_difference(rest, tmp_path):
     assert digests(tmp_path / "a") == digests(tmp_path / "b") == digests(tmp_path / "c")
 
 
-def test_a_second_study_becomes_a_session_and_the_first_stays(phantom, tmp_path):
+def test_a_second_study_becomes_a_session_and_the_first_stays(phantom, tmp_path, capsys):
     first = [acquisition(phantom, "rest")]
     second = [acquisition(phantom, "stress")]
     write_study(tmp_path / "first", first, "siemens", name="first")
     write_study(tmp_path / "second", second, "siemens", name="second")
     assert run(tmp_path / "first", tmp_path / "bids") == 0
     before = digests(tmp_path / "bids" / "sub-01")
-    assert run(tmp_path / "second", tmp_path / "bids") == 0
+    assert run(tmp_path / "second", tmp_path / "bids") == 2
+    assert "say --participant 01, or another label" in capsys.readouterr().err
+    assert digests(tmp_path / "bids" / "sub-01") == before
+    assert run(tmp_path / "second", tmp_path / "bids", "--participant", "01") == 0
     after = digests(tmp_path / "bids" / "sub-01")
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {

@@ -174,6 +174,14 @@ def test_a_path_that_is_not_utf8_is_refused(dataset: Path, tmp_path: Path, capsy
 DESCRIPTIONS = [
     ({"Name": "x", "BIDSVersion": "1.4.0", "GeneratedBy": [{"Name": "fMRIPrep"}]}, "the dataset of fMRIPrep"),
     ({"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "raw"}, "a raw dataset"),
+    (
+        {"DatasetType": "raw", "GeneratedBy": [{"Name": "qperf-app", "Description": "qperf import"}]},
+        "what qperf import wrote",
+    ),
+    (
+        {"DatasetType": "derivative", "GeneratedBy": [{"Name": "qperf-app", "Description": "qperf phantom --seed 1"}]},
+        "what qperf phantom --seed 1 wrote",
+    ),
 ]
 
 

@@ -338,6 +338,15 @@ def test_names_that_nearly_fit_are_said(dataset: Path, name: str, words: str) ->
     assert words in texts(findings(dataset, drawn=drawn), "doubt")
 
 
+def test_a_link_without_content_that_is_handed_in_is_refused(dataset: Path) -> None:
+    drawn = hand_drawn(dataset.parent / "annexed")
+    mask = next(drawn.rglob("*label-myocardium_mask.nii.gz"))
+    mask.unlink()
+    mask.symlink_to(drawn / ".git" / "annex" / "object")
+    with pytest.raises(DatasetError, match="a link without content: fetch it"):
+        api.plan(dataset, dataset.parent / "out", derivatives={"drawn": drawn})
+
+
 def test_a_dataset_that_gives_nothing_is_said(dataset: Path) -> None:
     other = hand_drawn(dataset.parent / "other", participant="02")
     assert "-d other: no file of it stands in for a step of this scan; it has sub-02" in texts(
@@ -372,6 +381,8 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
         (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_DCE.json")), "_dce.json, in small letters"),
         (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_dce.JSON")), "_dce.json, in small letters"),
         (lambda p: p.rename(p.parents[1] / p.name), "lies in the folder perf/"),
+        (lambda p: p.parent.rename(p.parents[1] / "dce"), "lies in the folder perf/"),
+        (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dcea"))), "ends in _dce.nii.gz"),
         (lambda p: p.parent.rename(p.parents[1] / "Perf"), "its folder must be called perf"),
         (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-AIF_dce.nii.gz")), "acq-aif, in small letters"),
     ],

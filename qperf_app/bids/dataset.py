@@ -38,9 +38,12 @@ def check_ours(out_dir: Path) -> None:
     description = read_json(path)
     makers = description.get("GeneratedBy")
     names = [str(m.get("Name")) for m in makers if isinstance(m, dict)] if isinstance(makers, list) else []
+    tools = [str(m["Description"]) for m in makers if isinstance(m, dict) and "Description" in m] if names else []
     if OWN_NAME not in names:
         whose = f"the dataset of {', '.join(names)}" if names else "a raw dataset, or one that nobody claims"
         raise DatasetError(f"{out_dir} is {whose} ({path.name})")
+    if description.get("DatasetType") != "derivative" or tools:
+        raise DatasetError(f"{out_dir} is what {' and '.join(tools) or 'another tool of ours'} wrote ({path.name})")
 
 
 def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path], work_dir: Path) -> None:

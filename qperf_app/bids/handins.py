@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import without_content
 from qperf_app.bids.names import derivative_name, folder_of, map_key
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps import STEPS
 
 
 def find_handed_in(datasets: Mapping[str, Path], series_prefix: str, role: str) -> Path | None:
-    """File of a role for a series in the first dataset that has it."""
+    """File of a role for a series in the first dataset that has it.
+
+    Raises
+    ------
+    DatasetError
+        Where it is a link without content.
+    """
     name = derivative_name(series_prefix, role)
     for dataset in datasets.values():
         for candidate in (name, name.removesuffix(".gz")):
             path = dataset / folder_of(name) / candidate
+            if path.is_symlink() and not path.exists():
+                raise DatasetError(f"{path}: {without_content(path)}")
             if path.is_file():
                 return path
     return None

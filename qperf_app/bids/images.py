@@ -15,6 +15,9 @@ from qperf_app.bids.whole import replace_text
 from qperf_app.checks.images import ImageHeader
 from qperf_app.geometry import Grid, grid_difference, reorientation
 
+#: How a file begins that stands for one in Git LFS.
+_LFS = b"version https://git-lfs"
+
 
 def sidecar_path(image: Path) -> Path:
     """Path of the JSON (or of another suffix's) sidecar beside an image or table."""
@@ -34,7 +37,10 @@ def read_json(path: Path) -> dict[str, Any]:
         Naming the file, when it can't be read, is not JSON (NaN is not) or is not an object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice)
+    except RecursionError:
+        raise DatasetError(f"{path}: not readable as JSON: nested too deeply") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
@@ -174,12 +180,34 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def without_content(path: Path) -> str:
+    """Say so where a file only stands for content that is elsewhere; else empty."""
+    if path.is_symlink() and not path.exists():
+        return "is a link without content: fetch it (git annex get, datalad get)"
+    try:
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS)) == _LFS
+    except OSError:
+        return ""
+    return "is a pointer of Git LFS without content: fetch it (git lfs pull)" if pointer else ""
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"field {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return content
+
+
 def _load(path: Path) -> Any:
     import nibabel as nib
 
     try:
         return nib.load(path)
     except Exception as error:
+        if why := without_content(path):
+            raise DatasetError(f"{path}: {why}") from None
         raise DatasetError(f"{path}: not readable as a NIfTI image ({' '.join(str(error).split())})") from None
 
 

@@ -290,10 +290,10 @@ def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
             yield f"{series.path}: the name must say task-{' or task-'.join(TASKS)}"
         if tuple(series.entities) != tuple(key for key in SERIES_ENTITIES if key in series.entities):
             yield f"{series.path}: a series' name has {', '.join(SERIES_ENTITIES)} in this order and nothing else"
-        without_extension = series.path.with_name(series.prefix)
-        if without_extension in taken:
+        without_extension = series.path.name.partition(".")[0]
+        if (series.path.parent, without_extension) in taken:
             yield f"{series.path}: the series is there twice, as .nii and as .nii.gz"
-        taken.add(without_extension)
+        taken.add((series.path.parent, without_extension))
 
 
 def _queries(filters: Mapping[str, Mapping[str, Any]]) -> dict[bool, dict[str, Any]]:
@@ -305,15 +305,22 @@ def _queries(filters: Mapping[str, Mapping[str, Any]]) -> dict[bool, dict[str, A
         raise SelectionError(f"the filters name {', '.join(sorted(filters))}; this app knows dce and aif")
     short = {**LONG_NAMES, **{name: name for name in LONG_NAMES.values()}}
     # What a filter file of another app states of its images, and ours have anyway.
-    fixed = {"datatype": DATATYPE, "suffix": SUFFIX}
+    fixed = {"datatype": DATATYPE, "suffix": SUFFIX, "extension": ".nii.gz"}
     queries: dict[bool, dict[str, Any]] = {}
     for kind, is_aif in (("dce", False), ("aif", True)):
         query = filters.get(kind, {})
+        if not isinstance(query, Mapping) or not all(map(_is_label_filter, query.values())):
+            raise SelectionError(f"filter {kind}: expected entities with a label, a list of labels or null each")
         unknown = sorted(name for name, value in query.items() if name not in short and fixed.get(name) != value)
         if unknown:
             raise SelectionError(f"filter {kind}: {', '.join(unknown)} unknown; entities are {', '.join(LONG_NAMES)}")
         queries[is_aif] = {short[name]: value for name, value in query.items() if name in short}
     return queries
+
+
+def _is_label_filter(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in values)
 
 
 def _matches(entities: Mapping[str, str], entity: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ class Stray:
 def strays_of(home: Path) -> Iterator[Stray]:
     """Look through the folder of a participant or session for series that would be passed over.
 
-    These are images beside the folder ``perf`` or in one that is written otherwise, names in capitals or with something
+    These are images beside the folder ``perf``, in one that is written otherwise or in one called ``dce``, names in capitals or with something
     behind the suffix, other formats, and JSON files whose image is not there.
     """
     try:
@@ -41,6 +42,9 @@ def strays_of(home: Path) -> Iterator[Stray]:
     for entry in entries:
         if _looks_like_a_series(entry.name) and not entry.is_dir():
             yield _stray(Path(entry.path), f"a series lies in the folder {DATATYPE}/")
+        elif entry.is_dir() and entry.name.lower() == SUFFIX:
+            for name in filter(_looks_like_a_series, sorted(os.listdir(entry.path))):
+                yield _stray(Path(entry.path, name), f"a series lies in the folder {DATATYPE}/")
     for folder in folders:
         names = sorted(os.listdir(home / folder))
         for name in names:
@@ -68,7 +72,7 @@ def _looks_like_a_series(name: str) -> bool:
     return (
         lower.startswith("sub-")
         and lower.endswith((*IMAGE_EXTENSIONS, *_OTHER_FORMATS))
-        and any(word.split(" ")[0].split("(")[0] == SUFFIX for word in stem.split("_"))
+        and any(re.fullmatch(f"{SUFFIX}[a-z0-9]?", word.split(" ")[0].split("(")[0]) for word in stem.split("_"))
     )
 
 

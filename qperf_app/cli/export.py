@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     options = ExportOptions(tuple(args.kinetics), tuple(args.quantity), not args.no_pictures, not args.no_page)
     try:
         selected = _select(args)
+        _check_choice(selected, options)
         reference = _reference(args, selected)
         _check_archive(args)
         failed = [results for results in selected if not _export(args, results, reference, options)]
@@ -91,6 +92,15 @@ def _select(args: argparse.Namespace) -> list[Results]:
     if standing and not args.dry_run:
         raise UsageError(f"{standing[0]} exists; the export replaces nothing")
     return selected
+
+
+def _check_choice(selected: list[Results], options: ExportOptions) -> None:
+    """Refuse a choice of plugins and quantities that leaves no map, LookupError."""
+    from qperf_app.dicom.export.participant import planned_maps
+
+    chosen = options.plugins or options.quantities
+    if chosen and not any(planned_maps(results, options) for results in selected):
+        raise LookupError(f"no map of {', '.join((*options.plugins, *options.quantities))} is there")
 
 
 def _reference(args: argparse.Namespace, selected: list[Results]) -> Reference | None:

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", metavar="SOURCE", nargs="+", type=Path,
                         help="files, folders, zip archives or DICOMDIR: one person's exam, all at once")  # fmt: skip
     parser.add_argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw dataset; made where it isn't there")
-    parser.add_argument("--participant", default="01", metavar="LABEL", help="label in the dataset (default: 01)")
+    parser.add_argument("--participant", metavar="LABEL",
+                        help="label in the dataset (default: 01; must be said where 01 is there already)")  # fmt: skip
     parser.add_argument("--session", metavar="LABEL",
                         help="session (default: none; a further study of a participant becomes ses-02, …)")  # fmt: skip
     parser.add_argument("--task", choices=("rest", "stress"),
@@ -55,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
                 raise ImportRefused(f"SOURCE {source} is not there")
         if args.bids_dir.exists() and not args.bids_dir.is_dir():
             raise ImportRefused(f"BIDS_DIR {args.bids_dir} is not a folder")
-        args.participant = check_label("sub", args.participant)
+        said = args.participant is not None
+        args.participant = check_label("sub", args.participant or "01")
         args.session = None if args.session is None else check_label("ses", args.session)
-        return _import(args)
+        return _import(args, said)
     except (ImportRefused, ProtocolError) as error:
         print(f"qperf import: {error}", file=sys.stderr)
         return USAGE
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return USAGE
 
 
-def _import(args: argparse.Namespace) -> int:
+def _import(args: argparse.Namespace, said: bool) -> int:
     from qperf_app.dicom.dataset import write_studies
     from qperf_app.dicom.protocols import DEFAULT_NAME, add_protocols, read_protocols
     from qperf_app.dicom.sources import Opener
@@ -88,13 +90,17 @@ def _import(args: argparse.Namespace) -> int:
             return DONE
         advance, close = _bar(len(planned), "series", "writing")
         try:
-            written = write_studies(args.bids_dir, studies, args.participant, args.session, opener, lambda: advance(1))
+            written = write_studies(
+                args.bids_dir, studies, args.participant, args.session, opener, lambda: advance(1), said
+            )
         finally:
             close()
     finally:
         opener.close()
     for line in written.problems:
         print(f"qperf import: {line}", file=sys.stderr)
+    for name in written.replaced:
+        print(f"qperf import: {args.bids_dir / name}: these images are now under another name", file=sys.stderr)
     add_protocols(path, (series.protocol for series in planned))
     _say_missing(planned, path)
     for name in written.images:

@@ -86,6 +86,8 @@ def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
         path = Path(text)
         check_text(f"--derivatives {name}", path)
         name = name or path.resolve().name
+        if not text or "/" in name or entry.startswith("="):
+            raise UsageError(f"--derivatives {entry}: expected NAME=PATH or PATH")
         if not path.is_dir():
             raise UsageError(f"--derivatives {entry}: {text} is not a folder")
         if name in datasets:

@@ -34,10 +34,13 @@ class Written:
         Paths below the dataset.
     problems : list of str
         Frames that could not be read, one line each.
+    replaced : list of str
+        Images of an earlier import that were taken away: the same ones have other names now.
     """
 
     images: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
 
 def check_label(entity: str, text: str) -> str:
@@ -60,6 +63,7 @@ def write_studies(
     session: str | None,
     opener: Opener,
     progress: Callable[[], None] = lambda: None,
+    known: bool = True,
 ) -> Written:
     """Write the series of all studies of one participant.
 
@@ -69,7 +73,8 @@ def write_studies(
     Raises
     ------
     ImportRefused
-        Where the session that was asked for holds other images of the same names.
+        Where the session that was asked for holds other images of the same names, or where the participant is there
+        and was not named (``known`` False): nothing tells whether a new study is of the same person.
     """
     written = Written()
     bids_dir.mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,12 @@ def write_studies(
                     continue
                 several = sum(1 for one in studies if one.series) > 1
                 label = _session(bids_dir, participant, label, digests, several, chosen)
+                folders = _perf_folders(bids_dir, participant)
+                if not known and folders and label not in folders and not chosen:
+                    raise ImportRefused(
+                        f"sub-{participant} is there already, and whether this is the same person is not known: say "
+                        f"--participant {participant}, or another label"
+                    )
                 chosen.add(label)
                 _place(staging, study, participant, label, digests, written)
         _write_roots(bids_dir, participant)
@@ -182,6 +193,7 @@ def _place(
     for digest in same_study:
         # The same series under another name, such as before --task was given.
         if there[digest].relative_to(bids_dir).as_posix() not in names.values():
+            written.replaced.append(there[digest].relative_to(bids_dir).as_posix())
             sidecar_path(there[digest]).unlink(missing_ok=True)
             there[digest].unlink()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.whole import replace_text
+from qperf_app.bids.yaml_files import load_yaml
 
 #: Name of the file in a dataset's ``code`` folder, where ``--protocol`` names no other.
 DEFAULT_NAME = "import_protocols.yaml"
@@ -91,7 +92,7 @@ def read_protocols(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ProtocolError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if content is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from qperf_app.bids.yaml_files import load_yaml
 from qperf_app.plugins.manager import PluginRegistry, plain_options, resolve_options
 from qperf_app.plugins.steps import STEPS, configurable_steps
 from qperf_app.plugins.steps.spec import AUTO, slot_of
@@ -70,7 +71,7 @@ def read_configuration(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--config-file {path}: can't be read: {error}") from None
     except yaml.YAMLError as error:
@@ -105,8 +106,12 @@ def configure(
         if names:
             by_name = {c.plugin: c for c in choices}
             choices = tuple(by_name.get(name, Choice(name)) for name in dict.fromkeys(names))
-        if not slot.several and len(choices) != 1:
+        if (not slot.several and len(choices) != 1) or not choices:
             raise ConfigurationError(f"{step}: one plugin is needed, got {len(choices)}")
+        plugins = [c.plugin for c in choices]
+        twice = next((name for name in plugins if plugins.count(name) > 1), "")
+        if twice:
+            raise ConfigurationError(f"{step}: plugin {twice!r} is there twice")
         steps[step] = choices
     return Configuration(
         steps=steps,

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from qperf_app.bids.yaml_files import load_yaml
 from qperf_app.workflow.configuration import ConfigurationError
 
 #: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
@@ -37,7 +38,7 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         Naming the file and the key.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"--use-plugin {path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
