@@ -36,9 +36,10 @@ def check_ours(out_dir: Path) -> None:
             raise DatasetError(f"{out_dir} holds participants of some other dataset, without a {path.name}")
         return
     description = read_json(path)
-    makers = description.get("GeneratedBy")
-    names = [str(m.get("Name")) for m in makers if isinstance(m, dict)] if isinstance(makers, list) else []
-    tools = [str(m["Description"]) for m in makers if isinstance(m, dict) and "Description" in m] if names else []
+    listed = description.get("GeneratedBy")
+    makers = [maker for maker in listed if isinstance(maker, dict)] if isinstance(listed, list) else []
+    names = [str(maker.get("Name")) for maker in makers]
+    tools = [str(maker["Description"]) for maker in makers if "Description" in maker]
     if OWN_NAME not in names:
         whose = f"the dataset of {', '.join(names)}" if names else "a raw dataset, or one that nobody claims"
         raise DatasetError(f"{out_dir} is {whose} ({path.name})")

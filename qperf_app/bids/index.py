@@ -278,7 +278,7 @@ def _names(folder: Path) -> list[str]:
 
 def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
     """What would let results of one series land under another's name."""
-    taken: set[Path] = set()
+    taken: set[tuple[Path, str]] = set()
     for series in selected:
         home = series.path.parent.parent
         folders = [home.name] if "ses" not in series.entities else [home.parent.name, home.name]

@@ -31,8 +31,8 @@ class Stray:
 def strays_of(home: Path) -> Iterator[Stray]:
     """Look through the folder of a participant or session for series that would be passed over.
 
-    These are images beside the folder ``perf``, in one that is written otherwise or in one called ``dce``, names in capitals or with something
-    behind the suffix, other formats, and JSON files whose image is not there.
+    These are images beside the folder ``perf``, in one that is written otherwise or in one called ``dce``, names in
+    capitals or with something behind the suffix, other formats, and JSON files whose image is not there.
     """
     try:
         entries = sorted(os.scandir(home), key=lambda entry: entry.name)
