@@ -207,15 +207,20 @@ def relaxation_rate_from_steady_state(
     return np.where(invalid, np.nan, r1), invalid
 
 
-def sequence_problems(delay: float, repetition_time: float, flip_angle: float, n_pulses: float) -> list[str]:
-    """Say, one phrase for each metadata field, what keeps the saturation-recovery equation from being inverted."""
+def sequence_problems(
+    delay: float | None, repetition_time: float, flip_angle: float, n_pulses: float, largest_flip_angle: float = 90.0
+) -> list[str]:
+    """Say, one phrase for each metadata field, what keeps a saturation-recovery signal from being inverted.
+
+    ``delay`` None stands for a start from equilibrium.
+    """
     problems = []
-    if not (np.isfinite(delay) and delay >= 0):
+    if delay is not None and not (np.isfinite(delay) and delay >= 0):
         problems.append(f"SaturationDelayTime is {delay:g} s; it must be 0 or more")
     if not (np.isfinite(repetition_time) and repetition_time > 0):
         problems.append(f"RepetitionTimeExcitation is {repetition_time:g} s; it must be above 0")
-    if not 0 < flip_angle <= 90:
-        problems.append(f"FlipAngle is {flip_angle:g} degrees; it must be above 0 and at most 90")
+    if not 0 < flip_angle <= largest_flip_angle:
+        problems.append(f"FlipAngle is {flip_angle:g} degrees; it must be above 0 and at most {largest_flip_angle:g}")
     if n_pulses != int(n_pulses) or n_pulses < 1:
         problems.append(f"ExcitationsToKSpaceCenter is {n_pulses:g}; it must be a whole number of 1 or more")
     elif delay == 0 and n_pulses == 1:
