@@ -49,7 +49,13 @@ def concentration_from_rate(r1: Any, baseline_r1: Any, relaxivity: Any) -> Any:
 
 
 def saturation_recovery_flash(
-    r1: Any, delay: float, repetition_time: float, flip_angle: Any, n_pulses: int, rho: Any = 1.0
+    r1: Any,
+    delay: float,
+    repetition_time: float,
+    flip_angle: Any,
+    n_pulses: int,
+    rho: Any = 1.0,
+    saturation_efficiency: float = 1.0,
 ) -> Any:
     """Signal of saturation-recovery FLASH when excitation ``n_pulses`` reads the centre of k-space.
 
@@ -69,9 +75,14 @@ def saturation_recovery_flash(
         n >= 1, counting the excitation that reads the centre.
     rho : float or array
         Signal of fully relaxed magnetisation under a 90 degree pulse.
+    saturation_efficiency : float
+        1 - M right after the saturation pulse; M(1) = 1 - efficiency exp(-TD R1).
     """
     xp, r1, sine, versine, rho = common_arrays(r1, *_sine_and_versine(flip_angle), rho)
-    return rho * sine * _magnetisation(xp, -xp.expm1(-delay * r1), r1, repetition_time, versine, n_pulses)
+    first = -xp.expm1(-delay * r1)
+    if saturation_efficiency != 1.0:
+        first = first + (1.0 - saturation_efficiency) * xp.exp(-delay * r1)
+    return rho * sine * _magnetisation(xp, first, r1, repetition_time, versine, n_pulses)
 
 
 def spoiled_gradient_echo(

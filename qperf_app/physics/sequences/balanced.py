@@ -20,7 +20,7 @@ def balanced_train(
     first: NDArray[np.float64],
     r1: NDArray[np.float64],
     r2: NDArray[np.float64],
-    b1: NDArray[np.float64],
+    b1: NDArray[np.float64] | np.float64,
 ) -> NDArray[np.float64]:
     """Transverse magnetisation right after the excitation that reads the centre of k-space.
 
@@ -31,7 +31,7 @@ def balanced_train(
         Mz/M0 before the first pulse of the catalysation.
     r1, r2 : array
         1/s.
-    b1 : array
+    b1 : array or float
         Flip angle played out over the nominal one.
     """
     alpha = np.deg2rad(sequence.flip_angle) * b1
@@ -47,7 +47,7 @@ def balanced_train(
     return np.asarray(np.abs(_excited(state, alpha)[0]))
 
 
-def _excited(state: Magnetisation, alpha: NDArray[np.float64]) -> Magnetisation:
+def _excited(state: Magnetisation, alpha: NDArray[np.float64] | np.float64) -> Magnetisation:
     y, z = state
     return np.cos(alpha) * y + np.sin(alpha) * z, np.cos(alpha) * z - np.sin(alpha) * y
 

@@ -75,7 +75,7 @@ class Sequence:
         if self.readout not in READ_OUTS:
             yield f"readout is {self.readout!r}, not one of {', '.join(READ_OUTS)}"
         if self.catalysation not in ("half-alpha", "ramp", "none"):
-            yield f"catalysation is {self.catalysation!r}, not half-alpha, ramp or none"
+            yield f"Catalysation is {self.catalysation!r}, not half-alpha, ramp or none"
         yield from sequence_problems(
             self.delay, self.spacing, self.flip_angle, self.n_excitations, 180.0 if self.readout == "bSSFP" else 90.0
         )
@@ -84,6 +84,6 @@ class Sequence:
         if not 0 < self.saturation_efficiency <= 2:
             yield f"SaturationEfficiency is {self.saturation_efficiency:g}; it must be above 0 and at most 2"
         if self.ramp_excitations < 0 or self.ramp_excitations != int(self.ramp_excitations):
-            yield f"ramp_excitations is {self.ramp_excitations}; it must be a whole number of 0 or more"
+            yield f"CatalysationExcitations is {self.ramp_excitations}; it must be a whole number of 0 or more"
         elif self.delay is not None and self.lead > self.delay:
             yield f"SaturationDelayTime is {self.delay:g} s; the catalysation before the first excitation takes longer"

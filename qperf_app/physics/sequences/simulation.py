@@ -40,28 +40,29 @@ def signal(
         Shape of the arguments broadcast together.
     """
     rates = np.broadcast_arrays(
-        *(np.asarray(value, np.float64) for value in (r1, r2, b1, r2 if r2star is None else r2star))
+        *(np.asarray(value, np.float64) for value in (r1, r2, r2 if r2star is None else r2star, b1))
     )
     shape = rates[0].shape
     flat = [np.ravel(rate) for rate in rates]
     out = np.empty(flat[0].size)
     # Every element goes its own way: the size of a block changes nothing.
     for block in (slice(start, start + _BLOCK) for start in range(0, out.size, _BLOCK)):
-        out[block] = _signal(sequence, *(rate[block] for rate in flat))
+        *r, factor = (rate[block] for rate in flat)
+        out[block] = _signal(sequence, *r, np.float64(b1) if np.ndim(b1) == 0 else factor)
     return out.reshape(shape)
 
 
 def is_closed(sequence: Sequence) -> bool:
     """Whether the closed equation of :mod:`qperf_app.physics.signal` gives the magnetisation."""
-    return sequence.readout != "bSSFP" and sequence.spoiling_increment is None and sequence.saturation_efficiency == 1.0
+    return sequence.readout != "bSSFP" and sequence.spoiling_increment is None
 
 
 def _signal(
     sequence: Sequence,
     r1: NDArray[np.float64],
     r2: NDArray[np.float64],
-    b1: NDArray[np.float64],
     r2star: NDArray[np.float64],
+    b1: NDArray[np.float64] | np.float64,
 ) -> NDArray[np.float64]:
     if sequence.readout == "bSSFP":
         magnetisation = balanced_train(sequence, _recovered(sequence, r1), r1, r2, b1)
@@ -76,7 +77,7 @@ def _signal(
     return magnetisation * np.exp(-sequence.echo_time * r2star) if sequence.echo_time else magnetisation
 
 
-def _closed(sequence: Sequence, r1: NDArray[np.float64], flip: NDArray[np.float64]) -> NDArray[np.float64]:
+def _closed(sequence: Sequence, r1: NDArray[np.float64], flip: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     if sequence.delay is None:
         return np.asarray(spoiled_gradient_echo(r1, sequence.spacing, flip, sequence.n_excitations))
     return np.asarray(saturation_recovery_flash(r1, sequence.delay, sequence.spacing, flip, sequence.n_excitations))

@@ -16,7 +16,7 @@ def spoiled_train(
     first: NDArray[np.float64],
     r1: NDArray[np.float64],
     r2: NDArray[np.float64],
-    flip_angle: NDArray[np.float64],
+    flip_angle: NDArray[np.float64] | np.float64,
     spacing: float,
     n_excitations: int,
     increment: float | None,
@@ -29,7 +29,7 @@ def spoiled_train(
         Mz/M0 before the first excitation.
     r1, r2 : array (m,)
         1/s.
-    flip_angle : array (m,)
+    flip_angle : array (m,) or float
         Degrees, as played out (B1 included).
     spacing : float
         TR, s.
@@ -41,31 +41,30 @@ def spoiled_train(
     -------
     magnitude : array (m,)
     """
-    alpha, size = np.deg2rad(flip_angle), n_excitations
-    cos, sin = np.cos(alpha / 2) ** 2, np.sin(alpha / 2) ** 2
+    alpha = np.deg2rad(flip_angle)
+    sine, cosine, cos2, sin2 = np.sin(alpha), np.cos(alpha), np.cos(alpha / 2) ** 2, np.sin(alpha / 2) ** 2
     e1, e2 = np.exp(-spacing * r1), np.exp(-spacing * r2)
-    plus, minus, z = (np.zeros((size, r1.size), complex) for _ in range(3))
+    plus, minus, z = (np.zeros((n_excitations, r1.size), complex) for _ in range(3))
     z[0] = first
-    step = 0.0 if increment is None else np.deg2rad(increment)
-    phase = 0.0
+    step, phase = np.deg2rad(increment or 0.0), 0.0
     for pulse in range(n_excitations):
         phase += pulse * step
         turn = np.exp(1j * phase)
-        plus, minus, z = (
-            cos * plus + turn**2 * sin * minus - 1j * turn * np.sin(alpha) * z,
-            np.conj(turn) ** 2 * sin * plus + cos * minus + 1j * np.conj(turn) * np.sin(alpha) * z,
-            -0.5j * np.conj(turn) * np.sin(alpha) * plus + 0.5j * turn * np.sin(alpha) * minus + np.cos(alpha) * z,
+        # Only as many states are there as intervals have passed.
+        p, m, long = plus[: pulse + 1], minus[: pulse + 1], z[: pulse + 1]
+        p[:], m[:], long[:] = (
+            cos2 * p + turn**2 * sin2 * m - 1j * turn * sine * long,
+            np.conj(turn) ** 2 * sin2 * p + cos2 * m + 1j * np.conj(turn) * sine * long,
+            -0.5j * np.conj(turn) * sine * p + 0.5j * turn * sine * m + cosine * long,
         )
         if pulse + 1 == n_excitations:
             break
-        z *= e1
-        z[0] += 1.0 - e1
+        long *= e1
+        long[0] += 1.0 - e1
         if increment is None:
-            plus[:], minus[:] = 0.0, 0.0
+            p[:], m[:] = 0.0, 0.0
             continue
-        plus, minus = plus * e2, minus * e2
-        plus[1:] = plus[:-1].copy()
-        minus[:-1] = minus[1:].copy()
-        minus[-1] = 0.0
+        plus[1 : pulse + 2] = p * e2
+        minus[: pulse + 1] = np.concatenate([m[1:] * e2, np.zeros((1, r1.size))])
         plus[0] = np.conj(minus[0])
     return np.asarray(np.abs(plus[0]))
