@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from qperf_app.physics.sequences.readout import named_readout
 from qperf_app.physics.sequences.sequence import ReadOut, Sequence
-
 
 #: Fields without which there is no sequence.
 REQUIRED = ("RepetitionTimeExcitation", "FlipAngle", "SaturationDelayTime", "ExcitationsToKSpaceCenter")
@@ -20,9 +21,9 @@ def sequence_of(metadata: Mapping[str, Any], flip_angle: float, readout: ReadOut
     ----------
     metadata : mapping
         BIDS metadata: ``SaturationDelayTime``, ``RepetitionTimeExcitation`` and ``ExcitationsToKSpaceCenter`` must be
-        there. ``EchoTime`` may be (else the echo of a balanced read-out is at TR/2, another's decay is neglected), and
-        ``SaturationEfficiency`` (1), ``SpoilingRFPhaseIncrement`` (ideal spoiling), ``Catalysation`` (half-alpha) and
-        ``CatalysationExcitations`` (0).
+        there. ``EchoTime`` may be (of several the first; without it the echo of a balanced read-out is at TR/2, and the
+        decay of another is neglected), and so may ``SaturationEfficiency`` (else 1), ``SpoilingRFPhaseIncrement``
+        (ideal spoiling), ``Catalysation`` (half-alpha) and ``CatalysationExcitations`` (0).
     flip_angle : float
         Of the volume, degrees.
     readout : str, optional
@@ -41,6 +42,7 @@ def sequence_of(metadata: Mapping[str, Any], flip_angle: float, readout: ReadOut
             raise ValueError(named.reason)
         readout = named.readout
     balanced = readout == "bSSFP"
+    echoes = metadata.get("EchoTime")
     spacing, increment = float(metadata["RepetitionTimeExcitation"]), metadata.get("SpoilingRFPhaseIncrement")
     return Sequence(
         readout=readout,
@@ -48,7 +50,7 @@ def sequence_of(metadata: Mapping[str, Any], flip_angle: float, readout: ReadOut
         spacing=spacing,
         n_excitations=int(metadata["ExcitationsToKSpaceCenter"]),
         delay=float(metadata["SaturationDelayTime"]),
-        echo_time=float(metadata.get("EchoTime", spacing / 2 if balanced else 0.0)),
+        echo_time=(spacing / 2 if balanced else 0.0) if echoes is None else float(np.min(echoes)),
         saturation_efficiency=float(metadata.get("SaturationEfficiency", 1.0)),
         catalysation=metadata.get("Catalysation", "half-alpha"),
         ramp_excitations=int(metadata.get("CatalysationExcitations", 0)),

@@ -39,16 +39,15 @@ def signal(
     signal : array
         Shape of the arguments broadcast together.
     """
-    rates = np.broadcast_arrays(
-        *(np.asarray(value, np.float64) for value in (r1, r2, r2 if r2star is None else r2star, b1))
-    )
-    shape = rates[0].shape
-    flat = [np.ravel(rate) for rate in rates]
+    rates = [np.asarray(value, np.float64) for value in (r1, r2, r2 if r2star is None else r2star, b1)]
+    shape = np.broadcast_shapes(*(rate.shape for rate in rates))
+    flat = [np.broadcast_to(rate, shape).reshape(-1) for rate in rates]
+    one = np.float64(rates[3]) if rates[3].ndim == 0 else None
     out = np.empty(flat[0].size)
     # Every element goes its own way: the size of a block changes nothing.
     for block in (slice(start, start + _BLOCK) for start in range(0, out.size, _BLOCK)):
-        *r, factor = (rate[block] for rate in flat)
-        out[block] = _signal(sequence, *r, np.float64(b1) if np.ndim(b1) == 0 else factor)
+        longitudinal, transverse, star, factor = (rate[block] for rate in flat)
+        out[block] = _signal(sequence, longitudinal, transverse, star, factor if one is None else one)
     return out.reshape(shape)
 
 

@@ -52,7 +52,7 @@ class SignalTable:
 
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.asarray(signal, np.float64) / np.asarray(rho, np.float64)
-        invalid = ~((relative > self.values[0]) & (relative <= self.values[-1]))
+        invalid = ~((relative > max(self.values[0], 0.0)) & (relative <= self.values[-1]))
         r1 = PchipInterpolator(self.values, self.r1)(np.where(invalid, self.values[0], relative))
         return np.where(invalid, np.nan, r1), invalid
 
