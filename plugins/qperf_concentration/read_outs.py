@@ -8,17 +8,13 @@ _DUAL_SEQUENCE = "Kellman P, et al. J Cardiovasc Magn Reson 2017;19:43. doi:10.1
 
 
 class SaturationRecoveryFlash(SaturationRecovery):
-    """Spoiled gradient echo: the closed equation, or extended phase graphs where the RF spoiling is given.
-
-    The decay until the echo is neglected in muscle, and in blood where the option says so.
-    """
+    """Spoiled gradient echo: the closed equation, or extended phase graphs where the RF spoiling is given."""
 
     name = "sr-flash"
     version = "1.0"
     summary = "Inverts the saturation-recovery FLASH signal equation, with proton-density reference where there is one."
     citations = ("Cernicanu A, Axel L. Acad Radiol 2006;13:686-693.", _DUAL_SEQUENCE)
     readout = "FLASH"
-    decays_in_muscle = False
 
 
 class SaturationRecoveryBssfp(SaturationRecovery):

@@ -27,6 +27,8 @@ from qperf_concentration.sequence import SeriesSequences, metadata_problems, opt
 
 Tissue = Literal["blood", "myocardium"]
 
+#: Whether the decay until the echo is corrected where nothing else is asked for.
+T2STAR_CORRECTION: Literal["auto", "off"] = "off"
 #: Rounds in which the proton-density reference and the native R1, which depend on each other weakly, settle.
 _ROUNDS = 4
 
@@ -62,8 +64,10 @@ class SaturationRecoveryOptions:
         metadata={"help": "a signal is saturated where its relative change per relative change of R1 is below this"},
     )
     t2star_correction: Literal["auto", "off"] = field(
-        default="off",
-        metadata={"help": "auto: the decay of the blood's signal until EchoTime, by r2*, is part of the equation"},
+        default=T2STAR_CORRECTION,
+        metadata={
+            "help": "auto: a spoiled signal decays until EchoTime, by r2* of blood and r2 of muscle; off: it doesn't"
+        },
     )
     blood_t2star_relaxivity: float | None = field(
         default=None, metadata={"help": "r2* of blood, L/mmol/s; by field strength where not given"}
@@ -82,8 +86,6 @@ class SaturationRecovery(ConcentrationPlugin):
     """
 
     readout: ClassVar[ReadOut]
-    #: Whether the echo's decay belongs to the signal of muscle as well.
-    decays_in_muscle: ClassVar[bool] = True
     requires: ClassVar[tuple[str, ...]] = (*REQUIRED, "MagneticFieldStrength")
     Options = SaturationRecoveryOptions
 
@@ -107,7 +109,7 @@ class SaturationRecovery(ConcentrationPlugin):
         except ValueError as error:
             return [f"option sequence: {error}"]
         problems = [*self._readout_problems(named_readout(metadata)), *self._constant_problems(metadata)]
-        problems += metadata_problems(self._relevant(metadata, "blood"), shape[3], self.readout)
+        problems += metadata_problems(self._relevant(metadata), shape[3], self.readout)
         positive = ("relaxivity", "blood_t1", "myocardium_t1", "blood_t2star_relaxivity", "minimum_sensitivity")
         for name in positive:
             value = getattr(self.options, name)
@@ -130,12 +132,12 @@ class SaturationRecovery(ConcentrationPlugin):
         """
         for problem in self.problems(series.metadata, series.data.shape):
             raise ValueError(problem)
-        metadata = self._relevant(self._described(series.metadata), tissue)
+        metadata = self._relevant(self._described(series.metadata))
         relaxation = self._relaxation(metadata["MagneticFieldStrength"], tissue)
         of_volumes = SeriesSequences.of(metadata, series.data.shape[3], self.readout)
         data = self._concentration(series, of_volumes, relaxation)
         summary = ""
-        if tissue == "blood" and self._corrects_decay(metadata):
+        if tissue == "blood" and self.readout != "bSSFP" and of_volumes.volumes[0].echo_time:
             still = tuple(replace(sequence, echo_time=0.0) for sequence in of_volumes.volumes)
             without = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
             summary = _size(data, without)
@@ -145,16 +147,12 @@ class SaturationRecovery(ConcentrationPlugin):
         """Metadata with the values of the description over them."""
         return {**metadata, **read_description(self.options.sequence)} if self.options.sequence else metadata
 
-    def _corrects_decay(self, metadata: Mapping[str, Any]) -> bool:
-        return self.readout != "bSSFP" and self.options.t2star_correction == "auto" and "EchoTime" in metadata
-
-    def _relevant(self, metadata: Mapping[str, Any], tissue: Tissue) -> Mapping[str, Any]:
-        """Metadata without an echo time that the tissue's signal is not to decay by."""
-        if self.readout == "bSSFP":
+    def _relevant(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Metadata without an echo time that the signal is not to decay by."""
+        corrected = self.options.t2star_correction == "auto" and _known_field(metadata.get("MagneticFieldStrength"))
+        if corrected or self.readout == "bSSFP":
             return metadata
-        known = _known_field(metadata.get("MagneticFieldStrength"))
-        decays = known and (self.decays_in_muscle if tissue == "myocardium" else self._corrects_decay(metadata))
-        return metadata if decays else {name: value for name, value in metadata.items() if name != "EchoTime"}
+        return {name: value for name, value in metadata.items() if name != "EchoTime"}
 
     def _readout_problems(self, named: NamedReadOut) -> list[str]:
         """Say that the metadata name another read-out, or several; where they name none, the user has by the plugin."""
@@ -166,17 +164,17 @@ class SaturationRecovery(ConcentrationPlugin):
         return []
 
     def _constant_problems(self, metadata: Mapping[str, Any]) -> list[str]:
+        """Say that there are no constants for the field, in place of which options would serve a spoiled read-out."""
         field_strength = metadata.get("MagneticFieldStrength")
         needed = (self.options.relaxivity, self.options.blood_t1, self.options.myocardium_t1)
-        if not isinstance(field_strength, int | float) or _known_field(field_strength):
-            return []
-        if None not in needed and not self.decays_in_muscle:
+        balanced = self.readout == "bSSFP"
+        if not isinstance(field_strength, int | float) or (None not in needed and not balanced):
             return []
         try:
             constants.nominal_field(field_strength)
         except ValueError as error:
             ways = "; give the options relaxivity, blood_t1 and myocardium_t1 for another field"
-            return [f"{error}{'' if self.decays_in_muscle else ways}"]
+            return [f"{error}{'' if balanced else ways}"]
         return []
 
     def _relaxation(self, field_strength: float, tissue: Tissue) -> Relaxation:
@@ -248,7 +246,7 @@ class SaturationRecovery(ConcentrationPlugin):
         for _ in range(_ROUNDS):
             relaxed = np.zeros(rates.shape)
             for sequence in of_volumes.volumes[:n]:
-                relaxed += sequences.signal_of_tissue(replace(sequence, delay=None), relaxation, rates)
+                relaxed += sequences.signal_of_tissue(sequence.proton_density, relaxation, rates)
             rho = np.where(reference > 0, reference / relaxed, np.nan)
             measured = self._invert(baseline, middle, relaxation, rho)
             rates = np.where(np.isnan(measured), relaxation.r1, measured)

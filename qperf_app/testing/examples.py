@@ -23,6 +23,7 @@ from qperf_app.plugins import (
 
 #: Sequence values of the example series; its signal is made with them, up to noise.
 METADATA: dict[str, Any] = {
+    "PulseSequenceType": "Saturation-recovery FLASH",
     "RepetitionTimeExcitation": 0.0022,
     "EchoTime": 0.0011,
     "SaturationDelayTime": 0.09,

@@ -15,7 +15,7 @@ REQUIRED = ("RepetitionTimeExcitation", "FlipAngle", "SaturationDelayTime", "Exc
 
 
 def sequence_of(metadata: Mapping[str, Any], flip_angle: float, readout: ReadOut | None = None) -> Sequence:
-    """Sequence of a dynamic volume; ``dataclasses.replace(sequence, delay=None)`` is that of a proton-density volume.
+    """Sequence of a dynamic volume; its ``proton_density`` is that of a proton-density volume with this flip angle.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qperf_app.physics.sequences.sequence import ReadOut
+from qperf_app.physics.sequences.sequence import READ_OUTS, ReadOut
 
 #: Spin echo, with or without an echo-planar read-out: none of those whose signal is computed here.
 SPIN_ECHO = "spin echo"
@@ -72,7 +72,7 @@ def named_readout(metadata: Mapping[str, Any]) -> NamedReadOut:
     if len(readouts) > 1:
         words = ", ".join(f"{field} {metadata[field]!r} ({readout})" for field, readout in named)
         return NamedReadOut(None, f"fields contradict each other about the read-out: {words}", fields)
-    for known in ("FLASH", "bSSFP", "EPI"):
+    for known in READ_OUTS:
         if readouts == [known]:
             return NamedReadOut(known, "", fields)
     return NamedReadOut(None, f"{fields[0]} is {metadata[fields[0]]!r}: {readouts[0]}", fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qperf_app.physics.signal import sequence_problems
@@ -69,6 +69,11 @@ class Sequence:
         if self.readout != "bSSFP" or self.catalysation == "none":
             return 0.0
         return self.spacing / 2 if self.catalysation == "half-alpha" else self.ramp_excitations * self.spacing
+
+    @property
+    def proton_density(self) -> Sequence:
+        """The same read-out from equilibrium; of a balanced one, a spoiled gradient echo of the same timing."""
+        return replace(self, delay=None, readout="FLASH" if self.readout == "bSSFP" else self.readout)
 
     def problems(self) -> Iterator[str]:
         """Say, one phrase for each field, what no signal can be computed for."""

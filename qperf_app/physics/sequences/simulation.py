@@ -79,7 +79,9 @@ def _signal(
 def _closed(sequence: Sequence, r1: NDArray[np.float64], flip: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     if sequence.delay is None:
         return np.asarray(spoiled_gradient_echo(r1, sequence.spacing, flip, sequence.n_excitations))
-    return np.asarray(saturation_recovery_flash(r1, sequence.delay, sequence.spacing, flip, sequence.n_excitations))
+    prepared = (sequence.delay, sequence.spacing, flip, sequence.n_excitations)
+    signed = saturation_recovery_flash(r1, *prepared, saturation_efficiency=sequence.saturation_efficiency)
+    return np.asarray(np.abs(signed))
 
 
 def _recovered(sequence: Sequence, r1: NDArray[np.float64]) -> NDArray[np.float64]:
