@@ -54,5 +54,5 @@ def sequence_of(metadata: Mapping[str, Any], flip_angle: float, readout: ReadOut
         saturation_efficiency=float(metadata.get("SaturationEfficiency", 1.0)),
         catalysation=metadata.get("Catalysation", "half-alpha"),
         ramp_excitations=int(metadata.get("CatalysationExcitations", 0)),
-        spoiling_increment=None if balanced or increment is None else float(increment),
+        spoiling_increment=None if increment is None else float(increment),
     )

@@ -44,8 +44,8 @@ class Sequence:
     ramp_excitations : int
         Pulses of the ramp.
     spoiling_increment : float or None
-        FLASH and EPI: increment of the quadratic RF phase (117 or 50 degrees); None: transverse magnetisation is gone
-        before every excitation.
+        Of spoiled excitations: increment of the quadratic RF phase (117 or 50 degrees); None: transverse magnetisation
+        is gone before every excitation.
     """
 
     readout: ReadOut
