@@ -91,11 +91,11 @@ class SaturationRecovery(ConcentrationPlugin):
 
     def __init__(self, options: Any = None) -> None:
         super().__init__(options)
+        # An instance asks the metadata for what its description leaves open; a bad one is told by ``problems``.
         try:
-            described = read_description(self.options.sequence) if self.options.sequence else {}
+            described = tuple(read_description(self.options.sequence)) if self.options.sequence else ()
         except ValueError:
-            return  # Said by ``problems``, before anything runs.
-        # An instance asks the metadata for what its description leaves open.
+            described = self.requires
         self.requires = tuple(n for n in type(self).requires if n not in described)  # type: ignore[misc]
 
     def loaded_files(self) -> Mapping[str, str]:
