@@ -178,23 +178,17 @@ class SaturationRecovery(ConcentrationPlugin):
         return []
 
     def _relaxation(self, field_strength: float, tissue: Tissue) -> Relaxation:
-        """Relaxation of the tissue: the options' or those of the field strength; without decay where that's unknown."""
+        """Relaxation of the tissue: the options' or that of the field strength; without decay where that's unknown."""
         options = self.options
         t1 = options.blood_t1 if tissue == "blood" else options.myocardium_t1
-        t1 = constants.native_t1(tissue, field_strength) if t1 is None else t1
-        r1 = constants.relaxivity(field_strength) if options.relaxivity is None else options.relaxivity
-        if not _known_field(field_strength):
-            return Relaxation(1.0 / t1, 0.0, 0.0, r1, 0.0, 0.0)
-        star = constants.t2star_relaxivity(tissue, field_strength)
-        if tissue == "blood" and options.blood_t2star_relaxivity is not None:
-            star = options.blood_t2star_relaxivity
-        return Relaxation(
-            r1=1.0 / t1,
-            r2=1.0 / constants.native_t2(tissue, field_strength),
-            r2star=1.0 / constants.native_t2star(tissue, field_strength),
-            r1_relaxivity=r1,
-            r2_relaxivity=constants.transverse_relaxivity(field_strength),
-            r2star_relaxivity=star,
+        known = _known_field(field_strength)
+        found = Relaxation.of(tissue, field_strength) if known else Relaxation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        star = options.blood_t2star_relaxivity if tissue == "blood" and known else None
+        return replace(
+            found,
+            r1=found.r1 if t1 is None else 1.0 / t1,
+            r1_relaxivity=found.r1_relaxivity if options.relaxivity is None else options.relaxivity,
+            r2star_relaxivity=found.r2star_relaxivity if star is None else star,
         )
 
     def _concentration(

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qperf_app.physics import constants
 from qperf_app.physics.sequences.sequence import Sequence
 from qperf_app.physics.sequences.simulation import is_closed, signal
 from qperf_app.physics.signal import MINIMUM_SENSITIVITY, relaxation_rate_from_saturation_recovery
@@ -31,6 +32,18 @@ class Relaxation:
     r1_relaxivity: float
     r2_relaxivity: float
     r2star_relaxivity: float
+
+    @classmethod
+    def of(cls, tissue: constants.Tissue, field: float) -> Relaxation:
+        """Of blood or myocardium at a field strength in T, by :mod:`qperf_app.physics.constants`, which may refuse."""
+        return cls(
+            r1=1.0 / constants.native_t1(tissue, field),
+            r2=1.0 / constants.native_t2(tissue, field),
+            r2star=1.0 / constants.native_t2star(tissue, field),
+            r1_relaxivity=constants.relaxivity(field),
+            r2_relaxivity=constants.transverse_relaxivity(field),
+            r2star_relaxivity=constants.t2star_relaxivity(tissue, field),
+        )
 
     def transverse(self, r1: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """R2 and R2* where R1 is as given; R2 is R1 at least, and R2* is R2 at least."""
