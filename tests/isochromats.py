@@ -38,14 +38,19 @@ class Protocol:
     ramp: int = 0
 
 
-def voxel_signal(tissue: Tissue, protocol: Protocol, b1: float = 1.0, offsets: int = 1) -> float:
-    """Magnitude of the echo that pulse ``count`` makes, over that of all spins turned by 90 degrees at once."""
+def voxel_signal(
+    tissue: Tissue, protocol: Protocol, b1: float = 1.0, offsets: int = 1, off_resonance: float = 0.0
+) -> float:
+    """Magnitude of the echo that pulse ``count`` makes, over that of all spins turned by 90 degrees at once.
+
+    ``b1`` multiplies all flip angles but the saturation, ``off_resonance`` is in Hz.
+    """
     # More places than any coherence has cycles of dephasing: nothing that the spoiler dephases adds up.
     spins = 1 if protocol.balanced else protocol.count + 1
     place = (np.arange(spins) + 0.5) / spins
     spread = max(tissue.r2star - tissue.r2, 0.0) if offsets > 1 else 0.0
     # Frequencies at the middles of equal shares of a Lorentzian.
-    omega = spread * np.tan(np.pi * ((np.arange(offsets) + 0.5) / offsets - 0.5))
+    omega = 2.0 * np.pi * off_resonance + spread * np.tan(np.pi * ((np.arange(offsets) + 0.5) / offsets - 0.5))
     place, omega = (a.ravel() for a in np.meshgrid(place, omega))
     m = np.zeros((3, place.size))
     m[2] = 1.0
