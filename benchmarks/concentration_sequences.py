@@ -61,17 +61,11 @@ def error_table() -> Table:
                 largest(readout, name, ideally_spoiled(weighted)),
             )
             rows.append((readout, name, field, *(None if v is None or np.isnan(v) else v for v in values)))
-    heads = (
-        "no proton density",
-        "proton density",
-        "T2* neglected",
-        "spoiling not told, no PD",
-        "spoiling not told, PD",
-    )
+    heads = ("no PD", "PD", "T2* neglected, PD", "spoiling not told, no PD", "spoiling not told, PD")
     columns = (Column("read-out"), Column("tissue"), Column("field", "T", "g"), *(Column(h, "", ERROR) for h in heads))
-    return Table(
-        "concentration-sequences", "Error of concentration from isochromats, by read-out", columns, tuple(rows)
-    )
+    title = "Largest error of concentration from isochromats, by read-out"
+    note = "PD: scaled by proton-density volumes; else by the baseline and the native T1."
+    return Table("concentration-sequences", title, columns, tuple(rows), note)
 
 
 def scanner_table() -> Table:
@@ -85,6 +79,7 @@ def scanner_table() -> Table:
     columns = (Column(head, "", "{:+.1%}, {:+.1%}") for head in SCANNERS)
     heads = (Column("read-out"), Column("tissue"), Column("proton density"))
     title = "Error of concentration where the scanner differs from the metadata"
+    note = "At 5 and at 10 mmol/L in blood, at 1.5 and at 3 mmol/L in tissue, 1.5 T."
     note = "At 5 and at 10 mmol/L in blood, at 1.5 and at 3 mmol/L in tissue, 1.5 T."
     return Table("concentration-scanner", title, (*heads, *columns), tuple(rows), note)
 
