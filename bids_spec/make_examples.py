@@ -32,6 +32,7 @@ BOLUS = np.array([0.0, 0.2, 3.1, 5.4, 2.2, 1.0])
 SCANNER = {"MagneticFieldStrength": 1.5, "ContrastBolusIngredient": "GADOLINIUM", "BodyPart": "HEART"}
 SEQUENCE = {
     "Units": "arbitrary",
+    "PulseSequenceType": "Saturation-recovery FLASH",
     "RepetitionTimeExcitation": 0.0024,
     "EchoTime": 0.0011,
     "FlipAngle": [5.0, 5.0, *[12.0] * 6],

@@ -119,7 +119,8 @@ def test_good_series_have_nothing_against_them() -> None:
         ("EchoTime", 0.0024, ("EchoTime is 0.0024 s", "RepetitionTimeExcitation 0.0022 s")),
         ("ExcitationsToKSpaceCenter", 450, ("450 excitations 0.0022 s apart", "after 0.89 s")),
         ("SaturationDelayTime", 0.9, ("SaturationDelayTime 0.9 s", "after 0.89 s")),
-        ("PulseSequenceType", "TrueFISP", ("'TrueFISP'", "--concentration linear")),
+        ("PulseSequenceType", "Inversion-recovery FLASH", ("not saturation", "--concentration linear")),
+        ("SequenceName", "*tfi2d1_60", ("'*tfi2d1_60' (bSSFP)", "contradict")),
         ("SequenceVariant", ["SK", "SS"], ("SequenceVariant",)),
         ("ScanningSequence", "EP\\SE", ("ScanningSequence",)),
     ],
@@ -149,6 +150,7 @@ def test_what_decides_about_flow_is_refused(field: str, value: Any, words: tuple
         ("ContrastBolusIngredientConcentration", 0.5, ("in mmol/mL",)),
         ("ImageType", ["ORIGINAL", "PRIMARY", "P", "ND"], ("P: a magnitude series",)),
         ("SliceThickness", 0.008, ("in m? Then write 8",)),
+        ("PulseSequenceType", "GRE", ("no field names the read-out", "Saturation-recovery FLASH")),
     ],
 )
 def test_what_may_be_so_is_doubted(field: str, value: Any, words: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -12,9 +13,16 @@ from hypothesis import strategies as st
 
 from qperf_app.physics import signal
 from qperf_app.physics.baseline import baseline_frames, bolus_curve
+from qperf_app.physics.sequences import Relaxation, Sequence, signal_of_tissue
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.steps.concentration import choose_by_metadata
-from qperf_concentration import Identity, RelativeEnhancement, SaturationRecoveryFlash
+from qperf_concentration import (
+    Identity,
+    RelativeEnhancement,
+    SaturationRecoveryBssfp,
+    SaturationRecoveryEpi,
+    SaturationRecoveryFlash,
+)
 
 CONTEXT = RunContext()
 N_FRAMES = 60
@@ -163,10 +171,125 @@ def test_contradictory_metadata_is_named_before_anything_runs(change, phrase):
         flash().convert(series, "blood", CONTEXT)
 
 
+QUANTITATIVE = {"ExcitationsToKSpaceCenter": 24, "SaturationDelayTime": 0.1}
+RELATIVE = "concentration is relative (linear in the signal), flow is not absolute."
+
+
 def test_proton_density_frames_alone_do_not_ask_for_the_sequence():
-    names, warnings = choose_by_metadata([{"ProtonDensityVolumeCount": 3}, {}])
+    named = {"PulseSequenceType": "Saturation-recovery FLASH"}
+    names, warnings = choose_by_metadata([{**named, "ProtonDensityVolumeCount": 3}, named])
     assert names == ["linear", "linear"] and "SaturationDelayTime, ExcitationsToKSpaceCenter" in warnings[0]
-    assert choose_by_metadata([{"ExcitationsToKSpaceCenter": 24}, {}]) == (["sr-flash", "sr-flash"], ())
+    assert choose_by_metadata([{**named, "ExcitationsToKSpaceCenter": 24}, named]) == (["sr-flash", "sr-flash"], ())
+
+
+def test_each_series_is_converted_by_the_equation_of_its_own_read_out():
+    flash, bssfp, epi = (
+        {**QUANTITATIVE, **named}
+        for named in (
+            {"PulseSequenceType": "Saturation-recovery FLASH"},
+            {"ScanningSequence": "SE", "SequenceVariant": "MP", "SequenceName": "*tfiperf2d1"},
+            {"PulseSequenceType": "Saturation-recovery EPI", "ScanningSequence": ["EP", "GR"], "SequenceVariant": "SK"},
+        )
+    )
+    assert choose_by_metadata([flash, bssfp]) == (["sr-flash", "sr-bssfp"], ())
+    assert choose_by_metadata([epi, {"Units": "mmol/L"}]) == (["sr-epi", "identity"], ())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({}, "No field names the read-out (PulseSequenceType)"),
+        ({"ScanningSequence": "RM", "SequenceVariant": "NONE"}, "No field names the read-out"),
+        ({"PulseSequenceType": "FLASH", "SequenceVariant": ["SK", "SS"]}, "contradict each other about the read-out"),
+        ({"PulseSequenceType": "Spin echo"}, "PulseSequenceType is 'Spin echo'"),
+        ({"PulseSequenceType": "Inversion-recovery FLASH"}, "inversion, not saturation"),
+    ],
+)
+def test_a_series_whose_read_out_is_not_known_is_relative(metadata, reason):
+    flash = {**QUANTITATIVE, "PulseSequenceType": "Saturation-recovery FLASH"}
+    names, (warning,) = choose_by_metadata([flash, {**QUANTITATIVE, **metadata}])
+    assert names == ["linear", "linear"] and reason in warning and warning.endswith(RELATIVE)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "fields", "words"),
+    [
+        (SaturationRecoveryFlash, {"PulseSequenceType": "TrueFISP"}, ("PulseSequenceType", "bSSFP", "sr-flash")),
+        (SaturationRecoveryFlash, {"SequenceName": "*tfiperf2d1", "ScanningSequence": "SE"}, ("SequenceName", "bSSFP")),
+        (SaturationRecoveryBssfp, {"PulseSequenceType": "Saturation-recovery FLASH"}, ("FLASH", "sr-bssfp")),
+        (SaturationRecoveryEpi, {"SequenceVariant": "SP", "SequenceName": "tfi2d1"}, ("contradict", "sr-epi")),
+        (SaturationRecoveryFlash, {"PulseSequenceType": "IR FLASH, inversion"}, ("inversion, not saturation",)),
+    ],
+)
+def test_a_plugin_refuses_another_read_out(plugin, fields, words):
+    (problem,) = plugin().problems({**METADATA, "EchoTime": 0.001, **fields}, FULL_SHAPE)
+    assert all(word in problem for word in words)
+
+
+def test_a_read_out_that_nothing_names_is_the_one_of_the_plugin_asked_for():
+    for plugin in (SaturationRecoveryFlash, SaturationRecoveryBssfp, SaturationRecoveryEpi):
+        assert plugin().problems({**METADATA, "EchoTime": 0.001, "ScanningSequence": "RM"}, FULL_SHAPE) == []
+
+
+def test_a_description_in_yaml_stands_over_the_metadata(tmp_path):
+    concentration, tissue = truth(4.0), Relaxation(1 / 1.1, 1 / 0.052, 1 / 0.035, 5.57, 6.1, 6.1)
+    sequence = Sequence("bSSFP", 50.0, 0.0028, 24, 0.09, 0.0014, 0.96, "ramp", 8)
+    data = 900.0 * signal_of_tissue(sequence, tissue, signal.relaxation_rate(concentration, 1.1, 5.57))
+    path = tmp_path / "trufi.yaml"
+    path.write_text(
+        "PulseSequenceType: SR-TrueFISP\nRepetitionTimeExcitation: 0.0028\nEchoTime: 0.0014\nFlipAngle: 50\n"
+        "SaturationDelayTime: 0.09\nSaturationEfficiency: 0.96\nExcitationsToKSpaceCenter: 24\nCatalysation: ramp\n"
+        "CatalysationExcitations: 8\n"
+    )
+    plugin = SaturationRecoveryBssfp(SaturationRecoveryBssfp.Options(sequence=str(path), scale_window=1))
+    assert plugin.requires == ("MagneticFieldStrength",)
+    assert plugin.loaded_files() == {"trufi.yaml": hashlib.sha256(path.read_bytes()).hexdigest()}
+    series = Series(data, TIMES, np.eye(4), {"MagneticFieldStrength": 1.5})
+    np.testing.assert_allclose(plugin.convert(series, "myocardium", CONTEXT).data, concentration, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("SaturationDelay: 0.1", ("SaturationDelay:", "known are PulseSequenceType")),
+        ("SaturationDelayTime: 100 ms", ("SaturationDelayTime", "'100 ms'")),
+        ("ExcitationsToKSpaceCenter: 2.5", ("ExcitationsToKSpaceCenter", "2.5")),
+        ("SaturationDelayTime: .inf", ("SaturationDelayTime", "finite")),
+        ("- 0.1", ("expected fields",)),
+        ("a: [", ("not a YAML file",)),
+        ("!!python/object/apply:os.system ['true']", ("not a YAML file",)),
+        ("Catalysation: two pulses", ("Catalysation is 'two pulses'",)),
+        ("PulseSequenceType: TrueFISP", ("bSSFP",)),
+        (None, ("No such file",)),
+    ],
+)
+def test_a_bad_description_is_one_line_with_file_and_field(tmp_path, text, words):
+    path = tmp_path / "sequence.yaml"
+    if text is not None:
+        path.write_text(text)
+    (problem,) = flash(sequence=str(path)).problems(METADATA, FULL_SHAPE)
+    assert all(word in problem for word in words) and "\n" not in problem
+
+
+def test_the_decay_until_the_echo_is_corrected_in_blood_and_its_size_told():
+    concentration = truth(6.0)[:1, :1, :1]
+    tissue = Relaxation(1 / 1.7, 1 / 0.29, 1 / 0.113, 5.57, 6.1, 23.0)
+    sequence = Sequence("FLASH", 5.0, 0.0014, 12, 0.01, 0.0007)
+    data = 900.0 * signal_of_tissue(sequence, tissue, signal.relaxation_rate(concentration, 1.7, 5.57))
+    fields = {"RepetitionTimeExcitation": 0.0014, "FlipAngle": 5.0, "SaturationDelayTime": 0.01}
+    metadata = {**METADATA, **fields, "ExcitationsToKSpaceCenter": 12, "EchoTime": 0.0007}
+    series = Series(data, TIMES, np.eye(4), metadata)
+    on, off = (
+        flash(t2star_correction=way, scale_window=1).convert(series, "blood", CONTEXT) for way in ("auto", "off")
+    )
+    np.testing.assert_allclose(on.data, concentration, atol=1e-6)
+    change = on.data.max() / off.data.max() - 1
+    assert change > 0.02 and on.summary == f"T2* correction: peak {change:+.1%}" and not off.summary
+    # A series that was corrected already has its echo at 0.
+    done = Series(data, TIMES, np.eye(4), {**metadata, "EchoTime": 0.0})
+    np.testing.assert_array_equal(
+        flash(t2star_correction="auto", scale_window=1).convert(done, "blood", CONTEXT).data, off.data
+    )
 
 
 def test_good_metadata_and_fields_left_to_the_host_are_no_problem():

@@ -56,6 +56,16 @@ class TestSaturationRecovery(ConcentrationConformance):
     name = "sr-flash"
 
 
+class TestBalanced(ConcentrationConformance):
+    name = "sr-bssfp"
+    readout: ClassVar = "bSSFP"
+
+
+class TestEchoPlanar(ConcentrationConformance):
+    name = "sr-epi"
+    readout: ClassVar = "EPI"
+
+
 class TestLinear(ConcentrationConformance):
     name = "linear"
     expected_failures: ClassVar = {

@@ -59,6 +59,9 @@ def run(dataset: Path, *arguments: str) -> int:
     return main([str(dataset), str(out), "participant", "-w", str(work), *fast, *arguments])
 
 
+#: Steps that convert signal.
+CONVERTING = ("concentration", "input-function")
+
 # --- the gate
 
 
@@ -94,6 +97,62 @@ def test_fields_of_the_signal_equation_decide_only_where_it_is_used(dataset: Pat
 def test_damaged_fields_are_problems_and_no_tracebacks(dataset: Path, fields: dict[str, Any], words: str) -> None:
     edit_sidecar(dataset, **fields)
     assert words in texts(findings(dataset), "refused")
+
+
+#: Codes as the two headers of ``shared/data/dicom_headers`` have them, and what their read-outs need besides.
+TRUFI = {"PulseSequenceType": None, "ScanningSequence": "SE", "SequenceVariant": "MP", "SequenceName": "*tfiperf2d1"}
+RESEARCH_MODE = {"PulseSequenceType": None, "ScanningSequence": "RM", "SequenceVariant": "NONE"}
+
+
+def test_a_balanced_series_is_never_converted_as_flash(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, **TRUFI, FlipAngle=50.0)
+    study = api.plan(dataset, dataset.parent / "out")
+    plugins = {task.plugin for task in study.participants[0].tasks.values() if task.step in CONVERTING}
+    assert study.problems() == [] and plugins == {"sr-bssfp"}
+    assert run(dataset, "--dry-run", "--concentration", "sr-flash") == 16
+    assert "SequenceName: the read-out is bSSFP, sr-flash converts FLASH only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (RESEARCH_MODE, "No field names the read-out (PulseSequenceType)"),
+        ({"SequenceName": "*tfi2d1_60"}, "Fields contradict each other about the read-out"),
+    ],
+)
+def test_a_series_of_unknown_kind_is_relative(dataset: Path, fields: dict[str, Any], words: str) -> None:
+    edit_sidecar(dataset, **fields)
+    study = api.plan(dataset, dataset.parent / "out")
+    assert study.problems() == []
+    scan = study.check().participants[0].scans[0]
+    plugins = {task.plugin for task in study.participants[0].tasks.values() if task.step in CONVERTING}
+    assert plugins == {"linear"}
+    assert any(words in warning and "flow is not absolute" in warning for warning in scan.warnings)
+
+
+def test_who_asks_for_an_equation_names_the_read_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"concentration": "sr-flash"}
+    edit_sidecar(dataset, **RESEARCH_MODE)
+    study = api.plan(dataset, dataset.parent / "out", configuration=asked)
+    assert study.problems() == []
+    assert any("no field names the read-out" in w.lower() for w in study.check().participants[0].scans[0].warnings)
+    edit_sidecar(dataset, PulseSequenceType="FLASH", SequenceVariant="SS")
+    assert run(dataset, "--dry-run", "--concentration", "sr-flash") == 16
+    assert "contradict each other about the read-out" in capsys.readouterr().err
+
+
+def test_a_sequence_of_ones_own_is_recorded_with_its_file(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, SaturationDelayTime=None)
+    own = dataset.parent / "own.yaml"
+    own.write_text("SaturationDelayTime: 0.09\nSaturationEfficiency: 0.98\n")
+    chosen = {"concentration": {"plugin": "sr-flash", "options": {"sequence": str(own)}}}
+    study = api.plan(dataset, dataset.parent / "out", configuration=chosen)
+    assert study.problems() == []
+    (files,) = {tuple(t.loaded_files) for t in study.participants[0].tasks.values() if t.step in CONVERTING}
+    assert files == ("own.yaml",)
+    own.write_text("SaturationDelayTime: ninety\n")
+    (problem,) = api.plan(dataset, dataset.parent / "out", configuration=chosen).problems()
+    assert "own.yaml: SaturationDelayTime" in problem and "'ninety'" in problem
 
 
 def test_frame_times_start_is_a_clock(dataset: Path) -> None:

@@ -1,52 +1,49 @@
-"""Sequence values of a series' metadata: read, and checked against each other and the signal equation."""
+"""Sequence values of a series' metadata: read, and checked against each other and the signal's equations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qperf_app.physics.signal import sequence_problems
+from qperf_app.physics.sequences import REQUIRED, ReadOut, Sequence, sequence_of
 from qperf_app.plugins import SIGNAL_UNITS
 
-_NUMBERS = ("RepetitionTimeExcitation", "SaturationDelayTime", "ExcitationsToKSpaceCenter", "MagneticFieldStrength")
+_NUMBERS = (
+    "RepetitionTimeExcitation", "SaturationDelayTime", "ExcitationsToKSpaceCenter", "MagneticFieldStrength",
+    "EchoTime", "SaturationEfficiency", "SpoilingRFPhaseIncrement", "CatalysationExcitations",
+)  # fmt: skip
 #: Excitations of a read-out that fits into a heart beat are not further apart, s. Converters may write the repetition
 #: time of the whole shot instead.
 _LONGEST_PULSE_SPACING = 0.05
 
 
 @dataclass(frozen=True)
-class FlashSequence:
-    """Saturation-recovery FLASH with leading proton-density volumes.
+class SeriesSequences:
+    """Sequence of each volume: ``n_proton_density`` come first and start from equilibrium.
 
-    ``flip_angles`` (t,) in degrees, one for each volume; ``n_proton_density`` of them come first.
+    Parameters
+    ----------
+    volumes : tuple of Sequence
+        As of dynamic volumes, each with its own flip angle.
     """
 
-    delay: float
-    repetition_time: float
-    n_pulses: int
-    flip_angles: NDArray[np.float64]
+    volumes: tuple[Sequence, ...]
     n_proton_density: int
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any], n_volumes: int) -> FlashSequence:
+    def of(cls, metadata: Mapping[str, Any], n_volumes: int, readout: ReadOut) -> SeriesSequences:
         """Read the metadata of a series of ``n_volumes``, found without problems before."""
-        flip = np.broadcast_to(np.asarray(metadata["FlipAngle"], np.float64), n_volumes)
-        return cls(
-            float(metadata["SaturationDelayTime"]),
-            float(metadata["RepetitionTimeExcitation"]),
-            int(metadata["ExcitationsToKSpaceCenter"]),
-            flip,
-            int(metadata.get("ProtonDensityVolumeCount", 0)),
-        )
+        flips = np.broadcast_to(np.asarray(metadata["FlipAngle"], np.float64), n_volumes)
+        made = {flip: sequence_of(metadata, flip, readout) for flip in map(float, np.unique(flips))}
+        return cls(tuple(made[float(flip)] for flip in flips), int(metadata.get("ProtonDensityVolumeCount", 0)))
 
-    def problems(self) -> Iterator[str]:
-        """Say what keeps the signal equation from being inverted, each problem once."""
-        for flip in np.unique(self.flip_angles):
-            yield from sequence_problems(self.delay, self.repetition_time, float(flip), self.n_pulses)
+    @property
+    def dynamic(self) -> tuple[Sequence, ...]:
+        """Sequences of the volumes after saturation."""
+        return self.volumes[self.n_proton_density :]
 
 
 def units_problems(metadata: Mapping[str, Any], wanted: str, converts: str) -> list[str]:
@@ -62,7 +59,7 @@ def option_problems(baseline_frames: int | None, n_volumes: int) -> list[str]:
     return [f"option baseline_frames is {baseline_frames} in a series of {n_volumes} volumes"]
 
 
-def metadata_problems(metadata: Mapping[str, Any], n_volumes: int) -> list[str]:
+def metadata_problems(metadata: Mapping[str, Any], n_volumes: int, readout: ReadOut) -> list[str]:
     """List what is contradictory in the metadata, a phrase for each field; fields that are missing are left out."""
     problems = units_problems(metadata, SIGNAL_UNITS, "the signal equation converts")
     count = metadata.get("ProtonDensityVolumeCount", 0)
@@ -79,15 +76,21 @@ def metadata_problems(metadata: Mapping[str, Any], n_volumes: int) -> list[str]:
     problems += [
         f"{name} is {metadata[name]!r}, not a number"
         for name in _NUMBERS
-        if metadata.get(name) is not None and not _is_number(metadata[name])
+        if metadata.get(name) is not None and not _are_numbers(metadata[name], listed=name == "EchoTime")
     ]
     spacing = metadata.get("RepetitionTimeExcitation")
     if spacing is not None and _is_number(spacing) and spacing > _LONGEST_PULSE_SPACING:
         problems.append(f"RepetitionTimeExcitation is {spacing:g} s, a whole shot's and not the excitations' spacing")
-    complete = all(metadata.get(name) is not None for name in ("FlipAngle", *_NUMBERS[:3]))
-    if not problems and complete:
-        problems += dict.fromkeys(FlashSequence.of(metadata, n_volumes).problems())
+    if not problems and all(metadata.get(name) is not None for name in REQUIRED):
+        try:
+            SeriesSequences.of(metadata, n_volumes, readout)
+        except ValueError as error:
+            problems.append(str(error))
     return problems
+
+
+def _are_numbers(value: Any, listed: bool) -> bool:
+    return bool(value) and all(map(_is_number, value)) if listed and isinstance(value, list) else _is_number(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -13,10 +13,15 @@ RAW = "raw"
 #: Fields of the raw series that stay true after motion correction.
 CARRIED_FIELDS = (
     "MagneticFieldStrength",
+    "PulseSequenceType",
     "RepetitionTimeExcitation",
     "EchoTime",
     "FlipAngle",
     "SaturationDelayTime",
+    "SaturationEfficiency",
+    "SpoilingRFPhaseIncrement",
+    "Catalysation",
+    "CatalysationExcitations",
     "ExcitationsToKSpaceCenter",
     "ProtonDensityVolumeCount",
     "Haematocrit",

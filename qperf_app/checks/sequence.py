@@ -11,6 +11,7 @@ import numpy as np
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.ranges import FIELDS, INTERVAL, is_number, numbers
 from qperf_app.checks.timing import dynamic_times
+from qperf_app.physics.sequences import named_readout
 
 #: A baseline, a rise and a fall.
 LEAST_DYNAMIC = 5
@@ -123,29 +124,17 @@ def repetition_of_volumes(file: str, metadata: Metadata, shape: Sequence[int]) -
         )  # fmt: skip
 
 
-#: Names of read-outs that the signal equation of a spoiled gradient echo doesn't describe.
-_OTHER_READOUT = re.compile(
-    r"true\s*-?fisp|trufi|balanced|ssfp|fiesta|b-?tfe|b-?ffe|echo.?planar|\bepi\b|spin.?echo|\btse\b|\bfse\b|haste",
-    re.I,
-)  # fmt: skip
-
-
 def read_out(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
-    """The read-out that the series names is a spoiled gradient echo, the one the signal equation is for."""
-    names = ("PulseSequenceType", "PulseSequenceDetails", "SequenceName")
-    named = [name for name in names if isinstance(metadata.get(name), str)]
-    other = next((n for n in named if _OTHER_READOUT.search(metadata[n])), None)
-    scanning, variant = (_words(metadata.get(n)) for n in ("ScanningSequence", "SequenceVariant"))
-    if other is None and scanning & {"SE", "EP"} and "GR" not in scanning:
-        other = "ScanningSequence"
-    if other is None and "SS" in variant and "SP" not in variant:
-        other = "SequenceVariant"
-    if other:
+    """The metadata name one read-out, and one whose signal is known: a signal equation is that of its own alone."""
+    named = named_readout(metadata)
+    if named.contradictory:
         yield refusal(
-            file, f"{other}, ExcitationsToKSpaceCenter",
-            f"{other} is {metadata[other]!r}; the signal equation is that of a spoiled gradient echo (FLASH) after "
-            "saturation. --concentration linear does without it, with relative flow",
+            file, f"{', '.join(named.fields)}, ExcitationsToKSpaceCenter",
+            f"{named.reason}; a signal equation holds for one read-out after saturation. --concentration linear does "
+            "without it, with relative flow",
         )  # fmt: skip
+    elif named.readout is None and "ExcitationsToKSpaceCenter" in metadata:
+        yield doubt(file, "PulseSequenceType", f"{named.reason}, such as Saturation-recovery FLASH, bSSFP or EPI")
 
 
 def slice_times(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:

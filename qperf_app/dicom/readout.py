@@ -7,14 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qperf_app.dicom.frames import READOUT, Frame, Header
+from qperf_app.physics.sequences import READ_OUTS
+from qperf_app.physics.sequences.readout import readout_of_codes, readout_of_name, readouts_in_words
 
-#: Start of Siemens' sequence names, longest first.
-_SEQUENCE_NAMES: Mapping[str, str] = {"TFI": "bSSFP", "TFL": "FLASH", "FL": "FLASH", "EP": "EPI"}
-#: Words of a description, where no field tells.
-_WORDS: Mapping[str, str] = {
-    "trufi": "bSSFP", "truefisp": "bSSFP", "ssfp": "bSSFP", "fiesta": "bSSFP", "btfe": "bSSFP", "b-tfe": "bSSFP",
-    "bffe": "bSSFP", "flash": "FLASH", "spgr": "FLASH", "tfl": "FLASH", "epi": "EPI",
-}  # fmt: skip
 #: A sequence's name that is a vendor's, and so may be written.
 SEQUENCE_NAME = re.compile(r"\*?(tfi|tfl|fl|ep|epfid)(perf)?[23]d\d{1,3}(_\d{1,3})?")
 
@@ -28,18 +23,12 @@ def find_readout(header: Header) -> tuple[str, str]:
     if READOUT in values:
         readout, origin = values[READOUT]
         return str(readout), str(origin)
-    name = str(values.get("SequenceName", "")).lstrip("*")
-    if header.vendor == "Siemens":
-        for start, readout in _SEQUENCE_NAMES.items():
-            if name.startswith(start):
-                return readout, "SequenceName"
-    for told in (_enhanced(values), _classic(values)):
-        if told[0]:
-            return told
-    for word, readout in _WORDS.items():
-        if word in header.words:
-            return readout, "SeriesDescription or ProtocolName"
-    return "", ""
+    of_name = readout_of_name(str(values.get("SequenceName", ""))) if header.vendor == "Siemens" else ""
+    for readout, origin in ((of_name, "SequenceName"), _enhanced(values), _classic(values)):
+        if readout in READ_OUTS:
+            return readout, origin
+    described = [readout for readout in readouts_in_words(header.words) if readout in READ_OUTS]
+    return (described[0], "SeriesDescription or ProtocolName") if len(described) == 1 else ("", "")
 
 
 def _enhanced(values: Mapping[str, Any]) -> tuple[str, str]:
@@ -55,13 +44,10 @@ def _enhanced(values: Mapping[str, Any]) -> tuple[str, str]:
 
 def _classic(values: Mapping[str, Any]) -> tuple[str, str]:
     scanning, variant = values.get("ScanningSequence", ()), values.get("SequenceVariant", ())
-    if "EP" in scanning:
-        return "EPI", "ScanningSequence"
-    if "GR" in scanning and "SP" in variant:
-        return "FLASH", "ScanningSequence, SequenceVariant"
-    if "GR" in scanning and "SS" in variant:
-        return "bSSFP", "ScanningSequence, SequenceVariant"
-    return "", ""
+    if "EP" not in scanning and "GR" not in scanning:
+        return "", ""
+    readout, field = readout_of_codes(scanning, variant)
+    return readout, field if field == "ScanningSequence" else f"ScanningSequence, {field}"
 
 
 def preparation(frames: Sequence[Frame]) -> str:

@@ -49,7 +49,13 @@ def concentration_from_rate(r1: Any, baseline_r1: Any, relaxivity: Any) -> Any:
 
 
 def saturation_recovery_flash(
-    r1: Any, delay: float, repetition_time: float, flip_angle: Any, n_pulses: int, rho: Any = 1.0
+    r1: Any,
+    delay: float,
+    repetition_time: float,
+    flip_angle: Any,
+    n_pulses: int,
+    rho: Any = 1.0,
+    saturation_efficiency: float = 1.0,
 ) -> Any:
     """Signal of saturation-recovery FLASH when excitation ``n_pulses`` reads the centre of k-space.
 
@@ -69,9 +75,14 @@ def saturation_recovery_flash(
         n >= 1, counting the excitation that reads the centre.
     rho : float or array
         Signal of fully relaxed magnetisation under a 90 degree pulse.
+    saturation_efficiency : float
+        1 - M right after the saturation pulse; M(1) = 1 - efficiency exp(-TD R1).
     """
     xp, r1, sine, versine, rho = common_arrays(r1, *_sine_and_versine(flip_angle), rho)
-    return rho * sine * _magnetisation(xp, -xp.expm1(-delay * r1), r1, repetition_time, versine, n_pulses)
+    first = -xp.expm1(-delay * r1)
+    if saturation_efficiency != 1.0:
+        first = first + (1.0 - saturation_efficiency) * xp.exp(-delay * r1)
+    return rho * sine * _magnetisation(xp, first, r1, repetition_time, versine, n_pulses)
 
 
 def spoiled_gradient_echo(
@@ -207,15 +218,20 @@ def relaxation_rate_from_steady_state(
     return np.where(invalid, np.nan, r1), invalid
 
 
-def sequence_problems(delay: float, repetition_time: float, flip_angle: float, n_pulses: float) -> list[str]:
-    """Say, one phrase for each metadata field, what keeps the saturation-recovery equation from being inverted."""
+def sequence_problems(
+    delay: float | None, repetition_time: float, flip_angle: float, n_pulses: float, largest_flip_angle: float = 90.0
+) -> list[str]:
+    """Say, one phrase for each metadata field, what keeps a saturation-recovery signal from being inverted.
+
+    ``delay`` None stands for a start from equilibrium.
+    """
     problems = []
-    if not (np.isfinite(delay) and delay >= 0):
+    if delay is not None and not (np.isfinite(delay) and delay >= 0):
         problems.append(f"SaturationDelayTime is {delay:g} s; it must be 0 or more")
     if not (np.isfinite(repetition_time) and repetition_time > 0):
         problems.append(f"RepetitionTimeExcitation is {repetition_time:g} s; it must be above 0")
-    if not 0 < flip_angle <= 90:
-        problems.append(f"FlipAngle is {flip_angle:g} degrees; it must be above 0 and at most 90")
+    if not 0 < flip_angle <= largest_flip_angle:
+        problems.append(f"FlipAngle is {flip_angle:g} degrees; it must be above 0 and at most {largest_flip_angle:g}")
     if n_pulses != int(n_pulses) or n_pulses < 1:
         problems.append(f"ExcitationsToKSpaceCenter is {n_pulses:g}; it must be a whole number of 1 or more")
     elif delay == 0 and n_pulses == 1:

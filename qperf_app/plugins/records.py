@@ -167,12 +167,13 @@ class ConcentrationSeries:
     """Concentration of the dynamic volumes (proton-density volumes left out).
 
     ``invalid`` is True where the signal lies outside what the signal equation can give (saturation, noise above the
-    equilibrium signal): ``data`` is NaN there.
+    equilibrium signal): ``data`` is NaN there. ``summary`` is a phrase for the table of steps.
     """
 
     data: NDArray[np.floating]
     units: str
     invalid: NDArray[np.bool_]
+    summary: str = ""
 
 
 @dataclass(frozen=True)

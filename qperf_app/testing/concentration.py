@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from qperf_app.physics.sequences import ReadOut
 from qperf_app.plugins import CONCENTRATION_UNITS, ConcentrationPlugin, ConcentrationSeries, Series
 from qperf_app.testing.conformance import PluginConformance, Runs
 from qperf_app.testing.examples import example_concentration, example_masks, example_series, series_without_bolus
@@ -20,20 +21,23 @@ Array = NDArray[np.float64]
 class ConcentrationConformance(PluginConformance):
     """Checks of a concentration method, in blood and in myocardium.
 
-    ``concentration_input`` gives it a series that is concentration already. ``tolerance`` is how far, as root mean
+    ``concentration_input`` gives it a series that is concentration already, ``readout`` one of another read-out after
+    saturation than FLASH (bSSFP, EPI). ``tolerance`` is how far, as root mean
     square over its peak, a mean curve in mmol/L may lie from the true one; one in ``1`` must be proportional to it:
     correlate by at least ``correlation``, and have blood and myocardium in one factor.
     """
 
     step: ClassVar[str] = step_of(ConcentrationPlugin).name
     concentration_input: ClassVar[bool] = False
+    readout: ClassVar[ReadOut] = "FLASH"
     tolerance: ClassVar[float] = 0.1
     correlation: ClassVar[float] = 0.9
 
     @classmethod
     def given(cls, nothing: bool = False) -> Mapping[str, Any]:
         """Signal, or concentration."""
-        return {"series": (series_without_bolus if nothing else example_series)(cls.concentration_input)}
+        make = series_without_bolus if nothing else example_series
+        return {"series": make(cls.concentration_input, readout=cls.readout)}
 
     def test_units_are_known(self, runs: Runs) -> None:
         """``mmol/L``, or ``1`` for what is only proportional to it; and the same for blood and myocardium."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.physics.sequences import ReadOut
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
     BloodPools,
@@ -23,6 +24,7 @@ from qperf_app.plugins import (
 
 #: Sequence values of the example series; its signal is made with them, up to noise.
 METADATA: dict[str, Any] = {
+    "PulseSequenceType": "Saturation-recovery FLASH",
     "RepetitionTimeExcitation": 0.0022,
     "EchoTime": 0.0011,
     "SaturationDelayTime": 0.09,
@@ -100,44 +102,48 @@ def example_displacement(whole_voxels: bool = True, n: int = 40) -> NDArray[np.f
 
 
 def example_series(
-    concentration: bool = False, seed: int = 0, displacement: NDArray[np.float64] | None = None
+    concentration: bool = False,
+    seed: int = 0,
+    displacement: NDArray[np.float64] | None = None,
+    readout: ReadOut = "FLASH",
 ) -> Series:
-    """One slice of the example heart over 40 beats: signal, or concentration.
+    """One slice of the example heart over 40 beats: signal of a read-out after saturation, or concentration.
 
     Its frames lie where ``displacement`` (t, 3), world mm, says (:func:`example_displacement`); still where it is None.
     """
     times = example_aif().times
-    metadata = {**METADATA, "VolumeTiming": times.tolist()}
+    metadata = {**METADATA, "VolumeTiming": times.tolist(), "PulseSequenceType": f"Saturation-recovery {readout}"}
     if concentration:
         metadata["Units"] = CONCENTRATION_UNITS
-    clean, noise = (example_concentration(), 0.01) if concentration else (_example_signal(), 0.5)
+    clean, noise = (example_concentration(), 0.01) if concentration else (_example_signal(readout), 0.5)
     if displacement is not None:
         clean = _moved(clean, displacement)
     noisy = clean + np.random.default_rng(seed).normal(0.0, noise, clean.shape)
     return Series((noisy if concentration else np.abs(noisy)).astype(np.float32), times, AFFINE, metadata)
 
 
-def series_without_bolus(concentration: bool = False, seed: int = 0) -> Series:
+def series_without_bolus(concentration: bool = False, seed: int = 0, readout: ReadOut = "FLASH") -> Series:
     """The example heart before any contrast agent arrives, over 40 beats: nothing but noise changes."""
-    series = example_series(concentration, seed)
+    series = example_series(concentration, seed, readout=readout)
     still = np.repeat(series.data[..., :1], len(series.times), axis=3).astype(np.float64)
     noise = np.random.default_rng(seed + 1).normal(0.0, 0.01 if concentration else 0.5, still.shape)
     return series.with_data((still + noise if concentration else np.abs(still + noise)).astype(np.float32))
 
 
-def _example_signal() -> NDArray[np.float64]:
+def _example_signal(readout: ReadOut) -> NDArray[np.float64]:
     """Saturation-recovery signal of the still heart without noise, dimmer outside it."""
-    from qperf_app.physics.constants import native_t1, relaxivity
-    from qperf_app.physics.signal import relaxation_rate, saturation_recovery_flash
+    from qperf_app.physics.sequences import Relaxation, sequence_of, signal_of_tissue
 
     masks, field = example_masks(), METADATA["MagneticFieldStrength"]
-    native = np.full(masks["lv"].shape, native_t1("myocardium", field))
-    native[masks["lv"] | masks["rv"]] = native_t1("blood", field)
-    rates = relaxation_rate(example_concentration(), native[:, :, None, None], relaxivity(field))
-    signal = 1000.0 * saturation_recovery_flash(
-        rates, METADATA["SaturationDelayTime"], METADATA["RepetitionTimeExcitation"], METADATA["FlipAngle"],
-        METADATA["ExcitationsToKSpaceCenter"],
-    )  # fmt: skip
+    sequence = sequence_of(METADATA, METADATA["FlipAngle"], readout)
+    if readout != "bSSFP":
+        sequence = replace(sequence, echo_time=0.0)
+    concentration, blood = example_concentration(), (masks["lv"] | masks["rv"])[:, :, None, None]
+    of_blood, of_muscle = (
+        signal_of_tissue(sequence, tissue, tissue.r1 + tissue.r1_relaxivity * concentration)
+        for tissue in (Relaxation.of("blood", field), Relaxation.of("myocardium", field))
+    )
+    signal = 1000.0 * np.where(blood, of_blood, of_muscle)
     signal[~(masks["lv"] | masks["rv"] | masks["myocardium"])] *= 0.3
     return np.asarray(signal)
 

@@ -149,13 +149,12 @@ def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegi
         if task.subject != series.prefix or task.handed_in or not task.plugin:
             continue
         step = task.spec.plugin_of or task.step
-        plugin = registry.get(step, task.plugin)
-        required: Sequence[str] = plugin.cls.requires  # type: ignore[attr-defined]
-        missing = [field for field in required if field not in task.metadata]
+        plugin = make(registry.get(step, task.plugin), task.options)
+        missing = [field for field in plugin.requires if field not in task.metadata]
         for field in missing:
             yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it")
         if not missing and len(series.shape) == 4:
-            for problem in make(plugin, task.options).problems(task.metadata, tuple(series.shape)):
+            for problem in plugin.problems(task.metadata, tuple(series.shape)):
                 yield refusal(file, "", f"{problem} ({step} plugin {task.plugin!r})")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from qperf_app.physics.sequences import ReadOut, named_readout
 from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_shape
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import (
@@ -50,26 +51,35 @@ def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     return checked
 
 
+#: The plugin for each read-out whose signal is known.
+CONVERTERS: Mapping[ReadOut, str] = {"FLASH": "sr-flash", "bSSFP": "sr-bssfp", "EPI": "sr-epi"}
+
+
 def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], tuple[str, ...]]:
     """Choose the plugin for each series of a scan from its metadata, and say what the reader must know.
 
-    A series in mmol/L is taken as it is. One whose metadata has a field of :data:`QUANTITATIVE_FIELDS` was made to be
-    quantified: ``sr-flash``, which asks for all it needs. Without any of them only relative enhancement is left:
-    ``linear``, with a warning.
+    A series in mmol/L is taken as it is. One of signal has the plugin of the read-out that its metadata name, which
+    asks for all it needs. Where no series has a field of :data:`QUANTITATIVE_FIELDS`, or the read-out of one is not
+    known, only relative enhancement is left for all of the scan: ``linear``, with the reason as a warning.
     """
-    signals = [metadata.get("Units", SIGNAL_UNITS) != CONCENTRATION_UNITS for metadata in series]
-    quantitative = any(
-        field in metadata
-        for metadata, is_signal in zip(series, signals, strict=True)
-        for field in QUANTITATIVE_FIELDS
-        if is_signal
-    )
-    converter = "sr-flash" if quantitative else "linear"
-    names = [converter if is_signal else "identity" for is_signal in signals]
-    if quantitative or not any(signals):
+    is_signal = [metadata.get("Units", SIGNAL_UNITS) != CONCENTRATION_UNITS for metadata in series]
+    of_signal = [metadata for metadata, signal in zip(series, is_signal, strict=True) if signal]
+    named = [named_readout(metadata) for metadata in of_signal]
+    converters = [CONVERTERS[one.readout] for one in named if one.readout is not None]
+    unknown = next((one.reason for one in named if one.readout is None), "")
+    quantitative = any(field in metadata for metadata in of_signal for field in QUANTITATIVE_FIELDS)
+    relative = bool(unknown) or not quantitative
+    chosen = iter(["linear"] * len(named) if relative else converters)
+    names = [next(chosen) if signal else "identity" for signal in is_signal]
+    if not of_signal or not relative:
         return names, ()
-    fields = ", ".join(QUANTITATIVE_FIELDS)
-    return names, (f"{fields} are missing: concentration is relative (linear in the signal), flow is not absolute.",)
+    missing = f"{', '.join(QUANTITATIVE_FIELDS)} are missing"
+    reason = unknown if quantitative else missing
+    return names, (f"{_sentence(reason)}: concentration is relative (linear in the signal), flow is not absolute.",)
+
+
+def _sentence(phrase: str) -> str:
+    return phrase[0].upper() + phrase[1:]
 
 
 CONCENTRATION = StepSpec(

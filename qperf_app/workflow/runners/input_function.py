@@ -26,11 +26,11 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     series = corrected_series(upstream)
     voxels = records.read_pools(upstream["pools"].files).aif
     left_out = np.any(frames_left_out(task, upstream, series)[voxels.any(axis=(0, 1))], axis=0)
-    aif, warnings = _measure(task, series, voxels, left_out)
+    aif, warnings, how = _measure(task, series, voxels, left_out)
     late = cut_short(aif)
     if late:
         return StepResult("not-found", reason=late, warnings=warnings)
-    return _written(task, aif, "done", sources(task, upstream), out, warnings)
+    return _written(task, aif, "done", sources(task, upstream), out, warnings, how)
 
 
 def cut_short(aif: InputFunction) -> str:
@@ -43,19 +43,28 @@ def cut_short(aif: InputFunction) -> str:
 
 
 def _written(
-    task: Task, aif: InputFunction, state: str, sources: tuple[str, ...], out: Path, warnings: tuple[str, ...] = ()
+    task: Task,
+    aif: InputFunction,
+    state: str,
+    sources: tuple[str, ...],
+    out: Path,
+    warnings: tuple[str, ...] = (),
+    how: str = "",
 ) -> StepResult:
     path, features = records.write_aif(out, task.prefix, aif, task.haematocrit, sources)
     if np.isnan(features["peak"]):
         warnings += ("The input function has no first pass that can be told from its baseline.",)
-    summary = f"peak {features['peak_value']:.3g} {aif.units} at {features['peak']:.1f} s"
+    summary = f"peak {features['peak_value']:.3g} {aif.units} at {features['peak']:.1f} s{how and f'; {how}'}"
     return StepResult("handed-in" if state == "handed-in" else "done", {"aif": path}, warnings, summary)
 
 
 def _measure(
     task: Task, series: Series, voxels: NDArray[np.bool_], left_out: NDArray[np.bool_]
-) -> tuple[InputFunction, tuple[str, ...]]:
-    """Mean signal of the voxels as concentration; NaN in the frames (t,) left out and where the signal saturates."""
+) -> tuple[InputFunction, tuple[str, ...], str]:
+    """Mean signal of the voxels as concentration; NaN in the frames (t,) left out and where the signal saturates.
+
+    With warnings, and what the plugin says of the conversion.
+    """
     signal = series.data[voxels].mean(axis=0, dtype=np.float64)
     curve = Series(signal[None, None, None, :], series.times, series.affine, series.metadata)
     converted = call_plugin(task, curve, "blood")
@@ -75,4 +84,4 @@ def _measure(
         signal=np.asarray(dynamic.data[0, 0, 0], dtype=np.float64),
         units=converted.units,
     )
-    return aif, warnings
+    return aif, warnings, converted.summary

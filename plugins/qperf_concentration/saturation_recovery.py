@@ -1,0 +1,278 @@
+"""Concentration from a saturation-recovery series by inverting its signal: what all read-outs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.physics import constants, sequences, signal
+from qperf_app.physics.baseline import baseline_frames, bolus_curve
+from qperf_app.physics.sequences import REQUIRED, NamedReadOut, ReadOut, Relaxation, named_readout
+from qperf_app.plugins import (
+    CONCENTRATION_UNITS,
+    ConcentrationPlugin,
+    ConcentrationSeries,
+    Resources,
+    RunContext,
+    Series,
+)
+from qperf_app.plugins.digests import file_digests
+from qperf_concentration.description import read_description
+from qperf_concentration.sequence import SeriesSequences, metadata_problems, option_problems
+
+Tissue = Literal["blood", "myocardium"]
+
+#: Whether the decay until the echo is corrected where nothing else is asked for.
+T2STAR_CORRECTION: Literal["auto", "off"] = "off"
+#: Rounds in which the proton-density reference and the native R1, which depend on each other weakly, settle.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class SaturationRecoveryOptions:
+    """Options of ``sr-flash``, ``sr-bssfp`` and ``sr-epi``."""
+
+    relaxivity: float | None = field(
+        default=None, metadata={"help": "r1 of the contrast agent, L/mmol/s; by field strength where not given"}
+    )
+    blood_t1: float | None = field(
+        default=None, metadata={"help": "native T1 of blood, s; by field strength where not given"}
+    )
+    myocardium_t1: float | None = field(
+        default=None, metadata={"help": "native T1 of myocardium, s; by field strength where not given"}
+    )
+    baseline_frames: int | None = field(
+        default=None, metadata={"help": "volumes before the contrast agent; found from the data where not given"}
+    )
+    use_proton_density: bool = field(
+        default=True, metadata={"help": "scale by the proton-density volumes where there are some"}
+    )
+    scale_window: int | None = field(
+        default=None,
+        metadata={
+            "help": "side, in voxels, of the in-plane median that steadies the scale rho, 1 for none; where not given, "
+            "none with proton-density volumes and 3 without"
+        },
+    )
+    minimum_sensitivity: float = field(
+        default=signal.MINIMUM_SENSITIVITY,
+        metadata={"help": "a signal is saturated where its relative change per relative change of R1 is below this"},
+    )
+    t2star_correction: Literal["auto", "off"] = field(
+        default=T2STAR_CORRECTION,
+        metadata={
+            "help": "auto: a spoiled signal decays until EchoTime, by r2* of blood and r2 of muscle; off: it doesn't"
+        },
+    )
+    blood_t2star_relaxivity: float | None = field(
+        default=None, metadata={"help": "r2* of blood, L/mmol/s; by field strength where not given"}
+    )
+    sequence: str = field(
+        default="", metadata={"help": "YAML file of sequence values that stand over those of the metadata"}
+    )
+
+
+class SaturationRecovery(ConcentrationPlugin):
+    """Inverts the signal of a saturation-recovery read-out voxel by voxel.
+
+    The scale rho of a voxel comes from its proton-density volumes where there are some, so that its native T1 is
+    measured; otherwise from its baseline and the native T1 of the tissue. The mean R1 before contrast is subtracted,
+    so that the concentration starts at zero either way. Subclasses name the read-out.
+    """
+
+    readout: ClassVar[ReadOut]
+    requires: ClassVar[tuple[str, ...]] = (*REQUIRED, "MagneticFieldStrength")
+    Options = SaturationRecoveryOptions
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        # An instance asks the metadata for what its description leaves open; a bad one is told by ``problems``.
+        try:
+            described = tuple(read_description(self.options.sequence)) if self.options.sequence else ()
+        except ValueError:
+            described = self.requires
+        self.requires = tuple(n for n in type(self).requires if n not in described)  # type: ignore[misc]
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The description of the sequence, where there is one."""
+        return file_digests(Path(self.options.sequence)) if self.options.sequence else {}
+
+    def problems(self, metadata: Mapping[str, Any], shape: tuple[int, int, int, int]) -> Sequence[str]:
+        """Name another read-out, contradictory fields, a field strength without constants, options without sense."""
+        try:
+            metadata = self._described(metadata)
+        except ValueError as error:
+            return [f"option sequence: {error}"]
+        problems = [*self._readout_problems(named_readout(metadata)), *self._constant_problems(metadata)]
+        problems += metadata_problems(self._relevant(metadata), shape[3], self.readout)
+        positive = ("relaxivity", "blood_t1", "myocardium_t1", "blood_t2star_relaxivity", "minimum_sensitivity")
+        for name in positive:
+            value = getattr(self.options, name)
+            if value is not None and not value > 0:
+                problems.append(f"option {name} is {value:g}; it must be above 0")
+        window = self.options.scale_window
+        if window is not None and (window < 1 or window % 2 == 0):
+            problems.append(f"option scale_window is {window}; it must be odd and above 0")
+        return [*problems, *option_problems(self.options.baseline_frames, shape[3])]
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """Eight arrays of doubles the size of the series, on one thread."""
+        return Resources(memory_gb=0.3 + 8 * 8 * float(np.prod(shape, dtype=np.float64)) / 2**30)
+
+    def convert(self, series: Series, tissue: Tissue, context: RunContext) -> ConcentrationSeries:
+        """Invert the signal and subtract the mean R1 before contrast.
+
+        A voxel and time is invalid where there is no R1 (no signal, or saturated), and everywhere in a voxel that has
+        no usable baseline.
+        """
+        for problem in self.problems(series.metadata, series.data.shape):
+            raise ValueError(problem)
+        metadata = self._relevant(self._described(series.metadata))
+        relaxation = self._relaxation(metadata["MagneticFieldStrength"], tissue)
+        of_volumes = SeriesSequences.of(metadata, series.data.shape[3], self.readout)
+        data = self._concentration(series, of_volumes, relaxation)
+        summary = ""
+        if tissue == "blood" and self.readout != "bSSFP" and of_volumes.volumes[0].echo_time:
+            still = tuple(replace(sequence, echo_time=0.0) for sequence in of_volumes.volumes)
+            without = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
+            summary = _size(data, without)
+        return ConcentrationSeries(data, CONCENTRATION_UNITS, np.isnan(data), summary)
+
+    def _described(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Metadata with the values of the description over them."""
+        return {**metadata, **read_description(self.options.sequence)} if self.options.sequence else metadata
+
+    def _relevant(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Metadata without an echo time that the signal is not to decay by."""
+        corrected = self.options.t2star_correction == "auto" and _known_field(metadata.get("MagneticFieldStrength"))
+        if corrected or self.readout == "bSSFP":
+            return metadata
+        return {name: value for name, value in metadata.items() if name != "EchoTime"}
+
+    def _readout_problems(self, named: NamedReadOut) -> list[str]:
+        """Say that the metadata name another read-out, or several; where they name none, the user has by the plugin."""
+        if named.contradictory:
+            return [f"{named.reason}; {self.name} converts {self.readout} after saturation only"]
+        if named.readout not in (None, self.readout):
+            fields = ", ".join(named.fields)
+            return [f"{fields}: the read-out is {named.readout}, {self.name} converts {self.readout} only"]
+        return []
+
+    def _constant_problems(self, metadata: Mapping[str, Any]) -> list[str]:
+        """Say that there are no constants for the field, in place of which options would serve a spoiled read-out."""
+        field_strength = metadata.get("MagneticFieldStrength")
+        needed = (self.options.relaxivity, self.options.blood_t1, self.options.myocardium_t1)
+        balanced = self.readout == "bSSFP"
+        if not isinstance(field_strength, int | float) or (None not in needed and not balanced):
+            return []
+        try:
+            constants.nominal_field(field_strength)
+        except ValueError as error:
+            ways = "; give the options relaxivity, blood_t1 and myocardium_t1 for another field"
+            return [f"{error}{'' if balanced else ways}"]
+        return []
+
+    def _relaxation(self, field_strength: float, tissue: Tissue) -> Relaxation:
+        """Relaxation of the tissue: the options' or that of the field strength; without decay where that's unknown."""
+        options = self.options
+        t1 = options.blood_t1 if tissue == "blood" else options.myocardium_t1
+        known = _known_field(field_strength)
+        found = Relaxation.of(tissue, field_strength) if known else Relaxation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        star = options.blood_t2star_relaxivity if tissue == "blood" and known else None
+        return replace(
+            found,
+            r1=found.r1 if t1 is None else 1.0 / t1,
+            r1_relaxivity=found.r1_relaxivity if options.relaxivity is None else options.relaxivity,
+            r2star_relaxivity=found.r2star_relaxivity if star is None else star,
+        )
+
+    def _concentration(
+        self, series: Series, of_volumes: SeriesSequences, relaxation: Relaxation
+    ) -> NDArray[np.float64]:
+        """Concentration of the dynamic volumes, NaN where there is none."""
+        dynamic = series.dynamic().data
+        n_baseline = self.options.baseline_frames or baseline_frames(bolus_curve(dynamic))
+        rho = self._scale(series.data, of_volumes, n_baseline, relaxation)[..., None]
+        rates = np.empty(dynamic.shape)
+        for sequence in dict.fromkeys(of_volumes.dynamic):
+            frames = np.array([other == sequence for other in of_volumes.dynamic])
+            rates[..., frames] = self._invert(dynamic[..., frames], sequence, relaxation, rho)
+        before = _finite_mean(rates[..., :n_baseline])
+        return signal.concentration_from_rate(rates, before[..., None], relaxation.r1_relaxivity)  # type: ignore[no-any-return]
+
+    def _invert(
+        self,
+        data: NDArray[np.floating],
+        sequence: sequences.Sequence,
+        relaxation: Relaxation,
+        rho: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """R1, NaN where there is none."""
+        found = sequences.relaxation_rate(
+            data, sequence, relaxation, rho=rho, minimum_sensitivity=self.options.minimum_sensitivity
+        )
+        return found[0]
+
+    def _scale(
+        self, data: NDArray[np.floating], of_volumes: SeriesSequences, n_baseline: int, relaxation: Relaxation
+    ) -> NDArray[np.float64]:
+        """rho of every voxel, (x, y, z), from proton density where there is some, otherwise from the baseline.
+
+        The proton-density signal depends a little on R1 as well, which is measured against rho: a few rounds settle
+        both. Where the baseline gives no R1, that of the tissue stands in. The noise of rho multiplies a whole curve:
+        a median steadies it where that gains more than the edges of the thin wall lose (docs/signal.md).
+        """
+        n = of_volumes.n_proton_density
+        baseline = data[..., n : n + n_baseline].mean(axis=-1, dtype=np.float64)
+        before = of_volumes.dynamic[:n_baseline]
+        middle = replace(before[0], flip_angle=float(np.median([sequence.flip_angle for sequence in before])))
+        if not n or not self.options.use_proton_density:
+            relaxed = sequences.signal_of_tissue(middle, relaxation, relaxation.r1)
+            baseline = _median(baseline, self.options.scale_window or 3)
+            return np.where(baseline > 0, baseline / relaxed, np.nan)
+        reference = _median(data[..., :n].sum(axis=-1, dtype=np.float64), self.options.scale_window or 1)
+        rates = np.full(reference.shape, relaxation.r1)
+        for _ in range(_ROUNDS):
+            relaxed = np.zeros(rates.shape)
+            for sequence in of_volumes.volumes[:n]:
+                relaxed += sequences.signal_of_tissue(sequence.proton_density, relaxation, rates)
+            rho = np.where(reference > 0, reference / relaxed, np.nan)
+            measured = self._invert(baseline, middle, relaxation, rho)
+            rates = np.where(np.isnan(measured), relaxation.r1, measured)
+        return rho
+
+
+def _known_field(field_strength: Any) -> bool:
+    """Whether there are constants for a field strength."""
+    try:
+        constants.nominal_field(field_strength)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _size(data: NDArray[np.float64], without: NDArray[np.float64]) -> str:
+    """What the correction for T2* makes of the peak, as a phrase; empty where there is no peak."""
+    if np.isnan(data).all() or np.isnan(without).all():
+        return ""
+    return f"T2* correction: peak {np.nanmax(data) / np.nanmax(without) - 1.0:+.1%}"
+
+
+def _median(volume: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """In-plane median of a volume."""
+    from scipy.ndimage import median_filter
+
+    return volume if side == 1 else median_filter(volume, (side, side, 1), mode="nearest")
+
+
+def _finite_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the last axis of the values that are not NaN; NaN where there is none."""
+    finite = ~np.isnan(values)
+    count = finite.sum(axis=-1)
+    total = np.where(finite, values, 0.0).sum(axis=-1)
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))
