@@ -20,6 +20,8 @@ class Tissue:
     ----------
     t1 : tuple of two floats, or str
         T1 before contrast, s, at 1.5 and 3 T; or which of the physics' own constants it is.
+    t2 : tuple of two floats
+        T2 before contrast, s.
     density : float
         Proton density relative to blood.
     texture : float
@@ -31,28 +33,34 @@ class Tissue:
     """
 
     t1: tuple[float, float] | str
+    t2: tuple[float, float]
     density: float
     texture: float = 0.0
     supply: str = ""
     kinetics: tuple[float, ...] = ()
 
 
-#: T1 of the organs: Stanisz et al., Magn Reson Med 2005;54:507 and de Bazelaire et al., Radiology 2004;230:652.
+#: Tissues of fat.
+FAT = ("fat", "heart-fat")
+#: T2 of the heart's muscle, s, at 1.5 and 3 T.
+MYOCARDIUM_T2 = (0.050, 0.046)
+_BLOOD_T2 = (0.290, 0.275)
+#: T1 and T2 of the organs: Stanisz et al., Magn Reson Med 2005;54:507 and de Bazelaire et al., Radiology 2004;230:652.
 #: Perfusion of the organs other than the heart is of the right order only: it makes them light up when they should.
 TISSUES: dict[str, Tissue] = {
-    "air": Tissue((1.0, 1.0), 0.0),
-    "right": Tissue("blood", 1.0, supply="right"),
-    "left": Tissue("blood", 1.0, supply="left"),
-    "aorta": Tissue("blood", 1.0, supply="aorta"),
-    "lung-vessel": Tissue("blood", 0.9, supply="lung"),
-    "lung": Tissue((1.1, 1.2), 0.14, 0.2, "lung", (3.0, 0.05, 0.25, 0.1, 0.0)),
-    "muscle": Tissue((1.01, 1.41), 0.85, 0.10, "aorta", (0.06, 0.05, 0.02, 0.10, 3.0)),
-    "fat": Tissue((0.34, 0.38), 0.95, 0.08, "aorta", (0.02, 0.02, 0.01, 0.02, 3.0)),
-    "heart-fat": Tissue((0.34, 0.38), 0.75, 0.08, "aorta", (0.02, 0.02, 0.01, 0.02, 2.0)),
-    "marrow": Tissue((0.55, 0.59), 0.80, 0.12, "aorta", (0.12, 0.10, 0.04, 0.12, 2.0)),
-    "liver": Tissue((0.59, 0.81), 0.80, 0.06, "aorta", (0.6, 0.5, 0.10, 0.20, 7.0)),
-    "spleen": Tissue((1.06, 1.33), 0.90, 0.06, "aorta", (0.9, 0.5, 0.20, 0.20, 1.0)),
-    "stomach": Tissue((1.4, 1.7), 0.5, 0.35),
+    "air": Tissue((1.0, 1.0), (1.0, 1.0), 0.0),
+    "right": Tissue("blood", _BLOOD_T2, 1.0, supply="right"),
+    "left": Tissue("blood", _BLOOD_T2, 1.0, supply="left"),
+    "aorta": Tissue("blood", _BLOOD_T2, 1.0, supply="aorta"),
+    "lung-vessel": Tissue("blood", _BLOOD_T2, 0.9, supply="lung"),
+    "lung": Tissue((1.1, 1.2), (0.040, 0.040), 0.14, 0.2, "lung", (3.0, 0.05, 0.25, 0.1, 0.0)),
+    "muscle": Tissue((1.01, 1.41), (0.044, 0.050), 0.85, 0.10, "aorta", (0.06, 0.05, 0.02, 0.10, 3.0)),
+    "fat": Tissue((0.34, 0.38), (0.058, 0.068), 0.95, 0.08, "aorta", (0.02, 0.02, 0.01, 0.02, 3.0)),
+    "heart-fat": Tissue((0.34, 0.38), (0.058, 0.068), 0.75, 0.08, "aorta", (0.02, 0.02, 0.01, 0.02, 2.0)),
+    "marrow": Tissue((0.55, 0.59), (0.049, 0.049), 0.80, 0.12, "aorta", (0.12, 0.10, 0.04, 0.12, 2.0)),
+    "liver": Tissue((0.59, 0.81), (0.046, 0.034), 0.80, 0.06, "aorta", (0.6, 0.5, 0.10, 0.20, 7.0)),
+    "spleen": Tissue((1.06, 1.33), (0.079, 0.061), 0.90, 0.06, "aorta", (0.9, 0.5, 0.20, 0.20, 1.0)),
+    "stomach": Tissue((1.4, 1.7), (0.200, 0.200), 0.5, 0.35),
 }
 
 
@@ -81,3 +89,36 @@ def t1_of(name: str, field: float) -> float:
     if isinstance(value, str):
         return native_t1(value, field)  # type: ignore[arg-type]
     return value[0] if nominal_field(field) == 1.5 else value[1]
+
+
+def t2_of(name: str, field: float) -> float:
+    """T2 of a tissue (or of ``myocardium``) before contrast, s."""
+    value = TISSUES[name].t2 if name in TISSUES else MYOCARDIUM_T2
+    return value[0] if nominal_field(field) == 1.5 else value[1]
+
+
+#: Native T2* of blood and of tissue, s, and r2 and r2* of the agent, L/mmol/s, at 1.5 and 3 T. r2: gadobutrol in plasma
+#: (Rohrer et al., Invest Radiol 2005;40:715). r2*: such that T2* of the left ventricle's blood is 10 ms at the peak of
+#: 4.4 mmol/L (Kellman et al., J Cardiovasc Magn Reson 2017;19:43).
+T2STAR: dict[str, tuple[float, float]] = {"blood": (0.040, 0.030), "tissue": (0.036, 0.026)}
+R2, R2STAR = (6.1, 7.1), (17.0, 17.0)
+
+
+def _at(values: tuple[float, float], field: float) -> float:
+    return values[0] if nominal_field(field) == 1.5 else values[1]
+
+
+def t2star_of(name: str, field: float) -> float:
+    """T2* before contrast, s."""
+    blood = name in TISSUES and TISSUES[name].t1 == "blood"
+    return _at(T2STAR["blood" if blood else "tissue"], field)
+
+
+def transverse_relaxivity(field: float) -> float:
+    """r2, L/mmol/s."""
+    return _at(R2, field)
+
+
+def effective_relaxivity(field: float) -> float:
+    """r2*, L/mmol/s."""
+    return _at(R2STAR, field)
