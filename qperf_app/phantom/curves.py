@@ -15,17 +15,8 @@ from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.perfusion import CELLS, Kinetics, tissue_concentration
 from qperf_app.phantom.render import Values
 from qperf_app.phantom.sequences import Protocol, signal_of
-from qperf_app.phantom.tissue import (
-    FAT,
-    TISSUES,
-    blood_and_organ_curves,
-    effective_relaxivity,
-    t1_of,
-    t2_of,
-    t2star_of,
-    transverse_relaxivity,
-)
-from qperf_app.physics.constants import relaxivity
+from qperf_app.phantom.tissue import FAT, TISSUES, blood_and_organ_curves, kind_of, t1_of, t2_of
+from qperf_app.physics.constants import native_t2star, relaxivity, t2star_relaxivity, transverse_relaxivity
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.signal import relaxation_rate
 
@@ -131,11 +122,10 @@ def signals(config: PhantomConfig, curves: Curves, scanned: Protocol, b1: NDArra
             rho *= config.fat_brightness
         r1 = relaxation_rate(concentration, t1_of(name, field), relaxivity(field))
         r2 = relaxation_rate(concentration, t2_of(name, field), transverse_relaxivity(field))
-        r2star = (
-            relaxation_rate(concentration, t2star_of(name, field), effective_relaxivity(field))
-            if config.t2star
-            else 0.0 * r2
-        )
+        r2star = 0.0 * r2
+        if config.t2star:
+            kind = kind_of(name)
+            r2star = relaxation_rate(concentration, native_t2star(kind, field), t2star_relaxivity(kind, field))
         first = np.stack([signal_of(r1, scanned, n, rho, r2, r2star, value) for value in b1], axis=-1)
         later = [echo - scanned.echo_times[0] for echo in scanned.echo_times]
         return np.stack([first * np.exp(-time * r2star)[..., None] for time in later], axis=-2)

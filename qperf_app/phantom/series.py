@@ -166,9 +166,8 @@ def _joined(truths: Sequence[SeriesTruth]) -> SeriesTruth:
         return truths[0]
 
     def stacked(name: str) -> dict[str, NDArray[Any]]:
-        return {
-            key: np.concatenate([getattr(truth, name)[key] for truth in truths], 2) for key in getattr(truths[0], name)
-        }
+        parts = [getattr(truth, name) for truth in truths]
+        return {key: np.concatenate([part[key] for part in parts], axis=2) for key in parts[0]}
 
     return SeriesTruth(
         displacement=np.concatenate([truth.displacement for truth in truths], axis=2),

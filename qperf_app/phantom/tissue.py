@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics.constants import native_t1, nominal_field
+from qperf_app.physics.constants import Tissue as Kind
+from qperf_app.physics.constants import native_t1, native_t2, nominal_field
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
 
@@ -19,9 +20,9 @@ class Tissue:
     Parameters
     ----------
     t1 : tuple of two floats, or str
-        T1 before contrast, s, at 1.5 and 3 T; or which of the physics' own constants it is.
-    t2 : tuple of two floats
-        T2 before contrast, s.
+        T1 before contrast, s, at 1.5 and 3 T; or the tissue whose T1 among the physics' constants it is.
+    t2 : tuple of two floats, or str
+        T2 before contrast, s, likewise.
     density : float
         Proton density relative to blood.
     texture : float
@@ -32,8 +33,8 @@ class Tissue:
         Fp, PS (mL/min/mL), vp, ve and Ta (s) of its exchange with that blood; empty where it is the blood.
     """
 
-    t1: tuple[float, float] | str
-    t2: tuple[float, float]
+    t1: tuple[float, float] | Kind
+    t2: tuple[float, float] | Kind
     density: float
     texture: float = 0.0
     supply: str = ""
@@ -42,17 +43,14 @@ class Tissue:
 
 #: Tissues of fat.
 FAT = ("fat", "heart-fat")
-#: T2 of the heart's muscle, s, at 1.5 and 3 T.
-MYOCARDIUM_T2 = (0.050, 0.046)
-_BLOOD_T2 = (0.290, 0.275)
 #: T1 and T2 of the organs: Stanisz et al., Magn Reson Med 2005;54:507 and de Bazelaire et al., Radiology 2004;230:652.
 #: Perfusion of the organs other than the heart is of the right order only: it makes them light up when they should.
 TISSUES: dict[str, Tissue] = {
     "air": Tissue((1.0, 1.0), (1.0, 1.0), 0.0),
-    "right": Tissue("blood", _BLOOD_T2, 1.0, supply="right"),
-    "left": Tissue("blood", _BLOOD_T2, 1.0, supply="left"),
-    "aorta": Tissue("blood", _BLOOD_T2, 1.0, supply="aorta"),
-    "lung-vessel": Tissue("blood", _BLOOD_T2, 0.9, supply="lung"),
+    "right": Tissue("blood", "blood", 1.0, supply="right"),
+    "left": Tissue("blood", "blood", 1.0, supply="left"),
+    "aorta": Tissue("blood", "blood", 1.0, supply="aorta"),
+    "lung-vessel": Tissue("blood", "blood", 0.9, supply="lung"),
     "lung": Tissue((1.1, 1.2), (0.040, 0.040), 0.14, 0.2, "lung", (3.0, 0.05, 0.25, 0.1, 0.0)),
     "muscle": Tissue((1.01, 1.41), (0.044, 0.050), 0.85, 0.10, "aorta", (0.06, 0.05, 0.02, 0.10, 3.0)),
     "fat": Tissue((0.34, 0.38), (0.058, 0.068), 0.95, 0.08, "aorta", (0.02, 0.02, 0.01, 0.02, 3.0)),
@@ -85,40 +83,20 @@ def blood_and_organ_curves(
 
 def t1_of(name: str, field: float) -> float:
     """T1 of a tissue (or of ``myocardium``) before contrast, s."""
-    value = TISSUES[name].t1 if name in TISSUES else name
-    if isinstance(value, str):
-        return native_t1(value, field)  # type: ignore[arg-type]
-    return value[0] if nominal_field(field) == 1.5 else value[1]
+    value = TISSUES[name].t1 if name in TISSUES else "myocardium"
+    return native_t1(value, field) if isinstance(value, str) else _at(value, field)
 
 
 def t2_of(name: str, field: float) -> float:
     """T2 of a tissue (or of ``myocardium``) before contrast, s."""
-    value = TISSUES[name].t2 if name in TISSUES else MYOCARDIUM_T2
-    return value[0] if nominal_field(field) == 1.5 else value[1]
+    value = TISSUES[name].t2 if name in TISSUES else "myocardium"
+    return native_t2(value, field) if isinstance(value, str) else _at(value, field)
 
 
-#: Native T2* of blood and of tissue, s, and r2 and r2* of the agent, L/mmol/s, at 1.5 and 3 T. r2: gadobutrol in plasma
-#: (Rohrer et al., Invest Radiol 2005;40:715). r2*: such that T2* of the left ventricle's blood is 10 ms at the peak of
-#: 4.4 mmol/L (Kellman et al., J Cardiovasc Magn Reson 2017;19:43).
-T2STAR: dict[str, tuple[float, float]] = {"blood": (0.040, 0.030), "tissue": (0.036, 0.026)}
-R2, R2STAR = (6.1, 7.1), (17.0, 17.0)
+def kind_of(name: str) -> Kind:
+    """``blood``, or ``myocardium`` for all else: whose T2* and r2* a tissue takes."""
+    return "blood" if name in TISSUES and TISSUES[name].t1 == "blood" else "myocardium"
 
 
 def _at(values: tuple[float, float], field: float) -> float:
     return values[0] if nominal_field(field) == 1.5 else values[1]
-
-
-def t2star_of(name: str, field: float) -> float:
-    """T2* before contrast, s."""
-    blood = name in TISSUES and TISSUES[name].t1 == "blood"
-    return _at(T2STAR["blood" if blood else "tissue"], field)
-
-
-def transverse_relaxivity(field: float) -> float:
-    """r2, L/mmol/s."""
-    return _at(R2, field)
-
-
-def effective_relaxivity(field: float) -> float:
-    """r2*, L/mmol/s."""
-    return _at(R2STAR, field)
