@@ -333,6 +333,13 @@ def test_files_of_two_echoes(studies):
     assert "--t2star" in (studies["echoes"] / "README.md").read_text()
 
 
+@pytest.mark.parametrize("options", [["--aif-echoes", "2"], ["--slice-order", "within-beat"]])
+def test_dicom_of_what_its_writer_does_not_know_is_refused(options, tmp_path, capsys):
+    assert main(["phantom", str(tmp_path / "out"), "--dicom", "siemens", *options]) == 2
+    assert "dicom: only series of one echo" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["prebolus", "echoes"])
 def test_datasets_of_other_acquisitions_are_valid(studies, name):

@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         plan = _plan(args)
         if args.nprocs < 1:
             raise ValueError(f"nprocs is {args.nprocs}; it must be at least 1")
+        if args.dicom and (args.aif_echoes > 1 or args.slice_order != "together"):
+            raise ValueError("dicom: only series of one echo, whose slices are read together, are written as DICOM")
         write_dataset(args.out, plan, args.nprocs, _progress(plan.participants), _dicom_writer(args.dicom, plan))
     except (ValueError, OutputError) as error:
         print(f"qperf phantom: {error}", file=sys.stderr)

@@ -82,7 +82,8 @@ class Clock:
     @property
     def onsets(self) -> NDArray[np.float64]:
         """Time (t,) of every volume: of its first slice."""
-        return self.times[0]
+        onsets: NDArray[np.float64] = self.times[0]
+        return onsets
 
     @cached_property
     def slice_timing(self) -> list[float] | None:
