@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry.warp import voxel_displacement, warp
 from qperf_app.phantom.config import PhantomConfig
-from qperf_app.phantom.scan import SeriesTruth, simulate_scan
+from qperf_app.phantom.scan import simulate_scan
+from qperf_app.phantom.series import SeriesTruth
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 

@@ -19,7 +19,8 @@ from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry import world_displacement
 from qperf_app.geometry.warp import warp
 from qperf_app.phantom.config import PhantomConfig
-from qperf_app.phantom.scan import SeriesTruth, simulate_scan
+from qperf_app.phantom.scan import simulate_scan
+from qperf_app.phantom.series import SeriesTruth
 from qperf_app.plugins import BloodPools, Landmark, MotionCorrectionPlugin, Myocardium, RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool

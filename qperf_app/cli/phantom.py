@@ -14,17 +14,31 @@ from qperf_app.cli.errors import DONE, USAGE
 #: Options of :class:`~qperf_app.phantom.PhantomConfig` by their group in the help: name, metavar (of numbers), help.
 _OPTIONS = {
     "scan": (
-        ("acquisition", "", "dual sequence or single bolus"),
+        ("acquisition", "", "dual sequence, single bolus or dual bolus"),
+        ("readout", "", "of the tissue series; steady-state: no saturation"),
+        ("aif_readout", "", "of the input-function series"),
+        ("aif_echoes", "N", "echoes of the input-function series, 1 or 2"),
+        ("dose", "X", "mmol/kg"),
+        ("prebolus_dose", "X", "of a dual bolus' first injection, over the second one's"),
+        ("beats_per_image", "N", "heart beats from volume to volume, 1 to 3"),
+        ("slice_order", "", "slices of a volume at one time, or one after another"),
+        ("interval", "S", "s between ungated volumes; 0: triggered"),
         ("field_strength", "", "field strength, T"),
         ("matrix", "N", "voxels along a slice's edge"),
         ("frames", "N", "volumes, proton density included"),
         ("proton_density_frames", "N", "leading volumes without saturation"),
         ("phase_resolution", "X", "acquired part of k-space, 0.5 to 1"),
+        ("saturation_efficiency", "X", "1: no magnetisation is left"),
+        ("b1_variation", "X", "standard deviation of the flip angle over the chest, relative"),
+        ("t2star", "", "signals decay until their echo"),
+        ("noise_amplification", "X", "largest g-factor of parallel imaging"),
         ("cnr", "X", "enhancement of the myocardium over noise; inf: no noise"),
         ("aif_cnr", "X", "the same of blood in the input-function series"),
     ),
     "person": (
         ("breathing", "", "motion; none: nothing moves at all"),
+        ("wall_motion", "X", "shift of the chest wall for each mm of the diaphragm"),
+        ("fat_brightness", "X", "factor of the signal of fat"),
         ("through_plane", "X", "part of the shift through the slices that is kept"),
         ("defects", "", "mixed: each participant has one of the others"),
         ("model", "", "tissue model; mixed: one or the other for each scan"),
@@ -58,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for name, metavar, text in options:
             default = getattr(PhantomConfig(), name)
             flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+            if isinstance(default, bool):
+                group.add_argument(flag, dest=name, action="store_true", help=text)
+                continue
             group.add_argument(
                 flag, dest=name, type=type(default), choices=choices.get(name), default=default,
                 metavar=metavar or None, help=text,
@@ -83,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         plan = _plan(args)
         if args.nprocs < 1:
             raise ValueError(f"nprocs is {args.nprocs}; it must be at least 1")
+        if args.dicom and (args.aif_echoes > 1 or args.slice_order != "together"):
+            raise ValueError("dicom: only series of one echo, whose slices are read together, are written as DICOM")
         write_dataset(args.out, plan, args.nprocs, _progress(plan.participants), _dicom_writer(args.dicom, plan))
     except (ValueError, OutputError) as error:
         print(f"qperf phantom: {error}", file=sys.stderr)

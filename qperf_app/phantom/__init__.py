@@ -8,7 +8,8 @@ its own for either.
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.dataset import DatasetPlan, write_dataset
 from qperf_app.phantom.participant import Participant, sample_participant
-from qperf_app.phantom.scan import Scan, SeriesTruth, simulate_scan
+from qperf_app.phantom.scan import Scan, simulate_scan
+from qperf_app.phantom.series import SeriesTruth
 
 __all__ = [
     "DatasetPlan",

@@ -1,4 +1,4 @@
-"""What the scanner does: slice geometry, sequence, receive coils, k-space and noise."""
+"""What the scanner does: slice geometry, receive coils, k-space and noise."""
 
 from __future__ import annotations
 
@@ -10,37 +10,9 @@ from numpy.typing import NDArray
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.participant import Participant
 from qperf_app.phantom.torso import Torso
-from qperf_app.physics.signal import saturation_recovery_flash, spoiled_gradient_echo
 
-
-@dataclass(frozen=True)
-class Sequence:
-    """Saturation-recovery FLASH; times s, angles degrees.
-
-    Parameters
-    ----------
-    delay : float
-        Saturation pulse to first excitation.
-    repetition_time : float
-        Between excitations.
-    echo_time : float
-    flip_angle, proton_density_flip_angle : float
-    n_pulses : int
-        The excitation that reads the centre of k-space, counted from 1.
-    """
-
-    delay: float
-    repetition_time: float
-    echo_time: float
-    flip_angle: float
-    proton_density_flip_angle: float
-    n_pulses: int
-
-
-#: Sequences of a dual-sequence acquisition after Kellman et al., J Cardiovasc Magn Reson 2017;19:43: about 100 ms from
-#: saturation to the centre of k-space for the tissue, a quarter of it and small flip angles for the input function.
-TISSUE_SEQUENCE = Sequence(0.050, 0.0022, 0.0011, 12.0, 5.0, 24)
-AIF_SEQUENCE = Sequence(0.010, 0.0014, 0.0007, 5.0, 3.0, 12)
+#: Slices of a tissue series.
+N_SLICES = 3
 
 
 @dataclass(frozen=True)
@@ -62,6 +34,13 @@ class Grid:
         """Unit vector through the slices."""
         return self.affine[:3, 2] / np.linalg.norm(self.affine[:3, 2])
 
+    def slices(self, chosen: slice) -> Grid:
+        """Some of the slices, one after another."""
+        first, last, _ = chosen.indices(self.shape[2])
+        affine = self.affine.copy()
+        affine[:3, 3] += first * affine[:3, 2]
+        return Grid((*self.shape[:2], last - first), affine, self.thickness)
+
     def world(self, part: tuple[slice, slice] = np.s_[:, :]) -> NDArray[np.float32]:
         """World mm of the voxel centres (of an in-plane part), (x, y, z, 3)."""
         i, j, k = np.meshgrid(
@@ -81,7 +60,7 @@ class Grid:
 
 def plan_grids(config: PhantomConfig, participant: Participant, rng: np.random.Generator) -> dict[str, Grid]:
     """Slices as an operator would plan them: basal, mid and apical, nearly square to the axis, the heart not quite in
-    the middle. Returns the grid of ``tissue`` and, for a dual-sequence acquisition, of ``aif``."""
+    the middle. Returns the grid of ``tissue``, and of what else the acquisition has: ``aif`` or ``prebolus``."""
     heart = participant.heart
     turn = np.deg2rad(_about_zero(rng, 12.0, 30.0))
     tilt = np.deg2rad([_about_zero(rng, 2.5, 6.0), _about_zero(rng, 2.5, 6.0)])
@@ -94,12 +73,16 @@ def plan_grids(config: PhantomConfig, participant: Participant, rng: np.random.G
     middle = participant.centre + np.array([-0.35 * heart.outer_radius, 0.0, mid]) @ participant.axes
     middle = middle + rng.uniform(-18.0, 18.0) * rows[0] + rng.uniform(-18.0, 18.0) * rows[1]
     field = float(rng.uniform(340.0, 380.0))
-    grids = {"tissue": _grid((config.matrix, config.matrix, 3), field / config.matrix, spacing, rows, middle, 8.0)}
+    grids = {
+        "tissue": _grid((config.matrix, config.matrix, N_SLICES), field / config.matrix, spacing, rows, middle, 8.0)
+    }
     # The input function's slice lies at the base, where the cavity is wide; both draws are made in either case.
     lift, width = float(rng.uniform(0.3, 0.9)), float(rng.uniform(340.0, 380.0))
     if config.acquisition == "dual":
         basal = middle - lift * spacing * rows[2]
         grids["aif"] = _grid((64, 48, 1), width / 64, 10.0, rows, basal, 10.0)
+    elif config.acquisition == "dual-bolus":
+        grids["prebolus"] = grids["tissue"]
     return grids
 
 
@@ -155,27 +138,18 @@ def coil_sensitivity(
     return ((combined(points) / combined(centre)) ** exponent).astype(np.float32)
 
 
-def signal_of(
-    r1: NDArray[np.float64], sequence: Sequence, proton_density_frames: int, rho: float = 1.0
-) -> NDArray[np.float64]:
-    """Signal (..., t) of R1 curves (..., t): proton-density volumes first, saturation recovery after them."""
-    n = proton_density_frames
-    weighted = spoiled_gradient_echo(
-        r1[..., :n], sequence.repetition_time, sequence.proton_density_flip_angle, sequence.n_pulses, rho
-    )
-    prepared = saturation_recovery_flash(
-        r1[..., n:], sequence.delay, sequence.repetition_time, sequence.flip_angle, sequence.n_pulses, rho
-    )
-    return np.concatenate([weighted, prepared], axis=-1)
-
-
 def acquire(
-    image: NDArray[np.float32], phase_resolution: float, noise: float, rng: np.random.Generator
+    image: NDArray[np.float32],
+    phase_resolution: float,
+    noise: float,
+    rng: np.random.Generator,
+    amplification: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Magnitude images (x, y, z, t) of what was in the field of view.
 
     k-space ends at ``phase_resolution`` of its extent along y and is filled with zeros beyond. Complex Gaussian noise
-    of standard deviation ``noise`` per channel in the image makes the magnitude Rician.
+    of standard deviation ``noise`` per channel in the image makes the magnitude Rician; ``amplification`` (x, y, z) is
+    the g-factor by which parallel imaging multiplies it.
     """
     full = image.shape[1]
     # An odd number of lines about the centre keeps a real image real.
@@ -187,6 +161,8 @@ def acquire(
         frame: NDArray[np.inexact] = image[..., t]
         if noise > 0.0:
             sample = rng.standard_normal((2, *frame.shape), dtype=np.float32) * np.float32(noise / np.sqrt(kept))
+            if amplification is not None:
+                sample *= amplification
             frame = frame + sample[0] + 1j * sample[1]
         if outer.any():
             spectrum = np.fft.fft(frame, axis=1)

@@ -89,6 +89,32 @@ def sample_bolus(
     return replace(chosen, peak=chosen.peak * float(rng.uniform(0.15, 0.4)), kind="incomplete")
 
 
+def prebolus_of(bolus: Bolus, dose: float, arrival: float, slower: float) -> Bolus:
+    """The small bolus of a dual-bolus study: ``dose`` of the other one, by the same heart at its own rate.
+
+    Parameters
+    ----------
+    bolus : Bolus
+        The other one.
+    dose : float
+        Over the other one's.
+    arrival : float
+        s after the first volume of its own series.
+    slower : float
+        RR interval over that of the other one. Cardiac output goes with the heart rate: all times are stretched by it,
+        and the area with them (Stewart and Hamilton), so that the peak follows the dose alone.
+    """
+    return replace(
+        bolus,
+        arrival=arrival,
+        transit=slower * bolus.transit,
+        peak=dose * bolus.peak,
+        width=slower * bolus.width,
+        recirculation_delay=slower * bolus.recirculation_delay,
+        kind="normal",
+    )
+
+
 def _gamma_variate(times: NDArray[np.float64], to_peak: float, shape: float) -> NDArray[np.float64]:
     """Gamma variate of height 1 that starts at 0 (Madsen, Phys Med Biol 1992;37:1597)."""
     x = np.maximum(times, 0.0) / to_peak

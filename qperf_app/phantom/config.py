@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,15 +12,23 @@ from qperf_app.physics.constants import nominal_field
 Task = Literal["rest", "stress"]
 
 TASKS: tuple[Task, ...] = ("rest", "stress")
-ACQUISITIONS = ("dual", "single")
+ACQUISITIONS = ("dual", "single", "dual-bolus")
+READ_OUTS = ("FLASH", "bSSFP", "EPI", "steady-state")
+SLICE_ORDERS = ("together", "within-beat", "over-beats")
 BREATHING = ("none", "mild", "free", "extreme")
 DEFECTS = ("none", "ischaemia", "infarct", "mixed")
 MODELS = ("2CXM", "ATH", "mixed")
 INPUTS = ("individual", "population")
+#: Dose, mmol/kg, of the input functions in the literature that the bolus is drawn about (Kellman et al., J Cardiovasc
+#: Magn Reson 2017;19:43).
+USUAL_DOSE = 0.05
 #: What an option of :class:`PhantomConfig` that isn't free may be.
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "task": TASKS,
     "acquisition": ACQUISITIONS,
+    "readout": READ_OUTS,
+    "aif_readout": READ_OUTS[:3],
+    "slice_order": SLICE_ORDERS,
     "breathing": BREATHING,
     "defects": DEFECTS,
     "model": MODELS,
@@ -36,9 +44,39 @@ class PhantomConfig:
     ----------
     task : {"rest", "stress"}
         Flow, heart rate and bolus follow from it.
-    acquisition : {"dual", "single"}
+    acquisition : {"dual", "single", "dual-bolus"}
         Dual sequence: three tissue slices and a low-resolution input-function series. Single bolus: the tissue series
-        alone, in which the blood saturates.
+        alone, in which the blood saturates. Dual bolus: before it the same series of a small bolus, whose rest is in
+        blood and tissue when the tissue series begins.
+    readout, aif_readout : {"FLASH", "bSSFP", "EPI", "steady-state"}
+        Of the tissue series (and the prebolus series), and of the input-function series. ``steady-state``, of a single
+        bolus only, is a spoiled gradient echo that goes on without saturation.
+    aif_echoes : int
+        Echoes of the input-function series (FLASH), 1 or 2: each a series of its own.
+    dose : float
+        mmol/kg; the blood's concentration goes with it.
+    prebolus_dose : float
+        Of a dual bolus' first injection, over the second one's.
+    beats_per_image : int
+        Heart beats from volume to volume.
+    slice_order : {"together", "within-beat", "over-beats"}
+        Whether all slices of a volume are read at one time, one after another within one beat, or spread over the
+        beats of an image, those that share one again one after another.
+    interval : float
+        s between the volumes of an ungated series, which sees the heart in all phases of its beat; 0: each volume
+        follows a trigger.
+    saturation_efficiency : float
+        1 - Mz/M0 right after the saturation pulse.
+    b1_variation : float
+        Standard deviation of the excitations' flip angle over the chest, relative.
+    t2star : bool
+        Whether spoiled read-outs decay until their echo.
+    noise_amplification : float
+        Largest g-factor of parallel imaging; ``cnr`` is that where it is 1.
+    fat_brightness : float
+        Factor of the signal of fat.
+    wall_motion : float
+        How far the front of the chest wall, with its fat, comes forward for each mm of the diaphragm.
     field_strength : float
         T; 1.5 or 3.
     cnr : float
@@ -79,6 +117,20 @@ class PhantomConfig:
 
     task: Task = "rest"
     acquisition: str = "dual"
+    readout: str = "FLASH"
+    aif_readout: str = "FLASH"
+    aif_echoes: int = 1
+    dose: float = USUAL_DOSE
+    prebolus_dose: float = 0.1
+    beats_per_image: int = 1
+    slice_order: str = "together"
+    interval: float = 0.0
+    saturation_efficiency: float = 1.0
+    b1_variation: float = 0.0
+    t2star: bool = False
+    noise_amplification: float = 1.0
+    fat_brightness: float = 1.0
+    wall_motion: float = 0.0
     field_strength: float = 1.5
     cnr: float = 12.0
     aif_cnr: float = 40.0
@@ -107,10 +159,33 @@ class PhantomConfig:
             "through_plane": (0.0, 1.0),
             "abnormal_bolus": (0.0, 1.0),
             "missed_beats": (0.0, 0.5),
+            "aif_echoes": (1, 2),
+            "dose": (0.01, 0.2),
+            "prebolus_dose": (0.02, 0.5),
+            "beats_per_image": (1, 3),
+            "interval": (0.0, 5.0),
+            "saturation_efficiency": (0.5, 1.2),
+            "b1_variation": (0.0, 0.3),
+            "noise_amplification": (1.0, 10.0),
+            "fat_brightness": (0.1, 20.0),
+            "wall_motion": (0.0, 1.0),
         }
         for option, (low, high) in ranges.items():
             if not low <= getattr(self, option) <= high:
                 raise ValueError(f"{option} is {getattr(self, option)}; it must lie between {low:g} and {high:g}")
+        for problem in self._contradictions():
+            raise ValueError(problem)
         for option in ("cnr", "aif_cnr"):
             if math.isnan(getattr(self, option)) or getattr(self, option) <= 0:
                 raise ValueError(f"{option} is {getattr(self, option)}; it must be greater than 0")
+
+    def _contradictions(self) -> Iterator[str]:
+        """Say which options don't go together."""
+        if self.readout == "steady-state" and self.acquisition != "single":
+            yield f"readout is steady-state; acquisition must be single then, not {self.acquisition}"
+        if self.aif_echoes == 2 and (self.acquisition != "dual" or self.aif_readout != "FLASH"):
+            yield "aif_echoes is 2; acquisition must be dual and aif_readout FLASH then"
+        if self.slice_order == "over-beats" and (self.beats_per_image == 1 or self.interval):
+            yield "slice_order is over-beats; beats_per_image must be 2 or more and interval 0 then"
+        if self.interval and (self.beats_per_image > 1 or self.interval < 0.2):
+            yield "interval is the time between ungated volumes; it must be 0.2 s or more, and beats_per_image 1 then"

@@ -193,7 +193,8 @@ def _command(plan: DatasetPlan) -> str:
     for option in fields(PhantomConfig):
         value = getattr(plan.config, option.name)
         if option.name != "task" and value != option.default:
-            words.append(f"--{names.get(option.name, option.name).replace('_', '-')} {value}")
+            flag = f"--{names.get(option.name, option.name).replace('_', '-')}"
+            words.append(flag if value is True else f"{flag} {value}")
     return f"qperf phantom OUT {' '.join(words)}"
 
 

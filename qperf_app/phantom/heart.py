@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qperf_app.phantom.shapes import Array, capsule, ellipsoid, truncated_normal
 
@@ -88,6 +89,22 @@ class HeartShape:
         radius = self.radius * (1.0 - 0.32 * fraction)
         outer = np.sqrt(self.outer_radius**2 - self.radius**2 + radius**2)
         return replace(self, radius=radius, wall=float(outer - radius), length=self.length * (1.0 - 0.12 * fraction))
+
+
+#: When the heart has relaxed, as part of the RR interval; it contracts in the first half of that.
+_RELAXED = 0.7
+
+
+def contraction(phase: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Part of the contraction, 0 to 1 at end systole, when part ``phase`` of the RR interval has passed."""
+    within = np.minimum(phase % 1.0, _RELAXED)
+    result: NDArray[np.float64] = np.sin(np.pi * within / _RELAXED) ** 2
+    return result
+
+
+def phase_of(fraction: float) -> float:
+    """When, in the heart's contraction, ``fraction`` of it is done."""
+    return float(np.arcsin(np.sqrt(fraction)) * _RELAXED / np.pi)
 
 
 def sample_heart(pathology: str, scar: tuple[float, float, float], rng: np.random.Generator) -> HeartShape:

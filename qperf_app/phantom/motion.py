@@ -2,8 +2,8 @@
 
 The heart follows the diaphragm along the patient's axis, its lower parts more than its upper ones (Wang et al., Magn
 Reson Med 1995;33:713; McLeish et al., IEEE Trans Med Imaging 2002;21:1142), so that it is squeezed a little; its
-axis being oblique, most of that shift lies in the short-axis plane and the rest goes through it. The chest wall stays,
-the organs slide along it.
+axis being oblique, most of that shift lies in the short-axis plane and the rest goes through it. The organs slide along
+the chest wall, which stays or comes forward with a breath.
 """
 
 from __future__ import annotations
@@ -45,9 +45,18 @@ class MotionTrace:
     beat: NDArray[np.float64]
     direction: NDArray[np.float64]
 
+    def at(self, which: NDArray[np.intp]) -> MotionTrace:
+        """Some of the states."""
+        return replace(self, breath=self.breath[which], beat=self.beat[which])
 
-def sample_motion(mode: str, triggers: Triggers, rng: np.random.Generator) -> MotionTrace:
-    """Draw the breathing of one scan and sample it at the volumes; ``none`` moves nothing."""
+
+def sample_motion(
+    mode: str, triggers: Triggers, rng: np.random.Generator, size: NDArray[np.float64] | None = None
+) -> MotionTrace:
+    """Draw the breathing of one scan and sample it at some times; ``none`` moves nothing.
+
+    ``size`` (t,) is the relative change of the heart's size where it is read in all phases of its beat.
+    """
     times = triggers.times
     direction = np.array([rng.normal(0.0, 0.04), rng.uniform(0.1, 0.3), -1.0])
     if mode == "none":
@@ -58,6 +67,7 @@ def sample_motion(mode: str, triggers: Triggers, rng: np.random.Generator) -> Mo
     for start in rng.uniform(times[0], times[-1], rng.poisson(coughs)):
         breath += _cough(times, float(start), rng)
     beat = np.clip(0.2 * (triggers.preceding - 1.0), -0.06, 0.06) + rng.normal(0.0, 0.004, len(times))
+    beat = beat if size is None else beat + size
     return MotionTrace(breath - np.median(breath), beat - np.median(beat), direction)
 
 
@@ -113,17 +123,25 @@ class Deformation:
         Height z of the diaphragm at rest, world mm.
     centre, axes : (3,), (3, 3) arrays
         Middle of the left ventricle and the heart's axes (rows x, y, w) in world mm.
+    wall : float
+        How far the front of the chest wall comes forward for each mm of the diaphragm.
     """
 
     trace: MotionTrace
     dome: float
     centre: NDArray[np.float64]
     axes: NDArray[np.float64]
+    wall: float = 0.0
 
     def breathing_shift(self, z: Array, frame: int) -> Array:
         """Shift along the breathing direction of what is seen at height z, mm."""
         following = 0.3 + 0.7 * smoothstep(-z, -self.dome - 120.0, -self.dome + 10.0)
         return np.float32(self.trace.breath[frame]) * following
+
+    def chest_wall(self, y: Array, *, frame: int) -> Array:
+        """Reference height y of the chest wall seen at y: the front moves, the back lies on the table."""
+        front: Array = smoothstep(y, -60.0, 60.0)
+        return y - np.float32(self.wall * self.trace.breath[frame]) * front
 
     def organs(self, x: Array, y: Array, z: Array, *, frame: int) -> tuple[Array, Array, Array]:
         """Reference place, world mm, of the organ tissue seen at a point; breathing only."""

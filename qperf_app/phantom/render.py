@@ -126,13 +126,17 @@ class Renderer:
     _box: tuple[slice, slice] = field(init=False)
     _layered: NDArray[np.float32] = field(init=False)
     _static: dict[str, Array] = field(init=False)
+    _chest_wall: tuple[tuple[str, Array], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         world = self.grid.world()
         torso, width = self.participant.torso, self.grid.voxel
         x, y, z = (world[..., c] for c in range(3))
         cage = chest.rib_cage(torso, x, y)
-        self._inside = np.flatnonzero(cage < width)
+        # As far as a moving wall lets the chest's inside be seen.
+        self._inside = np.flatnonzero(
+            cage < width + self.deformation.wall * np.abs(self.deformation.trace.breath).max()
+        )
         self._points = world.reshape(-1, 3)[self._inside]
         self._box = self._heart_box(world)
         steps = np.array(_LAYERS, np.float32)[:, None] * (self.grid.thickness * self.grid.normal).astype(np.float32)
@@ -142,12 +146,20 @@ class Renderer:
             "mediastinum": coverage(chest.mediastinum(torso, self.participant.centre, px, py), width),
             "spine": coverage(chest.spine(torso, px, py), width),
             "aorta": coverage(chest.descending_aorta(torso, px, py), width),
-            "wall": 1.0 - coverage(cage, width),
-            "rib": coverage(chest.ribs(torso, y, z, cage), width),
-            "subcutaneous": 1.0 - coverage(cage - torso.wall, width),
-            "air": 1.0 - coverage(cage - torso.wall - torso.fat, width),
             "texture": self._texture(world),
         }
+        self._chest_wall = self._wall_at(x, y, z)
+
+    def _wall_at(self, x: Array, y: Array, z: Array) -> tuple[tuple[str, Array], ...]:
+        """Tissues of the chest wall from the inside to the outside, and what they cover at world points."""
+        torso, width = self.participant.torso, self.grid.voxel
+        cage = chest.rib_cage(torso, x, y)
+        return (
+            ("muscle", 1.0 - coverage(cage, width)),
+            ("marrow", coverage(chest.ribs(torso, y, z, cage), width)),
+            ("fat", 1.0 - coverage(cage - torso.wall, width)),
+            ("air", 1.0 - coverage(cage - torso.wall - torso.fat, width)),
+        )
 
     def _heart_box(self, world: NDArray[np.float32]) -> tuple[slice, slice]:
         """In-plane part of the grid that holds the heart in every frame."""
@@ -214,9 +226,12 @@ class Renderer:
         flat[self._inside] = self._organs(frame, value, texture)
         image = flat.reshape(*self.grid.shape, *tail)
         image[self._box] = self._heart(image[self._box], view, values)
-        grain = self._static["texture"]
-        for part, name in (("wall", "muscle"), ("rib", "marrow"), ("subcutaneous", "fat"), ("air", "air")):
-            _paint(image, self._static[part], value(name, grain))
+        grain, wall = self._static["texture"], self._chest_wall
+        if frame is not None and self.deformation.wall:
+            x, y, z = (self.grid.world()[..., c] for c in range(3))
+            wall = self._wall_at(x, self.deformation.chest_wall(y, frame=frame), z)
+        for name, part in wall:
+            _paint(image, part, value(name, grain))
         return image
 
     def _heart(self, behind: Array, view: HeartView, values: Values) -> Array:

@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.phantom.acquisition import (
-    AIF_SEQUENCE,
-    TISSUE_SEQUENCE,
-    Grid,
-    Sequence,
-    acquire,
-    coil_sensitivity,
-    plan_grids,
-    signal_of,
-)
-from qperf_app.phantom.bolus import Bolus, blood_curves, sample_bolus
-from qperf_app.phantom.config import PhantomConfig
-from qperf_app.phantom.landmarks import insertion_points
-from qperf_app.phantom.motion import Deformation, MotionTrace, sample_motion, within_slices
+from qperf_app.phantom.acquisition import N_SLICES, Grid, acquire, plan_grids
+from qperf_app.phantom.bolus import Bolus, prebolus_of, sample_bolus
+from qperf_app.phantom.config import USUAL_DOSE, PhantomConfig
+from qperf_app.phantom.curves import Injection, concentrations
+from qperf_app.phantom.fields import noise_amplification, sample_transmit_field
+from qperf_app.phantom.heart import HeartShape, contraction, phase_of
+from qperf_app.phantom.motion import Deformation, sample_motion, within_slices
 from qperf_app.phantom.participant import Participant, sample_participant
-from qperf_app.phantom.perfusion import CELLS, Kinetics, sample_kinetics, tissue_concentration
-from qperf_app.phantom.render import LABELS, Renderer, Values
-from qperf_app.phantom.tissue import TISSUES, blood_and_organ_curves, t1_of
-from qperf_app.phantom.triggering import sample_triggers
-from qperf_app.physics.constants import relaxivity
-from qperf_app.physics.conversion import plasma_concentration
-from qperf_app.physics.signal import relaxation_rate
-from qperf_app.plugins import InputFunction, Landmark, Series
-
-#: Signal of fully relaxed blood at the heart under a 90 degree pulse; fills a scanner's 12 bits or so.
-GAIN = 20000.0
-
-
-@dataclass(frozen=True)
-class SeriesTruth:
-    """What is known of a simulated series; (x, y, z) is its grid.
-
-    Parameters
-    ----------
-    displacement : (x, y, z, t, 3) float32 array
-        World mm within the slice, from each voxel of the reference frame to where the heart's tissue is seen.
-    masks : mapping of (x, y, z) bool arrays
-        ``myocardium``, ``LV`` and ``RV`` in the reference frame: more than half of the voxel.
-    frame_masks : mapping of (x, y, z, t) bool arrays
-        The same where they lie in every volume.
-    parts : mapping of (x, y, z) float32 arrays
-        Part of each voxel, in the reference frame.
-    concentration : (x, y, z, t) float32 array
-        Mean over the voxel in the reference frame, mmol/L, for the dynamic volumes.
-    parameters : mapping of (x, y, z) arrays
-        MBF, Fb, Fp, PS, vp, ve, Ta in the myocardium, NaN elsewhere.
-    landmarks : tuple of Landmark
-        Right-ventricular insertion points in the reference frame.
-    """
-
-    displacement: NDArray[np.float32]
-    masks: Mapping[str, NDArray[np.bool_]]
-    frame_masks: Mapping[str, NDArray[np.bool_]]
-    parts: Mapping[str, NDArray[np.float32]]
-    concentration: NDArray[np.float32]
-    parameters: Mapping[str, NDArray[np.float64]]
-    landmarks: tuple[Landmark, ...]
+from qperf_app.phantom.perfusion import Kinetics, sample_kinetics
+from qperf_app.phantom.render import Renderer
+from qperf_app.phantom.sequences import AIF, AIF_TWO_ECHOES, TISSUE, Protocol
+from qperf_app.phantom.series import Painted, SeriesTruth, Slab, paint_series
+from qperf_app.phantom.shapes import truncated_normal
+from qperf_app.phantom.sidecar import metadata
+from qperf_app.phantom.triggering import Clock, Stamps, Triggers, mean_interval, plan_clock, sample_triggers
+from qperf_app.plugins import InputFunction, Series
 
 
 @dataclass(frozen=True)
@@ -77,7 +35,7 @@ class Scan:
     config : PhantomConfig
     participant : Participant
     series, truth : mappings
-        ``tissue``, and ``aif`` where the acquisition is a dual sequence.
+        ``tissue``, and ``aif`` where the acquisition is a dual sequence, ``prebolus`` where it is a dual bolus.
     aif : InputFunction
         In the left ventricle at the dynamic volumes, in whole blood.
     model : str
@@ -85,7 +43,10 @@ class Scan:
     kinetics : Kinetics
         Of the wall's cells.
     bolus : Bolus
-    motion : MotionTrace
+    second_echo : Series, optional
+        Of the input-function series.
+    prebolus : InputFunction, optional
+        In the left ventricle at the dynamic volumes of the prebolus series.
     """
 
     config: PhantomConfig
@@ -96,22 +57,16 @@ class Scan:
     model: str
     kinetics: Kinetics
     bolus: Bolus
-    motion: MotionTrace
+    second_echo: Series | None = None
+    prebolus: InputFunction | None = None
 
 
 #: Share of scans whose tissue is distributed where the model is mixed, so that fitting an exchange model is not always
 #: the inverse of the simulation.
 DISTRIBUTED_SHARE = 0.25
-
-
-@dataclass(frozen=True)
-class _Curves:
-    """Concentrations at the volumes, mmol/L: tissues (t,), cells of the wall (cells, t), and the rest of the heart's
-    muscle (t,)."""
-
-    tissues: dict[str, NDArray[np.float64]]
-    cells: NDArray[np.float64]
-    muscle: NDArray[np.float64]
+#: Change of the mean RR interval from a dual bolus' first injection to the second (standard deviation), and the pause
+#: between the two series, s.
+_RATE_CHANGE, _PAUSE = 0.06, (15.0, 60.0)
 
 
 def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: Participant | None = None) -> Scan:
@@ -125,175 +80,143 @@ def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: 
     participant : Participant, optional
         Who is scanned; drawn where none is given. Rest and stress of one person share it.
     """
-    person_rng, beat_rng, motion_rng, bolus_rng, tissue_rng, plan_rng, noise_rng = rng.spawn(7)
+    children = rng.spawn(9)
+    person_rng, beat_rng, motion_rng, bolus_rng, tissue_rng, plan_rng, noise_rng, prebolus_rng, field_rng = children
     person = sample_participant(config, person_rng) if participant is None else participant
-    triggers = sample_triggers(config.task, config.frames, config.missed_beats, beat_rng)
-    times, n = triggers.times, config.proton_density_frames
-    bolus = sample_bolus(
-        config.task, config.input_function == "individual", config.abnormal_bolus, times[n], times[-1], bolus_rng
-    )
+    triggers = _triggers(config, beat_rng)
+    protocols = _protocols(config)
+    clock = plan_clock(config, triggers, N_SLICES, protocols["tissue"].duration)
+    bolus = _bolus(config, clock, bolus_rng)
     drawn = "ATH" if tissue_rng.random() < DISTRIBUTED_SHARE else "2CXM"
     model = drawn if config.model == "mixed" else config.model
     kinetics = sample_kinetics(
         config.task, person.defects, person.haematocrit, np.random.default_rng(person.personal_seed), tissue_rng
     )
-    shape = person.heart.contracted(float(plan_rng.uniform(0.0, 0.6)))
+    view = _View(config, person, float(plan_rng.uniform(0.0, 0.6)), model, kinetics)
     grids = plan_grids(config, person, plan_rng)
-    motion = sample_motion(config.breathing, triggers, motion_rng)
-    motion = within_slices(motion, grids["tissue"].normal, config.through_plane)
-    deformation = Deformation(motion, person.torso.dome, person.centre, person.axes)
-    renderers = {name: Renderer(person, shape, deformation, grid) for name, grid in grids.items()}
-    curves = _concentrations(model, kinetics, bolus, times, person.haematocrit, renderers)
+    injections, clocks, slabs = [Injection(bolus)], dict.fromkeys(grids, clock), {}
+    if "prebolus" in grids:
+        small, clocks["prebolus"] = _prebolus(config, bolus, mean_interval(triggers), protocols["tissue"], prebolus_rng)
+        slabs = view.slabs({"prebolus": grids["prebolus"]}, clocks["prebolus"], [Injection(small)], prebolus_rng)
+        pause = clocks["prebolus"].onsets[-1] + float(prebolus_rng.uniform(*_PAUSE))
+        injections.append(Injection(small, pause))
+    together = {name: grid for name, grid in grids.items() if name != "prebolus"}
+    slabs = view.slabs(together, clock, injections, motion_rng) | slabs
 
-    # The last series is the one that the input function is measured in.
-    series, truth, signal = {}, {}, np.empty(0)
+    transmit = sample_transmit_field(config.b1_variation, field_rng)
+    n, series, painted, noise = config.proton_density_frames, {}, {}, 0.0
     for name, child in zip(grids, noise_rng.spawn(2), strict=False):
-        series[name], truth[name], signal = _scan_series(config, name, renderers[name], curves, kinetics, times, child)
-    aif = InputFunction(times[n:], curves.tissues["left"][n:], signal)
-    return Scan(config, person, series, truth, aif, model, kinetics, bolus, motion)
+        painted[name] = paint_series(config, grids[name], protocols[name], slabs[name], kinetics, transmit)
+        # The series of both boluses are read alike.
+        noise = noise if name == "prebolus" else _noise(config, name, painted[name])
+        amplification = noise_amplification(grids[name], config.noise_amplification, field_rng)
+        for echo, image in enumerate(painted[name].images):
+            data = acquire(image, config.phase_resolution, noise, child, amplification)
+            sidecar = metadata(config, protocols[name], grids[name], person.haematocrit, clocks[name], name, echo)
+            series[name, echo] = Series(data, clocks[name].onsets, grids[name].affine, sidecar)
 
+    def blood(name: str, signal: str) -> InputFunction:
+        curve = slabs[name][0].curves.tissues["left"]
+        return InputFunction(clocks[name].onsets[n:], curve[n:], painted[signal].blood)
 
-def _concentrations(
-    model: str,
-    kinetics: Kinetics,
-    bolus: Bolus,
-    times: NDArray[np.float64],
-    haematocrit: float,
-    renderers: Mapping[str, Renderer],
-) -> _Curves:
-    """Curves of all tissues at the volumes, convolved on a finer grid than theirs."""
-    last = times[-1]
-    fine = np.concatenate(
-        [np.arange(bolus.arrival - 0.5, min(bolus.arrival + 30.0, last), 0.3), np.arange(0, last, 0.8)]
-    )
-    # Whole milliseconds as the volumes' times are: no two knots differ by a rounding error.
-    knots = np.union1d(np.round(fine, 3), times)
-    at = np.searchsorted(knots, times)
-    blood = blood_curves(bolus, knots)
-    levels = np.any([renderer.levels() for renderer in renderers.values()], axis=0)
-    cp = plasma_concentration(blood["left"], haematocrit)
-    cells = tissue_concentration(model, kinetics, knots, cp, levels)[:, at]
-    tissues = {name: curve[at] for name, curve in blood_and_organ_curves(knots, blood, haematocrit).items()}
-    # Papillary muscles and the right ventricle's wall: the better half of the left one's.
-    healthy = np.median(kinetics.MBF) <= kinetics.MBF
-    normal = healthy & np.broadcast_to(levels, CELLS)
-    return _Curves(tissues, cells, cells[normal.ravel()].mean(axis=0))
-
-
-def _signals(config: PhantomConfig, curves: _Curves, sequence: Sequence) -> _Curves:
-    """Signals of all tissues where the coils' sensitivity is 1."""
-    field, n = config.field_strength, config.proton_density_frames
-    r1 = relaxivity(field)
-
-    def signal(concentration: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-        rho = GAIN * (TISSUES[name].density if name in TISSUES else 0.9)
-        return signal_of(relaxation_rate(concentration, t1_of(name, field), r1), sequence, n, rho)
-
-    return _Curves(
-        {name: signal(curve, name) for name, curve in curves.tissues.items()},
-        signal(curves.cells, "myocardium"),
-        signal(curves.muscle, "myocardium"),
+    return Scan(
+        config=config,
+        participant=person,
+        series={name: series[name, 0] for name in grids},
+        truth={name: each.truth for name, each in painted.items()},
+        aif=blood("tissue", "aif" if "aif" in grids else "tissue"),
+        model=model,
+        kinetics=kinetics,
+        bolus=bolus,
+        second_echo=series.get(("aif", 1)),
+        prebolus=blood("prebolus", "prebolus") if "prebolus" in grids else None,
     )
 
 
-def _values(curves: _Curves, which: Any) -> Values:
-    """The curves at one volume, or at several, for the renderer."""
-    return Values(
-        {name: np.asarray(curve[which], np.float32) for name, curve in curves.tissues.items()},
-        np.asarray(curves.cells[:, which], np.float32),
-        np.asarray(curves.muscle[which], np.float32),
-    )
-
-
-def _scan_series(
-    config: PhantomConfig,
-    name: str,
-    renderer: Renderer,
-    curves: _Curves,
-    kinetics: Kinetics,
-    times: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[Series, SeriesTruth, NDArray[np.float64]]:
-    """One series as scanned, its truth, and the noise-free signal of its left ventricle's blood after saturation."""
-    sequence = AIF_SEQUENCE if name == "aif" else TISSUE_SEQUENCE
-    signals = _signals(config, curves, sequence)
-    person, grid, n = renderer.participant, renderer.grid, config.proton_density_frames
-    sensitivity = coil_sensitivity(person.torso, person.centre, person.coil_exponent, grid.world())
-    seen = np.empty((*grid.shape, len(times)), np.float32)
-    moving = np.empty((len(LABELS), *seen.shape), bool)
-    for frame in range(len(times)):
-        view = renderer.view(frame)
-        seen[..., frame] = renderer.image(frame, view, _values(signals, frame)) * sensitivity
-        moving[..., frame] = renderer.labels(view) > 0.5
-    truth, cells = _truth(renderer, curves, kinetics, moving, n)
-
-    chamber = truth.masks["LV"]
-    blood = (float(sensitivity[chamber].mean()) if chamber.any() else 1.0) * signals.tissues["left"][n:]
-    if name == "aif":
-        noise = (blood.max() - blood[0]) / config.aif_cnr
-    else:
-        wall = signals.cells[cells[cells >= 0], n:] * sensitivity[cells >= 0][:, None]
-        noise = _largest_rise(wall) / config.cnr
-    data = acquire(seen, config.phase_resolution, noise, rng)
-    metadata = _metadata(config, sequence, grid, person.haematocrit, times)
-    return Series(data, times, grid.affine, metadata), truth, blood
-
-
-def _largest_rise(signal: NDArray[np.float64]) -> float:
-    """Largest rise of the mean of curves (n, t) over its first value; 0 where there are none."""
-    if not len(signal):
-        return 0.0
-    mean = signal.mean(axis=0)
-    return float(mean.max() - mean[0])
-
-
-def _truth(
-    renderer: Renderer, curves: _Curves, kinetics: Kinetics, moving: NDArray[np.bool_], n_weighted: int
-) -> tuple[SeriesTruth, NDArray[np.intp]]:
-    """The truth, and the cell of every voxel of the myocardium, -1 elsewhere."""
-    view = renderer.view(None)
-    parts = dict(zip(LABELS, renderer.labels(view), strict=True))
-    masks = {name: part > 0.5 for name, part in parts.items()}
-    cells = np.where(masks["myocardium"], renderer.cells(view), -1)
-    parameters = {}
-    for name, values in kinetics.items():
-        parameters[name] = np.where(cells >= 0, values.ravel()[cells], np.nan)
-    truth = SeriesTruth(
-        displacement=renderer.displacement(),
-        masks=masks,
-        frame_masks=dict(zip(LABELS, moving, strict=True)),
-        parts=parts,
-        concentration=renderer.image(None, view, _values(curves, np.s_[n_weighted:]), texture=False),
-        parameters=parameters,
-        landmarks=insertion_points(renderer.shape, renderer.deformation, renderer.grid),
-    )
-    return truth, cells
-
-
-def _metadata(
-    config: PhantomConfig, sequence: Sequence, grid: Grid, haematocrit: float, times: NDArray[np.float64]
-) -> dict[str, Any]:
-    """Sidecar of a series."""
-    n = config.proton_density_frames
-    flips: float | list[float] = sequence.flip_angle
-    if n:
-        flips = [sequence.proton_density_flip_angle] * n + [sequence.flip_angle] * (len(times) - n)
-    return {
-        "TaskName": config.task,
-        "Modality": "MR",
-        "BodyPart": "HEART",
-        "MagneticFieldStrength": config.field_strength,
-        "MRAcquisitionType": "2D",
-        "PulseSequenceType": "Saturation-recovery FLASH",
-        "VolumeTiming": [float(t) for t in times],
-        "RepetitionTimeExcitation": sequence.repetition_time,
-        "EchoTime": sequence.echo_time,
-        "FlipAngle": flips,
-        "SaturationDelayTime": sequence.delay,
-        "ExcitationsToKSpaceCenter": sequence.n_pulses,
-        "ProtonDensityVolumeCount": n,
-        "SliceThickness": grid.thickness,
-        "ContrastBolusIngredient": "GADOLINIUM",
-        "Haematocrit": haematocrit,
-        "Units": "arbitrary",
+def _protocols(config: PhantomConfig) -> dict[str, Protocol]:
+    """How each series is read."""
+    tissue = TISSUE[config.readout]
+    chosen = {
+        "tissue": tissue,
+        "prebolus": tissue,
+        "aif": AIF_TWO_ECHOES if config.aif_echoes == 2 else AIF[config.aif_readout],
     }
+    return {name: scanned.saturated(config.saturation_efficiency) for name, scanned in chosen.items()}
+
+
+def _triggers(config: PhantomConfig, rng: np.random.Generator, interval: float | None = None) -> Triggers:
+    """Beats enough for a series; the scanner misses some where it waits for them."""
+    if config.interval:
+        return sample_triggers(config.task, int(4 * config.frames * config.interval) + 4, 0.0, rng, interval)
+    return sample_triggers(config.task, config.frames * config.beats_per_image, config.missed_beats, rng, interval)
+
+
+def _bolus(config: PhantomConfig, clock: Clock, rng: np.random.Generator) -> Bolus:
+    first, last = clock.onsets[config.proton_density_frames], clock.onsets[-1]
+    bolus = sample_bolus(config.task, config.input_function == "individual", config.abnormal_bolus, first, last, rng)
+    return replace(bolus, peak=bolus.peak * (config.dose / USUAL_DOSE))
+
+
+def _prebolus(
+    config: PhantomConfig, bolus: Bolus, interval: float, scanned: Protocol, rng: np.random.Generator
+) -> tuple[Bolus, Clock]:
+    """The first bolus of a dual-bolus study, and the clock of its series."""
+    slower = truncated_normal(rng, 1.0, _RATE_CHANGE)
+    clock = plan_clock(config, _triggers(config, rng, slower * interval), N_SLICES, scanned.duration)
+    arrival = clock.onsets[config.proton_density_frames] + truncated_normal(rng, 5.0, 1.5, 2.5, 9.0)
+    return prebolus_of(bolus, config.prebolus_dose, float(arrival), slower), clock
+
+
+def _noise(config: PhantomConfig, name: str, painted: Painted) -> float:
+    """Standard deviation of the noise that gives a series its contrast-to-noise ratio."""
+    curve, cnr = (painted.blood, config.aif_cnr) if name == "aif" else (painted.wall, config.cnr)
+    return float((curve.max() - curve[0]) / cnr) if len(curve) else 0.0
+
+
+@dataclass(frozen=True)
+class _View:
+    """Who is scanned: what is the same in all series of a scan.
+
+    ``contracted`` is the part of the contraction that is done when the first slice of a volume is read.
+    """
+
+    config: PhantomConfig
+    person: Participant
+    contracted: float
+    model: str
+    kinetics: Kinetics
+
+    def slabs(
+        self, grids: Mapping[str, Grid], clock: Clock, injections: Sequence[Injection], rng: np.random.Generator
+    ) -> dict[str, list[Slab]]:
+        """Slabs of series that are read in the same beats; ``rng`` draws the motion."""
+        person, stamps = self.person, clock.stamps()
+        motion = sample_motion(self.config.breathing, stamps, rng, self._size(stamps))
+        motion = within_slices(motion, next(iter(grids.values())).normal, self.config.through_plane)
+        renderers = {}
+        for name, grid in grids.items():
+            for place in clock.groups(grid.shape[2]):
+                trace = motion.at(stamps.where[place.start])
+                moved = Deformation(trace, person.torso.dome, person.centre, person.axes, self.config.wall_motion)
+                shape = self._shape(clock.phase[place.start])
+                renderers[name, place.start] = place, Renderer(person, shape, moved, grid.slices(place))
+        levels = np.any([renderer.levels() for _, renderer in renderers.values()], axis=0)
+        curves = concentrations(self.model, self.kinetics, injections, stamps.times, person.haematocrit, levels)
+        result: dict[str, list[Slab]] = {name: [] for name in grids}
+        for (name, first), (place, renderer) in renderers.items():
+            result[name].append(Slab(place, renderer, curves.at(stamps.where[first])))
+        return result
+
+    def _shape(self, phase: NDArray[np.float64]) -> HeartShape:
+        """The heart where a slice is read; in the middle of its beat where nothing triggers."""
+        if self.config.interval or not phase.any():
+            return self.person.heart.contracted(self.contracted)
+        return self.person.heart.contracted(float(contraction(phase_of(self.contracted) + phase.mean())))
+
+    def _size(self, stamps: Stamps) -> NDArray[np.float64] | None:
+        """Relative change of the heart's size, where it is read in all phases of its beat."""
+        if not self.config.interval:
+            return None
+        usual = self.person.heart.contracted(self.contracted).outer_radius
+        done = contraction(stamps.phase)
+        return np.array([self.person.heart.contracted(part).outer_radius for part in done]) / usual - 1.0

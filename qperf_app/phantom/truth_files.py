@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from qperf_app.bids.sidecars import describe, describe_image, own_uri
 from qperf_app.bids.tables import write_input_function, write_landmarks
 from qperf_app.phantom.perfusion import DENSITY, UNITS
 from qperf_app.phantom.render import LABELS
-from qperf_app.phantom.scan import Scan, SeriesTruth
+from qperf_app.phantom.scan import Scan
+from qperf_app.phantom.series import SeriesTruth
 from qperf_app.physics.input_function import NoBolusError, find_features
-from qperf_app.plugins import MapKey, Series
+from qperf_app.plugins import InputFunction, MapKey, Series
 
+#: ``acq`` of the series of a scan that are not the tissue series.
+_ACQUISITIONS = {"aif": AIF_LABEL, "prebolus": "prebolus"}
 #: Label of the truth's maps in ``desc-``.
 TRUTH = "truth"
 # The stored displacement is rounded to this, mm: far below what matters, and it halves the file.
@@ -32,11 +35,16 @@ class _Place:
     truth: Path
     prefix: str
     entities: dict[str, str]
+    echoes: int = 1
+
+    def series_name(self, echo: int) -> str:
+        """File of an echo of the raw series; what is made of all of them has no ``echo``."""
+        return f"{self.prefix}_echo-{echo}_dce.nii.gz" if self.echoes > 1 else f"{self.prefix}_dce.nii.gz"
 
     @property
     def source(self) -> str:
-        """BIDS URI of the raw series."""
-        return f"bids:raw:{folder(self.entities)}/{self.prefix}_dce.nii.gz"
+        """BIDS URI of the raw series, its first echo where there are several."""
+        return f"bids:raw:{folder(self.entities)}/{self.series_name(1)}"
 
     def role(self, role: str) -> Path:
         """Path of the derivative of a role."""
@@ -47,35 +55,42 @@ def write_scan(raw_root: Path, truth_root: Path, label: str, scan: Scan) -> None
     """Write a scan of participant ``label``: the series below ``raw_root``, what is known below ``truth_root``."""
     places = {}
     for name, series in scan.series.items():
-        entities = {"sub": label, "task": scan.config.task} | ({"acq": AIF_LABEL} if name == "aif" else {})
+        acquisition = {} if name == "tissue" else {"acq": _ACQUISITIONS[name]}
+        entities = {"sub": label, "task": scan.config.task} | acquisition
         place = _Place(raw_root / folder(entities), truth_root / folder(entities), prefix(entities), entities)
         place.raw.mkdir(parents=True, exist_ok=True)
         place.truth.mkdir(parents=True, exist_ok=True)
-        _write_series(place, series)
-        _write_geometry(place, series, scan.truth[name], scan)
+        echoes = [series] if name != "aif" or scan.second_echo is None else [series, scan.second_echo]
+        place = replace(place, echoes=len(echoes))
+        for number, echo in enumerate(echoes, start=1):
+            _write_series(place.raw / place.series_name(number), echo)
+        _write_geometry(place, series, scan.truth[name])
         places[name] = place
     _write_tissue(places["tissue"], scan)
     # The pools belong to the series in which the input function is measured, its curve to the tissue series' clock.
-    measured = places.get("aif", places["tissue"])
-    _write_input_function(places["tissue"], scan, own_uri(derivative_name(measured.prefix, "lv")))
+    *_, measured = places.values()
+    source = own_uri(derivative_name(measured.prefix, "lv"))
+    _write_input_function(places["tissue"], scan, scan.aif, source)
+    if scan.prebolus is not None:
+        _write_input_function(measured, scan, scan.prebolus, source)
 
 
-def _write_series(place: _Place, series: Series) -> None:
+def _write_series(path: Path, series: Series) -> None:
     stored = np.clip(np.rint(series.data), 0, np.iinfo(np.int16).max).astype(np.int16)
-    write_image(place.raw / f"{place.prefix}_dce.nii.gz", stored, series.affine, series.metadata)
+    write_image(path, stored, series.affine, series.metadata)
 
 
-def _write_geometry(place: _Place, series: Series, truth: SeriesTruth, scan: Scan) -> None:
+def _write_geometry(place: _Place, series: Series, truth: SeriesTruth) -> None:
     """Masks in the reference frame and frame by frame, and the displacement between the two."""
     rounded = np.rint(truth.displacement / _DISPLACEMENT_STEP) * np.float32(_DISPLACEMENT_STEP)
     normal = series.affine[:3, 2] / np.linalg.norm(series.affine[:3, 2])
-    through = scan.motion.breath * float(scan.motion.direction @ normal)
+    through = truth.motion.breath * float(truth.motion.direction @ normal)
     sidecar = describe_image(
         "True displacement of the heart within each slice, from the reference frame of the masks; "
         "diaphragm: its shift towards the feet, through_plane: that of a structure that follows it fully, both mm",
         "mm",
         [place.source],
-        diaphragm=_rounded(scan.motion.breath),
+        diaphragm=_rounded(truth.motion.breath),
         through_plane=_rounded(through),
     )
     # Adding 0 turns -0 into 0, which compresses better.
@@ -105,6 +120,7 @@ def _write_tissue(place: _Place, scan: Scan) -> None:
         "mmol/L",
         [place.source],
         VolumeTiming=series.metadata["VolumeTiming"][n:],
+        **{key: series.metadata[key] for key in ("SliceTiming",) if key in series.metadata},
         Haematocrit=scan.participant.haematocrit,
     )
     write_image(place.role("conc"), truth.concentration, series.affine, concentration)
@@ -117,22 +133,22 @@ def _write_tissue(place: _Place, scan: Scan) -> None:
         write_image(path, values, series.affine, sidecar)
 
 
-def _write_input_function(place: _Place, scan: Scan, source: str) -> None:
+def _write_input_function(place: _Place, scan: Scan, aif: InputFunction, source: str) -> None:
     names = ("foot", "peak", "valley", "duration", "area")
     try:
-        found = find_features(scan.aif.times, scan.aif.concentration)
+        found = find_features(aif.times, aif.concentration)
         values: tuple[float, ...] = (found.foot, found.peak, found.valley, found.first_pass_duration, found.area)
     except NoBolusError:
         values = (np.nan,) * len(names)
     features = {n: round(float(v), 4) if np.isfinite(v) else None for n, v in zip(names, values, strict=True)}
     sidecar = describe(
         f"True arterial input function, whole blood; {scan.bolus.kind} bolus",
-        scan.aif.units,
+        aif.units,
         [source],
         Haematocrit=scan.participant.haematocrit,
         **features,
     )
-    write_input_function(place.role("aif"), scan.aif, sidecar)
+    write_input_function(place.role("aif"), aif, sidecar)
 
 
 def _rounded(values: np.ndarray) -> list[float]:

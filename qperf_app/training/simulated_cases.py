@@ -11,22 +11,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.phantom.acquisition import Grid, acquire, signal_of
+from qperf_app.phantom.acquisition import Grid, acquire
 from qperf_app.phantom.artefacts import blurred, disturb, random_field
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.phantom.config import PhantomConfig
+from qperf_app.phantom.curves import GAIN
 from qperf_app.phantom.draws import Draws
 from qperf_app.phantom.heart import HeartShape
 from qperf_app.phantom.motion import MotionTrace
 from qperf_app.phantom.participant import Participant, sample_participant
 from qperf_app.phantom.perfusion import sample_kinetics
-from qperf_app.phantom.scan import GAIN
 from qperf_app.phantom.scenes import LAYERS, ORGANS, SECTORS, Scene, render_scene, wall_groups
+from qperf_app.phantom.sequences import protocol, signal_of
 from qperf_app.phantom.tissue import TISSUES, blood_and_organ_curves, t1_of
 from qperf_app.phantom.triggering import sample_triggers
 from qperf_app.physics.constants import relaxivity
 from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.physics.sequences import Sequence
 from qperf_app.physics.signal import relaxation_rate
 from qperf_app.plugins import Series
 from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
@@ -205,8 +207,6 @@ def _signals(
     draw: Draws,
 ) -> NDArray[np.float32]:
     """Signal (sources, t) where the coils' sensitivity is 1."""
-    from qperf_app.phantom.acquisition import Sequence
-
     knots = np.union1d(np.arange(min(0.0, bolus.arrival - 1.0), times[-1], 0.4), times)
     at = np.searchsorted(knots, times)
     blood = blood_curves(bolus, knots)
@@ -227,7 +227,7 @@ def _signals(
     else:
         delay, repetition, flip = draw.uniform(0.03, 0.13), draw.uniform(0.0018, 0.003), draw.uniform(8.0, 28.0)
         pulses = int(draw.rng.integers(8, 45))
-    sequence = Sequence(delay, repetition, repetition / 2, flip, 0.5 * flip, pulses)
+    scanned = protocol(Sequence("FLASH", flip, repetition, pulses, delay, repetition / 2), 0.5 * flip)
     names = [*ORGANS, *["myocardium"] * (1 + SECTORS * LAYERS)]
     signals, densities = np.empty(curves.shape, np.float32), np.empty(len(curves), np.float32)
     heart = draw.log_normal(0.1)
@@ -243,7 +243,7 @@ def _signals(
             taken = draw.log_normal(0.3) if name in TISSUES and TISSUES[name].kinetics else 1.0
             # The agent has spread by then: a tissue holds it in what part of it is outside of cells.
             before = left_over * (1.0 if name in ("left", "right", "aorta") else draw.uniform(0.1, 0.45))
-        signals[i] = signal_of(relaxation_rate(taken * curve + before, t1, r1), sequence, n, density)
+        signals[i] = signal_of(relaxation_rate(taken * curve + before, t1, r1), scanned, n, density)
         densities[i] = density / GAIN
     # A saturation pulse that does not do its work everywhere leaves an image without contrast agent behind.
     leak = draw.uniform(0.0, 0.5) if draw.rng.random() < 0.6 else 0.0
