@@ -109,7 +109,8 @@ def paint_series(
         # What the coils and B1 leave of the signal at each node.
         shares = [local * weights[..., k] for k in range(len(nodes))]
         usual = [float(share[chamber].mean()) if chamber.any() else 1.0 / len(nodes) for share in shares]
-        blood.append(sum(share * values.tissues["left"][n:, 0, k] for k, share in enumerate(usual)))
+        of_nodes = (share * values.tissues["left"][n:, 0, k] for k, share in enumerate(usual))
+        blood.append(reduce(np.add, of_nodes))
         curves = (values.cells[cells[muscle], n:, 0, k] * share[muscle][:, None] for k, share in enumerate(shares))
         wall.append(reduce(np.add, curves))
     muscle_curves = np.concatenate(wall)
