@@ -17,6 +17,8 @@ from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
+from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
@@ -151,8 +153,10 @@ def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegi
         step = task.spec.plugin_of or task.step
         plugin = make(registry.get(step, task.plugin), task.options)
         missing = [field for field in plugin.requires if field not in task.metadata]
+        instead = slot_of(STEPS[step]).without_fields
         for field in missing:
-            yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it")
+            more = f"; {instead}" if instead else ""
+            yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it{more}")
         if not missing and len(series.shape) == 4:
             for problem in plugin.problems(task.metadata, tuple(series.shape)):
                 yield refusal(file, "", f"{problem} ({step} plugin {task.plugin!r})")

@@ -92,6 +92,7 @@ CONCENTRATION = StepSpec(
         check=check_concentration,
         default=(AUTO,),
         choose=choose_by_metadata,
+        without_fields="--concentration linear does without, with relative flow",
         phrase="Signal was converted to gadolinium concentration by {}",
     ),
     reads=(Read("series", MOTION_CORRECTION.name),),

@@ -101,6 +101,8 @@ class Slot:
         Text attributes beside those that every plugin has.
     choose : function, optional
         Chooses the plugin by the series' metadata.
+    without_fields : str
+        What can be said where a plugin misses fields: which one does without, and what is lost.
     phrase : str
         Sentence of the methods paragraph, ``{}`` for the plugin; empty: none.
     """
@@ -114,6 +116,7 @@ class Slot:
     several: bool = False
     attributes: tuple[str, ...] = ()
     choose: Chooser | None = None
+    without_fields: str = ""
     phrase: str = ""
 
     @property
