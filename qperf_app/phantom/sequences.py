@@ -55,8 +55,8 @@ class Protocol:
 
 
 def protocol(prepared: Sequence, weighted_angle: float, second_echo: float | None = None) -> Protocol:
-    """A saturation-recovery sequence, and the same read-out of a smaller angle from equilibrium."""
-    weighted = replace(prepared, flip_angle=weighted_angle, delay=None)
+    """A saturation-recovery sequence, and proton-density volumes of a smaller angle, spoiled where it is balanced."""
+    weighted = replace(prepared, flip_angle=weighted_angle).proton_density
     return Protocol(prepared, weighted, (prepared.echo_time, *([] if second_echo is None else [second_echo])))
 
 
@@ -71,7 +71,7 @@ def _steady(flip_angle: float, weighted_angle: float, spacing: float, echo_time:
 #: weighting that keeps the blood's signal rising to some 5 mmol/L.
 TISSUE: Mapping[str, Protocol] = {
     "FLASH": protocol(Sequence("FLASH", 12.0, 0.0022, 24, 0.050, 0.0011), 5.0),
-    "bSSFP": protocol(Sequence("bSSFP", 50.0, 0.0026, 24, 0.042, 0.0013), 8.0),
+    "bSSFP": protocol(Sequence("bSSFP", 50.0, 0.0026, 24, 0.042, 0.0013), 5.0),
     "EPI": protocol(Sequence("EPI", 20.0, 0.0058, 9, 0.050, 0.0024), 5.0),
     "steady-state": _steady(20.0, 3.0, 0.0025, 0.0012),
 }
@@ -79,7 +79,7 @@ TISSUE: Mapping[str, Protocol] = {
 #: fewer excitations to the centre.
 AIF: Mapping[str, Protocol] = {
     "FLASH": protocol(Sequence("FLASH", 5.0, 0.0014, 12, 0.010, 0.0007), 3.0),
-    "bSSFP": protocol(Sequence("bSSFP", 20.0, 0.0018, 9, 0.010, 0.0009), 5.0),
+    "bSSFP": protocol(Sequence("bSSFP", 20.0, 0.0018, 9, 0.010, 0.0009), 3.0),
     "EPI": protocol(Sequence("EPI", 8.0, 0.0040, 4, 0.010, 0.0015), 3.0),
 }
 AIF_TWO_ECHOES = protocol(Sequence("FLASH", 5.0, 0.0024, 7, 0.008, 0.0007), 3.0, 0.0017)
