@@ -162,7 +162,7 @@ def test_frame_times_start_is_a_clock(dataset: Path) -> None:
 
 
 def test_doubts_stand_in_terminal_status_and_report(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    edit_sidecar(dataset, EchoTime=1.1)
+    edit_sidecar(dataset, ImageType=["ORIGINAL", "PRIMARY", "P"])
     drawn = hand_drawn(dataset.parent / "drawn")
     empty = dataset.parent / "empty"
     write_json(empty / "dataset_description.json", {"Name": "e", "BIDSVersion": "1.10.0"})
@@ -171,7 +171,7 @@ def test_doubts_stand_in_terminal_status_and_report(dataset: Path, capsys: pytes
     status = json.loads((dataset.parent / "out" / "sub-01" / "sub-01_status.json").read_text())
     page = (dataset.parent / "out" / "sub-01.html").read_text(encoding="utf-8")
     for place in (said, " ".join(status["scans"][0]["warnings"]), page):
-        assert "EchoTime is 1.1 s" in place and "-d mine: no file of it stands in for a step" in place
+        assert "a magnitude series is needed" in place and "-d mine: no file of it stands in for a step" in place
     assert status["complete"] is True and status["scans"][0]["has_flow"] is True
 
 

@@ -149,15 +149,12 @@ def inverted(scan: Scan, series: str, label: str) -> tuple[np.ndarray, np.ndarra
     field, voxels = image.metadata["MagneticFieldStrength"], whole(scan, series, label)
     assert voxels.sum() > 8
     flips = image.metadata["FlipAngle"]
-    metadata = (
-        image.metadata if scan.config.t2star or scan.config.readout == "bSSFP" else {**image.metadata, "EchoTime": 0}
-    )
-    sequence = sequence_of(metadata, flips[-1])
+    sequence = sequence_of(image.metadata, flips[-1])
     relaxation = Relaxation(
         1.0 / native_t1(tissue, field), 1.0 / native_t2(tissue, field), 1.0 / native_t2star(tissue, field),
         relaxivity(field), transverse_relaxivity(field), t2star_relaxivity(tissue, field),
     )  # fmt: skip
-    weighted = replace(sequence, flip_angle=flips[0], delay=None)
+    weighted = replace(sequence, flip_angle=flips[0]).proton_density
     unit = signal(weighted, relaxation.r1, relaxation.r2, 1.0, relaxation.r2star)
     rho = image.proton_density[voxels] / unit
     r1, invalid = relaxation_rate(image.dynamic().data[voxels], sequence, relaxation, rho=rho[:, None])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
-from qperf_concentration.saturation_recovery import T2STAR_HELP, SaturationRecovery, SaturationRecoveryOptions
+from qperf_concentration.saturation_recovery import SaturationRecovery
 
 _DUAL_SEQUENCE = "Kellman P, et al. J Cardiovasc Magn Reson 2017;19:43. doi:10.1186/s12968-017-0355-5"
 
@@ -30,13 +27,6 @@ class SaturationRecoveryBssfp(SaturationRecovery):
     readout = "bSSFP"
 
 
-@dataclass(frozen=True)
-class EchoPlanarOptions(SaturationRecoveryOptions):
-    """Options of ``sr-epi``: the echo is late, so that its decay is corrected unless that is asked not to."""
-
-    t2star_correction: Literal["auto", "off"] = field(default="auto", metadata={"help": T2STAR_HELP})
-
-
 class SaturationRecoveryEpi(SaturationRecovery):
     """Hybrid echo-planar read-out: spoiled excitations whose echo at the centre of k-space decays by R2*."""
 
@@ -46,4 +36,3 @@ class SaturationRecoveryEpi(SaturationRecovery):
     citations = ("Cernicanu A, Axel L. Acad Radiol 2006;13:686-693.", _DUAL_SEQUENCE)
     requires = (*SaturationRecovery.requires, "EchoTime")
     readout = "EPI"
-    Options = EchoPlanarOptions

@@ -27,9 +27,6 @@ from qperf_concentration.sequence import SeriesSequences, metadata_problems, opt
 
 Tissue = Literal["blood", "myocardium"]
 
-#: Whether the decay until the echo is corrected where nothing else is asked for.
-T2STAR_CORRECTION: Literal["auto", "off"] = "off"
-T2STAR_HELP = "auto: a spoiled signal decays until EchoTime (r2* of blood, r2 of muscle); off: not"
 #: Rounds in which the proton-density reference and the native R1, which depend on each other weakly, settle.
 _ROUNDS = 4
 
@@ -64,7 +61,10 @@ class SaturationRecoveryOptions:
         default=signal.MINIMUM_SENSITIVITY,
         metadata={"help": "a signal is saturated where its relative change per relative change of R1 is below this"},
     )
-    t2star_correction: Literal["auto", "off"] = field(default=T2STAR_CORRECTION, metadata={"help": T2STAR_HELP})
+    t2star_correction: Literal["auto", "off"] = field(
+        default="auto",
+        metadata={"help": "auto: a spoiled signal decays until EchoTime (r2* of blood, r2 of muscle); off: not"},
+    )
     blood_t2star_relaxivity: float | None = field(
         default=None, metadata={"help": "r2* of blood, L/mmol/s; by field strength where not given"}
     )

@@ -70,7 +70,7 @@ class PhantomConfig:
     b1_variation : float
         Standard deviation of the excitations' flip angle over the chest, relative.
     t2star : bool
-        Whether spoiled read-outs decay until their echo.
+        Whether the signal of FLASH with one echo decays by T2* as well; any other read-out's always does.
     noise_amplification : float
         Largest g-factor of parallel imaging; ``cnr`` is that where it is 1.
     fat_brightness : float
@@ -178,6 +178,12 @@ class PhantomConfig:
         for option in ("cnr", "aif_cnr"):
             if math.isnan(getattr(self, option)) or getattr(self, option) <= 0:
                 raise ValueError(f"{option} is {getattr(self, option)}; it must be greater than 0")
+
+    @property
+    def decays(self) -> bool:
+        """Whether signals decay until their echo."""
+        several = self.aif_echoes == 2 or not {self.readout, self.aif_readout}.isdisjoint({"bSSFP", "EPI"})
+        return self.t2star or several
 
     def _contradictions(self) -> Iterator[str]:
         """Say which options don't go together."""

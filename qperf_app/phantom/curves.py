@@ -123,7 +123,7 @@ def signals(config: PhantomConfig, curves: Curves, scanned: Protocol, b1: NDArra
         r1 = relaxation_rate(concentration, t1_of(name, field), relaxivity(field))
         r2 = relaxation_rate(concentration, t2_of(name, field), transverse_relaxivity(field))
         r2star = 0.0 * r2
-        if config.t2star:
+        if config.decays:
             kind = kind_of(name)
             r2star = relaxation_rate(concentration, native_t2star(kind, field), t2star_relaxivity(kind, field))
         first = np.stack([signal_of(r1, scanned, n, rho, r2, r2star, value) for value in b1], axis=-1)

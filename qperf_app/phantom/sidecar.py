@@ -33,7 +33,8 @@ def metadata(
         "VolumeTiming": [float(t) for t in clock.onsets],
         **({} if timing is None else {"SliceTiming": timing}),
         "RepetitionTimeExcitation": sequence.spacing,
-        "EchoTime": scanned.echo_times[echo],
+        # An echo that nothing decays until is at time 0, which no scanner has.
+        **({"EchoTime": scanned.echo_times[echo]} if config.decays else {}),
         "FlipAngle": flips,
         **(saturation if sequence.delay is not None else {}),
         "ProtonDensityVolumeCount": n,

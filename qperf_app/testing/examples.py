@@ -136,9 +136,6 @@ def _example_signal(readout: ReadOut) -> NDArray[np.float64]:
 
     masks, field = example_masks(), METADATA["MagneticFieldStrength"]
     sequence = sequence_of(METADATA, METADATA["FlipAngle"], readout)
-    if readout == "FLASH":
-        # As the signal equation has it, which knows no echo time.
-        sequence = replace(sequence, echo_time=0.0)
     concentration, blood = example_concentration(), (masks["lv"] | masks["rv"])[:, :, None, None]
     of_blood, of_muscle = (
         signal_of_tissue(sequence, tissue, tissue.r1 + tissue.r1_relaxivity * concentration)
