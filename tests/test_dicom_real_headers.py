@@ -15,7 +15,11 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from qperf_app.bids.images import read_image, read_json
 from qperf_app.bids.validate import validate
 from qperf_app.cli.tools import main
+from qperf_app.plugins.steps.concentration import choose_by_metadata
+from qperf_concentration import SaturationRecoveryFlash
 
+#: What no header has, and a scanner protocol must say.
+FILLED_IN = {"SaturationDelayTime": 0.1, "RepetitionTimeExcitation": 0.0027, "ExcitationsToKSpaceCenter": 25}
 #: Fields that the JSON files give in s from the first; here counted from nine o'clock.
 SECONDS = ("AcquisitionTime", "ContentTime", "SeriesTime")
 
@@ -79,6 +83,12 @@ def test_ge_trigger_time_is_the_clock_and_the_field_is_in_gauss(imported):
     assert "SaturationDelayTime" not in sidecar and "PulseSequenceType" not in sidecar
     for missing in ("SaturationDelayTime", "ExcitationsToKSpaceCenter", "PulseSequenceType"):
         assert missing in said
+    # Whatever else is filled in: a read-out that nobody has named is converted by no equation.
+    names, (warning,) = choose_by_metadata([{**sidecar, **FILLED_IN}])
+    assert names == ["linear"] and "No field names the read-out" in warning and "flow is not absolute" in warning
+    assert choose_by_metadata([{**sidecar, **FILLED_IN, "PulseSequenceType": "Saturation-recovery EPI"}])[0] == [
+        "sr-epi"
+    ]
 
 
 def test_siemens_acquisition_time_is_the_clock_and_a_shot_is_no_pulse_spacing(imported):
@@ -92,6 +102,10 @@ def test_siemens_acquisition_time_is_the_clock_and_a_shot_is_no_pulse_spacing(im
     assert (sidecar["ContrastBolusIngredient"], sidecar["ContrastBolusVolume"]) == ("GADOLINIUM", 15)
     for missing in ("SaturationDelayTime", "RepetitionTimeExcitation", "ExcitationsToKSpaceCenter"):
         assert missing in said
+    assert choose_by_metadata([sidecar])[0] == ["linear"]
+    assert choose_by_metadata([{**sidecar, **FILLED_IN}]) == (["sr-bssfp"], ())
+    problems = SaturationRecoveryFlash().problems({**sidecar, **FILLED_IN}, (64, 64, 1, len(times)))
+    assert any("sr-flash converts FLASH only" in problem for problem in problems)
 
 
 def test_pisa_comes_back_from_dicom_in_the_manner_of_its_scanner(data_dir, tmp_path):
