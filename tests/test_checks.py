@@ -197,7 +197,9 @@ def test_series_of_one_scan() -> None:
     one(scan_findings("f", GOOD, {**aif, "Haematocrit": 0.36}), "refused", "is 0.36", "0.42")
     without = {k: v for k, v in GOOD.items() if k != "Haematocrit"}
     one(scan_findings("f", without, aif), "doubt", "absent in the tissue series")
-    one(scan_findings("f", GOOD, {**aif, "PulseSequenceType": "GRE-EPI"}), "doubt", "'GRE-EPI'")
+    assert list(scan_findings("f", GOOD, {**aif, "PulseSequenceType": "Saturation-recovery bSSFP"})) == []
+    two, three = ({**fields, "MRAcquisitionType": kind} for fields, kind in ((GOOD, "2D"), (aif, "3D")))
+    one(scan_findings("f", two, three), "doubt", "'3D'")
     one(scan_findings("f", GOOD, {**aif, "SaturationDelayTime": 0.05}), "doubt", "0.05 s in both series")
     later = {**aif, "VolumeTiming": [t + 120 for t in TIMES]}
     one(scan_findings("f", GOOD, later), "refused", "from 121.", "the clocks don't overlap")
@@ -238,6 +240,9 @@ def test_images_that_are_as_they_should_be() -> None:
     assert list(header_findings("f", header())) == []
     assert voxels(heart()) == []
     assert voxels(heart()[..., 2:], {**GOOD, "ProtonDensityVolumeCount": 0}) == []
+    # Proton-density volumes of a balanced series are spoiled, and no brighter.
+    level = heart()[..., 2:]
+    assert voxels(np.concatenate([1.1 * level[..., :2], level], -1), {**GOOD, "PulseSequenceType": "bSSFP"}) == []
     # Concentration lies about zero.
     assert voxels(heart()[..., 2:] / 60 - 1, {"Units": "mmol/L"}, stored="float32", limits=None) == []
 

@@ -13,6 +13,7 @@ from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.frames import frame_findings, some
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
 from qperf_app.geometry import Grid
+from qperf_app.physics.sequences import named_readout
 
 #: Cosine between two axes of an image that is still perpendicular, but for a tilted stack.
 MOST_SLANTED = 0.1
@@ -112,7 +113,8 @@ def voxel_findings(
     elif metadata.get("Units") == "mmol/L":
         yield from concentration_findings(file, data)
     yield from _stored(file, data, header)
-    if is_signal:
+    if is_signal and named_readout(metadata).readout != "bSSFP":
+        # A balanced read-out after saturation is about as bright as the spoiled proton-density volumes before it.
         count = metadata.get("ProtonDensityVolumeCount", 0)
         means = data.mean(axis=(0, 1, 2), dtype=np.float64)
         yield from proton_density_in_signal(file, means, count if isinstance(count, int) else 0)

@@ -15,10 +15,10 @@ from qperf_app.geometry import Grid
 Metadata = Mapping[str, Any]
 #: What can't differ between the series of a scan, and by what share it may all the same.
 _SAME_NUMBERS = {"MagneticFieldStrength": 0.05, "Haematocrit": 0.02}
-#: What belongs to the bolus or to the read-out; the latter may differ, but rarely does.
+#: What belongs to the bolus or to the image. The read-out may differ: each series is converted by its own.
 _SAME_WORDS = (
     "ContrastBolusIngredient", "ContrastBolusVolume", "ContrastBolusIngredientConcentration", "ContrastBolusAgent",
-    "PulseSequenceType", "ScanningSequence", "SequenceVariant", "MRAcquisitionType",
+    "MRAcquisitionType",
 )  # fmt: skip
 #: Share of the shorter series that the clocks must share.
 LEAST_OVERLAP = 0.5
