@@ -26,7 +26,6 @@ from qperf_app.plugins import (
 METADATA: dict[str, Any] = {
     "PulseSequenceType": "Saturation-recovery FLASH",
     "RepetitionTimeExcitation": 0.0022,
-    "EchoTime": 0.0011,
     "SaturationDelayTime": 0.09,
     "ExcitationsToKSpaceCenter": 20,
     "MagneticFieldStrength": 1.5,
@@ -112,7 +111,7 @@ def example_series(
     Its frames lie where ``displacement`` (t, 3), world mm, says (:func:`example_displacement`); still where it is None.
     """
     times = example_aif().times
-    metadata = {**METADATA, "VolumeTiming": times.tolist(), "PulseSequenceType": f"Saturation-recovery {readout}"}
+    metadata = {**_sequence(readout), "VolumeTiming": times.tolist()}
     if concentration:
         metadata["Units"] = CONCENTRATION_UNITS
     clean, noise = (example_concentration(), 0.01) if concentration else (_example_signal(readout), 0.5)
@@ -130,12 +129,18 @@ def series_without_bolus(concentration: bool = False, seed: int = 0, readout: Re
     return series.with_data((still + noise if concentration else np.abs(still + noise)).astype(np.float32))
 
 
+def _sequence(readout: ReadOut) -> dict[str, Any]:
+    """Metadata of a read-out; the signal of FLASH, which has no echo time, is that of the closed equation."""
+    echo = {} if readout == "FLASH" else {"EchoTime": METADATA["RepetitionTimeExcitation"] / 2}
+    return {**METADATA, "PulseSequenceType": f"Saturation-recovery {readout}", **echo}
+
+
 def _example_signal(readout: ReadOut) -> NDArray[np.float64]:
     """Saturation-recovery signal of the still heart without noise, dimmer outside it."""
     from qperf_app.physics.sequences import Relaxation, sequence_of, signal_of_tissue
 
     masks, field = example_masks(), METADATA["MagneticFieldStrength"]
-    sequence = sequence_of(METADATA, METADATA["FlipAngle"], readout)
+    sequence = sequence_of(_sequence(readout), METADATA["FlipAngle"])
     concentration, blood = example_concentration(), (masks["lv"] | masks["rv"])[:, :, None, None]
     of_blood, of_muscle = (
         signal_of_tissue(sequence, tissue, tissue.r1 + tissue.r1_relaxivity * concentration)
