@@ -31,7 +31,6 @@ from qperf_app.report.agreement import agreement
 ACQUISITIONS: Mapping[str, Sequence[str]] = {
     "dual sequence, FLASH": (),
     "dual sequence, bSSFP": ("--readout", "bSSFP"),
-    "dual sequence, two echoes": ("--aif-echoes", "2"),
     "dual bolus": ("--acquisition", "dual-bolus", "--dose", "0.1"),
     "single bolus, 0.05 mmol/kg": ("--acquisition", "single"),
     "single bolus, 0.1 mmol/kg": ("--acquisition", "single", "--dose", "0.1"),
