@@ -25,20 +25,21 @@ HAND_INS = {
 FINDERS = {"classical": ("kmeans", "classical"), "resunet": ("resunet", "resunet")}
 
 
-def make_phantom(raw: Path, participants: int, seed: int, nprocs: int) -> Path:
+def make_phantom(raw: Path, participants: int, seed: int, nprocs: int, options: Sequence[str] = ()) -> Path:
     """Write the dataset, unless it is there."""
     if not raw.exists():
-        options = ["--participants", str(participants), "--seed", str(seed), "--nprocs", str(nprocs)]
-        subprocess.run([sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw), *options], check=True)
+        common = ["--participants", str(participants), "--seed", str(seed), "--nprocs", str(nprocs)]
+        command = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw), *common, *options]
+        subprocess.run(command, check=True)
     return raw
 
 
-def run_app(raw: Path, work: Path, kind: str, out: Path, options: Sequence[str]) -> None:
-    """Run the app with some of the truth handed in."""
+def run_app(raw: Path, work: Path, kind: str, out: Path, options: Sequence[str], check: bool = True) -> int:
+    """Run the app with some of the truth handed in; return its exit code."""
     command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work / "nodes")]
     if HAND_INS[kind]:
         command += ["-d", f"truth={hand_in(raw / 'derivatives' / 'truth', work / kind, HAND_INS[kind])}"]
-    subprocess.run([*command, *options, "--skip-bids-validation"], check=True)
+    return subprocess.run([*command, *options, "--skip-bids-validation"], check=check).returncode
 
 
 def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:

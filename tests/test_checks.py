@@ -442,15 +442,17 @@ def short_axis_grid() -> Grid:
     return Grid.of((48, 44, 3), affine)
 
 
-def insertion_points(grid: Grid) -> list[Landmark]:
-    """Points at the wall's outer border, the septum on the side where the orientation says it is."""
+def insertion_points(grid: Grid, width: float = 110.0) -> list[Landmark]:
+    """Points at the wall's outer border, the septum, so many degrees wide, on the patient's right."""
     from qperf_app.geometry.slices import SlicePlane
 
     points = []
     for z in range(3):
         plane = SlicePlane.of(ring(), grid.affine, z)
         assert plane.septal_turn is not None
-        for name, angle in (("RVInsertionAnterior", 100.0), ("RVInsertionInferior", 100.0 + plane.septal_turn * 110)):
+        middle = np.rad2deg(np.arctan2(plane.second[0], plane.first[0]))
+        half = plane.septal_turn * width / 2
+        for name, angle in (("RVInsertionAnterior", middle - half), ("RVInsertionInferior", middle + half)):
             way = np.cos(np.deg2rad(angle)) * plane.first + np.sin(np.deg2rad(angle)) * plane.second
             points.append(Landmark(name, z, tuple((plane.centre + 24 * way).tolist())))  # type: ignore[arg-type]
     return points
@@ -474,6 +476,8 @@ def test_points_that_are_right() -> None:
     grid = short_axis_grid()
     assert list(point_findings("f", insertion_points(grid), grid, ring())) == []
     assert list(point_findings("f", insertion_points(grid), grid, None)) == []
+    # A right ventricle that embraces more than half of the left one, as at the base.
+    assert list(point_findings("f", insertion_points(grid, 220.0), grid, ring())) == []
     one(point_findings("f", insertion_points(grid)[::2], grid, ring()), "doubt", "no slice has both")
 
 

@@ -109,7 +109,12 @@ def _turned(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Itera
         if plane.septal_turn is None:
             continue
         one, other = (float(plane.angles(m.position)) for m in (anterior, inferior))
-        if (plane.septal_turn * (other - one)) % 360.0 > 180.0:
+        septum = (plane.septal_turn * (other - one)) % 360.0
+        # At the base a wide right ventricle may embrace the left one by more than half: its side is then the patient's
+        # right, where the middle of the way lies.
+        middle = np.deg2rad(one + plane.septal_turn * septum / 2.0)
+        rightwards = float(np.cos(middle) * plane.first[0] + np.sin(middle) * plane.second[0])
+        if septum > 180.0 and rightwards <= 0.0:
             yield (
                 f"in slice {z} the septum lies on the wrong side of the way from RVInsertionAnterior to "
                 "RVInsertionInferior, as the image is orientated"
