@@ -88,8 +88,7 @@ class Planner:
         if scan.aif is None and not given:
             without = "No input-function series (acq-aif)" if not scan.notes else "Without an input-function series"
             warnings += (
-                f"{without}: the input function comes from the tissue series, whose blood "
-                "signal may saturate; flow is then too high.",
+                f"{without}: the input function comes from the tissue series, whose blood signal may saturate.",
             )
         return ScanPlan(scan, nodes, warnings)
 

@@ -8,15 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids import records
-from qperf_app.plugins import InputFunction, Series
+from qperf_app.bids.names import AIF_LABEL, parse_entities
+from qperf_app.methods.saturated_input import BloodSignal, estimate_input
+from qperf_app.physics.baseline import baseline_frames
+from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction, Series
 from qperf_app.workflow.outcomes import StepResult
-from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, frames_left_out, sources
-from qperf_app.workflow.tasks import Task
+from qperf_app.workflow.runners.common import (
+    Upstream,
+    call_plugin,
+    corrected_series,
+    frames_left_out,
+    plugin_of,
+    sources,
+)
+from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 #: Time after the peak of the input function, s, without which the muscle has shown nothing of its flow.
 AFTER_PEAK = 5.0
 #: Samples without which there is no curve.
 LEAST_SAMPLES = 3
+#: Upper over lower bound of the peak's 90 % interval beyond which flow is relative: a factor of two each way.
+WIDEST = 4.0
 
 
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
@@ -26,11 +38,50 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     series = corrected_series(upstream)
     voxels = records.read_pools(upstream["pools"].files).aif
     left_out = np.any(frames_left_out(task, upstream, series)[voxels.any(axis=(0, 1))], axis=0)
-    aif, warnings, how = _measure(task, series, voxels, left_out)
+    found = _estimate(task, series, voxels, left_out)
+    aif, warnings, how = _measure(task, series, voxels, left_out) if found is None else (*found, "")
     late = cut_short(aif)
     if late:
         return StepResult("not-found", reason=late, warnings=warnings)
     return _written(task, aif, "done", sources(task, upstream), out, warnings, how)
+
+
+def _estimate(
+    task: Task, series: Series, voxels: NDArray[np.bool_], left_out: NDArray[np.bool_]
+) -> tuple[InputFunction, tuple[str, ...]] | None:
+    """Posterior of the curve where it comes from the tissue series and the plugin knows its signal's equation."""
+    if not _from_tissue(task):
+        return None
+    curve = _mean_signal(series, voxels)
+    equation = getattr(plugin_of(task), "signal_equation", lambda _: None)(curve)
+    if equation is None:
+        return None
+    dynamic, signal = curve.dynamic(), curve.data[0, 0, 0]
+    measured = np.where(left_out, np.nan, dynamic.data[0, 0, 0])
+    known = not np.isnan(equation.relaxed).any()
+    blood = BloodSignal(
+        times=dynamic.times,
+        signal=measured,
+        proton_density=signal[: series.n_proton_density] if known else signal[:0],
+        equation=equation,
+        n_baseline=baseline_frames(dynamic.data[0, 0, 0]),
+    )
+    found = estimate_input(blood, np.random.default_rng(derive_seed(task.seed, fingerprint(measured))))
+    low, _, high = found.peak
+    told = f"its peak is {low:.3g} to {high:.3g} mmol/L (90 % interval)"
+    warning = f"Input function estimated from the tissue series' saturating signal by its equation: {told}"
+    units = CONCENTRATION_UNITS
+    if high > WIDEST * low:
+        units, warning = RELATIVE_UNITS, f"{warning}, too wide for a flow: flow is relative"
+    else:
+        warning += f"; flow's intervals are wider by {found.log_peak_sd:.0%}"
+    aif = InputFunction(dynamic.times, found.concentration, dynamic.data[0, 0, 0], units, log_peak_sd=found.log_peak_sd)
+    return aif, (f"{warning}.",)
+
+
+def _from_tissue(task: Task) -> bool:
+    """Whether the blood's signal is that of the tissue series, made for another range of concentrations."""
+    return task.subject == task.prefix and parse_entities(task.prefix).get("acq") != AIF_LABEL
 
 
 def cut_short(aif: InputFunction) -> str:
@@ -65,8 +116,7 @@ def _measure(
 
     With warnings, and what the plugin says of the conversion.
     """
-    signal = series.data[voxels].mean(axis=0, dtype=np.float64)
-    curve = Series(signal[None, None, None, :], series.times, series.affine, series.metadata)
+    curve = _mean_signal(series, voxels)
     converted = call_plugin(task, curve, "blood")
     dynamic = curve.dynamic()
     invalid = int(converted.invalid.sum())
@@ -76,6 +126,8 @@ def _measure(
     warnings: tuple[str, ...] = (
         (f"Input function: {invalid} of {len(dynamic.times)} frames saturate and are left out.",) if invalid else ()
     )
+    if _from_tissue(task) and converted.units == RELATIVE_UNITS:
+        warnings += ("Where the blood's signal saturates, flow is too high.",)
     if left_out.any():
         warnings += (f"Input function: {int(left_out.sum())} frames that could not be corrected are left out.",)
     aif = InputFunction(
@@ -85,3 +137,9 @@ def _measure(
         units=converted.units,
     )
     return aif, warnings, converted.summary
+
+
+def _mean_signal(series: Series, voxels: NDArray[np.bool_]) -> Series:
+    """Mean over voxels, as a series of one."""
+    signal = series.data[voxels].mean(axis=0, dtype=np.float64)
+    return Series(signal[None, None, None, :], series.times, series.affine, series.metadata)
