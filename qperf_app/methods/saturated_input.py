@@ -14,6 +14,7 @@ it is: the scale's posterior rests on proton density, baseline and native R1 alo
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.linalg import solve_triangular
 
+from qperf_app.physics.baseline import baseline_frames
 from qperf_app.physics.noise import white_noise_sd
-from qperf_app.plugins.records import SignalEquation
+from qperf_app.plugins.records import Series, SignalEquation
 
 Array = NDArray[np.float64]
 
@@ -75,12 +77,32 @@ class BloodSignal:
     equation: SignalEquation
     n_baseline: int
 
+    @classmethod
+    def of(cls, curve: Series, equation: SignalEquation, left_out: NDArray[np.bool_] | None = None) -> BloodSignal:
+        """From the mean signal, a series of one voxel; ``left_out`` (t,) marks prepared volumes that don't count."""
+        dynamic, n = curve.dynamic(), curve.n_proton_density
+        signal = np.asarray(dynamic.data[0, 0, 0], np.float64)
+        weighted = np.asarray(curve.data[0, 0, 0, : 0 if np.isnan(equation.relaxed).any() else n], np.float64)
+        measured = signal if left_out is None else np.where(left_out, np.nan, signal)
+        return cls(dynamic.times, measured, weighted, equation, baseline_frames(signal))
 
-def draw_input(blood: BloodSignal, rng: np.random.Generator, count: int = DRAWS) -> Array:
-    """Draws (count, t) from the posterior of the blood's concentration, mmol/L."""
+
+#: From curves (k, t), mmol/L, to how likely each makes what else is known, as a logarithm (k,).
+Witness = Callable[[Array], Array]
+
+
+def draw_input(
+    blood: BloodSignal, rng: np.random.Generator, witness: Witness | None = None, count: int = DRAWS
+) -> Array:
+    """Draws (count, t) from the posterior of the blood's concentration, mmol/L.
+
+    A witness, such as the tissue (:mod:`qperf_app.methods.tissue_witness`), is asked of the mode at each scale.
+    """
     curves = _Curves(blood, flat_noise(blood))
     log_scales, log_density = curves.scale_posterior()
     modes = curves.modes(log_scales)
+    if witness is not None:
+        log_density = log_density + witness(np.stack([curves.height * mode.mode[1:] for mode in modes]))
     weight = np.exp(log_density - log_density.max())
     chosen = np.bincount(rng.choice(len(modes), count, p=weight / weight.sum()), minlength=len(modes))
     drawn = [mode.draw(n, rng) for mode, n in zip(modes, chosen, strict=True) if n]
@@ -106,7 +128,7 @@ class InputEstimate:
     log_peak_sd: float
 
 
-def estimate_input(blood: BloodSignal, rng: np.random.Generator) -> InputEstimate:
+def estimate_input(blood: BloodSignal, rng: np.random.Generator, witness: Witness | None = None) -> InputEstimate:
     """Median curve, and how well its height is known.
 
     Raises
@@ -114,7 +136,7 @@ def estimate_input(blood: BloodSignal, rng: np.random.Generator) -> InputEstimat
     ValueError
         Where noise can't be told.
     """
-    drawn = draw_input(blood, rng)
+    drawn = draw_input(blood, rng, witness)
     peak = np.maximum(np.quantile(drawn.max(axis=1), (0.05, 0.5, 0.95)), np.finfo(float).tiny)
     return InputEstimate(np.median(drawn, axis=0), peak, float(np.log(peak[2] / peak[0]) / _INTERVAL))
 

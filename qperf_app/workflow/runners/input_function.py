@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from qperf_app.bids import records
 from qperf_app.bids.names import AIF_LABEL, parse_entities
 from qperf_app.methods.saturated_input import BloodSignal, estimate_input
-from qperf_app.physics.baseline import baseline_frames
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction, Series
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import (
@@ -56,17 +55,8 @@ def _estimate(
     equation = getattr(plugin_of(task), "signal_equation", lambda _: None)(curve)
     if equation is None:
         return None
-    dynamic, signal = curve.dynamic(), curve.data[0, 0, 0]
-    measured = np.where(left_out, np.nan, dynamic.data[0, 0, 0])
-    known = not np.isnan(equation.relaxed).any()
-    blood = BloodSignal(
-        times=dynamic.times,
-        signal=measured,
-        proton_density=signal[: series.n_proton_density] if known else signal[:0],
-        equation=equation,
-        n_baseline=baseline_frames(dynamic.data[0, 0, 0]),
-    )
-    found = estimate_input(blood, np.random.default_rng(derive_seed(task.seed, fingerprint(measured))))
+    blood = BloodSignal.of(curve, equation, left_out)
+    found = estimate_input(blood, np.random.default_rng(derive_seed(task.seed, fingerprint(blood.signal))))
     low, _, high = found.peak
     told = f"its peak is {low:.3g} to {high:.3g} mmol/L (90 % interval)"
     warning = f"Input function estimated from the tissue series' saturating signal by its equation: {told}"
@@ -75,7 +65,8 @@ def _estimate(
         units, warning = RELATIVE_UNITS, f"{warning}, too wide for a flow: flow is relative"
     else:
         warning += f"; flow's intervals are wider by {found.log_peak_sd:.0%}"
-    aif = InputFunction(dynamic.times, found.concentration, dynamic.data[0, 0, 0], units, log_peak_sd=found.log_peak_sd)
+    signal = np.asarray(curve.dynamic().data[0, 0, 0], dtype=np.float64)
+    aif = InputFunction(blood.times, found.concentration, signal, units, log_peak_sd=found.log_peak_sd)
     return aif, (f"{warning}.",)
 
 
