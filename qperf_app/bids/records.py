@@ -141,7 +141,7 @@ def read_aif(path: Path) -> InputFunction:
 
 
 def write_aif(
-    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str]
+    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str], role: str = "aif"
 ) -> tuple[Path, dict[str, float]]:
     """Write an input function with its features; returns these as well."""
     from qperf_app.physics.input_function import find_features
@@ -159,7 +159,7 @@ def write_aif(
     fields = {key: None if np.isnan(value) else round(float(value), 6) for key, value in features.items()}
     if aif.log_peak_sd:
         fields["peak_value_log_sd"] = round(aif.log_peak_sd, 6)
-    path = out / derivative_name(prefix, "aif")
+    path = out / derivative_name(prefix, role)
     sidecar = describe("Arterial input function", aif.units, sources, Haematocrit=0 if aif.plasma else haematocrit)
     write_input_function(path, aif, {**sidecar, **fields})
     return path, features

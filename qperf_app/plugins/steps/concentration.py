@@ -18,7 +18,6 @@ from qperf_app.plugins.records import (
     ConcentrationSeries,
     RunContext,
     Series,
-    SignalEquation,
 )
 from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
 from qperf_app.plugins.steps.spec import AUTO, DerivativeFile, FileKind, Read, Slot, StepSpec
@@ -29,20 +28,18 @@ QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter")
 
 
 class ConcentrationPlugin(Plugin):
-    """Step ``concentration``."""
+    """Step ``concentration``.
+
+    A plugin that inverts an equation may also have ``signal_equation(series) -> SignalEquation | None``: the equation
+    that blood's signal follows in this series, None where it is not one for all volumes after saturation. With it the
+    host estimates the input function of a single bolus, whose signal saturates, instead of converting it.
+    """
 
     @abstractmethod
     def convert(
         self, series: Series, tissue: Literal["blood", "myocardium"], context: RunContext
     ) -> ConcentrationSeries:
         """Turn signal into concentration, for an input function (shape (1, 1, 1, t), blood) and for the tissue."""
-
-    def signal_equation(self, series: Series) -> SignalEquation | None:
-        """Equation that the blood's signal follows, where the plugin knows it and it is one for all prepared volumes.
-
-        The host estimates an input function with it whose signal saturates. None: the signal is converted.
-        """
-        return None
 
 
 def check_concentration(result: Any, series: Series) -> ConcentrationSeries:

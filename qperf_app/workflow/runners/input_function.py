@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.names import AIF_LABEL, parse_entities
-from qperf_app.methods.saturated_input import BloodSignal, estimate_input
+from qperf_app.methods.saturated_input import BloodSignal, Witness, estimate_input
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction, Series
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import (
@@ -37,42 +37,40 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     series = corrected_series(upstream)
     voxels = records.read_pools(upstream["pools"].files).aif
     left_out = np.any(frames_left_out(task, upstream, series)[voxels.any(axis=(0, 1))], axis=0)
-    found = _estimate(task, series, voxels, left_out)
-    aif, warnings, how = _measure(task, series, voxels, left_out) if found is None else (*found, "")
+    found = estimate(task, series, voxels, left_out)
+    aif, warnings, how = _measure(task, series, voxels, left_out) if found is None else (found[0], (), found[1])
     late = cut_short(aif)
     if late:
         return StepResult("not-found", reason=late, warnings=warnings)
     return _written(task, aif, "done", sources(task, upstream), out, warnings, how)
 
 
-def _estimate(
-    task: Task, series: Series, voxels: NDArray[np.bool_], left_out: NDArray[np.bool_]
-) -> tuple[InputFunction, tuple[str, ...]] | None:
-    """Posterior of the curve where it comes from the tissue series and the plugin knows its signal's equation."""
-    if not _from_tissue(task):
+def estimate(
+    task: Task,
+    series: Series,
+    voxels: NDArray[np.bool_],
+    left_out: NDArray[np.bool_],
+    witness: Witness | None = None,
+) -> tuple[InputFunction, str] | None:
+    """Posterior of the curve where it comes from the tissue series and the plugin knows its signal's equation.
+
+    With a phrase on how well its height is known. It is relative where that is too little for a flow.
+    """
+    if task.subject != task.prefix or parse_entities(task.prefix).get("acq") == AIF_LABEL:
         return None
     curve = _mean_signal(series, voxels)
     equation = getattr(plugin_of(task), "signal_equation", lambda _: None)(curve)
     if equation is None:
         return None
     blood = BloodSignal.of(curve, equation, left_out)
-    found = estimate_input(blood, np.random.default_rng(derive_seed(task.seed, fingerprint(blood.signal))))
+    rng = np.random.default_rng(derive_seed(task.seed, fingerprint(blood.signal)))
+    found = estimate_input(blood, rng, witness)
     low, _, high = found.peak
-    told = f"its peak is {low:.3g} to {high:.3g} mmol/L (90 % interval)"
-    warning = f"Input function estimated from the tissue series' saturating signal by its equation: {told}"
-    units = CONCENTRATION_UNITS
+    how, units = f"90 % interval of its peak {low:.3g} to {high:.3g} mmol/L", CONCENTRATION_UNITS
     if high > WIDEST * low:
-        units, warning = RELATIVE_UNITS, f"{warning}, too wide for a flow: flow is relative"
-    else:
-        warning += f"; flow's intervals are wider by {found.log_peak_sd:.0%}"
+        how, units = f"{how}, too wide for a flow: flow is relative", RELATIVE_UNITS
     signal = np.asarray(curve.dynamic().data[0, 0, 0], dtype=np.float64)
-    aif = InputFunction(blood.times, found.concentration, signal, units, log_peak_sd=found.log_peak_sd)
-    return aif, (f"{warning}.",)
-
-
-def _from_tissue(task: Task) -> bool:
-    """Whether the blood's signal is that of the tissue series, made for another range of concentrations."""
-    return task.subject == task.prefix and parse_entities(task.prefix).get("acq") != AIF_LABEL
+    return InputFunction(blood.times, found.concentration, signal, units, log_peak_sd=found.log_peak_sd), how
 
 
 def cut_short(aif: InputFunction) -> str:
@@ -117,8 +115,6 @@ def _measure(
     warnings: tuple[str, ...] = (
         (f"Input function: {invalid} of {len(dynamic.times)} frames saturate and are left out.",) if invalid else ()
     )
-    if _from_tissue(task) and converted.units == RELATIVE_UNITS:
-        warnings += ("Where the blood's signal saturates, flow is too high.",)
     if left_out.any():
         warnings += (f"Input function: {int(left_out.sum())} frames that could not be corrected are left out.",)
     aif = InputFunction(

@@ -42,7 +42,9 @@ def read_curves(upstream: Upstream) -> tuple[Series, InputFunction]:
         Where the units differ.
     """
     series = records.read_series(upstream["concentration"].files["conc"])
-    aif = records.read_aif(upstream["aif"].files["aif"])
+    joint = upstream.get("joint")
+    path = joint.files["joint"] if joint is not None and joint.usable else upstream["aif"].files["aif"]
+    aif = records.read_aif(path)
     if aif.log_peak_sd and aif.units == RELATIVE_UNITS:
         # Of unknown height: so is what is divided by it.
         series = dataclasses.replace(series, metadata={**series.metadata, "Units": RELATIVE_UNITS})
