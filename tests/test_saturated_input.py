@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from qperf_app import api
+from qperf_app.bids.validate import validate
+from qperf_app.cli.app import main
+from qperf_app.methods import priors
 from qperf_app.methods.input_uncertainty import widened
 from qperf_app.methods.saturated_input import BloodSignal, estimate_input
+from qperf_app.methods.tissue_witness import log_evidence
 from qperf_app.phantom.bolus import Bolus, blood_curves
+from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.physics.signal import saturation_recovery_flash, spoiled_gradient_echo
 from qperf_app.plugins import KineticMaps, ParameterMap, Series
+from qperf_app.plugins.keys import StepKey
+from qperf_app.plugins.steps import JOINT_INPUT_FUNCTION
 from qperf_concentration import RelativeEnhancement, SaturationRecoveryFlash
+from tests.datasets import hand_drawn, small_dataset
 
 TIMES = np.arange(0.0, 60.0, 0.9)
 METADATA = {
@@ -119,3 +132,51 @@ def test_widening_adds_in_squares_on_the_logarithm_and_leaves_the_rest():
     assert found.flow_draws is not None and np.log(found.flow_draws).std() == pytest.approx(0.3, rel=0.05)
     # One input for all curves.
     np.testing.assert_array_equal(found.flow_draws[0], found.flow_draws[1])
+
+
+def planned(raw: Path, **configuration: str) -> dict[str, bool]:
+    """Whether each scan's joint step is planned, by task."""
+    study = api.plan(raw, raw.parent / "out", configuration={"motion-correction": "none", **configuration})
+    (participant,) = study.participants
+    key = StepKey(JOINT_INPUT_FUNCTION.name)
+    return {scan.scan.main.entities["task"]: key in scan.nodes for scan in participant.scans}
+
+
+def test_the_joint_step_is_for_a_single_bolus_whose_equation_is_known(tmp_path):
+    raw = small_dataset(tmp_path / "raw", tasks=("rest", "stress"))
+    for path in sorted((raw / "sub-01" / "perf").glob("*stress_dce.*")):
+        shutil.copyfile(path, path.with_name(path.name.replace("_dce", "_acq-aif_dce")))
+    assert planned(raw) == {"rest": True, "stress": False}
+    assert planned(raw, concentration="linear") == {"rest": False, "stress": False}
+
+
+def test_flow_of_a_single_bolus_rests_on_the_joint_input_function(tmp_path):
+    raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
+    arguments = ["-w", str(tmp_path / "work"), "--nprocs", "1", "--skip-bids-validation", "--kinetics", "fermi"]
+    drawn = hand_drawn(tmp_path / "drawn")
+    assert main([str(raw), str(out), "participant", *arguments, "--motion-correction", "none", "-d", f"d={drawn}"]) == 0
+    perf = out / "sub-01" / "perf"
+    joint = json.loads((perf / "sub-01_task-rest_desc-aifjoint_timeseries.json").read_text())
+    assert 0.0 < joint["peak_value_log_sd"] < 0.5
+    flow = json.loads((perf / "sub-01_task-rest_model-Fermi_param-MBF_desc-fermi_dcemap.json").read_text())
+    assert any("desc-aifjoint" in uri for uri in flow["Sources"])
+    (scan,) = json.loads((out / "sub-01" / "sub-01_status.json").read_text())["scans"]
+    (step,) = [s["outcome"] for s in scan["steps"] if s["key"]["step"] == JOINT_INPUT_FUNCTION.name]
+    assert "90 % interval of its peak" in step["warnings"][0]
+    assert [str(issue) for issue in validate(out) if issue.severity == "error"] == []
+
+
+def test_the_tissue_tells_the_height_that_its_curves_were_made_with():
+    true = blood_curves(Bolus(arrival=6.0, peak=5.0), TIMES)["left"] / 0.58
+    parameters = (np.array([0.7, 1.4, 2.6]), np.full(3, 0.7), np.full(3, 0.06), np.full(3, 0.18), np.full(3, 0.8))
+    curves = two_compartment_exchange(TIMES, true, *parameters)
+    curves = curves + np.random.default_rng(0).normal(0.0, 0.01, curves.shape)
+    # The first pass too low and too high, the tail as it is.
+    first = np.exp(-0.5 * ((TIMES - TIMES[true.argmax()]) / 4.0) ** 2)
+    inputs = np.stack([true * (1.0 + off * first) for off in (-0.4, -0.2, 0.0, 0.2, 0.4)])
+    prior = priors.read("", "2CXM", ("Fp", "PS", "vp", "ve", "Ta"))
+    found = log_evidence(TIMES, curves, inputs, prior)
+    assert found.argmax() == 2
+    gaps = curves.copy()
+    gaps[0, 10] = np.nan
+    assert log_evidence(TIMES, gaps, inputs, prior).argmax() == 2

@@ -20,8 +20,8 @@ from qperf_app.physics.models import exchange_response
 
 Array = NDArray[np.float64]
 
-#: Curves that the regions of a heart count for together, as many as it has coronary territories. Errors that regions share
-#: (blood at their borders, scale, a model only nearly right) make the product of their likelihoods too sure: a composite
+#: Curves that the regions of a heart count for together, as many as it has coronary territories. Errors that they share
+#: (blood at the borders, scale, a model only nearly right) make the product of their likelihoods too sure: a composite
 #: likelihood (Varin, Reid and Firth, Stat Sin 2011;21:5).
 INDEPENDENT = 3.0
 # Spacing of the input's grid, s.
