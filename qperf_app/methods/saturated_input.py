@@ -36,6 +36,8 @@ SCALE_SD = 0.02
 NATIVE_SD = 0.08
 #: Draws of the curve that its quantiles are taken from.
 DRAWS = 2000
+# Samples without which a curve is not estimated.
+_LEAST_SAMPLES = 12
 # Width of a normal distribution's 90 % interval in standard deviations.
 _INTERVAL = 2 * 1.6449
 # Least noise, relative to the largest signal: rounding of stored images, and what keeps a noise-free series regular.
@@ -85,6 +87,13 @@ class BloodSignal:
         weighted = np.asarray(curve.data[0, 0, 0, : 0 if np.isnan(equation.relaxed).any() else n], np.float64)
         measured = signal if left_out is None else np.where(left_out, np.nan, signal)
         return cls(dynamic.times, measured, weighted, equation, baseline_frames(signal))
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are samples enough, and signal before the contrast agent that a scale can be told from."""
+        before = self.signal[: self.n_baseline]
+        scales = [np.nanmean(before) if np.isfinite(before).any() else 0.0, *self.proton_density]
+        return bool(np.isfinite(self.signal).sum() >= _LEAST_SAMPLES and min(scales) > 0.0)
 
 
 #: From curves (k, t), mmol/L, to how likely each makes what else is known, as a logarithm (k,).

@@ -63,6 +63,8 @@ def estimate(
     if equation is None:
         return None
     blood = BloodSignal.of(curve, equation, left_out)
+    if not blood.usable:
+        return None
     rng = np.random.default_rng(derive_seed(task.seed, fingerprint(blood.signal)))
     found = estimate_input(blood, rng, witness)
     low, _, high = found.peak
