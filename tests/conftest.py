@@ -72,6 +72,8 @@ SLOW = (
     "test_repository.py::test_release",
     "test_repository.py::test_the_documentation_builds",
     "test_repository.py::test_the_wheel",
+    "test_saturated_input.py::test_flow_of_a_single_bolus",
+    "test_saturated_input.py::test_intervals_cover",
     "test_segmentation.py::test_pools_of_a_coarse_series",
     "test_segmentation.py::test_real_tissue_series",
     "test_status.py",

@@ -20,6 +20,7 @@ from qperf_app.plugins import (
     Resources,
     RunContext,
     Series,
+    SignalEquation,
 )
 from qperf_app.plugins.digests import file_digests
 from qperf_concentration.description import read_description
@@ -29,6 +30,8 @@ Tissue = Literal["blood", "myocardium"]
 
 #: Rounds in which the proton-density reference and the native R1, which depend on each other weakly, settle.
 _ROUNDS = 4
+#: Sensitivity at which the table for an estimate by the signal's own likelihood ends.
+_LEAST_SENSITIVITY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,22 @@ class SaturationRecovery(ConcentrationPlugin):
             without = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
             summary = _size(data, without)
         return ConcentrationSeries(data, CONCENTRATION_UNITS, np.isnan(data), summary)
+
+    def signal_equation(self, series: Series) -> SignalEquation | None:
+        """Equation of the series' volumes for blood; None where those after saturation are not all the same."""
+        metadata = self._relevant(self._described(series.metadata))
+        of_volumes = SeriesSequences.of(metadata, series.data.shape[3], self.readout)
+        if len(set(of_volumes.dynamic)) > 1:
+            return None
+        relaxation = self._relaxation(metadata["MagneticFieldStrength"], "blood")
+        table = sequences.signal_table(of_volumes.dynamic[0], relaxation, 1.0, _LEAST_SENSITIVITY)
+        n = of_volumes.n_proton_density if self.options.use_proton_density else 0
+        weighted = [
+            sequences.signal_of_tissue(sequence.proton_density, relaxation, table.r1)
+            for sequence in of_volumes.volumes[:n]
+        ]
+        relaxed = np.mean(weighted, axis=0) if n else np.full_like(table.r1, np.nan)
+        return SignalEquation(table.r1, table.values, relaxed, relaxation.r1, relaxation.r1_relaxivity)
 
     def _described(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         """Metadata with the values of the description over them."""

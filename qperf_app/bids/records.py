@@ -6,6 +6,7 @@ What a step writes and what a user hands in are read by the same functions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,11 @@ def read_aif(path: Path) -> InputFunction:
     aif = read_input_function(path)
     keep = np.isfinite(aif.concentration)
     signal = None if aif.signal is None else aif.signal[keep]
-    return InputFunction(aif.times[keep], aif.concentration[keep], signal, aif.units, aif.plasma)
+    return replace(aif, times=aif.times[keep], concentration=aif.concentration[keep], signal=signal)
 
 
 def write_aif(
-    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str]
+    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str], role: str = "aif"
 ) -> tuple[Path, dict[str, float]]:
     """Write an input function with its features; returns these as well."""
     from qperf_app.physics.input_function import find_features
@@ -156,7 +157,9 @@ def write_aif(
         "peak_value": found.peak_value,
     }
     fields = {key: None if np.isnan(value) else round(float(value), 6) for key, value in features.items()}
-    path = out / derivative_name(prefix, "aif")
+    if aif.log_peak_sd:
+        fields["peak_value_log_sd"] = round(aif.log_peak_sd, 6)
+    path = out / derivative_name(prefix, role)
     sidecar = describe("Arterial input function", aif.units, sources, Haematocrit=0 if aif.plasma else haematocrit)
     write_input_function(path, aif, {**sidecar, **fields})
     return path, features

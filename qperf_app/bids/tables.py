@@ -107,7 +107,14 @@ def read_input_function(path: Path) -> InputFunction:
         signal=read_numbers(path, rows, "signal") if "signal" in rows[0] else None,
         units=str(units or sidecar.get("Units") or "mmol/L"),
         plasma=sidecar.get("Haematocrit") == 0,
+        log_peak_sd=_not_negative(sidecar.get("peak_value_log_sd", 0.0), path, "peak_value_log_sd"),
     )
+
+
+def _not_negative(value: Any, path: Path, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
+        raise DatasetError(f"{sidecar_path(path)}: {name} is {value!r}, not a number of 0 or more")
+    return float(value)
 
 
 def write_landmarks(path: Path, landmarks: Sequence[Landmark], sidecar: Mapping[str, Any]) -> None:

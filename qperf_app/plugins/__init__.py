@@ -21,6 +21,7 @@ from qperf_app.plugins.records import (
     Resources,
     RunContext,
     Series,
+    SignalEquation,
     TissueConstants,
     TissueCurves,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "SegmentRow",
     "SegmentTable",
     "Series",
+    "SignalEquation",
     "StepKey",
     "StepOutcome",
     "Table",

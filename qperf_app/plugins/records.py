@@ -145,6 +145,9 @@ class InputFunction:
         s, on the clock of the tissue series.
     concentration : (t,) float array
         In ``units``; of whole blood, or of plasma where ``plasma`` is True.
+    log_peak_sd : float
+        Standard deviation of the logarithm of the first pass' height where the curve is an estimate with an uncertainty
+        of its own. Plugins take the curve as it is; the host widens their intervals by it.
     """
 
     times: NDArray[np.float64]
@@ -152,6 +155,7 @@ class InputFunction:
     signal: NDArray[np.float64] | None = None
     units: str = CONCENTRATION_UNITS
     plasma: bool = False
+    log_peak_sd: float = 0.0
 
     def in_plasma(self, haematocrit: float) -> NDArray[np.float64]:
         """Plasma concentration; the tracer stays outside the red cells: Cp = Cb / (1 - Hct)."""
@@ -174,6 +178,29 @@ class ConcentrationSeries:
     units: str
     invalid: NDArray[np.bool_]
     summary: str = ""
+
+
+@dataclass(frozen=True)
+class SignalEquation:
+    """What a series' signal is at every R1, as a table, for a scale of 1.
+
+    Parameters
+    ----------
+    r1 : (k,) array
+        1/s, rising from at most half of ``native_r1``.
+    prepared, relaxed : (k,) arrays
+        Signal of a volume after saturation, which rises strictly, and of the mean proton-density volume.
+    native_r1 : float
+        R1 that blood is expected to have before contrast, 1/s.
+    relaxivity : float
+        L/mmol/s.
+    """
+
+    r1: NDArray[np.float64]
+    prepared: NDArray[np.float64]
+    relaxed: NDArray[np.float64]
+    native_r1: float
+    relaxivity: float
 
 
 @dataclass(frozen=True)

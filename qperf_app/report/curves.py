@@ -20,6 +20,7 @@ FEATURES = {
     "foot": ("Foot (arrival)", "s"),
     "peak": ("Peak", "s"),
     "peak_value": ("Height of the peak", "{units}"),
+    "peak_value_log_sd": ("Its uncertainty (SD of the logarithm)", ""),
     "valley": ("Valley (end of the first pass)", "s"),
     "first_pass_duration": ("Duration of the first pass", "s"),
     "duration": ("Duration of the first pass", "s"),

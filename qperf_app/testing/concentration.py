@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.physics.sequences import ReadOut
 from qperf_app.plugins import CONCENTRATION_UNITS, ConcentrationPlugin, ConcentrationSeries, Series
+from qperf_app.plugins.manager import make
 from qperf_app.testing.conformance import PluginConformance, Runs
 from qperf_app.testing.examples import example_concentration, example_masks, example_series, series_without_bolus
 from qperf_app.testing.inputs import step_of
@@ -95,6 +96,20 @@ class ConcentrationConformance(PluginConformance):
         found, peak = _mean(runs.nothing, _wall()), float(np.nanmax(np.abs(_mean(runs.plain, _wall()))))
         largest = float(np.nanmax(np.abs(found), initial=0.0))
         assert largest <= 0.1 * peak, f"{largest:.3f} in a series without a bolus; with one the peak is {peak:.3f}"
+
+    def test_its_equation_gives_the_signal(self, runs: Runs) -> None:
+        """The true concentration by ``signal_equation``, where there is one, gives the pool's signal but for a factor."""
+        plugin, series = make(runs.installed, self.options), self.given()["series"]
+        if not hasattr(plugin, "signal_equation"):
+            pytest.skip("only of what knows its equation")
+        mean = series.with_data(series.data[_pool()].mean(axis=0, dtype=np.float64)[None, None, None])
+        equation, measured = plugin.signal_equation(mean), mean.dynamic().data[0, 0, 0]
+        assert (np.diff(equation.r1) > 0).all() and (np.diff(equation.prepared) > 0).all(), "r1 and prepared must rise"
+        r1 = equation.native_r1 + equation.relaxivity * _true(_pool())
+        expected = np.interp(r1, equation.r1, equation.prepared)
+        expected *= (expected * measured).sum() / (expected * expected).sum()
+        rms = float(np.sqrt(((expected - measured) ** 2).mean()) / measured.max())
+        assert rms <= self.tolerance, f"the equation's signal lies {rms:.0%} off (root mean square over the largest)"
 
     def _blood(self, runs: Runs) -> ConcentrationSeries:
         series: Series = self.given()["series"]

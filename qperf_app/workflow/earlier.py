@@ -13,7 +13,15 @@ from pathlib import Path
 import yaml
 
 from qperf_app.bids.images import sidecar_path
-from qperf_app.plugins.steps import CONCENTRATION, INPUT_FUNCTION, KINETICS, MYOCARDIUM, SEGMENT_VALUES, SEGMENTS
+from qperf_app.plugins.steps import (
+    CONCENTRATION,
+    INPUT_FUNCTION,
+    JOINT_INPUT_FUNCTION,
+    KINETICS,
+    MYOCARDIUM,
+    SEGMENT_VALUES,
+    SEGMENTS,
+)
 from qperf_app.workflow.status import ScanRecord, StepRecord
 
 #: Steps whose plugins' results stand beside each other.
@@ -22,6 +30,7 @@ _BESIDE = (KINETICS.name, SEGMENT_VALUES.name)
 _BASIS = (
     (CONCENTRATION.name, "conc", False),
     (INPUT_FUNCTION.name, "aif", False),
+    (JOINT_INPUT_FUNCTION.name, "joint", True),
     (MYOCARDIUM.name, "myocardium", False),
     (SEGMENTS.name, "dseg", True),
 )

@@ -12,7 +12,7 @@ from qperf_app.bids.names import identifier, label
 from qperf_app.checks.ranges import is_number
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
-from qperf_app.plugins.steps import INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
+from qperf_app.plugins.steps import INPUT_FUNCTION, JOINT_INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of
 from qperf_app.workflow.configuration import Choice, Configuration
 from qperf_app.workflow.levels import Levels, shared_levels
@@ -79,6 +79,8 @@ class Planner:
             for series in scan.series_for(spec.on):
                 subject = scan.blood if spec.on is RunsOn.SCAN else series
                 for choice in choices.get((spec.plugin_of or spec.name, subject.prefix), (None,)):
+                    if spec.needs and not self._has(spec, choice):
+                        continue
                     task = self._task(spec, scan, series, subject, choice, nodes, tasks)
                     if spec.name == SEGMENTS.name:
                         task = dataclasses.replace(task, levels=levels)
@@ -87,9 +89,9 @@ class Planner:
         given = tasks[nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
         if scan.aif is None and not given:
             without = "No input-function series (acq-aif)" if not scan.notes else "Without an input-function series"
+            so = "" if StepKey(JOINT_INPUT_FUNCTION.name) in nodes else "; flow is then too high"
             warnings += (
-                f"{without}: the input function comes from the tissue series, whose blood "
-                "signal may saturate; flow is then too high.",
+                f"{without}: the input function comes from the tissue series, whose blood signal may saturate{so}.",
             )
         return ScanPlan(scan, nodes, warnings)
 
@@ -143,6 +145,10 @@ class Planner:
             grid=series.grid if given else None,
         )
         return task if instance is None else instance.described(task, subject.shape, self._threads)
+
+    def _has(self, spec: StepSpec, choice: Choice | None) -> bool:
+        """Whether the plugin that a step is run with has the method that the step needs."""
+        return choice is not None and hasattr(self._instance(spec.plugin_of, choice).plugin, spec.needs)
 
     def _handed_in(self, spec: StepSpec, prefixes: Iterable[str], choice: Choice | None) -> dict[Role, Path]:
         given: dict[Role, Path] = {}
@@ -227,7 +233,9 @@ def _upstream(
     for read in spec.reads:
         if read.unless_handed_in and tasks[upstream[read.unless_handed_in]].handed_in:
             continue
-        upstream[read.name] = nodes[_read_key(read, scan, series, plugin)]
+        key = _read_key(read, scan, series, plugin)
+        if key in nodes or not read.optional:
+            upstream[read.name] = nodes[key]
     return upstream
 
 

@@ -32,6 +32,7 @@ from qperf_app.plugins.manager import PluginRegistry, load_plugins
 from qperf_app.plugins.steps import (
     BLOOD_POOL,
     INPUT_FUNCTION,
+    JOINT_INPUT_FUNCTION,
     KINETICS,
     MOTION_CORRECTION,
     MYOCARDIUM,
@@ -96,7 +97,8 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
 
     of_aif = files(scan.find(MOTION_CORRECTION.name, series="aif"))
     motion = files(scan.find(MOTION_CORRECTION.name)) if scan.tissue else of_aif
-    aif = files(scan.find(INPUT_FUNCTION.name)).get("aif")
+    joint = files(scan.find(JOINT_INPUT_FUNCTION.name)).get("joint")
+    aif = joint or files(scan.find(INPUT_FUNCTION.name)).get("aif")
     pools = files(scan.find(BLOOD_POOL.name))
     kinetics = {record.key.plugin: files(record) for record in scan.of_step(KINETICS.name)}
     values = [(record.key.plugin, files(record)) for record in scan.of_step(SEGMENT_VALUES.name)]
@@ -137,7 +139,8 @@ def _motion(path: Path | None) -> Motion | None:
 
 def _features(path: Path) -> dict[str, float]:
     sidecar = read_json(sidecar_path(path))
-    names = ("foot", "peak", "valley", "duration", "area", "peak_value")
+    names = ["foot", "peak", "valley", "duration", "area", "peak_value"]
+    names += ["peak_value_log_sd"] if "peak_value_log_sd" in sidecar else []
     return {name: float("nan") if sidecar.get(name) is None else float(sidecar[name]) for name in names}
 
 

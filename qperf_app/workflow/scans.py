@@ -83,6 +83,7 @@ class Scan:
             RunsOn.BLOOD: (self.blood,),
             RunsOn.SCAN: (self.main,),
             RunsOn.TISSUE: tissue,
+            RunsOn.ALONE: tissue if self.blood is self.tissue else (),
         }[on]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from qperf_app.plugins.steps.blood_pool import BLOOD_POOL
 from qperf_app.plugins.steps.concentration import CONCENTRATION
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
+from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.kinetics import KINETICS
 from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
 from qperf_app.plugins.steps.myocardium import MYOCARDIUM
@@ -20,6 +21,7 @@ __all__ = [
     "BLOOD_POOL",
     "CONCENTRATION",
     "INPUT_FUNCTION",
+    "JOINT_INPUT_FUNCTION",
     "KINETICS",
     "MOTION_CORRECTION",
     "MYOCARDIUM",
@@ -43,6 +45,7 @@ STEPS: dict[str, StepSpec] = {
         CONCENTRATION,
         MYOCARDIUM,
         SEGMENTS,
+        JOINT_INPUT_FUNCTION,
         KINETICS,
         SEGMENT_VALUES,
         REPORT_SECTION,

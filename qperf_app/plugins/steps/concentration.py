@@ -28,7 +28,12 @@ QUANTITATIVE_FIELDS = ("SaturationDelayTime", "ExcitationsToKSpaceCenter")
 
 
 class ConcentrationPlugin(Plugin):
-    """Step ``concentration``."""
+    """Step ``concentration``.
+
+    A plugin that inverts an equation may also have ``signal_equation(series) -> SignalEquation | None``: the equation
+    that blood's signal follows in this series, None where it is not one for all volumes after saturation. With it the
+    host estimates the input function of a single bolus, whose signal saturates, instead of converting it.
+    """
 
     @abstractmethod
     def convert(

@@ -13,6 +13,7 @@ from qperf_app.plugins.quality import meaning
 from qperf_app.plugins.records import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves
 from qperf_app.plugins.steps.concentration import CONCENTRATION
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
+from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.myocardium import MYOCARDIUM
 from qperf_app.plugins.steps.spec import Read, Slot, StepSpec
 
@@ -69,6 +70,7 @@ KINETICS = StepSpec(
         Read("concentration", CONCENTRATION.name),
         Read("myocardium", MYOCARDIUM.name),
         Read("aif", INPUT_FUNCTION.name),
+        Read("joint", JOINT_INPUT_FUNCTION.name, optional=True),
     ),
     hand_in_maps=True,
     runner="qperf_app.workflow.runners.kinetics:run",

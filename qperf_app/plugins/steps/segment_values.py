@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qperf_app.plugins.steps.concentration import CONCENTRATION
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
+from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.kinetics import KINETICS
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import Read, StepSpec
@@ -18,6 +19,7 @@ SEGMENT_VALUES = StepSpec(
         Read("maps", KINETICS.name),
         Read("concentration", CONCENTRATION.name, unless_handed_in="maps"),
         Read("aif", INPUT_FUNCTION.name, unless_handed_in="maps"),
+        Read("joint", JOINT_INPUT_FUNCTION.name, optional=True, unless_handed_in="maps"),
     ),
     runner="qperf_app.workflow.runners.segment_values:run",
 )

@@ -21,6 +21,7 @@ class RunsOn(Enum):
     BLOOD = "the input-function series, or the tissue series where there is no other"
     SCAN = "the scan: results carry the tissue series' name, or the input-function series' where it is alone"
     TISSUE = "the tissue series"
+    ALONE = "the tissue series that has no series of its own for the input function"
 
 
 class FileKind(Enum):
@@ -139,6 +140,8 @@ class StepSpec:
         What a plugin of it must be; None for a step of the host.
     plugin_of : str
         Of a host's step that is run with another step's plugin: that step.
+    needs : str
+        Method, beyond its own step's, that this plugin must have; with one that lacks it the step is not planned.
     on : RunsOn
     reads : tuple of Read
     files : mapping of str to DerivativeFile
@@ -163,6 +166,7 @@ class StepSpec:
     summary: str
     slot: Slot | None = None
     plugin_of: str = ""
+    needs: str = ""
     on: RunsOn = RunsOn.TISSUE
     reads: tuple[Read, ...] = ()
     files: Mapping[str, DerivativeFile] = field(default_factory=dict)

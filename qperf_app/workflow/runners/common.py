@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qperf_app.bids import records
 from qperf_app.bids.sidecars import own_uri
 from qperf_app.plugins import Series, TissueCurves
+from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.steps import STEPS
 from qperf_app.plugins.steps.spec import slot_of
@@ -24,14 +25,22 @@ Upstream = Mapping[str, Outcome]
 
 def call_plugin(task: Task, *arguments: Any) -> Any:
     """Call the one method of the task's plugin, with the run's context as last argument; check what it returns."""
-    step = task.spec.plugin_of or task.step
-    slot = slot_of(STEPS[step])
-    plugin = make(load_plugins(task.disable).get(step, task.plugin), task.options)
+    slot, plugin = slot_of(STEPS[_plugin_step(task)]), plugin_of(task)
     subject = arguments[0]
     curves = subject.concentration if isinstance(subject, TissueCurves) else subject.data
     seed = derive_seed(task.seed, fingerprint(curves))
     result = getattr(plugin, slot.method)(*arguments, context_of(task, seed))
     return slot.check(result, subject)
+
+
+def plugin_of(task: Task) -> Plugin:
+    """The task's plugin with its options."""
+    plugin: Plugin = make(load_plugins(task.disable).get(_plugin_step(task), task.plugin), task.options)
+    return plugin
+
+
+def _plugin_step(task: Task) -> str:
+    return task.spec.plugin_of or task.step
 
 
 def corrected_series(upstream: Upstream) -> Series:

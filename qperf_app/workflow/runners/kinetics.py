@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
-from qperf_app.plugins import InputFunction, KineticMaps, Series, TissueConstants, TissueCurves
+from qperf_app.methods.input_uncertainty import widened
+from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, Series, TissueConstants, TissueCurves
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, uris
-from qperf_app.workflow.tasks import Task
+from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
@@ -40,7 +42,12 @@ def read_curves(upstream: Upstream) -> tuple[Series, InputFunction]:
         Where the units differ.
     """
     series = records.read_series(upstream["concentration"].files["conc"])
-    aif = records.read_aif(upstream["aif"].files["aif"])
+    joint = upstream.get("joint")
+    path = joint.files["joint"] if joint is not None and joint.usable else upstream["aif"].files["aif"]
+    aif = records.read_aif(path)
+    if aif.log_peak_sd and aif.units == RELATIVE_UNITS:
+        # Of unknown height: so is what is divided by it.
+        series = dataclasses.replace(series, metadata={**series.metadata, "Units": RELATIVE_UNITS})
     if aif.units != series.units:
         raise ValueError(
             f"the input function is in {aif.units!r}, the tissue in {series.units!r}: flow needs both in one unit"
@@ -54,9 +61,13 @@ def constants_of(task: Task) -> TissueConstants:
 
 
 def fit(task: Task, curves: TissueCurves, aif: InputFunction) -> KineticMaps:
-    """Fit curves by the task's kinetics plugin."""
+    """Fit curves by the task's kinetics plugin; the input's own uncertainty widens the intervals."""
     result: KineticMaps = call_plugin(task, curves, aif, constants_of(task))
-    return result
+    if not aif.log_peak_sd:
+        return result
+    return widened(
+        result, aif.log_peak_sd, np.random.default_rng(derive_seed(task.seed, fingerprint(aif.concentration)))
+    )
 
 
 def _summary(result: KineticMaps, count: int) -> str:

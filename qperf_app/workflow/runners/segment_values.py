@@ -52,8 +52,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
     """Why the segments' flow is no heart's, where it is absolute."""
     if "concentration" in upstream:
-        units = read_json(sidecar_path(upstream["concentration"].files["conc"])).get("Units")
-        if units != CONCENTRATION_UNITS:
+        series, _ = read_curves(upstream)
+        if series.units != CONCENTRATION_UNITS:
             return ()
     # Maps that were handed in without a unit are read as what they must be.
     units = (table.units["MBF"] or "mL/min/g") if "MBF" in table.units else ""

@@ -1,0 +1,55 @@
+"""What an uncertain input function adds to the intervals of a fit that took it as known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.records import KineticMaps, ParameterMap
+
+Array = NDArray[np.float64]
+
+#: Quantities that go as one over the input's height; a delay does not.
+SCALED = ("MBF", "Fb", "Fp", "PS", "Ktrans", "vp", "vb", "ve")
+# Standard deviations from the median to a bound of a normal distribution's 90 % interval.
+_BOUND = 1.6449
+
+
+def widened(result: KineticMaps, log_sd: float, rng: np.random.Generator) -> KineticMaps:
+    """The maps with the input's uncertainty in their intervals, standard deviations and draws of flow.
+
+    The logarithm of every quantity that the input's height scales has an independent error of standard deviation
+    ``log_sd``, one for all curves. Medians, means and point estimates stay. On the logarithm, distances of the bounds
+    from the median add in squares, as they do for normal distributions.
+
+    Parameters
+    ----------
+    result : KineticMaps
+    log_sd : float
+        Of the input's height.
+    rng : Generator
+        Draws the height's error for each draw of flow.
+    """
+    values: dict[tuple[str, str | None], Array] = {(m.quantity, m.statistic): m.values for m in result.maps}
+    maps = tuple(replace(m, values=_widened(m, values, log_sd)) for m in result.maps)
+    draws = result.flow_draws
+    if draws is not None:
+        draws = (draws * np.exp(log_sd * rng.standard_normal(draws.shape[1]))).astype(draws.dtype)
+    return replace(result, maps=maps, flow_draws=draws)
+
+
+def _widened(one: ParameterMap, values: Mapping[tuple[str, str | None], Array], log_sd: float) -> Array:
+    middle = values.get((one.quantity, "q50"), values.get((one.quantity, "mean")))
+    if one.quantity not in SCALED or middle is None:
+        return one.values
+    if one.statistic == "std":
+        return np.hypot(one.values, values.get((one.quantity, "mean"), middle) * log_sd)
+    if one.statistic not in ("q05", "q95"):
+        return one.values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.hypot(np.log(one.values / middle), _BOUND * log_sd)
+        bound = middle * np.exp(-off if one.statistic == "q05" else off)
+    return np.where((one.values > 0) & (middle > 0), bound, one.values)
