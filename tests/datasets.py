@@ -28,8 +28,8 @@ def small_dataset(root: Path, participants: tuple[str, ...] = ("01",), tasks: tu
     write_json(root / "dataset_description.json", {"Name": "small", "BIDSVersion": "1.10.0", "DatasetType": "raw"})
     (root / "README.md").write_text("A small example heart, made for tests of the command line.\n" * 5)
     for number, participant in enumerate(participants):
-        for task in tasks:
-            series = example_series(seed=number)
+        for position, task in enumerate(tasks):
+            series = example_series(seed=number + 100 * position)
             image = series_path(root, participant, task)
             write_image(image, series.data)
             write_json(image.with_name(image.name.replace(".nii.gz", ".json")), {**series.metadata, "TaskName": task})

@@ -11,6 +11,7 @@ import pytest
 
 from qperf_app.checks import Finding, lowered, refusal
 from qperf_app.checks.anatomy import enhancement_findings, mirrored, septum_apart, widening
+from qperf_app.checks.blood import blood_findings
 from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.flow import has_enough_flow, implausible_flow
 from qperf_app.checks.images import (
@@ -25,7 +26,8 @@ from qperf_app.checks.points import point_findings
 from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
 from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
-from qperf_app.checks.timing import timing_findings, with_timing
+from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
+from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
 from qperf_app.geometry import Grid, voxel_to_world
 from qperf_app.plugins.records import BloodPools, InputFunction, Landmark
 
@@ -572,3 +574,79 @@ def test_flow_that_no_heart_has() -> None:
 def test_voxel_places_of_the_short_axis_are_what_the_tests_think() -> None:
     grid = short_axis_grid()
     assert np.allclose(voxel_to_world(grid.affine, (0, 0, 1)) - grid.affine[:3, 3], SHORT_AXIS * 10)
+
+
+# --- the blood in a series, and series beside each other
+
+
+def chamber(seed: int = 0) -> np.ndarray:
+    """Blood in a quarter of an image, air around it, noise as of magnitudes; no proton-density volumes."""
+    rng = np.random.default_rng(seed)
+    course = 60.0 + 300.0 * bolus(1.0).concentration / bolus(1.0).concentration.max()
+    clean = np.zeros((24, 24, 1, N))
+    clean[6:18, 6:18] = course
+    return np.hypot(clean + rng.normal(0, 4, clean.shape), rng.normal(0, 4, clean.shape)).astype(np.float32)
+
+
+def blood(data: np.ndarray, times: list[float] | None = None) -> list[Finding]:
+    return list(blood_findings("f", data, np.array(times or TIMES), True))
+
+
+def test_a_peak_that_is_cut_off() -> None:
+    assert blood(chamber()) == [] and blood(np.rint(chamber())) == []
+    for level in (250.0, 250.4):
+        one(blood(np.minimum(chamber(), np.float32(level))), "doubt", "highest value, 250", "cut off?")
+    # A plateau that saturates is none: noise lies upon it.
+    flat = np.minimum(chamber(), 250) + np.random.default_rng(1).normal(0, 2, (24, 24, 1, N))
+    assert blood(flat) == []
+
+
+def test_a_constant_that_was_added() -> None:
+    assert blood(chamber() + 10) == []
+    one(blood(chamber() + 100), "doubt", "of what blood has before the bolus", "a constant added?")
+
+
+def test_a_hole_in_the_first_pass() -> None:
+    peak = int(bolus().concentration.argmax())
+
+    def without(first: int, count: int) -> list[Finding]:
+        kept = [k for k in range(N) if not first <= k < first + count]
+        return blood(chamber()[..., kept], [TIMES[k] for k in kept])
+
+    one(without(peak - 1, 3), "doubt", "jumps by 3.44 s within the first pass", "are volumes missing?")
+    # Two beats may be missed; more may before the bolus and after it; a longer gap is one of the clock.
+    assert without(peak, 2) == [] and without(1, 3) == [] and without(N - 6, 3) == [] and without(peak - 1, 5) == []
+
+
+def test_the_header_has_the_time_between_volumes() -> None:
+    assert not [f for v in (None, 0.87, 1.0, 0.0022, 0.16) for f in interval_findings("f", GOOD, v)]
+    one(interval_findings("f", GOOD, 1.74), "doubt", "0.89 s between volumes", "(pixdim[4]) 1.74 s")
+
+
+def test_rest_and_stress_of_one_session() -> None:
+    faster = {**GOOD, "VolumeTiming": [0.8 * t for t in TIMES]}
+    for stress in (faster, GOOD, {**faster, "VolumeTiming": [1.6 * t for t in TIMES]}, {**faster, "Haematocrit": 0.41}):
+        assert list(rest_and_stress_findings("f", GOOD, stress)) == [], stress["VolumeTiming"][1]
+    # Volumes at every beat at rest, at every second one under stress.
+    assert not list(rest_and_stress_findings("f", faster, {**GOOD, "VolumeTiming": [1.3 * t for t in TIMES]}))
+    one(
+        rest_and_stress_findings("f", faster, {**GOOD, "VolumeTiming": [0.99 * t for t in TIMES]}),
+        "doubt",
+        "exchanged?",
+    )
+    one(rest_and_stress_findings("f", GOOD, {**faster, "MagneticFieldStrength": 3}), "refused", "is 3 under stress")
+    one(rest_and_stress_findings("f", GOOD, {**faster, "Haematocrit": 0.35}), "refused", "0.35", "0.42 at rest")
+    for name, value, words in (
+        ("SaturationDelayTime", 0.1, "0.1 under stress and 0.05 at rest"),
+        ("ExcitationsToKSpaceCenter", 30, "30 under stress and 24"),
+        ("FlipAngle", [5.0] * 2 + [15.0] * 20, "5 and 15 under stress and 5 and 12"),
+        ("FlipAngle", 12.0, "12 under stress and 5 and 12"),
+    ):
+        one(rest_and_stress_findings("f", GOOD, {**faster, name: value}), "doubt", words)
+
+
+def test_the_same_voxels_have_one_digest() -> None:
+    data = chamber()
+    assert digest(data) == digest(np.asfortranarray(data)) and digest(data) != digest(data[::-1])
+    assert digest(data) != digest(data.reshape(24, 12, 2, N))
+    one([same_voxels_finding("f", ["a", "b"])], "doubt", "the very values of a, b")

@@ -233,6 +233,33 @@ def test_qform_against_sform(dataset: Path) -> None:
     assert "qform and sform of the header differ by up to 87 mm" in texts(findings(dataset), "doubt")
 
 
+def test_the_time_between_volumes_of_the_header(dataset: Path) -> None:
+    image = nib.load(series_path(dataset))
+    for unit, step, told in (("sec", 1.7, True), ("msec", 1700, True), ("sec", 0.85, False), ("sec", 0, False),
+                             ("sec", 1, False), ("unknown", 1.7, False)):  # fmt: skip
+        image.header.set_xyzt_units("mm", unit)
+        image.header["pixdim"][4] = step
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header), series_path(dataset))
+        found = texts(findings(dataset), "doubt")
+        assert ("the header of the image (pixdim[4]) 1.7 s" in found) == told, (unit, step, found)
+
+
+def test_one_series_under_two_names_and_rest_against_stress(tmp_path: Path) -> None:
+    root = small_dataset(tmp_path / "raw", ("01", "02"), ("rest", "stress"))
+    assert findings(root) == []
+    shutil.copyfile(series_path(root), series_path(root, task="stress"))
+    shutil.copyfile(series_path(root), series_path(root, "02"))
+    edit_sidecar(root, SaturationDelayTime=0.05)
+    found = findings(root)
+    copies = [f for f in found if "the very values" in f.text]
+    assert len(copies) == 3 and "task-stress_dce.nii.gz, sub-02_task-rest_dce.nii.gz" in copies[0].text
+    told = [f for f in found if f not in copies]
+    assert len(told) == 1 and "SaturationDelayTime is 0.09 under stress and 0.05 at rest" in told[0].text
+    assert "sub-01_task-stress" in told[0].file and not told[0].refused
+    edit_sidecar(root, Haematocrit=0.3)
+    assert "Haematocrit is 0.42 under stress and 0.3 at rest" in texts(findings(root), "refused")
+
+
 # --- what is handed in
 
 

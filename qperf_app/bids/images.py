@@ -82,7 +82,17 @@ def read_header(path: Path) -> ImageHeader:
     both = _both_forms(image.header)
     shape = tuple(int(n) for n in image.shape)
     placed = bool(image.header["qform_code"] > 0 or image.header["sform_code"] > 0)
-    return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, placed, both)
+    return ImageHeader(shape, _rows(image.affine), _stored(kind), limits, placed, both, _interval(image.header))
+
+
+def _interval(header: Any) -> float | None:
+    """Time between volumes, s; None where the header has no unit of it, or 0 or 1, which are written for nothing."""
+    try:
+        unit = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1])
+    except KeyError:
+        return None
+    step = float(header["pixdim"][4])
+    return step * unit if unit and np.isfinite(step) and step not in (0.0, 1.0) else None
 
 
 def _both_forms(header: Any) -> tuple[Any, Any] | None:

@@ -19,6 +19,9 @@ MIRRORED = -0.3
 #: How much wider than at the base a ventricle is towards its apex where the slices are in the wrong order, and the
 #: voxels that a slice of the wall has at least. A ventricle tapers.
 WIDENING, LEAST_OF_A_SLICE = 1.1, 20
+#: How far beside the septum, the arc between the insertion points, the middle of the right ventricle's blood may lie,
+#: degrees: in slices at another level it turns by so much.
+BESIDE_SEPTUM = 15.0
 
 
 def enhancement_findings(
@@ -143,11 +146,20 @@ def septum_apart(points: Sequence[Landmark], wall: NDArray[np.bool_], affine: Ar
     if not (points and wall.any() and pools.lv.any() and pools.rv.any()):
         return ""
     middle = voxel_to_world(affine, np.argwhere(wall).mean(axis=0))
-    septum = np.mean([m.position for m in points], axis=0) - middle
+    ways = np.array([m.position for m in points]) - middle
     left, right = (voxel_to_world(pools.affine, np.argwhere(mask).mean(axis=0)) for mask in (pools.lv, pools.rv))
-    if float(septum @ (right - left)) >= 0.0:
+    plane = SlicePlane.of(wall, affine, int(np.flatnonzero(wall.any(axis=(0, 1)))[0]))
+    septum, ventricle, *ends = plane.angles(plane.centre + np.vstack([ways.mean(axis=0), right - left, ways]))
+    both = len({m.name for m in points}) == 2
+    reach = float(np.median(np.abs(_turn(ends - septum)))) + BESIDE_SEPTUM if both else 90.0
+    if abs(_turn(ventricle - septum)) <= min(reach, 90.0):
         return ""
     return (
         "The septum of the outlined wall faces away from the right ventricle of the blood pools: does one of the "
         "series, or what was handed in, lie the wrong way round? Segments may be the wrong ones."
     )
+
+
+def _turn(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An angle, degrees, as a turn from -180 to below 180."""
+    return np.asarray((angle + 180.0) % 360.0 - 180.0)

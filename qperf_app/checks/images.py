@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.blood import blood_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.frames import frame_findings, some
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
+from qperf_app.checks.timing import dynamic_times
 from qperf_app.geometry import Grid
 from qperf_app.physics.sequences import named_readout
 
@@ -42,6 +44,8 @@ class ImageHeader:
     placed : bool
         Whether the header says where the image lies, by qform or sform.
     both_forms : rows of qform and of sform where both are given, else None
+    interval : float or None
+        Time between volumes, s; None where it says none.
     """
 
     shape: tuple[int, ...]
@@ -50,6 +54,7 @@ class ImageHeader:
     limits: tuple[float, float] | None = None
     placed: bool = True
     both_forms: tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]] | None = None
+    interval: float | None = None
 
     @property
     def grid(self) -> Grid:
@@ -113,11 +118,12 @@ def voxel_findings(
     elif metadata.get("Units") == "mmol/L":
         yield from concentration_findings(file, data)
     yield from _stored(file, data, header)
+    count = metadata.get("ProtonDensityVolumeCount", 0)
+    count = count if isinstance(count, int) else 0
     if is_signal and named_readout(metadata).readout != "bSSFP":
         # A balanced read-out after saturation is about as bright as the spoiled proton-density volumes before it.
-        count = metadata.get("ProtonDensityVolumeCount", 0)
-        means = data.mean(axis=(0, 1, 2), dtype=np.float64)
-        yield from proton_density_in_signal(file, means, count if isinstance(count, int) else 0)
+        yield from proton_density_in_signal(file, data.mean(axis=(0, 1, 2), dtype=np.float64), count)
+    yield from blood_findings(file, data[..., count:], dynamic_times(metadata), is_signal)
 
 
 def concentration_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ TIMING = "VolumeTiming"
 FRAME_TIMES = "FrameTimesStart"
 #: An interval of so many usual ones, and of so many s, is a gap.
 GAP_INTERVALS, GAP_SECONDS = 5.0, 4.0
+#: Share by which the header's time between volumes may differ: hearts change their rate.
+HEADER_APART = 0.25
 
 
 def with_timing(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +61,32 @@ def dynamic_times(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
     return np.asarray(times[count:], np.float64)
 
 
+def gaps(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Intervals (n,) that are a gap wherever they are."""
+    return (intervals > GAP_INTERVALS * np.median(intervals)) & (intervals > GAP_SECONDS)
+
+
+def interval_findings(file: str, metadata: Mapping[str, Any], stated: float | None) -> Iterator[Finding]:
+    """The header of the image has the time between volumes that ``VolumeTiming`` has.
+
+    Parameters
+    ----------
+    stated : float or None
+        What the header says, s. Only what may be the time between volumes is compared: converters write the repetition
+        time of excitations or of slices there too.
+    """
+    times = dynamic_times(metadata)
+    if stated is None or INTERVAL.verdict(stated) is not None or times is None or len(times) < 2:
+        return
+    usual = float(np.median(np.diff(times)))
+    if abs(usual - stated) > HEADER_APART * stated:
+        yield doubt(
+            file, TIMING,
+            f"{TIMING} has {usual:.3g} s between volumes, the header of the image (pixdim[4]) {stated:.3g} s; {TIMING} "
+            "is used",
+        )  # fmt: skip
+
+
 def _against_frame_times(file: str, metadata: Mapping[str, Any], times: list[float]) -> Iterator[Finding]:
     frames = metadata.get(FRAME_TIMES)
     if frames is None or frames is times:
@@ -89,7 +117,7 @@ def _clock(file: str, times: NDArray[np.float64], count: int) -> Iterator[Findin
     elif START.verdict(float(times[0])):
         text = f"{TIMING} begins at {times[0]:g} s: is it a time of day? Subtract the time of the first volume"
         yield Finding(file, TIMING, text, START.verdict(float(times[0])) or "doubt")
-    wide = np.flatnonzero((intervals > GAP_INTERVALS * usual) & (intervals > GAP_SECONDS))
+    wide = np.flatnonzero(gaps(intervals))
     if wide.size:
         first = int(wide[0])
         yield doubt(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qperf_app.bids.errors import DatasetError
@@ -14,7 +15,8 @@ from qperf_app.checks.images import header_findings, voxel_findings
 from qperf_app.checks.ranges import range_findings
 from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
-from qperf_app.checks.timing import FRAME_TIMES, TIMING, timing_findings
+from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
+from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.manager import PluginRegistry, make
 from qperf_app.plugins.steps import STEPS
@@ -26,6 +28,15 @@ from qperf_app.workflow.scans import SeriesInput
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Fields that the app itself computes with, whichever plugins run.
 OWN_FIELDS = (TIMING, FRAME_TIMES, "Units", "ProtonDensityVolumeCount", "Haematocrit")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the values of a series say, and their digest, empty where they can't be read."""
+
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    digest: str = ""
+
 
 #: A finding and the scan that it is about, by participant and label.
 Located = tuple[tuple[str, str], Finding]
@@ -53,10 +64,12 @@ def find_findings(
     """
     series = {s.path: s for plan in plans for s in plan.series}
     with ThreadPoolExecutor(threads) as pool:
-        of_data: dict[Path, list[Finding]] = {}
+        of_data: dict[Path, _Data] = {}
         for done, (path, found) in enumerate(zip(series, pool.map(_of_data, series.values()), strict=True), start=1):
             of_data[path] = found
             progress(done, len(series))
+    for path, others in _copies(of_data).items():
+        of_data[path].findings.append(same_voxels_finding(str(path), [other.name for other in others]))
     findings: list[Located] = []
     for plan in plans:
         for scan in plan.scans:
@@ -95,7 +108,7 @@ def _sentence(scan: ScanPlan, finding: Finding) -> str:
 
 
 def _of_scan(
-    plan: ParticipantPlan, scan: ScanPlan, registry: PluginRegistry, of_data: Mapping[Path, list[Finding]]
+    plan: ParticipantPlan, scan: ScanPlan, registry: PluginRegistry, of_data: Mapping[Path, _Data]
 ) -> Iterator[Finding]:
     used = {s.prefix: _used_fields(plan, s, registry) for s in scan.scan.series}
     for series in scan.scan.series:
@@ -107,7 +120,8 @@ def _of_scan(
         yield from place_findings(str(aif.path), tissue.grid, aif.grid)
     for series in scan.scan.series:
         yield from _of_plugins(plan, series, registry)
-        yield from of_data[series.path]
+        yield from of_data[series.path].findings
+    yield from _against_rest(plan, scan, used)
 
 
 def series_findings(series: SeriesInput) -> Iterator[Finding]:
@@ -115,6 +129,7 @@ def series_findings(series: SeriesInput) -> Iterator[Finding]:
     metadata, file = series.metadata, str(sidecar_path(series.path))
     yield from header_findings(str(series.path), series.header)
     yield from timing_findings(file, metadata, series.shape)
+    yield from interval_findings(file, metadata, series.header.interval)
     units = metadata.get("Units", SIGNAL_UNITS)
     if units not in KNOWN_UNITS:
         yield refusal(file, "Units", f"Units is {units!r}, expected one of {', '.join(map(repr, KNOWN_UNITS))}")
@@ -124,15 +139,41 @@ def series_findings(series: SeriesInput) -> Iterator[Finding]:
     yield from task_findings(file, metadata, series.entities.get("task", ""))
 
 
-def _of_data(series: SeriesInput) -> list[Finding]:
+def _of_data(series: SeriesInput) -> _Data:
     """What the voxel values say."""
     if len(series.shape) != 4 or not series.header.is_magnitude:
-        return []
+        return _Data()
     try:
         data, _ = read_image(series.path)
     except DatasetError as error:
-        return [_from_error(error)]
-    return list(voxel_findings(str(series.path), data, series.metadata, series.header))
+        return _Data([_from_error(error)])
+    return _Data(list(voxel_findings(str(series.path), data, series.metadata, series.header)), digest(data))
+
+
+def _copies(of_data: Mapping[Path, _Data]) -> dict[Path, list[Path]]:
+    """Of each series whose values others have too, the others."""
+    alike: dict[str, list[Path]] = {}
+    for path, data in of_data.items():
+        if data.digest:
+            alike.setdefault(data.digest, []).append(path)
+    return {path: [p for p in paths if p != path] for paths in alike.values() if len(paths) > 1 for path in paths}
+
+
+def _against_rest(plan: ParticipantPlan, scan: ScanPlan, used: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """Compare the series of a scan under stress with those at rest of its session, the first of the same run if any."""
+    if scan.entities.get("task") != "stress":
+        return
+    for series in scan.scan.series:
+        rests = [s for s in plan.series if s.entities.get("task") == "rest" and _shared(s) == _shared(series)]
+        rests.sort(key=lambda s: s.entities.get("run") != series.entities.get("run"))
+        for rest in rests[:1]:
+            found = rest_and_stress_findings(str(sidecar_path(series.path)), rest.metadata, series.metadata)
+            yield from lowered(found, used[series.prefix])
+
+
+def _shared(series: SeriesInput) -> dict[str, str]:
+    """Entities that rest and stress of a session have in common."""
+    return {key: label for key, label in series.entities.items() if key not in ("task", "run")}
 
 
 def _used_fields(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegistry) -> set[str]:

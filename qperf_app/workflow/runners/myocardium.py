@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qperf_app.bids import records
 from qperf_app.checks.anatomy import septum_apart, widening
 from qperf_app.checks.points import point_findings
+from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid
 from qperf_app.plugins import Myocardium
 from qperf_app.workflow.outcomes import StepResult
@@ -32,10 +36,19 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         warnings += tuple(f"Insertion points handed in: {finding.text}." for finding in found_points)
     pools = records.read_pools(upstream["pools"].files) if upstream["pools"].usable else None
     apart = septum_apart(myocardium.landmarks, mask, affine, pools) if pools else ""
-    warnings += tuple(told for told in (widening(mask, affine), apart) if told)
+    warnings += tuple(told for told in (widening(mask, affine), apart, *_of_blood(task, upstream, mask)) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points"
     return StepResult("handed-in" if "myocardium" in given else "done", files, warnings, summary)
+
+
+def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What the blood within the wall says of an outline that was handed in, and of the clock."""
+    series, aif = corrected_series(upstream).dynamic(), upstream["aif"]
+    blood = enclosed_blood(mask, series.data, series.affine)
+    wide = blood_in_wall(mask, series.data, blood) if "myocardium" in task.given else ""
+    curve = records.read_aif(aif.files["aif"]) if aif.usable else None
+    return (wide, clocks_apart(curve, blood, series.times) if curve else "")
 
 
 def _found(task: Task, upstream: Upstream) -> tuple[Myocardium | None, tuple[str, ...]]:

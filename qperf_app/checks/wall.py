@@ -1,0 +1,98 @@
+"""The outlined wall in the motion-corrected series: no blood in it, and blood within it that is on the curve's clock."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qperf_app.checks.anatomy import cavities
+from qperf_app.plugins.records import InputFunction
+
+#: Share of the wall's voxels that rise with the blood from which on the outline holds blood. One voxel at the border
+#: of a coarse image holds some; whole rows of them make a fifth and more.
+MOST_BLOOD = 0.15
+#: Intervals, and s, by which blood may come earlier or later in the tissue series than in the input function. Where
+#: the tissue's blood saturates, half of its rise is early by up to one interval.
+MOST_INTERVALS, MOST_SECONDS = 2.0, 1.5
+
+
+def enclosed_blood(wall: NDArray[np.bool_], data: NDArray[np.floating], affine: ArrayLike) -> NDArray[np.float64]:
+    """Mean enhancement (t,) of what the wall encloses in the dynamic volumes (x, y, z, t); empty where that is nothing.
+
+    Parameters
+    ----------
+    wall : (x, y, z) bool array
+    affine : (4, 4) array
+        Voxel index to world mm.
+    """
+    enclosed = data[cavities(wall, affine)]
+    return _rise(enclosed.mean(axis=0, dtype=np.float64)) if len(enclosed) else np.zeros(0)
+
+
+def blood_in_wall(wall: NDArray[np.bool_], data: NDArray[np.floating], blood: NDArray[np.float64]) -> str:
+    """Say so where much of the wall rises with the blood that it encloses; else empty.
+
+    What they reach says little, since the signal of blood saturates: muscle comes near it. But muscle is late: when
+    the left ventricle's blood has half of its enhancement, muscle has next to none.
+
+    Parameters
+    ----------
+    wall : (x, y, z) bool array
+    data : (x, y, z, t) array
+        Dynamic volumes, corrected for motion.
+    blood : (t,) array
+        :func:`enclosed_blood`.
+    """
+    if blood.size < 3 or blood.max() <= 0:
+        return ""
+    half = int((blood >= 0.5 * blood.max()).argmax())
+    share = float((_rise(data[wall])[:, half] > 0.5 * blood[half]).mean())
+    if share < MOST_BLOOD:
+        return ""
+    return (
+        f"{share:.0%} of the outlined wall enhances when the blood in it does, before muscle can: does the outline "
+        "hold blood? Flow of segments with blood is too high."
+    )
+
+
+def clocks_apart(aif: InputFunction, blood: NDArray[np.float64], times: NDArray[np.float64]) -> str:
+    """Say so where the bolus comes into the left ventricle at another time than into the input function; else empty.
+
+    Times of half the maximum are compared: the peak itself may be a plateau where the signal saturates.
+
+    Parameters
+    ----------
+    aif : InputFunction
+    blood : (t,) array
+        :func:`enclosed_blood` of the tissue series.
+    times : (t,) array
+        Of the tissue series, s.
+    """
+    curve = aif.concentration if aif.signal is None else aif.signal
+    arrivals = [_arrival(_rise(np.asarray(curve, np.float64)), aif.times), _arrival(blood, times)]
+    if not np.isfinite(arrivals).all():
+        return ""
+    apart = arrivals[1] - arrivals[0]
+    if abs(apart) <= max(MOST_SECONDS, MOST_INTERVALS * float(np.median(np.diff(times)))):
+        return ""
+    return (
+        f"The bolus comes into the left ventricle at {arrivals[1]:.1f} s in the tissue series and at "
+        f"{arrivals[0]:.1f} s in the input function: are both on one clock, or has one series lost volumes?"
+    )
+
+
+def _rise(curves: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Enhancement of curves (..., t) over their first eighth."""
+    before = max(2, curves.shape[-1] // 8)
+    return np.asarray(curves - np.nanmedian(curves[..., :before], axis=-1, keepdims=True), np.float64)
+
+
+def _arrival(rise: NDArray[np.float64], times: NDArray[np.float64]) -> float:
+    """Time, s, at which a curve (t,) first has half of its maximum, between samples; NaN where it doesn't rise."""
+    known = np.isfinite(rise)
+    rise, times = rise[known], times[known]
+    if rise.size < 3 or rise.max() <= 0:
+        return float("nan")
+    half = 0.5 * rise.max()
+    k = int((rise >= half).argmax())
+    return float(np.interp(half, rise[k - 1 : k + 1], times[k - 1 : k + 1])) if k else float(times[0])
