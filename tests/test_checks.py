@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from qperf_app.checks import Finding, lowered, refusal
-from qperf_app.checks.anatomy import enhancement_findings, mirrored, septum_apart, widening
+from qperf_app.checks.anatomy import cavities, enhancement_findings, mirrored, septum_apart, widening
 from qperf_app.checks.blood import blood_findings
 from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
-from qperf_app.checks.flow import has_enough_flow, implausible_flow
+from qperf_app.checks.flow import has_enough_flow, implausible_flow, implausible_reserve, without_enhancement
 from qperf_app.checks.images import (
     ImageHeader,
     header_findings,
@@ -28,6 +28,7 @@ from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
+from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid, voxel_to_world
 from qperf_app.plugins.records import BloodPools, InputFunction, Landmark
 
@@ -650,3 +651,90 @@ def test_the_same_voxels_have_one_digest() -> None:
     assert digest(data) == digest(np.asfortranarray(data)) and digest(data) != digest(data[::-1])
     assert digest(data) != digest(data.reshape(24, 12, 2, N))
     one([same_voxels_finding("f", ["a", "b"])], "doubt", "the very values of a, b")
+
+
+# --- the outlined wall
+
+
+def beating_ring(late: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
+    """A wall and its series: blood within it, muscle that comes later and nearly as far, noise."""
+    wall, times = ring(), np.array(TIMES)
+    x, y = np.meshgrid(np.arange(48) - 24, np.arange(44) - 20, indexing="ij")
+    pool = np.repeat((np.hypot(x, y) <= 7)[:, :, None], 3, axis=2)
+    course = np.sqrt(bolus().concentration / bolus().concentration.max())
+    data = 50.0 + np.random.default_rng(2).normal(0, 3, (48, 44, 3, N))
+    data[pool] += 300.0 * course
+    data[wall] += 200.0 * np.interp(times - late, times, course)
+    return wall, data
+
+
+def grown(wall: np.ndarray) -> np.ndarray:
+    return wall | np.any([np.roll(wall, step, axis) for axis in (0, 1) for step in (1, -1)], axis=0)
+
+
+def test_an_outline_that_holds_blood() -> None:
+    wall, data = beating_ring()
+    affine = short_axis_grid().affine
+
+    def told(outline: np.ndarray) -> str:
+        enclosed = cavities(outline, affine)
+        return blood_in_wall(outline, enclosed, data, enclosed_blood(enclosed, data))
+
+    assert told(wall) == "" and told(np.roll(wall, 1, 0)) == ""
+    assert "is the outline too wide" in told(grown(wall))
+    # A solid wall encloses nothing; without a bolus nothing is said.
+    assert told(wall | (data[..., 0] > 1e9)) == "" and blood_in_wall(wall, grown(wall), data, np.zeros(0)) == ""
+    assert blood_in_wall(wall, grown(wall), data, np.zeros(N)) == ""
+
+
+def test_the_bolus_comes_at_one_time_into_both_series() -> None:
+    wall, data = beating_ring()
+    blood, times = enclosed_blood(cavities(wall, short_axis_grid().affine), data), np.array(TIMES)
+    own = bolus()
+    # Signal that saturates, as a square root here, is early by half a second.
+    for shift in (0.0, 0.9, -0.9):
+        assert clocks_apart(replace(own, times=own.times + shift), blood, times) == ""
+    for shift in (2.7, -2.7):
+        assert "lost volumes?" in clocks_apart(replace(own, times=own.times + shift), blood, times)
+    # The signal of the input function is the better measure where there is one.
+    held = replace(own, signal=np.sqrt(own.concentration), times=own.times + 1.5)
+    assert clocks_apart(held, blood, times) == ""
+    assert clocks_apart(own, np.zeros(0), times) == "" and clocks_apart(own, np.zeros(N), times) == ""
+
+
+def test_the_septum_lies_where_the_right_ventricle_is() -> None:
+    grid, wall = short_axis_grid(), ring()
+    points, left = insertion_points(grid), np.zeros(grid.shape, bool)
+    left[22:27, 18:23] = True
+    middle = voxel_to_world(grid.affine, (24, 20, 1))
+    way = np.mean([m.position for m in points], axis=0) - middle
+    first, second = (grid.affine[:3, k] / np.linalg.norm(grid.affine[:3, k]) for k in (0, 1))
+    at = np.rad2deg(np.arctan2(way @ second, way @ first))
+
+    def told(turn: float) -> str:
+        angle = np.deg2rad(at + turn)
+        centre = np.rint(np.array([24, 20]) + 12 * np.array([np.cos(angle), np.sin(angle)])).astype(int)
+        right = np.zeros(grid.shape, bool)
+        right[centre[0] - 2 : centre[0] + 3, centre[1] - 2 : centre[1] + 3] = True
+        return septum_apart(points, wall, grid.affine, BloodPools(left, right, left, grid.affine))
+
+    # The points are 110 degrees apart.
+    assert not any(told(turn) for turn in (0, 30, -30, 60, -60))
+    assert all(told(turn) for turn in (80, 90, -90, 150, 180))
+
+
+def test_rest_and_stress_that_were_exchanged_and_outlines_without_muscle() -> None:
+    rest = {k: 1.0 for k in range(1, 7)}
+    reason = implausible_reserve(rest, {k: 0.5 for k in range(1, 6)})
+    assert "less than two thirds of that at rest in 5 of 5 segments" in reason and "exchanged?" in reason
+    # No response to the stress agent, and a wall of which half is ischaemic.
+    assert implausible_reserve(rest, dict.fromkeys(rest, 0.9)) == ""
+    assert implausible_reserve(rest, {k: 0.5 if k < 4 else 2.0 for k in rest}) == ""
+    assert implausible_reserve(rest, {k: np.nan for k in rest}) == "" and implausible_reserve({}, rest) == ""
+    codes = np.full((10, 10), 255, np.uint8)
+    codes[:5] = 0
+    assert without_enhancement(codes) == "" and without_enhancement(codes[5:]) == ""
+    codes[0] = 19
+    assert without_enhancement(codes) == ""
+    codes[1] = 19
+    assert "40% of the outlined wall shows no enhancement" in without_enhancement(codes)

@@ -18,20 +18,25 @@ from qperf_app import api
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import bring_onto, read_header, read_image
 from qperf_app.bids.index import find_series
+from qperf_app.bids.segment_tables import write_segments
 from qperf_app.checks import Finding
 from qperf_app.checks.images import ImageHeader
 from qperf_app.checks.ranges import markdown
 from qperf_app.cli.app import main
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.geometry.levels import levels_from, slice_places
-from qperf_app.plugins import StepKey, StepOutcome
+from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
+from qperf_app.report.group import render_group
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
 from qperf_app.report.summary import headline_elements, warnings_of
 from qperf_app.testing.examples import AFFINE, example_series
+from qperf_app.workflow.flow import judged, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
 from qperf_app.workflow.levels import shared_levels
+from qperf_app.workflow.outcomes import FileRecord
 from qperf_app.workflow.preflight import find_findings
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
+from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import ScanRecord, StepRecord, summarise
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.report_examples import participant, scan, segments
@@ -576,8 +581,8 @@ def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
 
 
 def record(label: str, *steps: StepRecord, **fields: Any) -> ScanRecord:
-    values = {"tissue": f"{label}.nii", "aif": None, "warnings": (), **fields}
-    return ScanRecord(label, {"task": "rest"}, steps=steps, **values)
+    values = {"entities": {"task": "rest"}, "tissue": f"{label}.nii", "aif": None, "warnings": (), **fields}
+    return ScanRecord(label, steps=steps, **values)
 
 
 def ended(step: str, doubts: tuple[str, ...] = ()) -> StepRecord:
@@ -645,3 +650,71 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert main([str(dataset), str(out), "group"]) == 0
     assert "\tyes\t" in (out / "group_segments.tsv").read_text()
     assert "its flow is doubtful" in (out / "group.html").read_text(encoding="utf-8")
+
+
+def flow_of(out: Path, task: str, flow: float, run: str = "") -> ScanRecord:
+    """A published scan whose segments all have one flow."""
+    prefix = f"sub-01_task-{task}{f'_run-{run}' if run else ''}"
+    rows = tuple(SegmentRow(k, f"segment {k}", "transmural", 9, 9, {"MBF": flow}) for k in range(1, 7))
+    files = write_segments(out, prefix, SegmentTable("nlls", "2CXM", rows, {"MBF": "mL/min/g"}), ())
+    step = replace(
+        ended("segment-values"),
+        key=StepKey("segment-values", "nlls"),
+        files=tuple(FileRecord(role, path.name) for role, path in files.items()),
+    )
+    entities = {"task": task, **({"run": run} if run else {})}
+    return record(prefix.removeprefix("sub-01_"), step, entities=entities)
+
+
+def test_a_reserve_that_no_heart_has_is_said(tmp_path: Path) -> None:
+    rest, low = flow_of(tmp_path, "rest", 1.9), flow_of(tmp_path, "stress", 0.5)
+    kept, warned = with_reserve([rest, low], tmp_path)
+    assert kept == rest and len(warned.warnings) == 1
+    assert "Against task-rest: Flow under stress is less than two thirds" in warned.warnings[0]
+    # What an earlier run said is said once, and no more when it is mended.
+    assert with_reserve([kept, warned], tmp_path)[1] == warned
+    flow_of(tmp_path, "rest", 0.6)
+    assert with_reserve([rest, warned], tmp_path)[1] == low
+    # Runs are compared with their own, sessions with none of another.
+    runs = [flow_of(tmp_path, *each) for each in (("rest", 1.9, "1"), ("rest", 0.4, "2"), ("stress", 0.5, "2"))]
+    assert with_reserve(runs, tmp_path) == tuple(runs)
+    apart = replace(low, entities={"task": "stress", "ses": "B"})
+    flow_of(tmp_path, "rest", 1.9)
+    assert with_reserve([rest, apart], tmp_path)[1] == apart
+
+
+def test_an_outline_without_muscle_is_said_by_the_method_that_leads(tmp_path: Path) -> None:
+    codes = np.full((8, 8, 1), 255, np.uint8)
+    codes[2:6, 2:6] = 0
+    codes[2:4, 2:6] = 19
+    write_image(tmp_path / "qc.nii.gz", codes)
+    fit = replace(ended("kinetics"), key=StepKey("kinetics", "nlls"), files=(FileRecord("qc", "qc.nii.gz"),))
+    scan_of = flow_of(tmp_path, "rest", 1.0)
+    (told,) = judged(replace(scan_of, steps=(fit, *scan_of.steps)), tmp_path).warnings
+    assert told == "50% of the outlined wall shows no enhancement above the noise: is the outline too wide?"
+    second = replace(fit, key=StepKey("kinetics", "fermi"))
+    assert judged(replace(scan_of, steps=(second, *scan_of.steps)), tmp_path).warnings == ()
+
+
+def test_participants_that_were_run_otherwise_are_said(tmp_path: Path) -> None:
+    def run_of(participant: str, density: float = 1.05, **outcome: Any) -> ScanRecord:
+        (tmp_path / f"sub-{participant}").mkdir(exist_ok=True)
+        path = tmp_path / f"sub-{participant}" / f"sub-{participant}_config.yaml"
+        path.write_text(f"haematocrit: 0.42\ntissue-density: {density}\n", encoding="utf-8")
+        made = replace(StepOutcome("kinetics", "nlls", "done", version="1.0", options={"model": "2cxm"}), **outcome)
+        moco = StepRecord(StepKey("motion-correction"), StepOutcome("motion-correction", "progressive", "done"))
+        return record("task-rest", StepRecord(StepKey("kinetics", "nlls"), made), moco)
+
+    def told(**second: Any) -> str:
+        scans = {who: [run_of(who)] for who in ("01", "02", "04", "05")}
+        return "\n".join(settings_apart(tmp_path, {**scans, "03": [run_of("03", **second)]}))
+
+    assert told() == ""
+    density = told(density=1.0)
+    assert "tissue-density is 1.05 in sub-01, sub-02, sub-04 and 1 more, 1.0 in sub-03" in density
+    assert "version of nlls (kinetics) is 1.0 in sub-01" in told(version="1.1")
+    assert "model of nlls (kinetics) is 2cxm" in told(options={"model": "fermi"})
+    # What was handed in no plugin has made.
+    assert told(state="handed-in", plugin="", version="2") == ""
+    page = render_group([], [], 2, apart=[density])
+    assert "Tissue-density is 1.05 in sub-01" in page

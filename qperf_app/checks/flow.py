@@ -1,10 +1,13 @@
-"""What comes out: a flow that no heart has, and whether there is enough of it."""
+"""What comes out: a flow or a reserve that no heart has, whether there is enough of it, an outline without muscle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.quality import QualityCode
 
 #: MBF, mL/min/g, that no heart has over most of its segments. A resting heart has about 1, and 2 only in children and
 #: in hypertrophic or failing work; under a vasodilator healthy hearts reach 4 to 5.
@@ -15,6 +18,12 @@ LOWEST = 0.1
 MOST = 0.5
 #: Share of the segments in view that must have flow for a scan to be complete.
 ENOUGH = 0.5
+
+#: Ratio of flow under stress to that at rest that no heart has over most of its segments. A vasodilator raises flow
+#: two- to fourfold; where it has no effect, or a stenosis leaves no reserve, flow stays about as it was.
+LOWEST_RESERVE = 2 / 3
+#: Share of the outlined wall that may show no enhancement: a scar may, most of a wall that gives flow doesn't.
+NOT_ENHANCED = 0.25
 
 
 def implausible_flow(task: str, flows: Iterable[float], units: str) -> str:
@@ -40,6 +49,39 @@ def implausible_flow(task: str, flows: Iterable[float], units: str) -> str:
     if low.mean() > MOST:
         return f"MBF is below {LOWEST:g} mL/min/g in {low.sum()} of {values.size} segments {word}: no heart has that"
     return ""
+
+
+def implausible_reserve(rest: Mapping[int, float], stress: Mapping[int, float]) -> str:
+    """Say why flow at rest and under stress can't be a heart's; empty where they may be.
+
+    Parameters
+    ----------
+    rest, stress : mapping
+        MBF by segment, in one unit.
+    """
+    both = [k for k in rest.keys() & stress.keys() if np.isfinite([rest[k], stress[k]]).all() and rest[k] > 0]
+    fallen = sum(stress[k] < LOWEST_RESERVE * rest[k] for k in both)
+    if not both or fallen <= MOST * len(both):
+        return ""
+    return (
+        f"Flow under stress is less than two thirds of that at rest in {fallen} of {len(both)} segments: are rest and "
+        "stress exchanged?"
+    )
+
+
+def without_enhancement(codes: NDArray[np.integer]) -> str:
+    """Say so where much of the outlined wall shows no enhancement; else empty.
+
+    Parameters
+    ----------
+    codes : array
+        Codes of a quality map.
+    """
+    inside = codes != QualityCode.OUTSIDE
+    share = float((codes[inside] == QualityCode.NO_ENHANCEMENT).mean()) if inside.any() else 0.0
+    if share < NOT_ENHANCED:
+        return ""
+    return f"{share:.0%} of the outlined wall shows no enhancement above the noise: is the outline too wide?"
 
 
 def has_enough_flow(flows: Iterable[float]) -> bool:

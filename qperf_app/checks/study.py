@@ -62,7 +62,7 @@ def rest_and_stress_findings(file: str, rest: Metadata, stress: Metadata) -> Ite
 def digest(data: NDArray[np.floating]) -> str:
     """Digest of the values and the shape of an image."""
     # Images are stored with the first axis fastest: the transpose needs no copy.
-    return f"{data.shape} {blake2b(np.ascontiguousarray(data.T), digest_size=16).hexdigest()}"
+    return f"{data.shape} {blake2b(np.ascontiguousarray(data.T).data, digest_size=16).hexdigest()}"
 
 
 def same_voxels_finding(file: str, others: Sequence[str]) -> Finding:

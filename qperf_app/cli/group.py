@@ -23,6 +23,8 @@ from qperf_app.workflow.group import (
     read_group,
     segment_cells,
 )
+from qperf_app.workflow.selection import published_scans
+from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
 
 #: What the group level writes.
@@ -36,8 +38,12 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError(f"OUT_DIR {args.out_dir} is not a folder; run the participant level first")
     if args.reports_only or args.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
-    rows = read_group(out_dir, read_selection(args))
+    selection = read_selection(args)
+    rows = read_group(out_dir, selection)
     for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
+        say(f"warning: {told}")
+    apart = settings_apart(out_dir, published_scans(out_dir, selection))
+    for told in apart:
         say(f"warning: {told}")
     if args.dry_run:
         for name in FILES:
@@ -49,7 +55,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     participants = len({row.participant for row in rows})
     compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
-    page = render_group(flows_by_method(rows), compared, participants, doubtful_scans(rows))
+    page = render_group(flows_by_method(rows), compared, participants, doubtful_scans(rows), apart)
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     study = study.check(args.nprocs, counter("checking series"))
     if not args.skip_bids_validation:
         _validate(args, study.participants)
-    _tell_warnings(study.participants)
+    _tell_warnings(_of_plans(study.participants))
     if args.dry_run:
         say(_listing(study.participants))
         return DONE
@@ -99,6 +99,9 @@ def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan
     finally:
         progress.close()
     _write_citations(study)
+    before = set(_of_plans(study.participants))
+    ran = {(plan.participant, scan.scan.label) for plan in study.participants for scan in plan.scans}
+    _tell_warnings(each for each in _of_results(statuses, ran) if each not in before)
     return _conclude(args, statuses, time.monotonic() - started)
 
 
@@ -125,15 +128,35 @@ def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 
-def _tell_warnings(plans: Sequence[ParticipantPlan]) -> None:
+def _tell_warnings(warnings: Iterable[tuple[str, str]]) -> None:
+    """Tell each warning once, with the scans that it is about: pairs of scan and warning."""
     told: dict[str, list[str]] = {}
-    for plan in plans:
-        for scan in plan.scans:
-            for warning in scan.warnings:
-                told.setdefault(warning, []).append(f"sub-{plan.participant} {scan.scan.label}")
+    for scan, warning in warnings:
+        told.setdefault(warning, []).append(scan)
     for warning, scans in told.items():
         more = f" and {len(scans) - 1} more" if len(scans) > 1 else ""
         say(f"warning: {scans[0]}{more}: {warning}")
+
+
+def _of_plans(plans: Iterable[ParticipantPlan]) -> list[tuple[str, str]]:
+    """Warnings before the run."""
+    return [
+        (f"sub-{plan.participant} {scan.scan.label}", warning)
+        for plan in plans
+        for scan in plan.scans
+        for warning in scan.warnings
+    ]
+
+
+def _of_results(statuses: Mapping[str, ParticipantStatus], ran: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Warnings after it, those of steps as well, of the scans that ran."""
+    return [
+        (f"sub-{label} {scan.label}", warning)
+        for label, status in statuses.items()
+        for scan in status.scans
+        if (label, scan.label) in ran
+        for warning in (*scan.warnings, *(line for step in scan.steps for line in step.outcome.warnings))
+    ]
 
 
 def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> None:

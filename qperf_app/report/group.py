@@ -18,6 +18,7 @@ def render_group(
     comparisons: Sequence[tuple[str, str, Sequence[float], Sequence[float], Agreement]],
     n_participants: int,
     doubtful: Sequence[str] = (),
+    apart: Sequence[str] = (),
 ) -> str:
     """Write the group's page.
 
@@ -32,6 +33,8 @@ def render_group(
         For the headline.
     doubtful
         Scans that are left out of the figures since their flow can't be right.
+    apart
+        Settings in which participants differ.
 
     Returns
     -------
@@ -42,7 +45,10 @@ def render_group(
     agreement = Section("Agreement", "agreement", (_agreement_table(comparisons), *map(_bland_altman, comparisons)))
     sections = (Section("Segment flow", "flow", (_flow_table(flows),)), *((agreement,) if comparisons else ()))
     summary = (Paragraph(f"{n_participants} {noun}. Full tables: group_segments.tsv and group_agreement.tsv."),)
-    warnings = tuple(f"{scan}: its flow is doubtful and left out of this page; see its report." for scan in doubtful)
+    warnings = (
+        *(f"{text[0].upper()}{text[1:]}." for text in apart),
+        *(f"{scan}: its flow is doubtful and left out of this page; see its report." for scan in doubtful),
+    )
     return render_page("Group", warnings, summary, sections)
 
 

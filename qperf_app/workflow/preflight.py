@@ -65,8 +65,8 @@ def find_findings(
     series = {s.path: s for plan in plans for s in plan.series}
     with ThreadPoolExecutor(threads) as pool:
         of_data: dict[Path, _Data] = {}
-        for done, (path, found) in enumerate(zip(series, pool.map(_of_data, series.values()), strict=True), start=1):
-            of_data[path] = found
+        for done, (path, data) in enumerate(zip(series, pool.map(_of_data, series.values()), strict=True), start=1):
+            of_data[path] = data
             progress(done, len(series))
     for path, others in _copies(of_data).items():
         of_data[path].findings.append(same_voxels_finding(str(path), [other.name for other in others]))
@@ -168,7 +168,9 @@ def _against_rest(plan: ParticipantPlan, scan: ScanPlan, used: Mapping[str, set[
         rests.sort(key=lambda s: s.entities.get("run") != series.entities.get("run"))
         for rest in rests[:1]:
             found = rest_and_stress_findings(str(sidecar_path(series.path)), rest.metadata, series.metadata)
-            yield from lowered(found, used[series.prefix])
+            # What both series of a scan have in common is said once.
+            mine = [f for f in found if f.field != TIMING or series is scan.scan.main]
+            yield from lowered(mine, used[series.prefix])
 
 
 def _shared(series: SeriesInput) -> dict[str, str]:

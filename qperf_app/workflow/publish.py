@@ -18,7 +18,7 @@ from qperf_app.bids.names import folder_of
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
-from qperf_app.workflow.flow import judged
+from qperf_app.workflow.flow import judged, with_reserve
 from qperf_app.workflow.outcomes import (
     FAILURE_FILE,
     OUTCOME_FILE,
@@ -229,7 +229,7 @@ def _scans(
         scan = replace(wanted.record, steps=steps)
         scan = replace(scan, basis=basis_of(scan, out_dir, request.configuration))
         scans.append(judged(with_earlier_methods(scan, earlier.pop(scan.label, None)), out_dir))
-    return tuple(sorted([*scans, *earlier.values()], key=lambda scan: scan.label))
+    return with_reserve(sorted([*scans, *earlier.values()], key=lambda scan: scan.label), out_dir)
 
 
 def _write_crash_files(request: PublishRequest, outcomes: Mapping[str, Outcome], out_dir: Path) -> None:

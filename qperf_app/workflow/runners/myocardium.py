@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids import records
-from qperf_app.checks.anatomy import septum_apart, widening
+from qperf_app.checks.anatomy import cavities, septum_apart, widening
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid
@@ -45,8 +45,9 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[str, ...]:
     """What the blood within the wall says of an outline that was handed in, and of the clock."""
     series, aif = corrected_series(upstream).dynamic(), upstream["aif"]
-    blood = enclosed_blood(mask, series.data, series.affine)
-    wide = blood_in_wall(mask, series.data, blood) if "myocardium" in task.given else ""
+    enclosed = cavities(mask, series.affine)
+    blood = enclosed_blood(enclosed, series.data)
+    wide = blood_in_wall(mask, enclosed, series.data, blood) if "myocardium" in task.given else ""
     curve = records.read_aif(aif.files["aif"]) if aif.usable else None
     return (wide, clocks_apart(curve, blood, series.times) if curve else "")
 
