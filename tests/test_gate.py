@@ -204,7 +204,7 @@ def test_colours_and_complex_numbers(dataset: Path, kind: str, capsys: pytest.Ca
 def test_what_worked_is_not_refused_now(dataset: Path) -> None:
     """Types, byte orders, sizes and lengths that scanners and converters make."""
     data, path = example_series().data, series_path(dataset)
-    scaled = nib.Nifti1Image(np.rint(data).astype(np.int16), AFFINE)
+    scaled = nib.Nifti1Image(np.rint((data - 10) / 0.5).astype(np.int16), AFFINE)
     scaled.header.set_slope_inter(0.5, 10)
     times = [round(0.8 * k + 0.01 * (k % 3), 3) for k in range(220)]
     oblong, fine = np.diag([-1.2, -2.4, 8.0, 1.0]), np.diag([-0.9, -0.9, 8.0, 1.0])
