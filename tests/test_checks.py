@@ -361,6 +361,13 @@ def test_masks() -> None:
     filled = np.hypot(*np.meshgrid(np.arange(48) - 24, np.arange(44) - 20, indexing="ij")) < 7
     cavity = np.repeat(filled[:, :, None], 3, axis=2)
     one(wall_findings("f", cavity), "doubt", "no cavity")
+    # A pool with a bay, as the outflow tract makes, and a papillary muscle has none either; a wall with a gap has one.
+    bay = cavity.copy()
+    bay[27:, 19:22], bay[20, 20] = False, False
+    one(wall_findings("f", bay), "doubt", "is it the mask of a blood pool?")
+    gap = wall.copy()
+    gap[24:, 17:23] = False
+    assert list(wall_findings("f", gap)) == []
     assert list(pools_findings("f", wall, cavity)) == []
     one(pools_findings("f", wall, np.roll(cavity, -20, 0)), "doubt", "LV and RV exchanged")
     one(pools_findings("f", wall, wall), "doubt", "lie in the myocardium")

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.anatomy import cavities
 from qperf_app.checks.findings import Finding, doubt, refusal
 
 #: Numbers of the AHA segments.
 SEGMENTS = range(1, 18)
 #: A mask that covers more of its slices than this is no outline of anything.
 MOST_COVERED = 0.5
+#: Least cavity of a slice of the wall, as a share of the wall's area.
+LEAST_CAVITY = 0.05
 
 
 def mask_findings(file: str, values: NDArray[np.floating], may_be_empty: bool) -> Iterator[Finding]:
@@ -45,10 +48,10 @@ def mask_findings(file: str, values: NDArray[np.floating], may_be_empty: bool) -
 
 def wall_findings(file: str, wall: NDArray[np.bool_]) -> Iterator[Finding]:
     """A wall has a cavity in it, in the slices that are not the apex."""
-    from qperf_app.geometry.slices import is_solid
-
-    slices = [z for z in range(wall.shape[2]) if wall[:, :, z].sum() > 8]
-    if slices and all(is_solid(wall[:, :, z]) for z in slices):
+    slices = np.flatnonzero(wall.sum(axis=(0, 1)) > 8)
+    # A pool's outline is seldom convex, and papillary muscles leave holes in it: what counts is what is in the middle.
+    enclosed = cavities(wall, np.eye(4)).sum(axis=(0, 1))[slices]
+    if len(slices) and (enclosed < LEAST_CAVITY * wall.sum(axis=(0, 1))[slices]).all():
         yield doubt(file, "", "the myocardium has no cavity in any slice: is it the mask of a blood pool?")
 
 
