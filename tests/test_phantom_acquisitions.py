@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.acquisitions import COLUMNS, Found, scored
 from qperf_app.bids.tables import read_input_function
 from qperf_app.cli.tools import main
 from qperf_app.phantom import PhantomConfig, Scan, simulate_scan
@@ -344,3 +345,17 @@ def test_datasets_of_other_acquisitions_are_valid(studies, name):
 
     for root in (studies[name], studies[name] / "derivatives" / "truth"):
         assert [str(issue) for issue in validate(root) if issue.severity == "error"] == []
+
+
+def test_the_benchmark_scores_flow_and_its_intervals():
+    found = Found(
+        scans={"rest", "stress"}, doubtful={"rest"}, true=[1.0, 2.0, 3.0], measured=[1.1, 2.2, 3.3],
+        low=[0.9, 2.1, 2.9], high=[1.3, 2.5, 3.5],
+    )  # fmt: skip
+    row = dict(zip((column.name for column in COLUMNS), scored("dual bolus", 4, "hmc", found), strict=True))
+    assert (row["without flow"], row["doubtful"], row["relative"], row["segments"]) == (2, 1, 0, 3)
+    assert row["bias"] == pytest.approx(10.0)
+    assert row["90 % intervals cover the truth"] == pytest.approx(200.0 / 3.0)
+    assert row["width of the intervals, median"] == pytest.approx(100.0 * 0.6 / 3.3)
+    nothing = scored("dual bolus", 4, "nlls", Found())
+    assert nothing[2:4] == (4, 4) and nothing[-1] is None
