@@ -34,8 +34,8 @@ SCALE_SD = 0.02
 #: Relative standard deviation of blood's native R1 between persons, by haematocrit and oxygenation (Sharma et al., J
 #: Magn Reson Imaging 2006;23:323).
 NATIVE_SD = 0.08
-#: Draws of the curve that its quantiles are taken from.
-DRAWS = 2000
+#: Draws of the curve at each scale that its quantiles are taken from.
+DRAWS = 400
 # Samples without which a curve is not estimated.
 _LEAST_SAMPLES = 12
 # Width of a normal distribution's 90 % interval in standard deviations.
@@ -100,12 +100,13 @@ class BloodSignal:
 Witness = Callable[[Array], Array]
 
 
-def draw_input(
+def weighted_draws(
     blood: BloodSignal, rng: np.random.Generator, witness: Witness | None = None, count: int = DRAWS
-) -> Array:
-    """Draws (count, t) from the posterior of the blood's concentration, mmol/L.
+) -> tuple[Array, Array]:
+    """Draws (n, t) of the blood's concentration, mmol/L, ``count`` at each scale, and their posterior weights (n,).
 
-    A witness, such as the tissue (:mod:`qperf_app.methods.tissue_witness`), is asked of the mode at each scale.
+    Every scale has the same random numbers: what is made of the draws is then a smooth function of the data. A witness,
+    such as the tissue (:mod:`qperf_app.methods.tissue_witness`), is asked of the mode at each scale.
     """
     curves = _Curves(blood, flat_noise(blood))
     log_scales, log_density = curves.scale_posterior()
@@ -113,9 +114,9 @@ def draw_input(
     if witness is not None:
         log_density = log_density + witness(np.stack([curves.height * mode.mode[1:] for mode in modes]))
     weight = np.exp(log_density - log_density.max())
-    chosen = np.bincount(rng.choice(len(modes), count, p=weight / weight.sum()), minlength=len(modes))
-    drawn = [mode.draw(n, rng) for mode, n in zip(modes, chosen, strict=True) if n]
-    return np.asarray(curves.height * np.concatenate(drawn)[:, 1:])
+    noise = rng.standard_normal((len(modes[0].mode), count))
+    drawn = np.concatenate([mode.draw(noise) for mode in modes])
+    return curves.height * drawn[:, 1:], np.repeat(weight / (count * weight.sum()), count)
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,21 @@ def estimate_input(blood: BloodSignal, rng: np.random.Generator, witness: Witnes
     ValueError
         Where noise can't be told.
     """
-    drawn = draw_input(blood, rng, witness)
-    peak = np.maximum(np.quantile(drawn.max(axis=1), (0.05, 0.5, 0.95)), np.finfo(float).tiny)
-    return InputEstimate(np.median(drawn, axis=0), peak, float(np.log(peak[2] / peak[0]) / _INTERVAL))
+    drawn, weight = weighted_draws(blood, rng, witness)
+    (peak,) = _quantiles(drawn.max(axis=1, keepdims=True), weight, (0.05, 0.5, 0.95)).T
+    peak = np.maximum(peak, np.finfo(float).tiny)
+    (median,) = _quantiles(drawn, weight, (0.5,))
+    return InputEstimate(median, peak, float(np.log(peak[2] / peak[0]) / _INTERVAL))
+
+
+def _quantiles(values: Array, weight: Array, levels: tuple[float, ...]) -> Array:
+    """Quantiles (levels, t) over weighted draws (n, t), interpolated at the middle of each draw's weight."""
+    order = np.argsort(values, axis=0)
+    result = np.empty((len(levels), values.shape[1]))
+    for column, rows in enumerate(order.T):
+        share = weight[rows]
+        result[:, column] = np.interp(levels, np.cumsum(share) - 0.5 * share, values[rows, column])
+    return result
 
 
 def flat_noise(blood: BloodSignal) -> float:
@@ -171,10 +184,9 @@ class _Mode:
     evidence: float
     roughness: float
 
-    def draw(self, count: int, rng: np.random.Generator) -> Array:
-        """Draws (count, 1 + t) of the normal distribution about the mode."""
+    def draw(self, noise: Array) -> Array:
+        """Draws (count, 1 + t) of the normal distribution about the mode, from standard normal noise (1 + t, count)."""
         lower = np.linalg.cholesky(self.precision)
-        noise = rng.standard_normal((len(self.mode), count))
         return np.asarray(self.mode + solve_triangular(lower, noise, lower=True, trans="T").T)
 
 

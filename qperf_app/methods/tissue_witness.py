@@ -27,11 +27,11 @@ INDEPENDENT = 3.0
 # Spacing of the input's grid, s.
 _SPACING = 0.5
 # Step of the derivatives in the coordinates, longest step, and steps of the first climb and of those that start there.
-_DERIVATIVE, _LONGEST, _FIRST, _FURTHER = 1e-4, 1.0, 40, 12
+_DERIVATIVE, _LONGEST, _FIRST, _FURTHER = 1e-4, 1.0, 40, 20
 # Flows, relative to the prior's median, that the first climb starts from.
 _STARTS = (0.5, 1.5, 4.0)
 # Gain of the log density below which all curves have arrived.
-_ENOUGH = 1e-3
+_ENOUGH = 1e-6
 
 
 def log_evidence(times: Array, curves: Array, plasma: Array, priors: Priors) -> Array:
