@@ -98,7 +98,7 @@ class ConcentrationConformance(PluginConformance):
         assert largest <= 0.1 * peak, f"{largest:.3f} in a series without a bolus; with one the peak is {peak:.3f}"
 
     def test_its_equation_gives_the_signal(self, runs: Runs) -> None:
-        """The true concentration by ``signal_equation``, where there is one, gives the pool's signal but for a factor."""
+        """The true concentration by ``signal_equation``, where there is one, gives the pool's signal up to a factor."""
         plugin, series = make(runs.installed, self.options), self.given()["series"]
         if not hasattr(plugin, "signal_equation"):
             pytest.skip("only of what knows its equation")
