@@ -135,7 +135,7 @@ def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ())
     known = {aif.path for both in partners.values() for aif in both if aif is not None}
     lone = [aif for aif in aifs if aif.path not in known]
     without = [t for t in tissues if partner[t.path] is None]
-    unselected = [e for e in present if prefix(e) not in {s.prefix for s in series}]
+    unselected = [e for name, e in {prefix(e): e for e in present}.items() if name not in {s.prefix for s in series}]
     scans = [
         Scan(
             t,

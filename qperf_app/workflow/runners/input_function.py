@@ -72,7 +72,6 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     pools = records.read_pools(upstream["pools"].files)
     left_out = np.any(frames_left_out(task, upstream, series)[pools.aif.any(axis=(0, 1))], axis=0)
     found = estimate(task, series, pools.aif, left_out)
-    measured = found is None
     aif, said = (
         _measure(task, upstream, series, pools.aif, left_out) if found is None else (found[0], _Said(phrases=found[1:]))
     )
@@ -82,7 +81,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if "main" in upstream:
         aif, of_both = _of_main_bolus(task, upstream, series, pools, aif)
         said += of_both
-    if measured and aif.units == CONCENTRATION_UNITS:
+    if aif.units == CONCENTRATION_UNITS:
         said += _of_height(task, aif, said.fields.get("DoseRatio", 1.0))
     echo = (task.second_echo.source,) if task.second_echo is not None else ()
     return _written(task, aif, said, "done", (*sources(task, upstream), *echo), out)
@@ -183,11 +182,13 @@ def _judged(aif: InputFunction, converted: ConcentrationSeries, metadata: Mappin
 
 
 def _of_height(task: Task, aif: InputFunction, ratio: float) -> _Said:
-    """Whether the curve's peak is that of its dose."""
+    """Whether the curve's peak, or any in its 90 % interval where it has one, is that of its dose."""
     keep = np.isfinite(aif.concentration)
     features = find_features(aif.times[keep], aif.concentration[keep])
-    doubt = peak_doubt(features.peak_value, task.metadata, ratio)
-    return _Said(doubts=(doubt,) if doubt else ())
+    reach = 1.645 * aif.log_peak_sd
+    ends = [features.peak_value * float(np.exp(step)) for step in (-reach, reach)]
+    doubts = [peak_doubt(end, task.metadata, ratio) for end in ends]
+    return _Said(doubts=(doubts[0],) if all(doubts) else ())
 
 
 def _converted(
