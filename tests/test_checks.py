@@ -52,6 +52,7 @@ GOOD: dict[str, Any] = {
 USED = {
     "VolumeTiming", "FlipAngle", "RepetitionTimeExcitation", "SaturationDelayTime", "ExcitationsToKSpaceCenter",
     "ProtonDensityVolumeCount", "MagneticFieldStrength", "Haematocrit", "Units",
+    "SliceTiming",
 }  # fmt: skip
 
 
@@ -124,6 +125,9 @@ def test_good_series_have_nothing_against_them() -> None:
         ("SaturationDelayTime", 0.9, ("SaturationDelayTime 0.9 s", "after 0.89 s")),
         ("PulseSequenceType", "Inversion-recovery FLASH", ("not saturation", "--concentration linear")),
         ("SequenceName", "*tfi2d1_60", ("'*tfi2d1_60' (bSSFP)", "contradict")),
+        ("SliceTiming", [0, 100, 200], ("SliceTiming", "in ms")),
+        ("SliceTiming", [0.0, 0.1], ("a number (s) for each slice",)),
+        ("SliceTiming", 0.1, ("a number (s) for each slice",)),
         ("SequenceVariant", ["SK", "SS"], ("SequenceVariant",)),
         ("ScanningSequence", "EP\\SE", ("ScanningSequence",)),
     ],
@@ -148,7 +152,6 @@ def test_what_decides_about_flow_is_refused(field: str, value: Any, words: tuple
         ("VolumeTiming", list(range(N)), ("counts the volumes",)),
         ("VolumeTiming", [t + 75 for t in TIMES], ("begins at 75 s",)),
         ("RepetitionTime", 0.0022, ("RepetitionTime is 0.0022 s", "VolumeTiming is used")),
-        ("SliceTiming", [0, 100, 200], ("SliceTiming", "in ms")),
         ("ContrastBolusVolume", 0.005, ("ContrastBolusVolume", "in L? Then write 5")),
         ("ContrastBolusIngredientConcentration", 0.5, ("in mmol/mL",)),
         ("ImageType", ["ORIGINAL", "PRIMARY", "P", "ND"], ("P: a magnitude series",)),

@@ -134,13 +134,15 @@ class SaturationRecovery(ConcentrationPlugin):
         metadata = self._relevant(self._described(series.metadata))
         relaxation = self._relaxation(metadata["MagneticFieldStrength"], tissue)
         of_volumes = SeriesSequences.of(metadata, series.data.shape[3], self.readout)
-        data = self._concentration(series, of_volumes, relaxation)
+        data, before = self._concentration(series, of_volumes, relaxation)
         summary = ""
         if tissue == "blood" and self.readout != "bSSFP" and of_volumes.volumes[0].echo_time:
             still = tuple(replace(sequence, echo_time=0.0) for sequence in of_volumes.volumes)
-            without = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
+            without, _ = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
             summary = _size(data, without)
-        return ConcentrationSeries(data, CONCENTRATION_UNITS, np.isnan(data), summary)
+        measured = of_volumes.n_proton_density and self.options.use_proton_density
+        native_t1 = np.where(before > 0, 1.0 / np.where(before > 0, before, 1.0), np.nan) if measured else None
+        return ConcentrationSeries(data, CONCENTRATION_UNITS, np.isnan(data), summary, native_t1)
 
     def signal_equation(self, series: Series) -> SignalEquation | None:
         """Equation of the series' volumes for blood; None where those after saturation are not all the same."""
@@ -208,8 +210,8 @@ class SaturationRecovery(ConcentrationPlugin):
 
     def _concentration(
         self, series: Series, of_volumes: SeriesSequences, relaxation: Relaxation
-    ) -> NDArray[np.float64]:
-        """Concentration of the dynamic volumes, NaN where there is none."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Concentration of the dynamic volumes and R1 before contrast (x, y, z), NaN where there is none."""
         dynamic = series.dynamic().data
         n_baseline = self.options.baseline_frames or baseline_frames(bolus_curve(dynamic))
         rho = self._scale(series.data, of_volumes, n_baseline, relaxation)[..., None]
@@ -218,7 +220,7 @@ class SaturationRecovery(ConcentrationPlugin):
             frames = np.array([other == sequence for other in of_volumes.dynamic])
             rates[..., frames] = self._invert(dynamic[..., frames], sequence, relaxation, rho)
         before = _finite_mean(rates[..., :n_baseline])
-        return signal.concentration_from_rate(rates, before[..., None], relaxation.r1_relaxivity)  # type: ignore[no-any-return]
+        return signal.concentration_from_rate(rates, before[..., None], relaxation.r1_relaxivity), before
 
     def _invert(
         self,

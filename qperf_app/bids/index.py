@@ -20,8 +20,11 @@ from qperf_app.bids.names import (
     AIF_LABEL,
     DATATYPE,
     IMAGE_EXTENSIONS,
+    INPUT_SERIES,
+    NAME_ENTITIES,
     SERIES_ENTITIES,
     SUFFIX,
+    is_input_series,
     parse_name,
     plain_label,
     prefix,
@@ -51,8 +54,8 @@ class SeriesFile:
 
     @property
     def is_aif(self) -> bool:
-        """Whether it is the low-resolution input-function series of a dual-sequence acquisition."""
-        return self.entities.get("acq") == AIF_LABEL
+        """Whether it was made for the input function: of a dual sequence, or with the small dose of a dual bolus."""
+        return is_input_series(self.entities)
 
     @property
     def prefix(self) -> str:
@@ -88,7 +91,8 @@ def find_series(
         Labels, with or without ``sub-``, ``ses-`` and ``task-``; None for all.
     filters
         What a ``--bids-filter-file`` holds: entities and the values they may have, for tissue series (``dce``) and for
-        input-function series (``aif``). A value is a label, a list of labels, ``"*"`` (any) or None (absent).
+        input-function and prebolus series (``aif``). A value is a label, a list of labels, ``"*"`` (any) or None
+        (absent).
 
     Returns
     -------
@@ -159,7 +163,7 @@ def select_series(
 
 @dataclass(frozen=True)
 class _Choice:
-    """Which series a command names: labels by entity, None for all, and filters by whether it is an ``acq-aif``."""
+    """Which series a command names: labels by entity, None for all, and filters by :attr:`SeriesFile.is_aif`."""
 
     labels: Mapping[str, frozenset[str] | None]
     queries: Mapping[bool, Mapping[str, Any]]
@@ -174,7 +178,7 @@ class _Choice:
         return cls({"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}, _queries(filters))
 
     def takes(self, entities: Mapping[str, str]) -> bool:
-        query = self.queries[entities.get("acq") == AIF_LABEL]
+        query = self.queries[is_input_series(entities)]
         return all(labels is None or entities.get(entity) in labels for entity, labels in self.labels.items()) and all(
             _matches(entities, entity, value) for entity, value in query.items()
         )
@@ -276,7 +280,7 @@ def _names(folder: Path) -> list[str]:
         raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
 
 
-def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
+def _name_problems(selected: Sequence[SeriesFile]) -> Iterator[str]:
     """What would let results of one series land under another's name."""
     taken: set[tuple[Path, str]] = set()
     for series in selected:
@@ -284,16 +288,32 @@ def _name_problems(selected: Iterable[SeriesFile]) -> Iterator[str]:
         folders = [home.name] if "ses" not in series.entities else [home.parent.name, home.name]
         if folders != [f"{key}-{series.entities.get(key)}" for key in ("sub", "ses")[: len(folders)]]:
             yield f"{series.path}: sub and ses of the name are not those of its folder"
-        if series.entities.get("acq", "").lower() == AIF_LABEL and not series.is_aif:
-            yield f"{series.path}: an input-function series is acq-{AIF_LABEL}, in small letters"
+        kind = series.entities.get("acq", "").lower()
+        if kind in INPUT_SERIES and not series.is_aif:
+            yield f"{series.path}: the {INPUT_SERIES[kind]} is acq-{kind}, in small letters"
         if series.entities.get("task") not in TASKS:
             yield f"{series.path}: the name must say task-{' or task-'.join(TASKS)}"
-        if tuple(series.entities) != tuple(key for key in SERIES_ENTITIES if key in series.entities):
-            yield f"{series.path}: a series' name has {', '.join(SERIES_ENTITIES)} in this order and nothing else"
+        if tuple(series.entities) != tuple(key for key in NAME_ENTITIES if key in series.entities):
+            yield f"{series.path}: a series' name has {', '.join(NAME_ENTITIES)} in this order and nothing else"
         without_extension = series.path.name.partition(".")[0]
         if (series.path.parent, without_extension) in taken:
             yield f"{series.path}: the series is there twice, as .nii and as .nii.gz"
         taken.add((series.path.parent, without_extension))
+    yield from _echo_problems(selected)
+
+
+def _echo_problems(selected: Sequence[SeriesFile]) -> Iterator[str]:
+    """What keeps files with an echo from being one input-function series of two echoes."""
+    echoes: dict[Path, list[SeriesFile]] = {}
+    for series in selected:
+        echoes.setdefault(series.path.with_name(series.prefix), []).append(series)
+    for of_series in echoes.values():
+        several = [series for series in of_series if "echo" in series.entities]
+        numbers = sorted(plain_label("echo", series.entities["echo"]) for series in several)
+        if several and several[0].entities.get("acq") != AIF_LABEL:
+            yield f"{several[0].path}: only an input-function series (acq-{AIF_LABEL}) may have echoes"
+        elif several and (numbers != ["1", "2"] or len(several) < len(of_series)):
+            yield f"{several[0].path}: an input-function series has no echo in its names, or echo-1 and echo-2"
 
 
 def _queries(filters: Mapping[str, Mapping[str, Any]]) -> dict[bool, dict[str, Any]]:

@@ -10,8 +10,14 @@ from qperf_app.plugins.steps import STEPS
 
 #: Entities of a series' name, in BIDS order.
 SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "run")
+#: All that a raw file's name may have: of an input-function series of two echoes, the echo.
+NAME_ENTITIES = (*SERIES_ENTITIES, "echo")
 #: Acquisition label of an input-function series.
 AIF_LABEL = "aif"
+#: Acquisition label of the series of a dual-bolus study's small dose.
+PREBOLUS_LABEL = "prebolus"
+#: Labels of series that the input function is measured in, and what they are called.
+INPUT_SERIES: Mapping[str, str] = {AIF_LABEL: "input-function series", PREBOLUS_LABEL: "prebolus series"}
 #: Suffix of a series, the folder it lies in, and its image's extensions.
 SUFFIX, DATATYPE, IMAGE_EXTENSIONS = "dce", "perf", (".nii.gz", ".nii")
 
@@ -33,12 +39,22 @@ def parse_entities(name: str) -> dict[str, str]:
 
 def plain_label(entity: str, label: str) -> str:
     """The label as it compares with others: a run's index is a number, ``run-1`` is ``run-01``."""
-    return str(int(label)) if entity == "run" and label.isdecimal() else label
+    return str(int(label)) if entity in ("run", "echo") and label.isdecimal() else label
 
 
 def prefix(entities: Mapping[str, str]) -> str:
-    """``sub-01_ses-A_task-rest``, the start of the name of all that is made of one series."""
+    """``sub-01_ses-A_task-rest``, the start of the name of all that is made of one series, of all its echoes."""
     return "_".join(f"{key}-{entities[key]}" for key in SERIES_ENTITIES if key in entities)
+
+
+def is_input_series(entities: Mapping[str, str]) -> bool:
+    """Whether a series was made for the input function."""
+    return entities.get("acq") in INPUT_SERIES
+
+
+def series_kind(entities: Mapping[str, str]) -> str:
+    """What a series is called, ``input-function series``."""
+    return INPUT_SERIES.get(entities.get("acq", ""), "tissue series")
 
 
 def label(entities: Mapping[str, str]) -> str:

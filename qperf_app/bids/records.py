@@ -37,6 +37,9 @@ from qperf_app.plugins.quality import legend
 
 __all__ = ["read_landmarks"]
 
+#: Fields that say when each slice was read.
+SLICE_FIELDS = ("SliceTiming", "SliceEncodingDirection")
+
 
 def read_series(path: Path, metadata: Mapping[str, Any] | None = None, onto: Grid | None = None) -> Series:
     """Read a series, its axes turned onto a grid; its sidecar is the metadata where none is given.
@@ -141,9 +144,15 @@ def read_aif(path: Path) -> InputFunction:
 
 
 def write_aif(
-    out: Path, prefix: str, aif: InputFunction, haematocrit: float, sources: Sequence[str], role: str = "aif"
+    out: Path,
+    prefix: str,
+    aif: InputFunction,
+    haematocrit: float,
+    sources: Sequence[str],
+    role: str = "aif",
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[Path, dict[str, float]]:
-    """Write an input function with its features; returns these as well."""
+    """Write an input function with its features and ``more`` fields of its sidecar; returns the features as well."""
     from qperf_app.physics.input_function import find_features
 
     keep = np.isfinite(aif.concentration)
@@ -161,7 +170,7 @@ def write_aif(
         fields["peak_value_log_sd"] = round(aif.log_peak_sd, 6)
     path = out / derivative_name(prefix, role)
     sidecar = describe("Arterial input function", aif.units, sources, Haematocrit=0 if aif.plasma else haematocrit)
-    write_input_function(path, aif, {**sidecar, **fields})
+    write_input_function(path, aif, {**sidecar, **fields, **(more or {})})
     return path, features
 
 
@@ -170,9 +179,9 @@ def write_concentration(
 ) -> Path:
     """Write the concentration of the dynamic volumes."""
     path = out / derivative_name(prefix, "conc")
-    fields = {"VolumeTiming": series.dynamic().times.tolist()}
-    if "Haematocrit" in series.metadata:
-        fields["Haematocrit"] = series.metadata["Haematocrit"]
+    kept = ("Haematocrit", *SLICE_FIELDS)
+    fields = {name: series.metadata[name] for name in kept if name in series.metadata}
+    fields["VolumeTiming"] = series.dynamic().times.tolist()
     description = "Gadolinium concentration" if converted.units == "mmol/L" else "Relative gadolinium concentration"
     write_image(
         path, converted.data.astype(np.float32), series.affine,
@@ -181,9 +190,14 @@ def write_concentration(
     return path
 
 
-def copy_concentration(out: Path, prefix: str, path: Path, sources: Sequence[str]) -> Path:
-    """Bring a concentration series that was handed in among the outputs."""
+def copy_concentration(
+    out: Path, prefix: str, path: Path, sources: Sequence[str], raw: Mapping[str, Any] | None = None
+) -> Path:
+    """Bring a concentration series that was handed in among the outputs; its slices' times are the raw series'."""
     series = read_series(path)
+    own = {name: value for name, value in series.metadata.items() if name not in SLICE_FIELDS}
+    of_raw = {name: raw[name] for name in SLICE_FIELDS if raw and name in raw}
+    series = replace(series, metadata={**own, **of_raw})
     converted = ConcentrationSeries(series.data, series.units, np.isnan(series.data))
     return write_concentration(out, prefix, series, converted, sources)
 

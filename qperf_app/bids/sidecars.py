@@ -26,6 +26,10 @@ CARRIED_FIELDS = (
     "ProtonDensityVolumeCount",
     "Haematocrit",
     "ContrastBolusIngredient",
+    "ContrastBolusVolume",
+    "ContrastBolusIngredientConcentration",
+    "SliceTiming",
+    "SliceEncodingDirection",
     "TaskName",
 )
 

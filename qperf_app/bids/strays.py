@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qperf_app.bids.names import AIF_LABEL, DATATYPE, IMAGE_EXTENSIONS, SUFFIX, parse_entities, parse_name
+from qperf_app.bids.names import DATATYPE, IMAGE_EXTENSIONS, SUFFIX, is_input_series, parse_entities, parse_name
 
 #: Image formats that people put in place of NIfTI.
 _OTHER_FORMATS = (".img", ".hdr", ".mgz", ".mgh", ".nrrd", ".mha", ".mhd", ".dcm", ".nii.bz2", ".nii.zst", ".nii.xz")
@@ -88,8 +88,8 @@ def _why(name: str) -> str:
 def _orphans(names: list[str]) -> Iterator[str]:
     """JSON files of series whose image is not there.
 
-    One that others may inherit from is none. The own file of a tissue series would apply to its ``acq-aif`` series
-    too; where that one has its own, it is an orphan all the same.
+    One that others may inherit from is none. The own file of a tissue series would apply to its ``acq-aif`` and
+    ``acq-prebolus`` series too; where that one has its own, it is an orphan all the same.
     """
     parsed = {name: found for name in names if (found := parse_name(name)) and found[1] == SUFFIX}
     images = [entities for entities, _, extension in parsed.values() if extension in IMAGE_EXTENSIONS]
@@ -100,7 +100,7 @@ def _orphans(names: list[str]) -> Iterator[str]:
         served = [
             heir
             for heir in heirs
-            if heir.get("acq") != AIF_LABEL or entities.get("acq") == AIF_LABEL or heir not in sidecars.values()
+            if not is_input_series(heir) or entities.get("acq") == heir["acq"] or heir not in sidecars.values()
         ]
         if not own and not served and "sub" in entities and "task" in entities:
             yield name

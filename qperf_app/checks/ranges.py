@@ -80,7 +80,7 @@ FIELDS: tuple[Range, ...] = (
     Range("SpacingBetweenSlices", "mm", (0.5, 80), (2, 40), (Slip("m", 1000), Slip("cm", 10))),
     Range("ContrastBolusVolume", "mL", (0.05, 250), (0.5, 60), (Slip("L", 1000), Slip("µL", 1e-3))),
     Range("ContrastBolusTotalDose", "mL", (0.05, 250), (0.5, 60), (Slip("L", 1000), Slip("µL", 1e-3))),
-    Range("ContrastBolusIngredientConcentration", "mg/mL", (10, 2000), (100, 800), (Slip("mmol/mL", 600),)),
+    Range("ContrastBolusIngredientConcentration", "mg/mL", (10, 2000), (20, 800), (Slip("mmol/mL", 600),)),
     Range("ContrastFlowRate", "mL/s", (0.05, 30), (0.5, 10), (Slip("mL/min", 1 / 60),)),
 )  # fmt: skip
 

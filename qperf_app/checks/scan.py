@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,17 +32,8 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
     file : str
         Sidecar of the input-function series, which the findings are about.
     """
-    for name, share in _SAME_NUMBERS.items():
-        one, other = tissue.get(name), aif.get(name)
-        if is_number(one) and is_number(other):
-            if abs(one - other) > share * max(abs(one), abs(other)):
-                yield refusal(file, name, f"{name} is {other:g}, of the tissue series {one:g}: correct one of them")
-        elif name == "Haematocrit" and is_number(other) and one is None:
-            yield doubt(file, name, f"{name} is {other:g} here and absent in the tissue series, whose value is used")
-    for name in _SAME_WORDS:
-        one, other = tissue.get(name), aif.get(name)
-        if one is not None and other is not None and one != other:
-            yield doubt(file, name, f"{name} is {other!r}, that of the tissue series {one!r}")
+    yield from one_patient(file, tissue, aif)
+    yield from other_words(file, _SAME_WORDS, tissue, aif)
     delays = [metadata.get("SaturationDelayTime") for metadata in (tissue, aif)]
     if all(map(is_number, delays)) and delays[0] == delays[1]:
         yield doubt(
@@ -51,6 +42,25 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
             "was one value copied, or is one file inherited by both?",
         )  # fmt: skip
     yield from _clocks(file, tissue, aif)
+
+
+def one_patient(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
+    """What belongs to the patient and to the magnet is the same in both series."""
+    for name, share in _SAME_NUMBERS.items():
+        one, other = tissue.get(name), aif.get(name)
+        if is_number(one) and is_number(other):
+            if abs(one - other) > share * max(abs(one), abs(other)):
+                yield refusal(file, name, f"{name} is {other:g}, of the tissue series {one:g}: correct one of them")
+        elif name == "Haematocrit" and is_number(other) and one is None:
+            yield doubt(file, name, f"{name} is {other:g} here and absent in the tissue series, whose value is used")
+
+
+def other_words(file: str, names: Iterable[str], tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
+    """Fields that differ and rarely do."""
+    for name in names:
+        one, other = tissue.get(name), aif.get(name)
+        if one is not None and other is not None and one != other:
+            yield doubt(file, name, f"{name} is {other!r}, that of the tissue series {one!r}")
 
 
 def _clocks(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:

@@ -138,15 +138,28 @@ def read_out(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Fi
 
 
 def slice_times(file: str, metadata: Metadata, shape: Sequence[int]) -> Iterator[Finding]:
-    """``SliceTiming`` lies within a volume."""
-    slices, times = numbers(metadata.get("SliceTiming")), dynamic_times(metadata)
-    if slices is None or times is None or len(times) < 2:
+    """``SliceTiming`` has a time for each slice, within a volume."""
+    given, times = metadata.get("SliceTiming"), dynamic_times(metadata)
+    if given is None:
+        return
+    slices = numbers(given) if isinstance(given, list | tuple) else None
+    if slices is None or (len(shape) == 4 and len(slices) != shape[2]):
+        yield refusal(file, "SliceTiming", f"SliceTiming is {given!r}, expected a number (s) for each slice")
+        return
+    direction = metadata.get("SliceEncodingDirection", "k")
+    if direction not in ("k", "k-"):
+        yield refusal(
+            file, "SliceEncodingDirection",
+            f"SliceEncodingDirection is {direction!r}, but slices lie along the third axis: 'k' or 'k-'",
+        )  # fmt: skip
+    if times is None or len(times) < 2:
         return
     interval = float(np.median(np.diff(times)))
-    if max(slices) > interval:
-        yield doubt(
+    if max(slices) > interval or min(slices) < 0:
+        yield refusal(
             file, "SliceTiming",
-            f"SliceTiming goes up to {max(slices):g} s, volumes follow each other after {interval:.3g} s: is it in ms?",
+            f"SliceTiming goes from {min(slices):g} to {max(slices):g} s, volumes follow each other after "
+            f"{interval:.3g} s: is it in ms?",
         )  # fmt: skip
 
 

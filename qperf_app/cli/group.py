@@ -16,6 +16,7 @@ from qperf_app.workflow.group import (
     AGREEMENT_COLUMNS,
     Comparison,
     GroupRow,
+    acquisitions,
     agreement_cells,
     compare,
     doubtful_scans,
@@ -55,7 +56,8 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     participants = len({row.participant for row in rows})
     compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
-    page = render_group(flows_by_method(rows), compared, participants, doubtful_scans(rows), apart)
+    doubtful = doubtful_scans(rows)
+    page = render_group(flows_by_method(rows), compared, participants, doubtful, apart, acquisitions(rows))
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
@@ -69,7 +71,11 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
     sources = sorted({f"bids::sub-{row.participant}" for row in rows})
     columns, cells, units = segment_cells(rows)
     described: dict[str, dict[str, str]] = {
-        "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"}
+        "acquisition": {
+            "Description": "How the input function was acquired: dual sequence, dual bolus, or single bolus, where it "
+            "comes from the tissue series itself"
+        },
+        "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"},
     }
     described |= {
         quantity: {"Description": f"Median {quantity} of the segment", "Units": u} for quantity, u in units.items()

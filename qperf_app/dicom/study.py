@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qperf_app.bids.names import AIF_LABEL, folder, prefix
+from qperf_app.bids.names import AIF_LABEL, PREBOLUS_LABEL, folder, prefix
 from qperf_app.dicom.frames import Frame
 from qperf_app.dicom.metadata import Sidecar, describe, proton_density_count
 from qperf_app.dicom.pixels import bright_start
@@ -43,7 +43,7 @@ class PlannedSeries:
         """Entities of its name."""
         labels = {
             "aif": AIF_LABEL,
-            "prebolus": "prebolus",
+            "prebolus": PREBOLUS_LABEL,
             "tissue": f"slice{self.role.part}" if self.role.part else "",
         }
         found = {"sub": participant, "ses": session, "task": self.role.task, "acq": labels[self.role.kind]}

@@ -17,7 +17,7 @@ class StepKey:
     plugin : str
         Of a step that several plugins run beside each other, which one; empty for all others.
     series : {"", "aif"}
-        ``aif`` where a step that runs on both series of a scan runs on that of the input function.
+        ``aif`` where a step that runs on both series of a scan runs on the one that the input function is measured in.
     """
 
     step: str
@@ -26,6 +26,11 @@ class StepKey:
 
     def __str__(self) -> str:
         return f"{self.series}-{self.step}" if self.series else self.step
+
+
+#: How the input function of a scan was acquired: in a low-resolution series of the same bolus, in the series of a small
+#: dose before it, in the tissue series itself, or without any tissue series.
+Acquisition = Literal["dual sequence", "dual bolus", "single bolus", "input function alone"]
 
 
 @dataclass(frozen=True, order=True)

@@ -54,6 +54,15 @@ class Series:
         return int(self.metadata.get("ProtonDensityVolumeCount", 0))
 
     @property
+    def slice_times(self) -> NDArray[np.float64]:
+        """Time after the onset of a volume at which each slice was read, (z,) s: ``SliceTiming``, 0 without it."""
+        given = self.metadata.get("SliceTiming")
+        if given is None:
+            return np.zeros(self.data.shape[2])
+        times = np.asarray(given, np.float64)
+        return times[::-1] if str(self.metadata.get("SliceEncodingDirection", "k")).endswith("-") else times
+
+    @property
     def voxel_size(self) -> NDArray[np.float64]:
         """Edge lengths of a voxel, mm, shape (3,)."""
         edges: NDArray[np.float64] = np.sqrt((np.asarray(self.affine)[:3, :3] ** 2).sum(axis=0))
@@ -83,7 +92,11 @@ class Series:
     def reordered(self, order: Reorientation) -> Series:
         """Return the same series stored in another order."""
         affine = order.apply_to_affine(self.affine, self.data.shape)
-        return replace(self, data=order.apply(self.data), affine=affine)
+        metadata = self.metadata
+        if "SliceTiming" in metadata:
+            times = order.apply_to_slices(self.slice_times[:, None])[:, 0]
+            metadata = {**metadata, "SliceTiming": times.tolist(), "SliceEncodingDirection": "k"}
+        return replace(self, data=order.apply(self.data), affine=affine, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -172,12 +185,14 @@ class ConcentrationSeries:
 
     ``invalid`` is True where the signal lies outside what the signal equation can give (saturation, noise above the
     equilibrium signal): ``data`` is NaN there. ``summary`` is a phrase for the table of steps.
+    ``native_t1`` (x, y, z) is T1 before contrast, s, where the plugin measures it; NaN in voxels where it can't.
     """
 
     data: NDArray[np.floating]
     units: str
     invalid: NDArray[np.bool_]
     summary: str = ""
+    native_t1: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)

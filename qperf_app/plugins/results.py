@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.records import BloodPools, InputFunction, Motion, Myocardium, Series
 
 
@@ -127,7 +128,8 @@ class SegmentCurves:
 class ScanResult:
     """One tissue series (or a lone input-function series) and all that was made of it; None: not made.
 
-    ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``.
+    ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``; ``acquisition`` says
+    how its input function was acquired.
     """
 
     label: str
@@ -147,6 +149,7 @@ class ScanResult:
     segment_labels: NDArray[np.integer] | None = None
     steps: tuple[StepOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
+    acquisition: Acquisition | Literal[""] = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ def render_group(
     n_participants: int,
     doubtful: Sequence[str] = (),
     apart: Sequence[str] = (),
+    acquisitions: Mapping[str, int] | None = None,
 ) -> str:
     """Write the group's page.
 
@@ -35,6 +36,8 @@ def render_group(
         Scans that are left out of the figures since their flow can't be right.
     apart
         Settings in which participants differ.
+    acquisitions
+        Number of scans by how their input function was acquired.
 
     Returns
     -------
@@ -44,11 +47,14 @@ def render_group(
     noun = "participant" if n_participants == 1 else "participants"
     agreement = Section("Agreement", "agreement", (_agreement_table(comparisons), *map(_bland_altman, comparisons)))
     sections = (Section("Segment flow", "flow", (_flow_table(flows),)), *((agreement,) if comparisons else ()))
-    summary = (Paragraph(f"{n_participants} {noun}. Full tables: group_segments.tsv and group_agreement.tsv."),)
     warnings = (
         *(f"{text[0].upper()}{text[1:]}." for text in apart),
         *(f"{scan}: its flow is doubtful and left out of this page; see its report." for scan in doubtful),
     )
+    kinds = ", ".join(f"{count} {kind}" for kind, count in (acquisitions or {}).items())
+    scans = f" Scans by how the input function was acquired: {kinds}." if kinds else ""
+    tables = "Full tables: group_segments.tsv and group_agreement.tsv."
+    summary = (Paragraph(f"{n_participants} {noun}.{scans} {tables}"),)
     return render_page("Group", warnings, summary, sections)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
+from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.records import Landmark, Series
 from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.plugins.steps import BLOOD_POOL
@@ -27,6 +28,14 @@ from qperf_app.report.outlines import contour_grid, orientation_in_words
 from qperf_app.report.studies import scan_title
 
 _LEVELS = ((range(1, 7), "basal"), (range(7, 13), "mid"), (range(13, 17), "apical"), (range(17, 18), "apex"))
+
+#: How the input function was acquired, in words.
+KINDS: Mapping[Acquisition, str] = {
+    "dual sequence": "Dual sequence: the input function comes from a low-resolution series of the same bolus.",
+    "dual bolus": "Dual bolus: the input function comes from the series of a small dose, scaled by the doses.",
+    "single bolus": "Single bolus: the input function comes from the tissue series itself.",
+    "input function alone": "An input-function series alone: there is no tissue to measure flow in.",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ def _slice_names(scan: ScanResult, n: int) -> tuple[str, ...]:
 
 def scan_section(scan: ScanResult, number: int) -> Section:
     """Build the section of a scan; what is missing is said, not left out in silence."""
-    elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}")]
+    kind = f" {KINDS[scan.acquisition]}" if scan.acquisition else ""
+    elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}{kind}")]
     anatomy = anatomy_of(scan)
     lost = lost_ventricle(scan)
     if lost:
@@ -176,13 +186,18 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
         if "myocardium" in anatomy.masks and not landmarks:
             elements.append(Paragraph("No RV insertion points: no segments and no bull's-eye.", "warning"))
     own_series = scan.aif_corrected
-    if own_series is not None and scan.pools is not None and scan.pools.found and not _same_grid(own_series, anatomy):
+    if own_series is not None and scan.pools is not None and scan.pools.found and _is_apart(scan, own_series, anatomy):
         series = own_series.dynamic()
         pools = {name: getattr(scan.pools, name).astype(bool) for name in ("lv", "rv", "aif")}
         if pools["lv"].shape == series.data.shape[:3]:
             names = tuple(f"Input-function slice {z + 1}" for z in range(series.data.shape[2]))
             elements += _contours_on(series, pools, (), names, pools["lv"], "Blood pools on the input-function series")
     return elements
+
+
+def _is_apart(scan: ScanResult, series: Series, anatomy: Anatomy) -> bool:
+    """Whether the pools were found in images that the tissue's contours don't show."""
+    return scan.acquisition == "dual bolus" or not _same_grid(series, anatomy)
 
 
 def _same_grid(series: Series, anatomy: Anatomy) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,17 @@ from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.status import ScanRecord
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
-SEGMENT_COLUMNS = (*_WHO, "index", "name", "n_voxels", "n_estimated", "doubtful")
+SEGMENT_COLUMNS = (*_WHO, "acquisition", "index", "name", "n_voxels", "n_estimated", "doubtful")
 _WHAT = ("comparison", "reference", "other", "task", "quantity")
 AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation")
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One segment of one scan and plugin. ``doubtful``: the scan's flow by this plugin can't be right."""
+    """One segment of one scan and plugin.
+
+    ``doubtful``: the scan's flow by this plugin can't be right. ``acquisition``: how its input function was acquired.
+    """
 
     participant: str
     entities: Mapping[str, str]
@@ -33,6 +37,7 @@ class GroupRow:
     row: SegmentRow
     units: Mapping[str, str]
     doubtful: bool = False
+    acquisition: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecor
             table = read_segments(plugin, "", files)
             doubtful = bool(record.outcome.doubts)
             rows += [
-                GroupRow(participant, scan.entities, scan.label, plugin, row, table.units, doubtful)
+                GroupRow(participant, scan.entities, scan.label, plugin, row, table.units, doubtful, scan.acquisition)
                 for row in table.rows
             ]
     return rows
@@ -88,8 +93,8 @@ def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple
     cells = [
         (
             f"sub-{g.participant}", f"ses-{g.entities['ses']}" if "ses" in g.entities else None, g.entities.get("task"),
-            g.scan, g.plugin, g.row.layer, g.row.segment, g.row.name, g.row.n_voxels, g.row.n_estimated,
-            "yes" if g.doubtful else "no",
+            g.scan, g.plugin, g.row.layer, g.acquisition or None, g.row.segment, g.row.name, g.row.n_voxels,
+            g.row.n_estimated, "yes" if g.doubtful else "no",
             *(g.row.values.get(q) for q in quantities),
         )
         for g in rows
@@ -155,6 +160,12 @@ def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
 def doubtful_scans(rows: Iterable[GroupRow]) -> list[str]:
     """Scans and plugins whose flow is doubtful, in words."""
     return list(dict.fromkeys(f"sub-{g.participant} {g.scan} ({g.plugin})" for g in rows if g.doubtful))
+
+
+def acquisitions(rows: Iterable[GroupRow]) -> dict[str, int]:
+    """How many scans had their input function acquired in which way."""
+    scans = {(g.participant, g.scan): g.acquisition for g in rows}
+    return {kind: count for kind, count in sorted(Counter(scans.values()).items()) if kind}
 
 
 def flows_by_method(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[tuple[str, str, list[float]]]:

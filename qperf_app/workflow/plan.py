@@ -18,7 +18,7 @@ from qperf_app.workflow.configuration import Choice, Configuration
 from qperf_app.workflow.levels import Levels, shared_levels
 from qperf_app.workflow.outcomes import FileRecord
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
-from qperf_app.workflow.tasks import Task, derive_seed
+from qperf_app.workflow.tasks import SecondEcho, Task, derive_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,9 @@ class ParticipantPlan:
 
     @property
     def series(self) -> tuple[SeriesInput, ...]:
-        """All series, each once."""
-        return tuple({s.path: s for plan in self.scans for s in plan.scan.series}.values())
+        """All series, each once, second echoes among them."""
+        first = {s.path: s for plan in self.scans for s in plan.scan.series}
+        return tuple(e for s in first.values() for e in (s, s.second_echo) if e is not None)
 
 
 class Planner:
@@ -84,6 +85,8 @@ class Planner:
                     task = self._task(spec, scan, series, subject, choice, nodes, tasks)
                     if spec.name == SEGMENTS.name:
                         task = dataclasses.replace(task, levels=levels)
+                    if spec.name == INPUT_FUNCTION.name and not task.handed_in:
+                        task = dataclasses.replace(task, second_echo=_second_echo(subject))
                     nodes[_key(spec, choice, series.is_aif)] = task.node
                     tasks.setdefault(task.node, task)
         given = tasks[nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
@@ -200,6 +203,13 @@ class _Instance:
         )
 
 
+def _second_echo(series: SeriesInput) -> SecondEcho | None:
+    """The other echo of a series; None where it has one, or where its time is not known, which is refused."""
+    echo = series.second_echo
+    time = None if echo is None else echo.metadata.get("EchoTime")
+    return None if echo is None or not is_number(time) else SecondEcho(str(echo.path), float(time), echo.source)
+
+
 def _haematocrit(series: SeriesInput, configured: float) -> float:
     """Haematocrit of the series, or the configured one. What is no number is refused before anything runs."""
     own = series.metadata.get("Haematocrit")
@@ -231,6 +241,8 @@ def _upstream(
         return {}
     upstream: dict[str, str] = {}
     for read in spec.reads:
+        if read.only and read.only != scan.acquisition:
+            continue
         if read.unless_handed_in and tasks[upstream[read.unless_handed_in]].handed_in:
             continue
         key = _read_key(read, scan, series, plugin)

@@ -8,8 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image, sidecar_path
+from qperf_app.bids.names import series_kind
+from qperf_app.checks.dual_bolus import DOSE_FIELDS, dose_findings, prebolus_findings
+from qperf_app.checks.echoes import echo_findings
 from qperf_app.checks.findings import Finding, lowered, refusal
 from qperf_app.checks.images import header_findings, voxel_findings
 from qperf_app.checks.ranges import range_findings
@@ -18,8 +23,9 @@ from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
+from qperf_app.plugins.keys import StepKey
 from qperf_app.plugins.manager import PluginRegistry, make
-from qperf_app.plugins.steps import STEPS
+from qperf_app.plugins.steps import INPUT_FUNCTION, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
@@ -27,7 +33,7 @@ from qperf_app.workflow.scans import SeriesInput
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Fields that the app itself computes with, whichever plugins run.
-OWN_FIELDS = (TIMING, FRAME_TIMES, "Units", "ProtonDensityVolumeCount", "Haematocrit")
+OWN_FIELDS = (TIMING, FRAME_TIMES, "Units", "ProtonDensityVolumeCount", "Haematocrit", "SliceTiming")
 
 
 @dataclass(frozen=True)
@@ -103,25 +109,50 @@ def _sentence(scan: ScanPlan, finding: Finding) -> str:
     elif finding.text.startswith("-d "):
         text = finding.text
     else:
-        text = f"{'Input-function series' if finding.file in aif else Path(finding.file).name}: {finding.text}"
+        entities = scan.scan.aif.entities if scan.scan.aif is not None and finding.file in aif else None
+        text = f"{series_kind(entities).capitalize() if entities else Path(finding.file).name}: {finding.text}"
     return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _of_scan(
     plan: ParticipantPlan, scan: ScanPlan, registry: PluginRegistry, of_data: Mapping[Path, _Data]
 ) -> Iterator[Finding]:
-    used = {s.prefix: _used_fields(plan, s, registry) for s in scan.scan.series}
+    doses = set(DOSE_FIELDS) if _scales_by_dose(plan, scan) else set()
+    used = {s.prefix: _used_fields(plan, s, registry) | doses for s in scan.scan.series}
     for series in scan.scan.series:
         yield from lowered(series_findings(series), used[series.prefix])
     if scan.scan.tissue is not None and scan.scan.aif is not None:
         tissue, aif = scan.scan.tissue, scan.scan.aif
-        found = scan_findings(str(sidecar_path(aif.path)), tissue.metadata, aif.metadata)
+        found = _of_both(plan, scan, tissue, aif)
         yield from lowered(found, used[tissue.prefix] | used[aif.prefix])
         yield from place_findings(str(aif.path), tissue.grid, aif.grid)
     for series in scan.scan.series:
         yield from _of_plugins(plan, series, registry)
         yield from of_data[series.path].findings
+        if series.second_echo is not None:
+            yield from echo_findings(
+                str(sidecar_path(series.second_echo.path)), series.metadata, series.second_echo.metadata
+            )
+            yield from same_grid_findings(str(series.second_echo.path), series, series.second_echo)
+            yield from of_data[series.second_echo.path].findings
     yield from _against_rest(plan, scan, used)
+
+
+def _of_both(plan: ParticipantPlan, scan: ScanPlan, tissue: SeriesInput, aif: SeriesInput) -> Iterator[Finding]:
+    """The two series of a scan against each other."""
+    files = str(sidecar_path(tissue.path)), str(sidecar_path(aif.path))
+    if scan.scan.acquisition != "dual bolus":
+        yield from scan_findings(files[1], tissue.metadata, aif.metadata)
+        return
+    if _scales_by_dose(plan, scan):
+        yield from dose_findings(files, tissue.metadata, aif.metadata)
+    yield from prebolus_findings(files[1], tissue.metadata, aif.metadata)
+
+
+def _scales_by_dose(plan: ParticipantPlan, scan: ScanPlan) -> bool:
+    """Whether the input function is that of a small dose, scaled; one that is handed in is taken as it is."""
+    own = not plan.tasks[scan.nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
+    return own and scan.scan.acquisition == "dual bolus"
 
 
 def series_findings(series: SeriesInput) -> Iterator[Finding]:
@@ -203,6 +234,13 @@ def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegi
         if not missing and len(series.shape) == 4:
             for problem in plugin.problems(task.metadata, tuple(series.shape)):
                 yield refusal(file, "", f"{problem} ({step} plugin {task.plugin!r})")
+
+
+def same_grid_findings(file: str, first: SeriesInput, second: SeriesInput) -> Iterator[Finding]:
+    """Both echoes lie on one grid."""
+    different = first.shape != second.shape or not np.allclose(first.grid.affine, second.grid.affine, atol=1e-3)
+    if different:
+        yield refusal(file, "", f"shape {second.shape} or place of the second echo is not that of the first")
 
 
 def _from_error(error: DatasetError) -> Finding:

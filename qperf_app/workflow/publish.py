@@ -101,7 +101,9 @@ def request_scan(plan: ScanPlan, bids_dir: Path) -> ScanRequest:
         None if series is None else series.path.relative_to(bids_dir).as_posix()
         for series in (plan.scan.tissue, plan.scan.aif)
     )
-    record = ScanRecord(plan.scan.label, plan.entities, tissue, aif, plan.warnings, ())
+    record = ScanRecord(
+        plan.scan.label, plan.entities, tissue, aif, plan.warnings, (), acquisition=plan.scan.acquisition
+    )
     return ScanRequest(record, tuple(plan.nodes.items()))
 
 

@@ -105,6 +105,7 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
     return ScanResult(
         label=scan.label,
         entities=scan.entities,
+        acquisition=scan.acquisition,
         series=_raw(bids_dir, scan.series),
         corrected=_series(motion.get("preproc")),
         motion=_motion(motion.get("xfm")),

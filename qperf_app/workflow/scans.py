@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.names import AIF_LABEL, SERIES_ENTITIES, label, plain_label, prefix
+from qperf_app.bids.names import (
+    AIF_LABEL,
+    PREBOLUS_LABEL,
+    SERIES_ENTITIES,
+    is_input_series,
+    label,
+    plain_label,
+    prefix,
+    series_kind,
+)
 from qperf_app.checks.images import ImageHeader
 from qperf_app.geometry import Grid
+from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.steps.spec import RunsOn
 
 
 @dataclass(frozen=True)
 class SeriesInput:
-    """A raw series: where it is, its metadata with inheritance, what its header says, its BIDS URI."""
+    """A raw series: where it is, its metadata with inheritance, what its header says, its BIDS URI.
+
+    Of two echoes it is the first, and ``second_echo`` the other one.
+    """
 
     path: Path
     entities: Mapping[str, str]
     metadata: Mapping[str, Any]
     header: ImageHeader
     source: str
+    second_echo: SeriesInput | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,13 +54,13 @@ class SeriesInput:
 
     @property
     def is_aif(self) -> bool:
-        """Whether it was made for the input function."""
-        return self.entities.get("acq") == AIF_LABEL
+        """Whether it was made for the input function: of a dual sequence, or with the small dose of a dual bolus."""
+        return is_input_series(self.entities)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One tissue series with its input-function series, or either of them alone.
+    """One tissue series with its input-function or prebolus series, or either of them alone.
 
     ``notes`` say what would belong to it and does not: a series of another name, or one that is not selected.
     """
@@ -71,6 +85,15 @@ class Scan:
         return self.series[-1]
 
     @property
+    def acquisition(self) -> Acquisition:
+        """How its input function was acquired."""
+        if self.aif is None:
+            return "single bolus"
+        if self.tissue is None:
+            return "input function alone"
+        return "dual bolus" if self.aif.entities.get("acq") == PREBOLUS_LABEL else "dual sequence"
+
+    @property
     def label(self) -> str:
         """Entities without the participant."""
         return label(self.main.entities)
@@ -93,7 +116,8 @@ Entities = Mapping[str, str]
 def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ()) -> list[Scan]:
     """Pair each tissue series with the input-function series of the same session, task, contrast agent and run.
 
-    Runs compare as numbers: ``run-1`` belongs to ``run-01`` where no other does.
+    Without one, with their prebolus series. Runs compare as numbers: ``run-1`` belongs to ``run-01`` where no other
+    does.
 
     Parameters
     ----------
@@ -102,22 +126,39 @@ def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ())
     present : iterable of mappings
         Entities of all series that the participant has.
     """
+    series = _with_echoes(series)
     aifs = [s for s in series if s.is_aif]
     tissues = [s for s in series if not s.is_aif]
-    partner = {t.path: _partner(t, aifs) for t in tissues}
-    taken = {aif.path for aif in partner.values() if aif is not None}
-    lone = [aif for aif in aifs if aif.path not in taken]
+    partners = {t.path: [_partner(t, aifs, kind) for kind in (AIF_LABEL, PREBOLUS_LABEL)] for t in tissues}
+    partner = {path: sequence or prebolus for path, (sequence, prebolus) in partners.items()}
+    spare = {path: prebolus for path, (sequence, prebolus) in partners.items() if sequence is not None}
+    known = {aif.path for both in partners.values() for aif in both if aif is not None}
+    lone = [aif for aif in aifs if aif.path not in known]
     without = [t for t in tissues if partner[t.path] is None]
-    unselected = [e for e in present if prefix(e) not in {s.prefix for s in series}]
+    unselected = [e for name, e in {prefix(e): e for e in present}.items() if name not in {s.prefix for s in series}]
     scans = [
-        Scan(t, partner[t.path], () if t not in without else (*_apart(t, lone), *_left_out(t, unselected)))
+        Scan(
+            t,
+            partner[t.path],
+            (*_apart(t, lone), *_left_out(t, unselected)) if t in without else _not_used(spare.get(t.path)),
+        )
         for t in tissues
     ]
     return scans + [Scan(None, aif, (*_apart(aif, without), *_left_out(aif, unselected))) for aif in lone]
 
 
-def _partner(tissue: SeriesInput, aifs: Sequence[SeriesInput]) -> SeriesInput | None:
-    """The input-function series whose labels are the same; or whose labels compare as the same, if there is one."""
+def _with_echoes(series: Sequence[SeriesInput]) -> list[SeriesInput]:
+    """Two echoes as one series."""
+    found: dict[str, SeriesInput] = {}
+    for one in sorted(series, key=lambda s: plain_label("echo", s.entities.get("echo", ""))):
+        first = found.get(one.prefix)
+        found[one.prefix] = one if first is None else replace(first, second_echo=one)
+    return [found[prefix] for prefix in dict.fromkeys(s.prefix for s in series)]
+
+
+def _partner(tissue: SeriesInput, series: Sequence[SeriesInput], kind: str) -> SeriesInput | None:
+    """The series of a kind whose labels are the same; or whose labels compare as the same, if there is one."""
+    aifs = [s for s in series if s.entities["acq"] == kind]
     exact = [aif for aif in aifs if _key(aif.entities, literal=True) == _key(tissue.entities, literal=True)]
     alike = [aif for aif in aifs if _key(aif.entities) == _key(tissue.entities)]
     found = exact or alike
@@ -126,17 +167,27 @@ def _partner(tissue: SeriesInput, aifs: Sequence[SeriesInput]) -> SeriesInput | 
 
 def _key(entities: Entities, literal: bool = False) -> tuple[tuple[str, str], ...]:
     """Entities that both series of a scan share: literally, or as they compare."""
-    return tuple(sorted((k, v if literal else plain_label(k, v)) for k, v in entities.items() if k != "acq"))
+    kept = ((k, v) for k, v in entities.items() if k not in ("acq", "echo"))
+    return tuple(sorted((k, v if literal else plain_label(k, v)) for k, v in kept))
+
+
+def _not_used(prebolus: SeriesInput | None) -> tuple[str, ...]:
+    """Say of a prebolus series that a dual sequence needs none."""
+    if prebolus is None:
+        return ()
+    used = f"the input function is measured in the acq-{AIF_LABEL} series"
+    return (f"Its prebolus series {prebolus.path.name} is not used: {used}.",)
 
 
 def _apart(series: SeriesInput, others: Sequence[SeriesInput]) -> list[str]:
     """Series of the other kind that are left alone too, and what keeps them apart."""
-    what = "tissue series" if series.is_aif else "input-function series"
     notes = []
     for other in others:
         if all(series.entities.get(k) == other.entities.get(k) for k in ("ses", "task")):
             differs = _difference(series.entities, other.entities) or "more than one would belong to it"
-            notes.append(f"The {what} {other.path.name} is not paired with {series.path.name}: {differs}.")
+            notes.append(
+                f"The {series_kind(other.entities)} {other.path.name} is not paired with {series.path.name}: {differs}."
+            )
     return notes
 
 
@@ -153,10 +204,9 @@ def _difference(one: Entities, other: Entities) -> str:
 
 def _left_out(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
     """Series that belong to it and were not selected."""
-    what = "tissue series" if series.is_aif else "input-function series"
     then = "no flow is computed" if series.is_aif else "its blood signal may saturate"
     return [
-        f"Its {what} {prefix(entities)} is there and not selected (filters): {then}."
+        f"Its {series_kind(entities)} {prefix(entities)} is there and not selected (filters): {then}."
         for entities in unselected
-        if (entities.get("acq") == AIF_LABEL) != series.is_aif and _key(entities) == _key(series.entities)
+        if is_input_series(entities) != series.is_aif and _key(entities) == _key(series.entities)
     ]

@@ -14,7 +14,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
-from qperf_app.plugins.keys import Role
+from qperf_app.plugins.keys import Acquisition, Role
 from qperf_app.workflow.outcomes import USABLE, FileRecord, to_json
 
 
@@ -43,6 +43,8 @@ class ScanRecord:
     entities : mapping
     tissue, aif : str or None
         Paths of its series below BIDS_DIR.
+    acquisition : str
+        How its input function was acquired; empty in a status of an earlier version.
     warnings : tuple of str
     steps : tuple of StepRecord
         In the order in which they ran.
@@ -63,6 +65,7 @@ class ScanRecord:
     basis: str = ""
     has_flow: bool = False
     doubtful: tuple[str, ...] = ()
+    acquisition: Acquisition | Literal[""] = ""
 
     def find(self, step: str, plugin: str = "", series: Literal["", "aif"] = "") -> StepRecord | None:
         """The record of a step, or None where there is none."""

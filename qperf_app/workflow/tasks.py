@@ -24,6 +24,15 @@ from qperf_app.workflow.outcomes import FileRecord, to_json
 
 
 @dataclasses.dataclass(frozen=True)
+class SecondEcho:
+    """The second echo of a raw series: its image, its echo time, s, and its BIDS URI."""
+
+    path: str
+    echo_time: float
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """One step of one series.
 
@@ -54,6 +63,8 @@ class Task:
         Of the series, onto which images that were handed in are brought; None where there are none.
     levels : tuple
         Level of each slice where another scan of the study decides it; empty where the stack itself does.
+    second_echo : SecondEcho or None
+        Of the series that the input function is measured in.
     threads, memory_gb
         For the scheduler; they never change the result.
     """
@@ -78,6 +89,7 @@ class Task:
     leave_out_uncorrected: bool = False
     grid: Grid | None = None
     levels: tuple[Level | None, ...] = ()
+    second_echo: SecondEcho | None = None
     threads: int = 1
     memory_gb: float = 1.0
 

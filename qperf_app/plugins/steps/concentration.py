@@ -48,6 +48,8 @@ def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     shape = series.dynamic().data.shape
     check_shape("data", result.data, shape)
     check_mask("invalid", result.invalid, shape)
+    if result.native_t1 is not None:
+        check_shape("native_t1", result.native_t1, shape[:3])
     if (np.isnan(result.data) != result.invalid).any():
         raise PluginResultError("data must be NaN exactly where invalid is True")
     if result.units not in (CONCENTRATION_UNITS, RELATIVE_UNITS):

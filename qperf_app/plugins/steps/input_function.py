@@ -12,7 +12,11 @@ INPUT_FUNCTION = StepSpec(
     summary="the arterial input function",
     plugin_of=CONCENTRATION.name,
     on=RunsOn.SCAN,
-    reads=(Read("series", MOTION_CORRECTION.name, of_blood=True), Read("pools", BLOOD_POOL.name)),
+    reads=(
+        Read("series", MOTION_CORRECTION.name, of_blood=True),
+        Read("pools", BLOOD_POOL.name),
+        Read("main", MOTION_CORRECTION.name, only="dual bolus"),
+    ),
     files={"aif": DerivativeFile("desc-aif_timeseries.tsv", FileKind.CURVE)},
     hand_ins=("aif",),
     leaves_out_frames=True,

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from qperf_app.plugins.interface import Plugin
+from qperf_app.plugins.keys import Acquisition
 
 #: Characters that a plugin's name may have; where it becomes a BIDS label, letters and digits only.
 NAME, BIDS_LABEL = "[A-Za-z0-9]+(-[A-Za-z0-9]+)*", "[A-Za-z0-9]+"
@@ -18,7 +19,7 @@ class RunsOn(Enum):
     """Which series of a scan a step runs on."""
 
     EACH = "each series of the scan"
-    BLOOD = "the input-function series, or the tissue series where there is no other"
+    BLOOD = "the input-function or prebolus series, or the tissue series where there is no other"
     SCAN = "the scan: results carry the tissue series' name, or the input-function series' where it is alone"
     TISSUE = "the tissue series"
     ALONE = "the tissue series that has no series of its own for the input function"
@@ -61,6 +62,8 @@ class Read:
         The step can do without.
     unless_handed_in : str
         Name of another result; where that one was handed in, this one is not read.
+    only : str
+        Acquisition whose scans alone need it; empty: all.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Read:
     of_blood: bool = False
     optional: bool = False
     unless_handed_in: str = ""
+    only: Acquisition | Literal[""] = ""
 
 
 #: Chooses a plugin for each series from its metadata; returns their names and what the reader must know.

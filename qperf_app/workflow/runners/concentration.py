@@ -16,7 +16,7 @@ from qperf_app.workflow.tasks import Task
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write the series of concentration."""
     if "conc" in task.given:
-        path = records.copy_concentration(out, task.prefix, task.given["conc"], task.sources)
+        path = records.copy_concentration(out, task.prefix, task.given["conc"], task.sources, task.metadata)
         return StepResult("handed-in", {"conc": path})
     series = corrected_series(upstream)
     converted = call_plugin(task, series, "myocardium")

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
@@ -14,6 +15,7 @@ from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, Series
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, uris
+from qperf_app.workflow.slice_clocks import fit_by_clock
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 
@@ -25,7 +27,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     mask = records.read_mask(upstream["myocardium"].files["myocardium"])
     voxels = np.argwhere(mask)
     curves = TissueCurves(series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units)
-    result = fit(task, curves, aif)
+    result = fit(task, curves, aif, series.slice_times[voxels[:, 2]])
     read = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files = records.write_maps(
         out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants_of(task), read
@@ -60,9 +62,17 @@ def constants_of(task: Task) -> TissueConstants:
     return TissueConstants(task.haematocrit, task.tissue_density)
 
 
-def fit(task: Task, curves: TissueCurves, aif: InputFunction) -> KineticMaps:
-    """Fit curves by the task's kinetics plugin; the input's own uncertainty widens the intervals."""
-    result: KineticMaps = call_plugin(task, curves, aif, constants_of(task))
+def fit(task: Task, curves: TissueCurves, aif: InputFunction, offsets: NDArray[np.float64]) -> KineticMaps:
+    """Fit curves by the task's kinetics plugin, each read ``offsets`` (n,) s after its volume's onset.
+
+    The input's own uncertainty widens the intervals.
+    """
+
+    def called(part: TissueCurves) -> KineticMaps:
+        found: KineticMaps = call_plugin(task, part, aif, constants_of(task))
+        return found
+
+    result = fit_by_clock(curves, offsets, called)
     if not aif.log_peak_sd:
         return result
     return widened(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qperf_app.bids import records
-from qperf_app.bids.names import AIF_LABEL, parse_entities
+from qperf_app.bids.names import is_input_series, parse_entities, series_kind
 from qperf_app.plugins import Motion
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps.motion_correction import check_motion
@@ -35,7 +35,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         "xfm": records.write_motion(out, task.prefix, motion, series, task.sources),
         "preproc": records.write_corrected(out, task.prefix, corrected, task.sources),
     }
-    name = "Input-function series: " if parse_entities(task.prefix).get("acq") == AIF_LABEL else ""
+    entities = parse_entities(task.prefix)
+    name = f"{series_kind(entities).capitalize()}: " if is_input_series(entities) else ""
     failed = int((~motion.corrected).sum())
     warnings = (f"{name}{failed} of {motion.corrected.size} slice images could not be corrected.",) if failed else ()
     return StepResult("handed-in" if given else "done", files, warnings, f"{name}{_size(motion)}")

@@ -23,6 +23,7 @@ from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, uris
 from qperf_app.workflow.runners.kinetics import fit, read_curves
 from qperf_app.workflow.segments import segment_curve, segment_medians, segment_regions
+from qperf_app.workflow.slice_clocks import slice_offset
 from qperf_app.workflow.tasks import Task
 
 #: Share of a segment's voxels that must have an estimate of their own. Where most have none, blood or lung has passed
@@ -44,7 +45,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if fitted:
         table, curves = _fit_segments(task, upstream, table, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
-    doubts = _doubts(task, upstream, table)
+    doubts = (*(upstream["aif"].step.doubts if fitted else ()), *_doubts(task, upstream, table))
     files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
     return StepResult("done", files, summary=f"{len({row.segment for row in table.rows})} segments", doubts=doubts)
 
@@ -78,7 +79,7 @@ def _fit_segments(
         affine=series.affine,
         units=series.units,
     )
-    result = fit(task, curves, aif)
+    result = fit(task, curves, aif, np.array([slice_offset(series, regions[k]) for k in known]))
     table = _with_values(table, result, known)
     whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
     numbers = tuple(table.rows[known[i]].segment for i in whole)

@@ -1,0 +1,83 @@
+"""An input function that can't be right makes its scan doubtful: height for the dose, T1 of the blood, saturation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qperf_app.checks.input_function import native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.cli.app import main
+from qperf_app.phantom import PhantomConfig, simulate_scan
+from qperf_app.plugins import RunContext, Series
+from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.workflow.status import read_status
+from tests.datasets import edit_sidecar, small_dataset
+
+GADOBUTROL = {"ContrastBolusIngredientConcentration": 604.72}
+
+
+@pytest.mark.parametrize("peak", [2.0, 4.5, 12.0])
+def test_usual_peaks_are_believed(peak: float) -> None:
+    assert peak_doubt(peak, {}) == ""
+
+
+@pytest.mark.parametrize(("peak", "weight", "right"), [(1.1, 75.0, True), (4.5, 75.0, False), (1.1, None, False)])
+def test_a_known_dose_decides(peak: float, weight: float | None, right: bool) -> None:
+    """1.5 mL of 1 mmol/mL into 75 kg are 0.02 mmol/kg."""
+    fields = {**GADOBUTROL, "ContrastBolusVolume": 1.5, "PatientWeight": weight}
+    assert (peak_doubt(peak, fields) == "") is right
+
+
+def test_a_prebolus_is_judged_as_the_main_bolus() -> None:
+    fields = {**GADOBUTROL, "ContrastBolusVolume": 0.75, "PatientWeight": 75.0}
+    assert peak_doubt(7.0, fields, ratio=10.0) == ""
+    assert "of 0.01 mmol/kg" in peak_doubt(7.0, fields)
+
+
+@pytest.mark.parametrize(
+    ("t1", "field", "said", "wrong"),
+    [(1.7, 1.5, False, False), (2.0, 3.0, False, False), (1.0, 1.5, True, False), (0.3, 1.5, True, True),
+     (3.4, 1.5, True, True), (9.0, 7.0, False, False), (float("nan"), 1.5, False, False)],
+)  # fmt: skip
+def test_t1_of_the_blood(t1: float, field: float, said: bool, wrong: bool) -> None:
+    words, found = native_t1_words(t1, field)
+    assert (bool(words), found) == (said, wrong)
+
+
+def test_saturation_about_the_peak_only() -> None:
+    curve = np.array([0.0, 0.1, 2.0, 5.0, 6.0, 5.0, 3.5, 2.0, 1.0, 0.5])
+    at = np.arange(10)
+    for lost, doubted in (([4], False), ([3, 4], True), ([0, 1, 8, 9], False), ([3, 4, 5], True)):
+        saturated = np.isin(at, lost)
+        assert bool(saturation_doubt(np.where(saturated, np.nan, curve), saturated)) is doubted, lost
+
+
+def test_the_plugin_measures_t1_where_there_is_proton_density() -> None:
+    plain = PhantomConfig(matrix=32, frames=24, breathing="none", aif_cnr=np.inf, abnormal_bolus=0.0)
+    scan = simulate_scan(plain, np.random.default_rng(3))
+    series, blood = scan.series["aif"], scan.truth["aif"].parts["LV"] > 0.9999
+    curve = series.data[blood].mean(axis=0, dtype=np.float64)[None, None, None]
+    plugin = make(load_plugins().get("concentration", "sr-flash"), {})
+    found = plugin.convert(Series(curve, series.times, series.affine, series.metadata), "blood", RunContext())
+    assert found.native_t1 is not None
+    assert found.native_t1.item() == pytest.approx(1.7, rel=0.03)
+    dynamic = Series(curve, series.times, series.affine, series.metadata).dynamic()
+    assert plugin.convert(dynamic, "blood", RunContext()).native_t1 is None
+
+
+def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path) -> None:
+    """A delay that is too short in the sidecar makes the concentration too high."""
+    raw = small_dataset(tmp_path / "raw")
+    edit_sidecar(raw, SaturationDelayTime=0.02)
+    out = tmp_path / "out"
+    quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
+    assert main([str(raw), str(out), "participant", *quick]) == 0
+    status = read_status(out, "01")
+    (scan,) = status.scans
+    assert any("the input function's peak" in text for text in scan.doubtful)
+    assert any("input-function" in problem.step for problem in status.steps_doubtful)
+    (table,) = out.rglob("*seg-AHA17_desc-fermi_segments.json")
+    assert any("the input function's peak" in text for text in json.loads(table.read_text())["Doubtful"])
