@@ -49,17 +49,19 @@ def hand_in_findings(plan: ParticipantPlan, scan: ScanPlan, datasets: Mapping[st
         for role, path in task.given.items():
             given[path] = None
             try:
-                yield from _file_findings(role, path, task, series[task.prefix], tasks)
+                yield from _file_findings(role, path, task, series[task.prefix], tasks, scan.scan.blood)
             except DatasetError as error:
                 yield _from_error(error, path)
     for name, dataset in datasets.items():
         yield from _nothing_of(name, dataset, plan, scan, [path for path in given if path.is_relative_to(dataset)])
 
 
-def _file_findings(role: Role, path: Path, task: Task, series: SeriesInput, tasks: list[Task]) -> Iterator[Finding]:
+def _file_findings(
+    role: Role, path: Path, task: Task, series: SeriesInput, tasks: list[Task], blood: SeriesInput
+) -> Iterator[Finding]:
     kind = None if isinstance(role, MapKey) else task.spec.files[role].kind
     if kind is FileKind.CURVE:
-        yield from _curve(path, series)
+        yield from _curve(path, series, blood)
         return
     if kind is FileKind.POINTS:
         if len(series.shape) == 4:
@@ -141,7 +143,8 @@ def _wall_path(tasks: list[Task]) -> Path | None:
     return next((task.given["myocardium"] for task in tasks if "myocardium" in task.given), None)
 
 
-def _curve(path: Path, series: SeriesInput) -> Iterator[Finding]:
+def _curve(path: Path, series: SeriesInput, blood: SeriesInput) -> Iterator[Finding]:
+    """Check an input function for a series against it, and against the input-function series where there is one."""
     aif, times = records.read_aif(path), dynamic_times(series.metadata)
     clock = np.zeros(0) if times is None else times
     found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
@@ -149,8 +152,8 @@ def _curve(path: Path, series: SeriesInput) -> Iterator[Finding]:
     if not found and times is not None and len(series.shape) == 4 and series.header.is_magnitude:
         data, _ = read_image(series.path)
         yield from peak_findings(str(path), aif, blood_peaks(data[..., -len(times) :], times))
-        if series.is_aif and aif.units == CONCENTRATION_UNITS:
-            own = brightest_blood_curve(series, data)
+        if blood.is_aif and aif.units == CONCENTRATION_UNITS:
+            own = brightest_blood_curve(blood, read_image(blood.path)[0])
             if own is not None:
                 yield from amount_findings(str(path), aif, own, _haematocrit(series))
 
