@@ -99,9 +99,7 @@ def amount_findings(file: str, aif: InputFunction, own: InputFunction, haematocr
         return
     plasma = 1.0 / (1.0 - haematocrit)
     near_plasma = plasma / 1.25 < area / measured < plasma * 1.25 and not aif.plasma
-    guess = (
-        ": is it of plasma? Then write Haematocrit 0 into its sidecar" if near_plasma else "is it of another scan?"
-    )
+    guess = "is it of plasma? Then write Haematocrit 0 into its sidecar" if near_plasma else "is it of another scan?"
     yield doubt(
         file, "concentration",
         f"the area under column 'concentration' is {area / measured:.2g} times that of the series' own blood: {guess}",
