@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.names import AIF_LABEL, parse_entities
+from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.methods.saturated_input import BloodSignal, Witness, estimate_input
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction, Series
 from qperf_app.workflow.outcomes import StepResult
@@ -22,8 +23,6 @@ from qperf_app.workflow.runners.common import (
 )
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
-#: Time after the peak of the input function, s, without which the muscle has shown nothing of its flow.
-AFTER_PEAK = 5.0
 #: Samples without which there is no curve.
 LEAST_SAMPLES = 3
 #: Upper over lower bound of the peak's 90 % interval beyond which flow is relative: a factor of two each way.
