@@ -21,6 +21,9 @@ MIN_VOLUMES = 8
 #: A rise that is steepest sooner than this after the start, widths, has no level before contrast to compare with.
 MIN_BASELINE = 0.37
 
+#: A first pass of fewer frames than this is smoothed less in time, in proportion: it would be smeared.
+_FRAMES_TO_SMOOTH = 8.0
+
 #: Part of its up-slope that a voxel keeps which does not wash out: the order is by up-slope alone where nothing does.
 _WITHOUT_WASHOUT = 0.05
 #: Enhancement over noise from which noise makes no difference any more.
@@ -76,7 +79,7 @@ class Enhancement:
         return np.asarray(self.upslope * blood_like * np.minimum(self.snr / _CLEAR_SNR, 1.0) * from_baseline)
 
 
-def measure_enhancement(series: Series, time_sigma: float = 0.185, space_sigma: float = 2.5) -> Enhancement | None:
+def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: float = 2.5) -> Enhancement | None:
     """Measure how the voxels of a motion-corrected series enhance.
 
     Parameters
@@ -84,7 +87,7 @@ def measure_enhancement(series: Series, time_sigma: float = 0.185, space_sigma: 
     series : Series
         Proton-density volumes and volumes without a finite voxel are left out.
     time_sigma : float
-        Standard deviation of the Gaussian smoothing in time, widths of the first pass.
+        Standard deviation of the Gaussian smoothing in time, frames; less where the first pass has few of them.
     space_sigma : float
         Standard deviation of the Gaussian smoothing in plane, mm.
 
@@ -106,11 +109,12 @@ def measure_enhancement(series: Series, time_sigma: float = 0.185, space_sigma: 
     each = [data[:, :, k] for k in range(data.shape[2])]
     even = even / first_pass_width(each, series.voxel_size[:2], float(even[1] - even[0]))
     step = even[1] - even[0]
-    sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma / step)
+    time_sigma *= min(1.0, 1.0 / (_FRAMES_TO_SMOOTH * step))
+    sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma)
     smooth = ndimage.gaussian_filter(data, sigma, mode="nearest")
     slope = np.gradient(smooth, step, axis=-1)
     steepest = slope.argmax(axis=-1)
-    curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma / step)))[..., None]
+    curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma)))[..., None]
     return Enhancement(
         times=even,
         signal=data,

@@ -12,8 +12,8 @@ from qperf_segmentation.insertions import find_insertions
 from qperf_segmentation.ring import RingOptions, find_ring
 from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
-#: Smoothing in time, widths of the first pass, and in plane, mm: less than for blood pools, as the wall is thin.
-_TIME_SIGMA, _SPACE_SIGMA = 0.123, 1.0
+#: Smoothing in time, frames, and in plane, mm: less than for blood pools, as the wall is thin.
+_TIME_SIGMA, _SPACE_SIGMA = 1.0, 1.0
 
 
 @dataclass(frozen=True)
