@@ -27,6 +27,7 @@ MOST_APART = 1.5
 FARTHEST_PEAK, FARTHEST_PART = 2.5, 0.35
 #: A volume has a sample of the curve near it within so many intervals between volumes, or so many s.
 NEAR_INTERVALS, NEAR = 2.0, 3.0
+
 _TIME_SLIPS = (Slip("ms", 1e-3), Slip("minutes", 60.0), Slip("hours", 3600.0))
 
 
