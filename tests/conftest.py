@@ -79,6 +79,7 @@ SLOW = (
     "test_status.py",
     "test_storage_order.py",
     "test_third_party.py",
+    "test_times.py::test_a_high_level",
     "test_times.py::test_a_slower_clock",
     "test_times.py::test_one_image",
     "test_training.py::test_a_resumed_training",

@@ -104,6 +104,16 @@ def test_one_image_every_three_beats_still_shows_the_heart() -> None:
     assert dice(ClassicalMyocardium().segment(coarse, pools, None, CONTEXT).mask, scene.wall) > 0.7
 
 
+def test_a_high_level_before_contrast_hides_no_heart() -> None:
+    """As in an ungated steady state: the bolus raises the blood's signal by less than a half."""
+    scene = make_scene()
+    level = 500.0 * (scene.lv | scene.rv | scene.wall)
+    pools = KMeansBloodPool().find(
+        scene.series.with_data(scene.series.data + level[..., None].astype(np.float32)), CONTEXT
+    )
+    assert dice(pools.lv, scene.lv) > 0.85 and dice(pools.rv, scene.rv) > 0.85
+
+
 # --- the warning -------------------------------------------------------------------------------------------------
 
 

@@ -50,11 +50,11 @@ _WALL_DISTANCE, _WALL_DELAY, _WALL_PEAK, _WALL_SHARE = (2.5, 9.0), (0.06, 1.08),
 class VentricleRules:
     """What a pair of ventricles may look like: lengths mm, areas mm^2, times widths of the first pass.
 
-    ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
-    over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it,
-    ``min_steepness`` the least up-slope over that of the slice's steepest voxels, and ``max_unrest`` the greatest range
-    of the curve before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43
-    and 0.13; moving edges and noise mostly stay outside the limits.
+    ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter; over its
+    signal before contrast it may be little, which in a steady state without saturation is high. ``min_washout`` is the
+    least share of the peak that is lost after it, ``min_steepness`` the least up-slope over that of the slice's
+    steepest voxels, and ``max_unrest`` the greatest range of the curve before contrast over its peak. Over 21 real series the
+    extremes were 17, 0.34, 0.43 and 0.13; moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
     near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if
     tissue that enhances after it surrounds it on ``min_wall`` of its circumference.
@@ -68,7 +68,6 @@ class VentricleRules:
     min_voxels: int = 4
     min_steepness: float = 0.2
     min_contrast: float = 15.0
-    min_gain: float = 0.7
     max_unrest: float = 0.3
     min_washout: float = 0.05
     heart_radius: float = 70.0
@@ -265,7 +264,6 @@ def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> boo
     before = before if before.size else signal[:1]
     return (
         peak >= rules.min_contrast * scatter
-        and peak >= rules.min_gain * abs(float(np.median(before)))
         and float(np.ptp(before)) <= rules.max_unrest * peak
         and float(np.median(part.washout[region])) >= rules.min_washout
     )
