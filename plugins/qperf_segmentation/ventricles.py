@@ -53,8 +53,8 @@ class VentricleRules:
     ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter; over its
     signal before contrast it may be little, which in a steady state without saturation is high. ``min_washout`` is the
     least share of the peak that is lost after it, ``min_steepness`` the least up-slope over that of the slice's
-    steepest voxels, and ``max_unrest`` the greatest range of the curve before contrast over its peak. Over 21 real series the
-    extremes were 17, 0.34, 0.43 and 0.13; moving edges and noise mostly stay outside the limits.
+    steepest voxels, and ``max_unrest`` the greatest range of the curve before contrast over its peak. Over 21 real
+    series the extremes were 17, 0.34, 0.43 and 0.13; moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
     near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if
     tissue that enhances after it surrounds it on ``min_wall`` of its circumference.
