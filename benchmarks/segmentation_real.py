@@ -44,9 +44,9 @@ class Case:
     wall: Mask | None = None
 
 
-def mlperf_cases(data_dir: Path, motion: str) -> Iterator[Case]:
-    """The 18 free-breathing series, corrected; a voxel is drawn where it is in most of the corrected drawn frames."""
-    for source in sorted((data_dir / "mlperf").glob("*_perf.nii.gz")):
+def mlperf_cases(data_dir: Path, motion: str, subjects: Sequence[str] = ("*",)) -> Iterator[Case]:
+    """The free-breathing series, corrected; a voxel is drawn where it is in most of the corrected drawn frames."""
+    for source in sorted(path for s in subjects for path in (data_dir / "mlperf").glob(f"sub-{s}_*_perf.nii.gz")):
         image = read_image(source)
         drawing = read_image(source.with_name(source.name.replace("_perf.", "_dseg.")))
         labels = np.asarray(drawing.dataobj).astype(np.uint8)
@@ -253,14 +253,14 @@ def insertion_errors(
         yield float(np.linalg.norm(a - b)), float(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
-def tables(data_dir: Path, motions: Sequence[str], n_scans: int) -> Iterator[Table]:
+def tables(data_dir: Path, motions: Sequence[str], n_scans: int, subjects: Sequence[str]) -> Iterator[Table]:
     """All tables, one after the other."""
     aif, pisa = list(aif_cases(data_dir)), pisa_case(data_dir)
     yield pool_table([*aif, pisa])
     aligned: dict[str, Table] = {}
     tissue: list[Case] = []
     for motion in motions:
-        tissue = list(mlperf_cases(data_dir, motion))
+        tissue = list(mlperf_cases(data_dir, motion, subjects))
         how = "by the drawn masks" if motion == BY_HAND else f"by `{motion}`"
         aligned[f"free-breathing, aligned {how}"] = tissue_table(motion, f"aligned {how}", tissue)
     aligned["breath-held"] = tissue_table("breath-held", "breath-held", [pisa])
@@ -281,8 +281,9 @@ def main() -> None:
         help=f"motion-correction plugins, or {BY_HAND!r} for the masks",
     )
     parser.add_argument("--scans", type=int, default=24, help="of the phantom")
+    parser.add_argument("--subjects", nargs="+", default=["*"], help="labels of the free-breathing series; all")
     args = parser.parse_args()
-    publish(tables(args.data, args.motion, args.scans), args, seed=2024)
+    publish(tables(args.data, args.motion, args.scans, args.subjects), args, seed=2024)
 
 
 if __name__ == "__main__":

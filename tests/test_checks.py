@@ -555,9 +555,9 @@ def test_the_curve_and_the_blood_of_the_series_peak_together() -> None:
     assert abs(first - 8.0) < 1 and abs(last - 13.0) < 1
     good = bolus()
     shift = 13.0 - float(good.times[int(good.concentration.argmax())])
-    assert list(peak_findings("f", replace(good, times=good.times + shift), (first, last))) == []
-    one(peak_findings("f", replace(good, times=good.times + shift + 4), (first, last)), "doubt", "on the clock")
-    one(peak_findings("f", replace(good, times=good.times + shift - 12), (first, last)), "doubt", "on the clock")
+    assert list(peak_findings("f", replace(good, times=good.times + shift), (first, last), 1.0)) == []
+    one(peak_findings("f", replace(good, times=good.times + shift + 4), (first, last), 1.0), "doubt", "on the clock")
+    one(peak_findings("f", replace(good, times=good.times + shift - 12), (first, last), 1.0), "doubt", "on the clock")
 
 
 def test_the_curve_has_as_much_tracer_as_the_blood_of_the_series() -> None:

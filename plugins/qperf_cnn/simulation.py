@@ -23,6 +23,7 @@ RANGES = {"Fp": (0.1, 6.0), "PS": (0.1, 5.0), "vp": (0.015, 0.2), "ve": (0.04, 0
 NOISE = (0.0005, 0.02)
 # Medians and logarithmic spread of half of the draws: hearts, rather than all that might be.
 _CENTRE, _SPREAD = {"Fp": 0.8, "PS": 0.8, "vp": 0.06, "ve": 0.18}, {"Fp": 1.0, "PS": 1.0, "vp": 0.5, "ve": 1.0}
+# Mean and standard deviation of those delays, s, and the grid that curves are simulated on, s.
 _DELAY = (1.0, 1.5)
 _FINE = 0.1
 # Part of the curves whose noise is autocorrelated, as after interpolation, with these weights of three samples, and

@@ -22,8 +22,11 @@ from qperf_app.physics.convolution import exponential_convolution
 
 Array = NDArray[np.float64]
 
-# The same for every scan, so that what is compiled for one serves all.
+# Knots of the rates, and distance of those of the delay, s. The same for every scan, so that what is compiled for one
+# serves all.
 RATE_KNOTS, DELAY_SPACING = 36, 0.25
+
+# Ranks of the bases; the same for every scan as well.
 RANKS = (12, 16, 18)
 # 1/s: below the first, a rate makes no difference within a scan; the second is (Fp + PS) / vp for 10 + 10 mL/min/mL
 # in 0.005.

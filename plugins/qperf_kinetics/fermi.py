@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 _NAMES = ("Fb", "width", "rate", "Ta")
 # Fb in mL/min/mL, width in s, rate in 1/s.
 _BOUNDS = (0.01, 0.1, 0.02), (20.0, 60.0, 10.0)
-# Shapes of the dictionary: width and rate at a flow of 1.
+# Shapes of the dictionary: width, s, and rate, 1/s, at a flow of 1.
 _SHAPES, _SHAPE_BOUNDS = 2048, ((0.2, 0.05), (20.0, 3.0))
 # Starts differ in delay and in width, the transit time.
 _SPLIT_BY = 0

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import canonical_order
-from qperf_app.methods.heart import dilated, first_pass_score, heart_centre, left_ventricle, squared_distance
+from qperf_app.methods.heart import (
+    dilated,
+    first_pass_score,
+    first_pass_width,
+    heart_centre,
+    left_ventricle,
+    squared_distance,
+)
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.chain import Positions, chain, neighbour_pairs, place_leading, prefer_rest, unplaced
 from qperf_motion.grid import in_plane_displacement, shifted_back, working_frames
@@ -19,7 +26,7 @@ from qperf_motion.mutual_information import information_surfaces
 #: A proton-density volume shares little with its neighbours in contrast; found farther from the median position than
 #: this, mm, it was mistaken, and keeps the identity.
 DENSITY_REACH = 15.0
-#: Smoothing in the plane, mm, and running median over frames of the first look at where the heart is.
+#: Smoothing in the plane, mm, and running median of so many frames, at most, of the first look at where the heart is.
 _HEART_SMOOTHING, _HEART_MEDIAN = 4.0, 5
 #: Shift that a second pass, after the first has brought the frames together, may still find, mm.
 _SECOND_PASS = 11.0
@@ -71,7 +78,7 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
     """
 
     name = "chained"
-    version = "1.1"
+    version = "1.2"
     summary = "In-plane shift of every frame by mutual information with its neighbours, in the heart region."
     citations = (
         "Maes F, Collignon A, Vandermeulen D, Marchal G, Suetens P. Multimodality image registration by maximization "
@@ -100,20 +107,20 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
         dynamic = series.dynamic()
         interval = float(np.median(np.diff(dynamic.times))) if len(dynamic.times) > 1 else 1.0
         slices = [
-            _SliceRegistration(*working_frames(series.data[:, :, z], native), native, interval, self.options)
+            _SliceRegistration(*working_frames(series.data[:, :, z], native), native, self.options)
             for z in range(series.data.shape[2])
         ]
         first = series.n_proton_density
+        width = first_pass_width([s.frames[..., first:] for s in slices], slices[0].spacing, interval) / interval
         scores = [
-            first_pass_score(s.frames[..., first:], s.spacing, interval, _HEART_SMOOTHING, _HEART_MEDIAN)
-            for s in slices
+            first_pass_score(s.frames[..., first:], s.spacing, width, _HEART_SMOOTHING, _HEART_MEDIAN) for s in slices
         ]
         centre = heart_centre(scores, slices[0].spacing)
         if centre is None:
             nothing = unplaced(series.data.shape[3])
             return [RegisteredSlice(s.frames, s.spacing, nothing, None) for s in slices]
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-            found = list(pool.map(lambda s: s.register(first, centre), slices))
+            found = list(pool.map(lambda s: s.register(first, centre, width), slices))
         return [RegisteredSlice(s.frames, s.spacing, *each) for s, each in zip(slices, found, strict=True)]
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
@@ -129,31 +136,30 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
 
 @dataclass(frozen=True)
 class _SliceRegistration:
-    """Frames (x, y, t) of a slice on a grid of ``spacing``, resampled from pixels of ``native``, (2,) mm.
-
-    ``interval`` is the usual time between frames, s.
-    """
+    """Frames (x, y, t) of a slice on a grid of ``spacing``, resampled from pixels of ``native``, (2,) mm."""
 
     frames: NDArray[np.float32]
     spacing: NDArray[np.float64]
     native: NDArray[np.float64]
-    interval: float
     options: ChainedOptions
 
     @property
     def _n_frames(self) -> int:
         return int(self.frames.shape[2])
 
-    def register(self, first: int, centre: NDArray[np.float64]) -> tuple[Positions, NDArray[np.bool_] | None]:
+    def register(
+        self, first: int, centre: NDArray[np.float64], width: float
+    ) -> tuple[Positions, NDArray[np.bool_] | None]:
         """Positions, and the left ventricle's blood where it is found.
 
         Three passes: in a disc around the heart; closely around the left ventricle; and there once more, with the mean
-        of all frames as a neighbour of each. ``first`` is the first dynamic frame, ``centre`` the heart's, pixels.
+        of all frames as a neighbour of each. ``first`` is the first dynamic frame, ``centre`` the heart's, pixels,
+        ``width`` that of the first pass, frames.
         """
         disc = squared_distance(self.frames.shape[:2], centre, self.spacing) <= self.options.heart_radius**2
         rough = self._pass(np.zeros((self._n_frames, 2), int), disc, self.options.max_shift)
         whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
-        pool = left_ventricle(shifted_back(self.frames, whole)[..., first:], self.spacing, self.interval, centre)
+        pool = left_ventricle(shifted_back(self.frames, whole)[..., first:], self.spacing, width, centre)
         if pool is None:
             return rough, None
         region = dilated(pool, self.options.margin, self.spacing)

@@ -44,7 +44,7 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
     """
 
     name = "elastix"
-    version = "1.0"
+    version = "1.1"
     summary = "Groupwise B-spline deformation by elastix, after chained's shifts; needs the extra of the same name."
     citations = (
         *ChainedMotionCorrection.citations,

@@ -50,7 +50,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
     """
 
     name = "progressive"
-    version = "1.1"
+    version = "1.2"
     summary = "In-plane affine deformation of every frame against the edges of the others, after chained's shifts."
     citations = (
         *ChainedMotionCorrection.citations,

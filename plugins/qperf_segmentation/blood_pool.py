@@ -14,11 +14,11 @@ from qperf_segmentation.pool_growth import grow_pools
 from qperf_segmentation.templates import CanonicalBloodPool, not_found
 from qperf_segmentation.ventricles import Mask, VentricleRules, find_pair
 
-#: A series that ends sooner after the bolus reached the left ventricle, s, has neither an input function nor a tissue
-#: response; the wash-out by which blood is told is missing as well.
-MIN_FOLLOW_UP = 8.0
-#: The peak of the first pass comes no later than this after its steepest rise, s.
-LATEST_PEAK = 12.0
+#: A series that ends sooner after the bolus reached the left ventricle, widths of the first pass, has neither an input
+#: function nor a tissue response; the wash-out by which blood is told is missing as well.
+MIN_FOLLOW_UP = 1.23
+#: The peak of the first pass comes no later than this after its steepest rise, widths.
+LATEST_PEAK = 1.85
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,14 @@ class KMeansOptions:
         default=INPUT_SHARE,
         metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
     )
-    min_delay: float = field(default=1.5, metadata={"help": "least time from the right to the left ventricle, s"})
-    max_delay: float = field(default=15.0, metadata={"help": "greatest time from the right to the left ventricle, s"})
+    min_transit: float = field(
+        default=VentricleRules.min_transit,
+        metadata={"help": "least time from the right to the left ventricle, widths of the first pass"},
+    )
+    max_transit: float = field(
+        default=VentricleRules.max_transit,
+        metadata={"help": "greatest time from the right to the left ventricle, widths of the first pass"},
+    )
     min_area: float = field(default=60.0, metadata={"help": "least area of a blood pool in a slice, mm^2"})
 
 
@@ -45,7 +51,7 @@ class KMeansBloodPool(CanonicalBloodPool):
     """
 
     name = "kmeans"
-    version = "1.1"
+    version = "1.2"
     summary = "clusters voxels by arrival time and curve into right and left ventricular blood"
     Options = KMeansOptions
 
@@ -62,7 +68,10 @@ class KMeansBloodPool(CanonicalBloodPool):
         if not np.any(found.snr >= options.snr):
             return not_found(series, f"no voxel enhances {options.snr:g} times its noise: no bolus seen")
         rules = VentricleRules(
-            snr=options.snr, min_delay=options.min_delay, max_delay=options.max_delay, min_area=options.min_area
+            snr=options.snr,
+            min_transit=options.min_transit,
+            max_transit=options.max_transit,
+            min_area=options.min_area,
         )
         pair = find_pair(found, series.voxel_size, rules)
         if pair is None:

@@ -1,4 +1,8 @@
-"""How each voxel enhances: amplitude, steepest rise, when it comes, and how far that stands out of the noise."""
+"""How each voxel enhances: amplitude, steepest rise, when it comes, and how far that stands out of the noise.
+
+Times are counted in widths of the first pass (:func:`~qperf_app.methods.heart.first_pass_width`): a slow bolus, or a
+clock that runs otherwise, changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.heart import first_pass_width
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import Series
 
 #: Fewest dynamic volumes in which a bolus passage can be told from noise.
 MIN_VOLUMES = 8
 
-#: A rise that is steepest sooner than this after the start, s, has no level before contrast to compare with.
-MIN_BASELINE = 2.4
+#: A rise that is steepest sooner than this after the start, widths, has no level before contrast to compare with.
+MIN_BASELINE = 0.37
+
+#: A first pass of fewer frames than this is smoothed less in time, in proportion: it would be smeared.
+_FRAMES_TO_SMOOTH = 8.0
 
 #: Part of its up-slope that a voxel keeps which does not wash out: the order is by up-slope alone where nothing does.
 _WITHOUT_WASHOUT = 0.05
 #: Enhancement over noise from which noise makes no difference any more.
 _CLEAR_SNR = 10.0
-#: The first-pass peak comes within the first time of the steepest rise, and the wash-out within the second of it, s.
-_RISE, _FALL = 10.0, 15.0
+#: The first-pass peak comes within the first time of the steepest rise, and the wash-out within the second of it,
+#: widths of the first pass.
+_RISE, _FALL = 1.55, 2.3
 #: The level before contrast lies in the lowest part, of this size, of a curve's range.
 _BASELINE_RANGE = 0.25
 
@@ -33,15 +42,15 @@ class Enhancement:
     Parameters
     ----------
     times : (t,) float array
-        Even time grid that ``signal`` and ``curves`` are on, s.
+        Even time grid that ``signal`` and ``curves`` are on, widths of the first pass.
     signal : (x, y, z, t) float array
         The series, not smoothed.
     curves : (x, y, z, t) float array
         Signal above the pre-contrast level, smoothed in plane and in time, in the units of the series.
     upslope : (x, y, z) float array
-        Steepest rise, units of the series per s.
+        Steepest rise, units of the series per width.
     arrival : (x, y, z) float array
-        Time of the steepest rise, s.
+        Time of the steepest rise, widths.
     snr : (x, y, z) float array
         Largest enhancement over the standard deviation of the temporal noise.
     washout : (x, y, z) float array
@@ -59,7 +68,7 @@ class Enhancement:
 
     @property
     def bolus(self) -> NDArray[np.float64]:
-        """How much a voxel looks like the passage of a bolus through blood, (x, y, z), units of the series per s.
+        """How much a voxel looks like the passage of a bolus through blood, (x, y, z), units of the series per width.
 
         The up-slope, lessened where the signal stays up or where noise is strong. A series that ends before the
         wash-out still leaves 5 %, so that its order is by up-slope alone. 0
@@ -70,7 +79,7 @@ class Enhancement:
         return np.asarray(self.upslope * blood_like * np.minimum(self.snr / _CLEAR_SNR, 1.0) * from_baseline)
 
 
-def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: float = 2.5) -> Enhancement | None:
+def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: float = 2.5) -> Enhancement | None:
     """Measure how the voxels of a motion-corrected series enhance.
 
     Parameters
@@ -78,9 +87,9 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
     series : Series
         Proton-density volumes and volumes without a finite voxel are left out.
     time_sigma : float
-        Width of the Gaussian smoothing in time, s.
+        Standard deviation of the Gaussian smoothing in time, frames; less where the first pass has few of them.
     space_sigma : float
-        Width of the Gaussian smoothing in plane, mm.
+        Standard deviation of the Gaussian smoothing in plane, mm.
 
     Returns
     -------
@@ -97,12 +106,15 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
     data = np.nan_to_num(np.asarray(dynamic.data, dtype=np.float64)[..., finite], posinf=0.0, neginf=0.0)
     noise = temporal_noise(data)
     even, data = resample_evenly(times, data)
+    each = [data[:, :, k] for k in range(data.shape[2])]
+    even = even / first_pass_width(each, series.voxel_size[:2], float(even[1] - even[0]))
     step = even[1] - even[0]
-    sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma / step)
+    time_sigma *= min(1.0, 1.0 / (_FRAMES_TO_SMOOTH * step))
+    sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma)
     smooth = ndimage.gaussian_filter(data, sigma, mode="nearest")
     slope = np.gradient(smooth, step, axis=-1)
     steepest = slope.argmax(axis=-1)
-    curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma / step)))[..., None]
+    curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma)))[..., None]
     return Enhancement(
         times=even,
         signal=data,
@@ -117,7 +129,7 @@ def measure_enhancement(series: Series, time_sigma: float = 1.2, space_sigma: fl
 def washout(
     curves: NDArray[np.float64], steepest: NDArray[np.intp], step: float, rise: float = _RISE, fall: float = _FALL
 ) -> NDArray[np.float64]:
-    """Share of the peak within ``rise`` s of the steepest rise that is lost within ``fall`` s of it, 0 to 1."""
+    """Share of the peak within ``rise`` of the steepest rise that is lost within ``fall`` of it (widths), 0 to 1."""
     index = np.arange(curves.shape[-1])
     first_pass = (index >= steepest[..., None]) & (index <= steepest[..., None] + rise / step)
     at_peak = np.where(first_pass, curves, -np.inf).argmax(axis=-1)

@@ -12,8 +12,8 @@ from qperf_segmentation.insertions import find_insertions
 from qperf_segmentation.ring import RingOptions, find_ring
 from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
-#: Smoothing in time, s, and in plane, mm: less than for blood pools, as the wall is thin.
-_TIME_SIGMA, _SPACE_SIGMA = 0.8, 1.0
+#: Smoothing in time, frames, and in plane, mm: less than for blood pools, as the wall is thin.
+_TIME_SIGMA, _SPACE_SIGMA = 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClassicalMyocardium(SliceWiseMyocardium):
     """
 
     name = "classical"
-    version = "1.0"
+    version = "1.1"
     summary = "unmixes enhancement curves and finds the ring of myocardium by dynamic programming"
     citations = ()
     Options = ClassicalOptions

@@ -12,8 +12,8 @@ Array = NDArray[np.float64]
 
 #: Clusters that the curves fall into: blood, its partial volume with wall, wall, and what does not enhance.
 CLUSTERS = 4
-#: Interval about the arrival in the left and in the right ventricle whose curves draw a pool, s: upslope and peak.
-LEFT_INTERVAL, RIGHT_INTERVAL = (-4.0, 6.0), (-4.0, 4.0)
+#: Interval about the arrival in a ventricle whose curves draw its pool, widths of the first pass: upslope and peak.
+INTERVAL = (-0.62, 0.62)
 #: A pool reaches no farther than this from its core, mm.
 _REACH = 8.0
 #: The pool's template is the mean curve of voxels as bright as the brightest quarter of the core.
@@ -43,17 +43,17 @@ def grow_pools(
         left, right = (pair.lv, pair.rv) if k == pair.slice else find_in_slice(found, k, pair, voxel, rules)
         if not left.any():
             continue
-        lv[..., k] = grow(curves_about(found, k, pair.lv_arrival, LEFT_INTERVAL), left, right, voxel, clusters)
+        lv[..., k] = grow(curves_about(found, k, pair.lv_arrival), left, right, voxel, clusters)
         if right.any():
-            early = curves_about(found, k, pair.rv_arrival, RIGHT_INTERVAL)
+            early = curves_about(found, k, pair.rv_arrival)
             rv[..., k] = grow(early, right, lv[..., k], voxel, clusters)
     return lv, rv
 
 
-def curves_about(found: Enhancement, k: int, arrival: float, interval: tuple[float, float]) -> Array:
-    """Enhancement (x, y, t) of slice ``k`` in an interval about an arrival time, s."""
+def curves_about(found: Enhancement, k: int, arrival: float) -> Array:
+    """Enhancement (x, y, t) of slice ``k`` in :data:`INTERVAL` about an arrival time, widths."""
     since = found.times - arrival
-    return found.curves[:, :, k][..., (since >= interval[0]) & (since <= interval[1])]
+    return found.curves[:, :, k][..., (since >= INTERVAL[0]) & (since <= INTERVAL[1])]
 
 
 def grow(curves: Array, core: Mask, other: Mask, voxel: Array, clusters: int = CLUSTERS) -> Mask:

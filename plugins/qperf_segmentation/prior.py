@@ -16,8 +16,8 @@ from qperf_segmentation.ventricles import USUAL_DELAY, Mask, VentriclePair, Vent
 #: A note for the reader of the report: the slice it is about, or None, and its words.
 Note = tuple[int | None, str]
 
-#: Right blood that arrives less than this before the left, s, was not found where it is.
-_LEAST_DELAY = 1.0
+#: Right blood that arrives less than this before the left, widths of the first pass, was not found where it is.
+_LEAST_DELAY = 0.15
 #: Affines that differ by less than this, mm, are one grid.
 _SAME_GRID = 1e-3
 
@@ -83,5 +83,5 @@ def _find_again(found: Enhancement, lv: Mask, rv: Mask, series: Series) -> tuple
 
 
 def _arrival(found: Enhancement, mask: Mask) -> float:
-    """Time of the steepest rise of the mean curve of a mask, s."""
+    """Time of the steepest rise of the mean curve of a mask, widths."""
     return steepest_rise_time(found.times, found.curves[mask].mean(axis=0))

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import half_rise_time
+from qperf_app.methods.heart import first_pass_width
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
 from qperf_segmentation.networks.weights import SHIPPED
-from qperf_segmentation.pool_growth import LEFT_INTERVAL, curves_about, grow
+from qperf_segmentation.pool_growth import curves_about, grow
 from qperf_segmentation.templates import CanonicalBloodPool, not_found
 
 Mask = NDArray[np.bool_]
@@ -31,8 +32,9 @@ WINDOW_STEP = 12.0
 COARSE = 1.35
 #: Where the series' own voxels are smaller than this part of the network's, the pool is drawn on them.
 FINE = 0.6
-#: A series that ends sooner after the bolus reached the left ventricle, s, does not show whether it was one.
-FOLLOW_UP = 4.0
+#: A series that ends sooner after the bolus reached the left ventricle, widths of the first pass, does not show whether
+#: it was one.
+FOLLOW_UP = 0.62
 #: Threshold of the right ventricle's blood, and how near the left one it lies, mm.
 RIGHT_THRESHOLD, RIGHT_REACH = 0.5, 40.0
 
@@ -91,7 +93,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
     """
 
     name = "resunet"
-    version = "1.1"
+    version = "1.2"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions
@@ -136,16 +138,20 @@ class ResUNetBloodPool(CanonicalBloodPool):
         signal = corrected_signal(series)
         if not np.ptp(signal, axis=-1).any():
             return "nothing changes in the series: no bolus seen"
+        width = first_pass_width(
+            list(np.moveaxis(signal, 2, 0)), series.voxel_size[:2], float(np.median(np.diff(times)))
+        )
         reason = ""
         last = max(float(times[-1]) - FRAMES * STEP, float(times[0]))
         for start in [*np.arange(float(times[0]), last, WINDOW_STEP), last]:
-            found = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start)))
+            found = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start)), width)
             if isinstance(found, str):
                 reason = reason or found
                 continue
             if found.pixel > COARSE * PIXEL[0]:
                 about = np.argwhere(found.lv)[:, :2].mean(axis=0)
-                closer = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start), about))
+                window = self._look(signal, times, series.voxel_size, float(start), about)
+                closer = self._judge(series, signal, window, width)
                 found = found if isinstance(closer, str) else closer
             return found
         return reason
@@ -172,8 +178,8 @@ class ResUNetBloodPool(CanonicalBloodPool):
         right = np.stack([m[..., 1] if m.shape[-1] > 1 else np.zeros(shape, np.float32) for m in maps], axis=2)
         return _Window(left, right, slices[0].grid.pixel, start, about)
 
-    def _judge(self, series: Series, signal: Array, window: _Window) -> WindowAnswer | str:
-        """Turn probabilities into left and right pools, or say why they are none."""
+    def _judge(self, series: Series, signal: Array, window: _Window, width: float) -> WindowAnswer | str:
+        """Turn probabilities into left and right pools, or say why they are none; ``width`` of the first pass, s."""
         from qperf_segmentation.networks.reading import one_blob
 
         options, voxel = self.options, series.voxel_size
@@ -191,7 +197,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
         curve = signal[:, :, k][lv[..., k]].mean(axis=0)
         # A voxel or two at an edge are no right ventricle to be compared with.
         right = signal[rv].mean(axis=0) if rv.sum() >= least else None
-        doubt = doubts_of(times, curve, right, options.min_contrast)
+        doubt = doubts_of(times / width, curve, right, options.min_contrast)
         return doubt or WindowAnswer(lv, rv, window.pixel, window.start, window.about)
 
 
@@ -204,7 +210,7 @@ def _drawn(series: Series, cores: Mask, right: Mask) -> Mask:
     for k in np.flatnonzero(cores.any(axis=(0, 1))):
         core = cores[..., k]
         arrival = half_rise_time(found.times, found.curves[:, :, k][core].mean(axis=0))
-        near = curves_about(found, int(k), arrival, LEFT_INTERVAL)
+        near = curves_about(found, int(k), arrival)
         lv[..., k] = grow(near, core, right[..., k], series.voxel_size)
     return lv if lv.any() else cores
 
@@ -227,7 +233,10 @@ def _right_pools(probability: Array, lv: Mask, voxel: NDArray[np.float64]) -> Ma
 def doubts_of(
     times: NDArray[np.float64], left: NDArray[np.floating], right: NDArray[np.floating] | None, min_contrast: float
 ) -> str:
-    """Say why curves (t,) can't be those of left and right blood; empty where nothing is wrong with them."""
+    """Say why curves (t,) can't be those of left and right blood; empty where nothing is wrong with them.
+
+    ``times`` (t,) are in widths of the first pass.
+    """
     rise = float(left.max() - np.median(left[: max(int(left.argmax()) // 2, 3)]))
     scatter = float(white_noise_sd(left))
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):

@@ -46,7 +46,7 @@ class ResUNetMyocardium(SliceWiseMyocardium):
     """
 
     name = "resunet"
-    version = "1.0"
+    version = "1.1"
     summary = "a residual U-Net, trained on simulated scans, outlines wall and insertion points and says how sure it is"
     citations = (
         "Scannell CM, Veta M, Villa ADM, et al. Deep-learning-based preprocessing for quantitative myocardial "

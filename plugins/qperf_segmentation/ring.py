@@ -22,15 +22,15 @@ REACH = 45.0
 USUAL_THICKNESS = 10.0
 #: Times that the myocardium's curve is measured anew in the ring just found.
 ROUNDS = 3
-#: Interval about the arrival in the left ventricle whose curves are unmixed, s.
-_INTERVAL = (-8.0, 18.0)
+#: Interval about the arrival in the left ventricle whose curves are unmixed, widths of the first pass.
+_INTERVAL = (-1.23, 2.77)
 #: Fewer samples in it, or voxels of a mask, are no curve.
 _LEAST_SAMPLES, _LEAST_VOXELS = 4, 4
 #: Depth from which a pool's voxels are its core, mm, and as a part of the greatest depth.
 _CORE_DEPTH, _CORE_SHARE = 4.0, 0.6
-#: Tissue at this distance from the cavity, mm, which enhances up to so long after it, s, is taken for myocardium first;
-#: later enhancement alone counts where that leaves so many voxels.
-_BESIDE, _LATER, _LATER_VOXELS = (3.0, 8.0), 8.0, 5
+#: Tissue at this distance from the cavity, mm, which enhances up to so long after it, widths, is taken for myocardium
+#: first; later enhancement alone counts where that leaves so many voxels.
+_BESIDE, _LATER, _LATER_VOXELS = (3.0, 8.0), 1.23, 5
 #: Part of the usual thickness at either border that the middle of a wall leaves out: partial volume.
 _BORDER_SHARE = 0.15
 #: Least thickness of a wall, mm.

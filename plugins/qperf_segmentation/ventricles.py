@@ -16,10 +16,10 @@ Mask = NDArray[np.bool_]
 
 #: Candidates are voxels above these shares of the strongest bolus passage around a place; the best pair decides.
 LEVELS = (0.2, 0.35, 0.5)
-#: Lengths of the interval, s, in which both ventricles enhance.
-PASSAGES = (8.0, 15.0)
-#: Time from the right to the left ventricle, s, where the right one is not seen.
-USUAL_DELAY = 5.0
+#: Lengths of the interval, widths of the first pass, in which both ventricles enhance.
+PASSAGES = (1.25, 2.3)
+#: Time from the right to the left ventricle, widths, where the right one is not seen.
+USUAL_DELAY = 0.77
 #: Greatest distance between the blood of the two ventricles, mm.
 SEPTUM = 24.0
 #: Distance between the centres of the ventricles, mm, that is seldom exceeded.
@@ -28,8 +28,8 @@ USUAL_DISTANCE = 60.0
 #: In other slices, candidates are measured against what lies this near the reference pair, and the left ventricle comes
 #: within this distance of it, mm.
 _STRENGTH_REACH, _LEFT_REACH = 30.0, 25.0
-#: Arrival times in other slices may be this much farther from the pair's than half of its delay, s.
-_SLACK = 0.5
+#: Arrival times in other slices may be this much farther from the pair's than half of its delay, widths.
+_SLACK = 0.08
 #: Where the heart may be: blur of the bolus passage and least distance of its maxima, mm; the brightest voxels count as
 #: this percentile.
 _PLACE_BLUR, _PLACE_DISTANCE, _PLACE_PERCENTILE = 15.0, 20.0, 98
@@ -37,38 +37,37 @@ _PLACE_BLUR, _PLACE_DISTANCE, _PLACE_PERCENTILE = 15.0, 20.0, 98
 _STRONGEST = 99
 #: Regions that are looked at of each mask.
 _REGIONS = 4
-#: The level before contrast is that of this interval about the arrival, s.
-_BEFORE = (-9.0, -3.0)
-#: A pool that follows another: its steepness and size as parts of the other's, its compactness, how much later, s.
-_FOLLOWER_STEEPNESS, _FOLLOWER_SIZE, _FOLLOWER_COMPACTNESS, _FOLLOWER_DELAY = 0.6, 0.2, 0.7, (2.0, 10.0)
-#: Wall about a pool: distance from it, mm, delay, s, peak as a part of the pool's, and the part of a sector's voxels
-#: that make it wall.
-_WALL_DISTANCE, _WALL_DELAY, _WALL_PEAK, _WALL_SHARE = (2.5, 9.0), (0.4, 7.0), (0.08, 0.7), 0.25
+#: The level before contrast is that of this interval about the arrival, widths.
+_BEFORE = (-1.4, -0.46)
+#: A pool that follows another: its steepness and size as parts of the other's, its compactness, how much later, widths.
+_FOLLOWER_STEEPNESS, _FOLLOWER_SIZE, _FOLLOWER_COMPACTNESS, _FOLLOWER_DELAY = 0.6, 0.2, 0.7, (0.31, 1.55)
+#: Wall about a pool: distance from it, mm, delay, widths, peak as a part of the pool's, and the part of a sector's
+#: voxels that make it wall.
+_WALL_DISTANCE, _WALL_DELAY, _WALL_PEAK, _WALL_SHARE = (2.5, 9.0), (0.06, 1.08), (0.08, 0.7), 0.25
 
 
 @dataclass(frozen=True)
 class VentricleRules:
-    """What a pair of ventricles may look like: lengths mm, areas mm^2, times s.
+    """What a pair of ventricles may look like: lengths mm, areas mm^2, times widths of the first pass.
 
-    ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter, ``min_gain``
-    over its signal before contrast; ``min_washout`` the least share of the peak that is lost after it,
-    ``min_steepness`` the least up-slope over that of the slice's steepest voxels, and ``max_unrest`` the greatest range
-    of the curve in the 6 s before contrast over its peak. Over 21 real series the extremes were 17, 1.3, 0.34, 0.43
-    and 0.13; moving edges and noise mostly stay outside the limits.
+    ``min_contrast`` is the least peak of a pool's mean curve over that curve's own beat-to-beat scatter; over its
+    signal before contrast it may be little, which in a steady state without saturation is high. ``min_washout`` is the
+    least share of the peak that is lost after it, ``min_steepness`` the least up-slope over that of the slice's
+    steepest voxels, and ``max_unrest`` the greatest range of the curve before contrast over its peak. Over 21 real
+    series the extremes were 17, 0.34, 0.43 and 0.13; moving edges and noise mostly stay outside the limits.
     ``min_balance`` is the least up-slope, summed over its voxels, of the left ventricle over the right one. A slice
     near the apex may cut the left ventricle alone: it counts ``alone_weight`` of what a pair as strong would count, if
     tissue that enhances after it surrounds it on ``min_wall`` of its circumference.
     """
 
     snr: float = 3.0
-    min_delay: float = 1.5
-    max_delay: float = 15.0
+    min_transit: float = 0.23
+    max_transit: float = 2.3
     min_area: float = 60.0
     max_area: float = 8000.0
     min_voxels: int = 4
     min_steepness: float = 0.2
     min_contrast: float = 15.0
-    min_gain: float = 0.7
     max_unrest: float = 0.3
     min_washout: float = 0.05
     heart_radius: float = 70.0
@@ -80,7 +79,7 @@ class VentricleRules:
 
 @dataclass(frozen=True)
 class VentriclePair:
-    """Cores of the two ventricles in one slice, (x, y) bool, their arrival times (s) and how strong they are.
+    """Cores of the two ventricles in one slice, (x, y) bool, their arrival times (widths) and how strong they are.
 
     ``rv`` is empty where the slice cuts the left ventricle alone; ``rv_arrival`` is then a guess.
     """
@@ -265,7 +264,6 @@ def _passes_like_blood(part: _Slice, region: Mask, rules: VentricleRules) -> boo
     before = before if before.size else signal[:1]
     return (
         peak >= rules.min_contrast * scatter
-        and peak >= rules.min_gain * abs(float(np.median(before)))
         and float(np.ptp(before)) <= rules.max_unrest * peak
         and float(np.median(part.washout[region])) >= rules.min_washout
     )
@@ -283,7 +281,7 @@ def _judge(part: _Slice, rv: Mask, lv: Mask, rules: VentricleRules) -> Ventricle
     """Score a pair by the bolus through both and the roundness of the left one; None where it is not plausible."""
     rv_arrival, lv_arrival = (float(np.median(part.arrival[mask])) for mask in (rv, lv))
     distance = float(np.linalg.norm((_centre(lv) - _centre(rv)) * part.voxel[:2]))
-    if not rules.min_delay <= lv_arrival - rv_arrival <= rules.max_delay or distance > rules.max_distance:
+    if not rules.min_transit <= lv_arrival - rv_arrival <= rules.max_transit or distance > rules.max_distance:
         return None
     if part.upslope[lv].sum() < rules.min_balance * part.upslope[rv].sum():
         return None
@@ -301,7 +299,7 @@ def _judge_alone(part: _Slice, lv: Mask, rules: VentricleRules) -> VentriclePair
     """
     arrival = float(np.median(part.arrival[lv]))
     wall = _surrounded(part, lv, arrival)
-    ends_early = part.times[-1] < arrival + rules.max_delay
+    ends_early = part.times[-1] < arrival + rules.max_transit
     if wall < rules.min_wall or ends_early or _pool_follows(part, lv, lv, arrival, rules):
         return None
     strength = float(part.bolus[lv].sum() * part.voxel[0] * part.voxel[1])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.ranges import BLOOD_PEAK, Slip, is_number
+from qperf_app.methods.bolus_timing import width_at_half
 from qperf_app.plugins.records import CONCENTRATION_UNITS, RELATIVE_UNITS, InputFunction
 
 #: Time after the peak, s, without which the muscle has shown nothing of its flow.
@@ -18,11 +19,15 @@ AFTER_PEAK = 5.0
 LEAST_COVERED = 0.5
 #: Share of the voxels, those that enhance most, that is blood for certain.
 BRIGHTEST = 0.01
-#: Farthest that the curve's peak may lie from those of the series' blood, s.
-FARTHEST_PEAK = 2.5
 #: Factor between the amount of tracer in the curve and in the series' own blood that says that one of them is wrong.
 #: Blood at the edge of a pool and noise are within a third; plasma has 1.7 times as much as blood.
 MOST_APART = 1.5
+#: Farthest that the curve's peak may lie from those of the series' blood: in s, what read-outs lie apart and voxels
+#: differ by; as a part of its own width at half height, since a slow bolus has a flat peak; an interval of the series.
+FARTHEST_PEAK, FARTHEST_PART = 2.5, 0.35
+#: A volume has a sample of the curve near it within so many intervals between volumes, or so many s.
+NEAR_INTERVALS, NEAR = 2.0, 3.0
+
 _TIME_SLIPS = (Slip("ms", 1e-3), Slip("minutes", 60.0), Slip("hours", 3600.0))
 
 
@@ -71,10 +76,15 @@ def brightest_blood(data: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.asarray(rise >= 0.75 * np.quantile(rise, 1.0 - BRIGHTEST))
 
 
-def peak_findings(file: str, aif: InputFunction, peaks: tuple[float, float]) -> Iterator[Finding]:
-    """The curve's peak is that of the blood in the series."""
-    peak, (first, last) = float(aif.times[int(aif.concentration.argmax())]), peaks
-    if not first - FARTHEST_PEAK <= peak <= last + FARTHEST_PEAK:
+def peak_findings(file: str, aif: InputFunction, peaks: tuple[float, float], interval: float) -> Iterator[Finding]:
+    """The curve's peak is that of the blood in the series, whose volumes are ``interval`` apart, s."""
+    top = np.array([aif.concentration.argmax()])
+    peak, (first, last) = float(aif.times[top[0]]), peaks
+    width = float(
+        width_at_half(aif.concentration[None], top, aif.concentration[top])[0] * np.median(np.diff(aif.times))
+    )
+    farthest = max(FARTHEST_PEAK, FARTHEST_PART * width, interval)
+    if not first - farthest <= peak <= last + farthest:
         yield doubt(
             file, "time",
             f"the curve's peak is at {peak:.1f} s, the series' blood is brightest from {first:.1f} to {last:.1f} s: "
@@ -135,7 +145,7 @@ def _clock(file: str, aif: InputFunction, times: NDArray[np.float64]) -> Iterato
 
 def _covered(curve: NDArray[np.float64], times: NDArray[np.float64]) -> float:
     """Share of the series' volumes that have a sample of the curve near them."""
-    near = max(2.0 * float(np.median(np.diff(times))), 3.0)
+    near = max(NEAR_INTERVALS * float(np.median(np.diff(times))), NEAR)
     return float((np.abs(times[:, None] - curve).min(axis=1) <= near).mean())
 
 

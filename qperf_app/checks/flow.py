@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.physics.input_function import InputFeatures
 from qperf_app.plugins.quality import QualityCode
 
 #: MBF, mL/min/g, that no heart has over most of its segments. A resting heart has about 1, and 2 only in children and
@@ -18,6 +19,10 @@ LOWEST = 0.1
 MOST = 0.5
 #: Share of the segments in view that must have flow for a scan to be complete.
 ENOUGH = 0.5
+#: An interval whose ends differ by more than this factor tells no more than half of a flow from all of it.
+WIDE = 2.0
+#: A rise is told by an image at its foot, one at its peak and two between: of fewer, the flow hangs on where they fell.
+LEAST_IN_RISE = 4
 
 #: Ratio of flow under stress to that at rest that no heart has over most of its segments. A vasodilator raises flow
 #: two- to fourfold; where it has no effect, or a stenosis leaves no reserve, flow stays about as it was.
@@ -88,3 +93,29 @@ def has_enough_flow(flows: Iterable[float]) -> bool:
     """Whether at least half of the segments in view have flow."""
     known = np.isfinite(np.array(list(flows), float))
     return bool(known.size and known.mean() >= ENOUGH)
+
+
+def coarse_sampling(
+    lower: Iterable[float], upper: Iterable[float], times: NDArray[np.float64], aif: InputFeatures
+) -> str:
+    """Say that flow is uncertain because images are too far apart in time for the bolus; empty where it isn't both.
+
+    Parameters
+    ----------
+    lower, upper : iterables of float
+        Bounds of the segments' 90 % intervals of flow; NaN where there are none.
+    times : (t,) array
+        Dynamic volumes of the tissue series, s.
+    aif : InputFeatures
+    """
+    low, high = np.array(list(lower), float), np.array(list(upper), float)
+    known = np.isfinite(low) & np.isfinite(high)
+    wide = high[known] > WIDE * low[known]
+    interval, rise = float(np.median(np.diff(times))), aif.peak - aif.foot
+    if not wide.size or wide.mean() <= MOST or rise >= LEAST_IN_RISE * interval:
+        return ""
+    return (
+        f"The 90 % interval of flow spans more than a factor of {WIDE:g} in {wide.sum()} of {wide.size} segments, and "
+        f"images are {interval:.2g} s apart where the blood rises for {rise:.2g} s: too far for this flow to be told "
+        f"more closely ({LEAST_IN_RISE} images in the rise are needed)."
+    )

@@ -87,11 +87,11 @@ FIELDS: tuple[Range, ...] = (
 #: Fields that may list a value for each volume or echo.
 LISTED = ("FlipAngle", "EchoTime")
 
-#: Time from volume to volume, the middle one of all dynamic volumes.
+#: Time from volume to volume, s, the middle one of all dynamic volumes.
 INTERVAL = Range(
-    "time between volumes (VolumeTiming)", "s", (0.1, 5), (0.3, 3), (_MS, _US, Slip("minutes", 60))
+    "time between volumes (VolumeTiming)", "s", (0.1, 5), (0.3, 4), (_MS, _US, Slip("minutes", 60))
 )  # fmt: skip
-#: Time of the first volume.
+#: Time of the first volume, s.
 START = Range("first time of VolumeTiming", "s", (0, 600), (0, 60), (_MS,))
 #: Edge of a voxel within the slice, and the way from slice to slice.
 PIXEL = Range("edge of a pixel", "mm", (0.2, 30), (0.5, 12), (Slip("m", 1000), Slip("µm", 1e-3), Slip("cm", 10)))

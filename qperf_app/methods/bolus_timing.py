@@ -1,4 +1,4 @@
-"""When a bolus arrives in a region and when it peaks there, between the frames."""
+"""When a bolus arrives in a region, when it peaks there and how long it takes to pass, between the frames."""
 
 from __future__ import annotations
 
@@ -41,3 +41,25 @@ def peak_time(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
     around = slice(peak - 1, peak + 2)
     curvature, slope, _ = np.polyfit(times[around] - times[peak], np.asarray(curve[around], np.float64), 2)
     return float(times[peak] - slope / (2 * curvature)) if curvature < 0 else float(times[peak])
+
+
+def width_at_half(
+    curves: NDArray[np.floating], peak: NDArray[np.intp], height: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Time, frames, that curves (n, t) stay above half of the ``height`` (n,) of their peaks, linear between frames.
+
+    A series that begins or ends within the peak cuts it off.
+    """
+    frame, rows = np.arange(curves.shape[1]), np.arange(len(curves))
+    half = curves[rows, peak].astype(np.float64) - np.asarray(height, np.float64) / 2
+    low = curves < half[:, None]
+    before = np.where(low & (frame < peak[:, None]), frame, -1).max(axis=1)
+    after = np.where(low & (frame > peak[:, None]), frame, len(frame)).min(axis=1)
+
+    def crossing(outside: NDArray[np.intp], inside: NDArray[np.intp]) -> NDArray[np.float64]:
+        there = np.clip(outside, 0, len(frame) - 1)
+        step = np.asarray(curves[rows, inside], np.float64) - curves[rows, there]
+        part = (half - curves[rows, there]) / np.where(step > 0, step, 1.0)
+        return np.where(there == outside, outside + part * (inside - outside), there)
+
+    return np.asarray(crossing(after, after - 1) - crossing(before, before + 1))

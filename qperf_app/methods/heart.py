@@ -1,16 +1,30 @@
 """Where the heart is in a series that still moves.
 
 Blood of the ventricles rises and falls with the first pass. So do, less often, edges that breathing moves past a pixel;
-but those jump to and fro, or stay changed, where blood has one smooth bump that lasts seconds.
+but those jump to and fro, or stay changed, where blood has one smooth bump. How long that lasts is a matter of dose,
+injection and heart, and how many frames it has one of the sampling as well: intervals are therefore counted in widths
+of the first pass (:func:`first_pass_width`), which is about 6.5 s in a resting adult.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-#: A bolus has come and, in good part, gone within this time on either side of its peak, s.
-_PASSAGE = 12.0
+from qperf_app.methods.bolus_timing import width_at_half
+
+#: No first pass of blood through the ventricles is shorter at half of its height, s: an injection takes 2 to 4 s, and
+#: the lungs spread it. What is shorter is an edge that moved, or the beginning of a pass that the series cuts off.
+SHORTEST_PASS = 5.0
+#: The first look for the first pass goes so far to either side of a peak, as a part of the series. Farther, a heart
+#: that lies elsewhere for some time would count; nearer, a pass would be cut short.
+_FIRST_LOOK = 0.25
+#: Smoothing in the plane of that look, mm: edges that move are narrower than ventricles.
+_FIRST_SMOOTHING, _FIRST_MEDIAN = 8.0, 3
+#: A bolus has come and, in good part, gone within this time on either side of its peak, widths of the first pass.
+_PASSAGE = 1.85
 #: Spread of the prior that an operator centres the heart, as a fraction of half the field of view.
 _CENTRED = 0.5
 #: Size of the two ventricles' blood together, and distance between them, mm.
@@ -21,11 +35,11 @@ _SEARCH = 65.0
 _BLOOD = 0.3
 #: Smallest blood pool, mm2.
 _SMALLEST = 60.0
-#: The left ventricle fills after the right one by this range, s, and has at least this share of the leading pool's
-#: weight and this roundness (a right ventricle's crescent is flatter, a moving edge is a line).
-_TRANSIT, _WEIGHT, _ROUND = (1.5, 12.0), 0.1, 0.35
-#: Neighbouring pixels whose arrival times differ by more than this belong to two pools, s.
-_PARTING = 2.0
+#: The left ventricle fills after the right one by this range, widths of the first pass, and has at least this share of
+#: the leading pool's weight and this roundness (a right ventricle's crescent is flatter, a moving edge is a line).
+_TRANSIT, _WEIGHT, _ROUND = (0.23, 1.85), 0.1, 0.35
+#: Neighbouring pixels whose arrival times differ by more than this belong to two pools, widths of the first pass.
+_PARTING = 0.31
 #: Spread of the prior that the pools lie near the heart's centre, mm.
 _NEAR = 40.0
 #: A bump below this share of the series' brightest value is noise or rounding.
@@ -43,9 +57,7 @@ def heart_centre(scores: list[NDArray[np.floating]], spacing: NDArray[np.float64
     if not np.any(weight):
         return None
     x, y = np.ogrid[: weight.shape[0], : weight.shape[1]]
-    half = (np.array(weight.shape) - 1) / 2
-    prior = sum(((axis - h) / max(h, 1.0)) ** 2 for axis, h in zip((x, y), half, strict=True))
-    weight = weight * np.exp(-prior / (2 * _CENTRED**2))
+    weight = weight * _centred(weight.shape)
     blob = gaussian_filter(weight, _BLOB / spacing, mode="constant")
     centre = np.array(np.unravel_index(int(blob.argmax()), blob.shape), float)
     for _ in range(10):
@@ -54,8 +66,51 @@ def heart_centre(scores: list[NDArray[np.floating]], spacing: NDArray[np.float64
     return centre
 
 
+def first_pass_width(slices: Sequence[NDArray[np.floating]], spacing: NDArray[np.float64], interval: float) -> float:
+    """How long the first pass lasts in a series, whose heart may still move: its width at half height, s.
+
+    The median over the pixels, each weighted by how much it rises and falls as blood does and by how central it lies.
+    A pixel's height is counted from the higher of the levels before and after its peak, so that a saturated signal,
+    which hardly falls, has a width as well.
+
+    Parameters
+    ----------
+    slices : sequence of (x, y, t) arrays
+        Dynamic frames of each slice, of one shape.
+    spacing : (2,) array
+        mm.
+    interval : float
+        Usual time between frames, s.
+
+    Returns
+    -------
+    float
+        At least ``SHORTEST_PASS``.
+    """
+    widths, weights = [], []
+    for frames in slices:
+        window = max(2, round(_FIRST_LOOK * frames.shape[2]))
+        median = min(_FIRST_MEDIAN, frames.shape[2])
+        smooth, peak, bump, score = _bump(frames, spacing, window, _FIRST_SMOOTHING, median)
+        seen = score > 0
+        widths.append(width_at_half(smooth[seen], peak[seen], bump[seen]))
+        weights.append((score * _centred(score.shape))[seen])
+    width, weight = np.concatenate(widths), np.concatenate(weights)
+    if not len(width):
+        return SHORTEST_PASS
+    order = np.argsort(width, kind="stable")
+    below = np.cumsum(weight[order], dtype=np.float64)
+    middle = float(width[order][np.searchsorted(below, below[-1] / 2)])
+    return max(middle * interval, SHORTEST_PASS)
+
+
+def odd_frames(most: int, width: float) -> int:
+    """Frames of a running median: at most ``most``, and no more than a first pass of ``width`` frames lasts."""
+    return max(1, (min(most, int(width)) - 1) // 2 * 2 + 1)
+
+
 def first_pass_score(
-    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, smoothing: float, median: int
+    frames: NDArray[np.float32], spacing: NDArray[np.float64], width: float, smoothing: float, median: int
 ) -> NDArray[np.float32]:
     """How much each pixel rises and falls as blood does, (x, y), 0 where not at all.
 
@@ -65,31 +120,32 @@ def first_pass_score(
         Dynamic frames.
     spacing : (2,) array
         mm.
-    interval : float
-        Usual time between frames, s.
+    width : float
+        Width of the first pass, frames.
     smoothing : float
         mm, in the plane.
     median : int
-        Frames of the running median that takes out breathing.
+        Frames, at most, of the running median that takes out breathing.
     """
-    return _bump(frames, spacing, interval, smoothing, median)[2]
+    return _bump(frames, spacing, _passage(width), smoothing, odd_frames(median, width))[3]
 
 
 def left_ventricle(
-    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, centre: NDArray[np.float64]
+    frames: NDArray[np.float32], spacing: NDArray[np.float64], width: float, centre: NDArray[np.float64]
 ) -> NDArray[np.bool_] | None:
     """Blood pool of the left ventricle in frames that are roughly aligned already, (x, y), or None.
 
-    Of the connected pools near ``centre`` the one of most score, roundness and nearness leads. Where another follows
-    it in time as the left ventricle follows the right one, that is taken instead.
+    ``width`` is that of the first pass, frames. Of the connected pools near ``centre`` the one of most score, roundness
+    and nearness leads. Where another follows it in time as the left ventricle follows the right one, that is taken
+    instead.
     """
     from scipy.ndimage import generate_binary_structure, label, maximum_filter, minimum_filter
 
-    smooth, peak, score = _bump(frames, spacing, interval, smoothing=3.0, median=3)
+    smooth, peak, _, score = _bump(frames, spacing, _passage(width), smoothing=3.0, median=odd_frames(3, width))
     distance = squared_distance(score.shape, centre, spacing)
     near = distance <= _SEARCH**2
     blood = near & (score > _BLOOD * np.percentile(score[near], 98))
-    arrival = _arrival(smooth, peak, _passage(interval)) * interval
+    arrival = _arrival(smooth, peak, _passage(width)) / width
     cross = generate_binary_structure(2, 1)
     latest = maximum_filter(np.where(blood, arrival, -np.inf), footprint=cross)
     earliest = minimum_filter(np.where(blood, arrival, np.inf), footprint=cross)
@@ -131,20 +187,27 @@ def squared_distance(
     return np.asarray(((x - centre[0]) * spacing[0]) ** 2 + ((y - centre[1]) * spacing[1]) ** 2)
 
 
-def _bump(
-    frames: NDArray[np.float32], spacing: NDArray[np.float64], interval: float, smoothing: float, median: int
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
-    """Smoothed frames, frame of each pixel's bump, and its score.
+def _centred(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """How likely the heart is to lie at each pixel: operators centre it."""
+    half = [max((n - 1) / 2, 1.0) for n in shape]
+    x, y = np.ogrid[: shape[0], : shape[1]]
+    away = ((x - (shape[0] - 1) / 2) / half[0]) ** 2 + ((y - (shape[1] - 1) / 2) / half[1]) ** 2
+    return np.asarray(np.exp(-away / (2 * _CENTRED**2)))
 
-    The bump is the largest excess over the lowest values before and after within a bolus passage. The score weighs it
+
+def _bump(
+    frames: NDArray[np.floating], spacing: NDArray[np.float64], width: int, smoothing: float, median: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """Smoothed frames, frame of each pixel's bump, its height, and its score.
+
+    The bump is the largest excess over the lowest values in ``width`` frames before and after. The score weighs it
     by its share of all the pixel's ups and downs (one smooth bump: 1) and by its share of the pixel's peak (blood that
     was dark before: near 1).
     """
     from scipy.ndimage import gaussian_filter, median_filter, minimum_filter1d
 
-    blurred = gaussian_filter(frames, (*(smoothing / spacing), 0.0))
+    blurred = gaussian_filter(np.asarray(frames, np.float32), (*(smoothing / spacing), 0.0))
     smooth = median_filter(blurred, (1, 1, median), mode="nearest")
-    width = _passage(interval)
     before = minimum_filter1d(smooth, width + 1, axis=2, mode="nearest", origin=width // 2)
     after = minimum_filter1d(smooth[..., ::-1], width + 1, axis=2, mode="nearest", origin=width // 2)[..., ::-1]
     excess = np.minimum(smooth - before, smooth - after)
@@ -153,11 +216,11 @@ def _bump(
     travel = np.abs(np.diff(blurred, axis=2)).sum(axis=2)
     tiny = np.finfo(np.float32).tiny
     steady = np.minimum(1, 2 * bump / np.maximum(travel, tiny))
-    return smooth, excess.argmax(axis=2), bump * steady * bump / np.maximum(smooth.max(axis=2), tiny)
+    return smooth, excess.argmax(axis=2), bump, bump * steady * bump / np.maximum(smooth.max(axis=2), tiny)
 
 
-def _passage(interval: float) -> int:
-    return max(2, round(_PASSAGE / interval))
+def _passage(width: float) -> int:
+    return max(2, round(_PASSAGE * width))
 
 
 def _arrival(smooth: NDArray[np.float32], peak: NDArray[np.intp], width: int) -> NDArray[np.float64]:

@@ -149,9 +149,10 @@ def _curve(path: Path, series: SeriesInput, blood: SeriesInput) -> Iterator[Find
     clock = np.zeros(0) if times is None else times
     found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
     yield from found
-    if not found and times is not None and len(series.shape) == 4 and series.header.is_magnitude:
+    if not found and times is not None and len(times) > 1 and len(series.shape) == 4 and series.header.is_magnitude:
         data, _ = read_image(series.path)
-        yield from peak_findings(str(path), aif, blood_peaks(data[..., -len(times) :], times))
+        interval = float(np.median(np.diff(times)))
+        yield from peak_findings(str(path), aif, blood_peaks(data[..., -len(times) :], times), interval)
         if blood.is_aif and aif.units == CONCENTRATION_UNITS:
             own = brightest_blood_curve(blood, read_image(blood.path)[0])
             if own is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
+from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
 from qperf_app.checks.input_function import native_t1_words, peak_doubt, saturation_doubt
 from qperf_app.methods.saturated_input import BloodSignal, Witness, estimate_input
@@ -38,8 +39,6 @@ from qperf_app.workflow.runners.two_echoes import at_echo_time_zero, correction_
 from qperf_app.workflow.slice_clocks import slice_offset
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
-#: Time after the peak of the input function, s, without which the muscle has shown nothing of its flow.
-AFTER_PEAK = 5.0
 #: Samples without which there is no curve.
 LEAST_SAMPLES = 3
 #: Upper over lower bound of the peak's 90 % interval beyond which flow is relative: a factor of two each way.

@@ -13,7 +13,8 @@ from qperf_app.bids.images import read_image, read_json, sidecar_path
 from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_curves import write_segment_curves
 from qperf_app.bids.segment_tables import write_segments
-from qperf_app.checks.flow import implausible_flow
+from qperf_app.checks.flow import coarse_sampling, implausible_flow
+from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import CONCENTRATION_UNITS, KineticMaps, SegmentCurves, SegmentTable, TissueCurves
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.records import value_keys
@@ -47,7 +48,9 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
     doubts = (*(upstream["aif"].step.doubts if fitted else ()), *_doubts(task, upstream, table))
     files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
-    return StepResult("done", files, summary=f"{len({row.segment for row in table.rows})} segments", doubts=doubts)
+    warnings = _warnings(upstream, table) if fitted else ()
+    summary = f"{len({row.segment for row in table.rows})} segments"
+    return StepResult("done", files, warnings, summary, doubts=doubts)
 
 
 def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
@@ -60,6 +63,19 @@ def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, .
     units = (table.units["MBF"] or "mL/min/g") if "MBF" in table.units else ""
     reason = implausible_flow(parse_entities(task.prefix).get("task", ""), flows_of(table), units)
     return (reason,) if reason else ()
+
+
+def _warnings(upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
+    """That the sampling is too coarse for this flow, where the segments' intervals say so."""
+    rows = [row.values for row in table.rows if row.layer == "transmural"]
+    lower, upper = ([values.get(interval_column("MBF", bound), np.nan) for values in rows] for bound in INTERVAL)
+    series, aif = read_curves(upstream)
+    try:
+        features = find_features(aif.times, aif.concentration)
+    except NoBolusError:
+        return ()
+    text = coarse_sampling(lower, upper, series.times, features)
+    return (f"{table.plugin}: {text}",) if text else ()
 
 
 def _fit_segments(
