@@ -77,8 +77,9 @@ def test_the_extrapolated_signal_is_the_one_that_never_decayed() -> None:
     plain = PhantomConfig(
         matrix=32, frames=24, breathing="none", cnr=np.inf, aif_cnr=np.inf, defects="none", abnormal_bolus=0.0
     )
-    # Two echoes always decay, one does not unless asked to.
-    still, decayed = (simulate_scan(replace(plain, aif_echoes=n), np.random.default_rng(3)) for n in (1, 2))
+    still, decayed = (
+        simulate_scan(replace(plain, t2star=t2star, aif_echoes=2), np.random.default_rng(3)) for t2star in (False, True)
+    )
     blood = decayed.truth["aif"].parts["LV"] > 0.9999
     assert decayed.second_echo is not None and blood.any()
 
