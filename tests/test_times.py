@@ -135,8 +135,9 @@ def test_coarse_sampling_is_said_where_flow_is_uncertain_too(upper: float, inter
 def constants(path: Path) -> Iterator[tuple[str, str, str]]:
     """Name, value and description of each constant of a module and each option of its classes."""
     source = path.read_text("utf-8")
-    lines = source.splitlines()
-    for node in ast.walk(ast.parse(source)):
+    lines, module = source.splitlines(), ast.parse(source)
+    of_classes = (node for part in module.body if isinstance(part, ast.ClassDef) for node in part.body)
+    for node in (*module.body, *of_classes):
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target).strip("()")
