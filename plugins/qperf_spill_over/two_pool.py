@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ _MARGIN = 3
 _POOLS = ("LV", "RV")
 #: Voxels that lie so far from every pool, in voxels' edges, are muscle alone.
 _INNER = 1.25
+#: A frame of less weight in a voxel is left out: blood has moved into it, or out.
+_LEAST_WEIGHT = 0.25
 _TINY = 1e-30
 
 
@@ -87,7 +90,17 @@ class TwoPool(SpillOverPlugin):
             corrected[inside, z] = (series.data[inside, z] - blood) / (1.0 - whole)
             for name, f, spread in zip(neighbours, found.mean, found.sd, strict=True):
                 mean[name][inside, z], sd[name][inside, z] = f, spread
-        return SpillOver(convert(series.with_data(corrected)), mean, sd)
+        muscle_of = convert(series.with_data(corrected))
+        jumps = np.zeros(muscle_of.data.shape, bool)
+        for z in np.flatnonzero(wall.any(axis=(0, 1))).tolist():
+            jumps[wall[:, :, z], z] = _frame_weights(series, wall[:, :, z], z) < _LEAST_WEIGHT
+        data = np.where(jumps, np.nan, muscle_of.data)
+        return SpillOver(replace(muscle_of, data=data, invalid=muscle_of.invalid | jumps), mean, sd)
+
+
+def _frame_weights(series: Series, inside: NDArray[np.bool_], z: int) -> Array:
+    dynamic = series.dynamic()
+    return frame_weights(dynamic.data[inside, z].astype(np.float64), float(np.median(np.diff(dynamic.times))))
 
 
 def _slice_fractions(
@@ -107,11 +120,10 @@ def _slice_fractions(
         bloods.append(np.broadcast_to(signals[name], (len(FRACTIONS) - 1, series.data.shape[3])))
     fractions = np.concatenate(parts)
     curves, weight = _muscle_of_each(series, inside, z, fractions, np.concatenate(bloods), convert)
-    dynamic = series.dynamic().data[inside, z].astype(np.float64)
     away = np.min([n.distance[inside] for n in neighbours.values()], axis=0) > _INNER * float(
         series.voxel_size[:2].mean()
     )
-    likelihood = log_likelihood(curves, weight, frame_weights(dynamic), muscle, away)
+    likelihood = log_likelihood(curves, weight, _frame_weights(series, inside, z), muscle, away)
     pools, each = [], len(FRACTIONS) - 1
     for k, neighbour in enumerate(neighbours.values()):
         own = likelihood[:, 1 + k * each : 1 + (k + 1) * each]

@@ -32,14 +32,14 @@ Array = NDArray[np.float64]
 #: Fractions of blood that are weighed.
 FRACTIONS: Array = np.linspace(0.0, 0.7, 15)
 #: Muscle exchanges or is distributed, either with the same prior probability; so many draws of each.
-_MODELS, _DRAWS = ("2CXM", "ATH"), 1024
+_MODELS, _DRAWS = ("2CXM", "ATH"), 512
 _PARAMETERS = ("Fp", "PS", "vp", "ve", "Ta")
 #: Standard deviation of the logarithm of the factor by which muscle may differ from a draw.
 _FACTOR_SD = 0.5
 #: Residual that is taken for rounding and for what lies between the draws, as a part of a curve's energy.
 _FLOOR = 1e-3
-#: A jump is told from a running median over so many frames, and by so many times the noise.
-_STEADY, _JUMP = 5, 3.0
+#: A jump is told from a running median over so many seconds, of so many frames at most, by so many times the noise.
+_STEADY, _MOST_FRAMES, _JUMP = 6.0, 5, 3.0
 #: Share of the prior of muscle that is learnt from the scan.
 _LEARNT = 0.9
 #: Voxels held against the draws together, for the processor's cache.
@@ -107,15 +107,18 @@ def muscle_signal(signal: Array, fraction: Array, blood: Array) -> Array:
     return np.asarray((signal - part * blood) / (1.0 - part))
 
 
-def frame_weights(signal: Array) -> Array:
-    """Weight of every frame of curves (n, t): low where a curve jumps for a frame or two, as under a breath.
+def frame_weights(signal: Array, interval: float) -> Array:
+    """Weight of every frame of curves (n, t), ``interval`` s apart: low where a curve jumps.
 
-    Blood has then moved into the voxel or out of it, which no fraction that stays describes. The weight is that of
+    A breath has then moved blood into the voxel or out of it, which no fraction that stays describes. The weight is that of
     Cauchy's distribution at the distance from the running median.
     """
     from scipy.ndimage import median_filter
 
-    away = signal - median_filter(signal, (1, _STEADY), mode="nearest")
+    # A bolus takes some 8 s to pass the ventricle: a longer window would take its peak for a jump.
+    frames = min(_MOST_FRAMES, int(_STEADY / interval))
+    window = max(1, frames - 1 + frames % 2)
+    away = signal - median_filter(signal, (1, window), mode="nearest")
     noise = white_noise_sd(signal)[:, None] + _TINY
     return np.asarray(1.0 / (1.0 + (away / (_JUMP * noise)) ** 2))
 
