@@ -38,8 +38,9 @@ _PARAMETERS = ("Fp", "PS", "vp", "ve", "Ta")
 _FACTOR_SD = 0.5
 #: Residual that is taken for rounding and for what lies between the draws, as a part of a curve's energy.
 _FLOOR = 1e-3
-#: A jump is told from a running median over so many seconds, of so many frames at most, by so many times the noise.
-_STEADY, _MOST_FRAMES, _JUMP = 6.0, 5, 3.0
+#: A jump is told from a running median over so many seconds, of so many frames at most, by so many times the noise and
+#: so much of the curve's height: what the median takes off the peak of a bolus.
+_STEADY, _MOST_FRAMES, _JUMP, _SHARP = 6.0, 5, 3.0, 0.05
 #: Share of the prior of muscle that is learnt from the scan.
 _LEARNT = 0.9
 #: Voxels held against the draws together, for the processor's cache.
@@ -110,7 +111,7 @@ def muscle_signal(signal: Array, fraction: Array, blood: Array) -> Array:
 def frame_weights(signal: Array, interval: float) -> Array:
     """Weight of every frame of curves (n, t), ``interval`` s apart: low where a curve jumps.
 
-    A breath has then moved blood into the voxel or out of it, which no fraction that stays describes. The weight is that of
+    A breath moved blood in or out then, which no fraction that stays describes. The weight is that of
     Cauchy's distribution at the distance from the running median.
     """
     from scipy.ndimage import median_filter
@@ -119,8 +120,8 @@ def frame_weights(signal: Array, interval: float) -> Array:
     frames = min(_MOST_FRAMES, int(_STEADY / interval))
     window = max(1, frames - 1 + frames % 2)
     away = signal - median_filter(signal, (1, window), mode="nearest")
-    noise = white_noise_sd(signal)[:, None] + _TINY
-    return np.asarray(1.0 / (1.0 + (away / (_JUMP * noise)) ** 2))
+    scale = _JUMP * white_noise_sd(signal) + _SHARP * np.ptp(signal, axis=1) + _TINY
+    return np.asarray(1.0 / (1.0 + (away / scale[:, None]) ** 2))
 
 
 def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves) -> NDArray[np.float32]:
