@@ -6,7 +6,7 @@ The signal of a voxel is the mean over what lies in it,
 
 with the blood's signal as the same series shows it in the cavity, saturated or not, proton-density volumes included.
 Cardiac PET corrects for spill-over and partial volume in this way (Hutchins et al. 1990,
-doi:10.1016/0735-1097(90)90600-U). Given f the muscle's signal follows, and from it the muscle's concentration. Which f
+doi:10.1016/0735-1097(90)90237-J). Given f the muscle's signal follows, and from it the muscle's concentration. Which f
 it is three things tell:
 
 - the curve: muscle obeys a kinetic model (:class:`MuscleCurves`, :func:`log_likelihood`);
