@@ -119,6 +119,7 @@ def test_muscle_alone_is_left_alone() -> None:
     series = examples.example_series()
     found, before = separated(series), examples.example_conversion(series).data
     assert found.fractions["LV"][WALL].max() < 0.1 and found.fractions["LV"][WALL].mean() < 0.01
+    assert found.muscle is not None
     change = (found.muscle.data - before)[WALL]
     noise = (before - examples.example_concentration())[WALL].std()
     assert np.sqrt(np.nanmean(change**2)) < 0.5 * noise

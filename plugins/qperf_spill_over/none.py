@@ -32,5 +32,5 @@ class NoSpillOver(SpillOverPlugin):
         convert: Converter,
         context: RunContext,
     ) -> SpillOver:
-        """Return the concentration of the series."""
-        return SpillOver(convert(series))
+        """Leave the voxels as they are."""
+        return SpillOver()

@@ -215,7 +215,9 @@ def write_spill_over(
     out: Path, prefix: str, series: Series, found: SpillOver, sources: Sequence[str]
 ) -> dict[Role, Path]:
     """Write the concentration in the muscle, and each neighbour's share of the voxels with its standard deviation."""
-    files: dict[Role, Path] = {"muscle": write_concentration(out, prefix, series, found.muscle, sources, "muscle")}
+    files: dict[Role, Path] = {}
+    if found.muscle is not None:
+        files["muscle"] = write_concentration(out, prefix, series, found.muscle, sources, "muscle")
     for name, values in found.fractions.items():
         words = f"Share of the voxel that is blood of the {VENTRICLES[name]} ventricle"
         for role, data, text in (

@@ -206,14 +206,15 @@ class SpillOver:
 
     Parameters
     ----------
-    muscle : ConcentrationSeries
-        Concentration in the muscle alone, (x, y, z, t), dynamic volumes; read in the wall only.
+    muscle : ConcentrationSeries or None
+        Concentration in the muscle alone, (x, y, z, t), dynamic volumes; read in the wall only. None where it is that
+        of the voxels as they are.
     fractions, sd : mapping of str to (x, y, z) float array
         Share of each neighbour in a voxel, 0 to 1, and its standard deviation; NaN outside the wall. ``LV`` and ``RV``
         are the ventricles' blood. Without any, nothing was looked for.
     """
 
-    muscle: ConcentrationSeries
+    muscle: ConcentrationSeries | None = None
     fractions: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     sd: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
 

@@ -34,10 +34,11 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     wall = records.read_mask(upstream["myocardium"].files["myocardium"])
     handed_in = upstream["concentration"].step.state == "handed-in"
     series, convert = _concentration(upstream) if handed_in else _signal(task, upstream)
+    lost = np.zeros((1, 1), bool) if handed_in else frames_left_out(task, upstream, series)
     pools = upstream["pools"]
     found: SpillOver = call_plugin(
         task,
-        series,
+        _bridged(series, lost),
         Myocardium(wall),
         records.read_pools(pools.files) if pools.usable else None,
         records.read_aif(upstream["aif"].files["aif"]),
@@ -45,10 +46,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         convert,
     )
     most = sum(found.fractions.values(), np.zeros(wall.shape)) > MOST_BLOOD
-    nowhere = (~wall | most)[..., None]
-    if not handed_in:
-        nowhere = nowhere | frames_left_out(task, upstream, series)
-    muscle = _without(found.muscle, nowhere)
+    muscle = _without(found.muscle or _as_it_is(upstream), (~wall | most)[..., None] | lost)
     read = sources(task, upstream)
     files = records.write_spill_over(out, task.prefix, series, dataclasses.replace(found, muscle=muscle), read)
     told = ("Concentration was handed in: blood was taken out of it, not out of the signal.",)
@@ -68,6 +66,27 @@ def _concentration(upstream: Upstream) -> tuple[Series, Converter]:
     """Concentration that was handed in. Signal mixes, concentration does not quite; but nothing better is known."""
     given = records.read_series(upstream["concentration"].files["conc"])
     return given, lambda values: ConcentrationSeries(values.data, given.units, np.isnan(values.data))
+
+
+def _as_it_is(upstream: Upstream) -> ConcentrationSeries:
+    """Concentration of the voxels."""
+    series = records.read_series(upstream["concentration"].files["conc"])
+    return ConcentrationSeries(series.data, series.units, np.isnan(series.data))
+
+
+def _bridged(series: Series, lost: NDArray[np.bool_]) -> Series:
+    """The series with what was left out of its dynamic frames, (z, t), interpolated: it says nothing of any voxel."""
+    if not lost.any():
+        return series
+    data, n, times = series.data.copy(), series.n_proton_density, series.dynamic().times
+    for z in np.flatnonzero(lost.any(axis=1)).tolist():
+        kept = np.flatnonzero(~lost[z])
+        for t in np.flatnonzero(lost[z]).tolist():
+            after = int(np.clip(np.searchsorted(kept, t), 1, len(kept) - 1)) if len(kept) > 1 else 0
+            first, second = kept[max(after - 1, 0)], kept[after]
+            part = float(np.clip((times[t] - times[first]) / max(times[second] - times[first], 1e-9), 0.0, 1.0))
+            data[:, :, z, n + t] = (1.0 - part) * data[:, :, z, n + first] + part * data[:, :, z, n + second]
+    return series.with_data(data)
 
 
 def _without(muscle: ConcentrationSeries, nowhere: NDArray[np.bool_]) -> ConcentrationSeries:
