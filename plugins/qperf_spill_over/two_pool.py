@@ -19,6 +19,7 @@ from qperf_app.methods.spill_over import (
     posterior,
 )
 from qperf_app.plugins import (
+    RELATIVE_UNITS,
     BloodPools,
     Converter,
     InputFunction,
@@ -36,6 +37,8 @@ Array = NDArray[np.float64]
 #: Voxels around the wall that are converted with it: whoever looks for the bolus in a series needs the blood.
 _MARGIN = 3
 _POOLS = ("LV", "RV")
+#: Standard deviation of the logarithm of a height that is not known.
+_ANY_HEIGHT = 5.0
 #: Voxels that lie so far from every pool, in voxels' edges, are muscle alone.
 _INNER = 1.25
 #: A frame of less weight in a voxel is left out: blood has moved into it, or out.
@@ -71,7 +74,9 @@ class TwoPool(SpillOverPlugin):
     ) -> SpillOver:
         """Estimate the fractions slice by slice, and convert what is left of the signal."""
         wall, times = myocardium.mask, series.dynamic().times
-        muscle = MuscleCurves.of(times, aif.times, aif.in_plasma(constants.haematocrit))
+        # An input of unknown height says nothing of how high a curve of muscle is.
+        spread = _ANY_HEIGHT if aif.log_peak_sd and aif.units == RELATIVE_UNITS else aif.log_peak_sd
+        muscle = MuscleCurves.of(times, aif.times, aif.in_plasma(constants.haematocrit), log_height_sd=spread)
         mean = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
         sd = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
         corrected = np.array(series.data, dtype=np.float64)

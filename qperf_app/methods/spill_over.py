@@ -61,16 +61,21 @@ class MuscleCurves:
     """What a curve of muscle looks like under one input function: draws of the kinetic models' priors.
 
     ``shapes`` (m, t) have unit energy; ``log_size`` (m,) is the logarithm of the root of the energy that they had.
+    ``factor_sd`` is the standard deviation of the logarithm of the factor by which muscle may differ from a draw.
     """
 
     shapes: NDArray[np.float32]
     log_size: NDArray[np.float32]
+    factor_sd: float = _FACTOR_SD
 
     @classmethod
-    def of(cls, times: Array, input_times: Array, plasma: Array, priors: str = "") -> MuscleCurves:
+    def of(
+        cls, times: Array, input_times: Array, plasma: Array, priors: str = "", log_height_sd: float = 0.0
+    ) -> MuscleCurves:
         """Draw curves at ``times`` (t,), s, for an input function (k,), mmol/L in plasma, at its own times.
 
         ``priors`` names a YAML file of priors (:mod:`qperf_app.methods.priors`); the built-in ones where it is empty.
+        ``log_height_sd`` is the standard deviation of the logarithm of the input's height.
         """
         from scipy.special import ndtri
         from scipy.stats import qmc
@@ -82,15 +87,16 @@ class MuscleCurves:
         uniform = qmc.Sobol(len(_PARAMETERS), scramble=True, seed=0).random(_DRAWS)
         drawn = dict(zip(_PARAMETERS, prior.parameters(prior.mean + prior.sd * ndtri(uniform)).T, strict=True))
         curves = [MODELS[name](grid, cp, *(drawn[p.name] for p in MODELS[name].parameters)) for name in _MODELS]
-        return cls.from_curves(_interpolated(grid, np.concatenate(curves), times))
+        spread = float(np.hypot(_FACTOR_SD, log_height_sd))
+        return cls.from_curves(_interpolated(grid, np.concatenate(curves), times), spread)
 
     @classmethod
-    def from_curves(cls, curves: Array) -> MuscleCurves:
+    def from_curves(cls, curves: Array, factor_sd: float = _FACTOR_SD) -> MuscleCurves:
         """Take curves (m, t) as the draws; those of nothing are left out."""
         size = np.sqrt((curves**2).sum(axis=1))
         kept = size > 1e-6 * size.max()
         shapes = curves[kept] / size[kept, None]
-        return cls(shapes.astype(np.float32), np.log(size[kept]).astype(np.float32))
+        return cls(shapes.astype(np.float32), np.log(size[kept]).astype(np.float32), factor_sd)
 
 
 def _interpolated(grid: Array, curves: Array, times: Array) -> Array:
@@ -160,7 +166,7 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     count = frames.sum(axis=1) * effective_sample_fraction((residual * np.sqrt(frames)).astype(np.float64))
     floor = _FLOOR * (energy * scale).reshape(n, g)[:, 0] + _TINY
     level = np.log(np.maximum(squares, 0.0) + np.repeat(floor, g)[:, None])
-    factor = (np.log(product / size) - muscle.log_size) / _FACTOR_SD
+    factor = (np.log(product / size) - muscle.log_size) / muscle.factor_sd
     score = -0.5 * np.repeat(count, g)[:, None].astype(np.float32) * level - 0.5 * factor * factor
     return np.asarray(score.reshape(n, g, -1), np.float32)
 
