@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.kinetic_inputs import MIN_FRAMES
 from qperf_app.methods.spill_over import (
     FRACTIONS,
     Fractions,
@@ -73,34 +74,35 @@ class TwoPool(SpillOverPlugin):
         context: RunContext,
     ) -> SpillOver:
         """Estimate the fractions slice by slice, and convert what is left of the signal."""
-        wall, times = myocardium.mask, series.dynamic().times
-        # An input of unknown height says nothing of how high a curve of muscle is.
-        spread = _ANY_HEIGHT if aif.log_peak_sd and aif.units == RELATIVE_UNITS else aif.log_peak_sd
-        muscle = MuscleCurves.of(times, aif.times, aif.in_plasma(constants.haematocrit), log_height_sd=spread)
+        wall, dynamic = myocardium.mask, series.dynamic()
+        if len(dynamic.times) < MIN_FRAMES:
+            # Too few to fit anything to; kinetics says so.
+            return SpillOver()
         mean = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
         sd = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
-        corrected = np.array(series.data, dtype=np.float64)
+        left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
         for z in np.flatnonzero(wall.any(axis=(0, 1))).tolist():
+            inside, frames = wall[:, :, z], series.data[:, :, z].astype(np.float64)
+            jumps[inside, z] = _frame_weights(series, inside, z) < _LEAST_WEIGHT
             neighbours = neighbours_of(series, wall, pools, z)
-            inside = wall[:, :, z]
-            if not neighbours:
+            muscle = _muscle_curves(aif, constants, dynamic.times + series.slice_times[z])
+            if not neighbours or not len(muscle.shapes):
                 continue
-            signals = {
-                name: np.median(series.data[:, :, z][n.core], axis=0).astype(np.float64)
-                for name, n in neighbours.items()
-            }
+            signals = {name: np.median(frames[n.core], axis=0) for name, n in neighbours.items()}
             found = _slice_fractions(series, inside, z, neighbours, signals, muscle, convert)
-            blood = sum(f[:, None] * signals[name] for name, f in zip(neighbours, found.mean, strict=True))
-            whole = found.mean.sum(axis=0)[:, None]
-            corrected[inside, z] = (series.data[inside, z] - blood) / (1.0 - whole)
-            for name, f, spread in zip(neighbours, found.mean, found.sd, strict=True):
-                mean[name][inside, z], sd[name][inside, z] = f, spread
-        muscle_of = convert(series.with_data(corrected))
-        jumps = np.zeros(muscle_of.data.shape, bool)
-        for z in np.flatnonzero(wall.any(axis=(0, 1))).tolist():
-            jumps[wall[:, :, z], z] = _frame_weights(series, wall[:, :, z], z) < _LEAST_WEIGHT
-        data = np.where(jumps, np.nan, muscle_of.data)
-        return SpillOver(replace(muscle_of, data=data, invalid=muscle_of.invalid | jumps), mean, sd)
+            for name, fraction, spread in zip(neighbours, found.mean, found.sd, strict=True):
+                mean[name][inside, z], sd[name][inside, z] = fraction, spread
+                left[inside, z] -= fraction[:, None] * signals[name]
+            left[inside, z] /= 1.0 - found.mean.sum(axis=0)[:, None]
+        converted = convert(series.with_data(left))
+        data = np.where(jumps, np.nan, converted.data)
+        return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)
+
+
+def _muscle_curves(aif: InputFunction, constants: TissueConstants, times: Array) -> MuscleCurves:
+    """Draws of muscle; an input of unknown height says nothing of how high its curve is."""
+    spread = _ANY_HEIGHT if aif.log_peak_sd and aif.units == RELATIVE_UNITS else aif.log_peak_sd
+    return MuscleCurves.of(times, aif.times, aif.in_plasma(constants.haematocrit), log_height_sd=spread)
 
 
 def _frame_weights(series: Series, inside: NDArray[np.bool_], z: int) -> Array:

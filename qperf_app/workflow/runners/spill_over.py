@@ -29,7 +29,7 @@ from qperf_app.workflow.tasks import Task
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write the muscle's series of concentration and maps of the fractions."""
     if "muscle" in task.given:
-        path = records.copy_concentration(out, task.prefix, task.given["muscle"], task.sources, "muscle")
+        path = records.copy_concentration(out, task.prefix, task.given["muscle"], task.sources, task.metadata, "muscle")
         return StepResult("handed-in", {"muscle": path})
     wall = records.read_mask(upstream["myocardium"].files["myocardium"])
     handed_in = upstream["concentration"].step.state == "handed-in"
