@@ -14,6 +14,7 @@ from qperf_app.testing import (
     MyocardiumConformance,
     PluginConformance,
     ReportSectionConformance,
+    SpillOverConformance,
 )
 from qperf_motion.elastix import available
 
@@ -50,6 +51,17 @@ class TestKMeans(BloodPoolConformance):
 
 class TestResUNetBloodPool(BloodPoolConformance):
     name = "resunet"
+
+
+class TestTwoPool(SpillOverConformance):
+    name = "two-pool"
+
+
+class TestNoSpillOver(SpillOverConformance):
+    name = "none"
+    expected_failures: ClassVar = dict.fromkeys(
+        ("test_finds_the_fractions_of_a_mixture", "test_takes_blood_out_of_a_mixture"), "it looks for no blood"
+    )
 
 
 class TestSaturationRecovery(ConcentrationConformance):

@@ -30,6 +30,7 @@ from qperf_app.plugins import (
     Myocardium,
     QualityCode,
     Series,
+    SpillOver,
     TissueConstants,
 )
 from qperf_app.plugins.keys import Role
@@ -39,6 +40,8 @@ __all__ = ["read_landmarks"]
 
 #: Fields that say when each slice was read.
 SLICE_FIELDS = ("SliceTiming", "SliceEncodingDirection")
+#: Neighbours of the muscle in words.
+VENTRICLES: Mapping[str, str] = {"LV": "left", "RV": "right"}
 
 
 def read_series(path: Path, metadata: Mapping[str, Any] | None = None, onto: Grid | None = None) -> Series:
@@ -175,14 +178,15 @@ def write_aif(
 
 
 def write_concentration(
-    out: Path, prefix: str, series: Series, converted: ConcentrationSeries, sources: Sequence[str]
+    out: Path, prefix: str, series: Series, converted: ConcentrationSeries, sources: Sequence[str], role: str = "conc"
 ) -> Path:
-    """Write the concentration of the dynamic volumes."""
-    path = out / derivative_name(prefix, "conc")
+    """Write the concentration of the dynamic volumes: in each voxel, or in its muscle (role ``muscle``)."""
+    path = out / derivative_name(prefix, role)
     kept = ("Haematocrit", *SLICE_FIELDS)
     fields = {name: series.metadata[name] for name in kept if name in series.metadata}
     fields["VolumeTiming"] = series.dynamic().times.tolist()
     description = "Gadolinium concentration" if converted.units == "mmol/L" else "Relative gadolinium concentration"
+    description += " in the muscle of each voxel of the wall" if role == "muscle" else ""
     write_image(
         path, converted.data.astype(np.float32), series.affine,
         describe_image(description, converted.units, sources, **fields),
@@ -191,7 +195,12 @@ def write_concentration(
 
 
 def copy_concentration(
-    out: Path, prefix: str, path: Path, sources: Sequence[str], raw: Mapping[str, Any] | None = None
+    out: Path,
+    prefix: str,
+    path: Path,
+    sources: Sequence[str],
+    raw: Mapping[str, Any] | None = None,
+    role: str = "conc",
 ) -> Path:
     """Bring a concentration series that was handed in among the outputs; its slices' times are the raw series'."""
     series = read_series(path)
@@ -199,7 +208,31 @@ def copy_concentration(
     of_raw = {name: raw[name] for name in SLICE_FIELDS if raw and name in raw}
     series = replace(series, metadata={**own, **of_raw})
     converted = ConcentrationSeries(series.data, series.units, np.isnan(series.data))
-    return write_concentration(out, prefix, series, converted, sources)
+    return write_concentration(out, prefix, series, converted, sources, role)
+
+
+def write_spill_over(
+    out: Path, prefix: str, series: Series, found: SpillOver, sources: Sequence[str]
+) -> dict[Role, Path]:
+    """Write the concentration in the muscle, and each neighbour's share of the voxels with its standard deviation."""
+    files: dict[Role, Path] = {}
+    if found.muscle is not None:
+        files["muscle"] = write_concentration(out, prefix, series, found.muscle, sources, "muscle")
+    for name, values in found.fractions.items():
+        words = f"Share of the voxel that is blood of the {VENTRICLES[name]} ventricle"
+        for role, data, text in (
+            (f"fraction-{name}", values, words),
+            (f"fraction-sd-{name}", found.sd[name], f"Standard deviation of: {words}"),
+        ):
+            files[role] = out / derivative_name(prefix, role)
+            write_image(files[role], data.astype(np.float32), series.affine, describe_image(text, "1", sources))
+    return files
+
+
+def read_muscle_fraction(files: Mapping[Role, Path]) -> NDArray[np.float64] | None:
+    """Share of each voxel of the wall that is muscle, (x, y, z); None where what else is in it was not looked for."""
+    found = [read_image(files[role])[0] for role in map("fraction-{}".format, VENTRICLES) if role in files]
+    return np.asarray(1.0 - np.sum(found, axis=0)) if found else None
 
 
 def write_myocardium(

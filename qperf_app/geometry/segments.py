@@ -154,21 +154,41 @@ def label_layers(mask: NDArray[np.bool_], affine: ArrayLike) -> NDArray[np.uint8
     -------
     (x, y, z) uint8 array
     """
-    from scipy.ndimage import distance_transform_edt
-
     mask = np.asarray(mask, bool)
-    spacing = np.linalg.norm(np.asarray(affine, np.float64)[:3, :2], axis=0)
     layers = np.zeros(mask.shape, np.uint8)
     for z in np.flatnonzero(mask.any(axis=(0, 1))).tolist():
-        # A rim of background, so that a wall at the image's edge has an outside.
-        wall = np.pad(mask[:, :, z], 1)
-        cavity = np.pad(SlicePlane.of(mask, affine, z).cavity(mask[:, :, z]), 1)
-        inner = distance_transform_edt(~cavity, sampling=spacing)
-        outer = distance_transform_edt(wall | cavity, sampling=spacing)
-        halfway = np.isclose(inner, outer) & (np.indices(wall.shape).sum(axis=0) % 2 == 0)
-        layer = np.where(wall, np.where((inner < outer) | halfway, 1, 2), 0)
-        layers[:, :, z] = layer[1:-1, 1:-1]
+        inner, outer = _border_distances(mask, affine, z)
+        halfway = np.isclose(inner, outer) & (np.indices(inner.shape).sum(axis=0) % 2 == 0)
+        layers[:, :, z] = np.where(mask[:, :, z], np.where((inner < outer) | halfway, 1, 2), 0)
     return layers
+
+
+def wall_depth(mask: NDArray[np.bool_], affine: ArrayLike) -> NDArray[np.float64]:
+    """Depth of each voxel in the wall, (x, y, z): 0 at the cavity, 1 outside; NaN outside the mask.
+
+    The distance from the cavity over the sum of the distances from cavity and outside, as :func:`label_layers` has it.
+    """
+    mask = np.asarray(mask, bool)
+    depth = np.full(mask.shape, np.nan)
+    for z in np.flatnonzero(mask.any(axis=(0, 1))).tolist():
+        inner, outer = _border_distances(mask, affine, z)
+        depth[:, :, z] = np.where(mask[:, :, z], inner / (inner + outer), np.nan)
+    return depth
+
+
+def _border_distances(
+    mask: NDArray[np.bool_], affine: ArrayLike, index: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances (x, y) of the voxels of a slice from the cavity, and from what lies outside the wall, mm."""
+    from scipy.ndimage import distance_transform_edt
+
+    spacing = np.linalg.norm(np.asarray(affine, np.float64)[:3, :2], axis=0)
+    # A rim of background, so that a wall at the image's edge has an outside.
+    wall = np.pad(mask[:, :, index], 1)
+    cavity = np.pad(SlicePlane.of(mask, affine, index).cavity(mask[:, :, index]), 1)
+    inner = distance_transform_edt(~cavity, sampling=spacing)
+    outer = distance_transform_edt(wall | cavity, sampling=spacing)
+    return inner[1:-1, 1:-1], outer[1:-1, 1:-1]
 
 
 def _starting_angles(

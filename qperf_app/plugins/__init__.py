@@ -12,6 +12,7 @@ from qperf_app.plugins.records import (
     VALUE,
     BloodPools,
     ConcentrationSeries,
+    Converter,
     InputFunction,
     KineticMaps,
     Landmark,
@@ -22,6 +23,7 @@ from qperf_app.plugins.records import (
     RunContext,
     Series,
     SignalEquation,
+    SpillOver,
     TissueConstants,
     TissueCurves,
 )
@@ -45,6 +47,7 @@ from qperf_app.plugins.steps.kinetics import KineticsPlugin
 from qperf_app.plugins.steps.motion_correction import MotionCorrectionPlugin
 from qperf_app.plugins.steps.myocardium import MyocardiumPlugin
 from qperf_app.plugins.steps.report_section import ReportSectionPlugin
+from qperf_app.plugins.steps.spill_over import SpillOverPlugin
 
 __all__ = [
     "API_VERSION",
@@ -57,6 +60,7 @@ __all__ = [
     "BloodPools",
     "ConcentrationPlugin",
     "ConcentrationSeries",
+    "Converter",
     "Element",
     "InputFunction",
     "KineticMaps",
@@ -84,6 +88,8 @@ __all__ = [
     "SegmentTable",
     "Series",
     "SignalEquation",
+    "SpillOver",
+    "SpillOverPlugin",
     "StepKey",
     "StepOutcome",
     "Table",

@@ -16,7 +16,7 @@ FIRST_OWN_CODE = 128
 
 
 class QualityCode(IntEnum):
-    """Why a voxel's estimate is not a full one. 24 to 127 are kept for codes to come."""
+    """Why a voxel's estimate is not a full one. 25 to 127 are kept for codes to come."""
 
     FULL = 0
     FLOW_NOT_IDENTIFIABLE = 16
@@ -27,6 +27,7 @@ class QualityCode(IntEnum):
     OUT_OF_SCOPE = 21
     AT_BOUND = 22
     FEW_DRAWS = 23
+    MOSTLY_BLOOD = 24
     OUTSIDE = 255
 
 
@@ -40,6 +41,7 @@ _MEANINGS: Mapping[int, str] = {
     QualityCode.OUT_OF_SCOPE: "unlike the curves that the method was made for: not estimated",
     QualityCode.AT_BOUND: "flow at the end of its range",
     QualityCode.FEW_DRAWS: "the neighbours contradict the curve: too few draws of the posterior are left",
+    QualityCode.MOSTLY_BLOOD: "most of the voxel is blood: too little muscle to tell its flow",
     QualityCode.OUTSIDE: "outside the myocardium",
 }
 

@@ -195,6 +195,30 @@ class ConcentrationSeries:
     native_t1: NDArray[np.floating] | None = None
 
 
+#: Turns a series of signal, or of part of its voxels, into concentration of the muscle: the concentration plugin of the
+#: scan, with its options. Of a series that is concentration already it returns the dynamic volumes.
+Converter = Callable[[Series], ConcentrationSeries]
+
+
+@dataclass(frozen=True)
+class SpillOver:
+    """What lies in the voxels of the wall.
+
+    Parameters
+    ----------
+    muscle : ConcentrationSeries or None
+        Concentration in the muscle alone, (x, y, z, t), dynamic volumes; read in the wall only. None where it is that
+        of the voxels as they are.
+    fractions, sd : mapping of str to (x, y, z) float array
+        Share of each neighbour in a voxel, 0 to 1, and its standard deviation; NaN outside the wall. ``LV`` and ``RV``
+        are the ventricles' blood. Without any, nothing was looked for.
+    """
+
+    muscle: ConcentrationSeries | None = None
+    fractions: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    sd: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class SignalEquation:
     """What a series' signal is at every R1, as a table, for a scale of 1.

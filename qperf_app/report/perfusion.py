@@ -48,12 +48,13 @@ def perfusion_sections(studies: Sequence[Study]) -> tuple[Section, ...]:
         elements: list[HostElement] = [Paragraph(study.note, "warning")] if study.note else []
         methods = methods_of(study)
         for method in methods:
-            elements += _method_elements(study, method)
+            elements += _method_elements(study, method, _spill_over_elements(study) if method == methods[0] else [])
         sections.append(Section(title, f"perfusion-{number}", tuple(elements)))
     return tuple(sections)
 
 
-def _method_elements(study: Study, method: Method) -> list[HostElement]:
+def _method_elements(study: Study, method: Method, beside: Sequence[HostElement]) -> list[HostElement]:
+    """What a method says; ``beside`` stands beside its map of flow."""
     quantity = primary_quantity(study, method)
     relative = any(is_relative(scan) for scan in study.scans)
     elements: list[HostElement] = []
@@ -65,6 +66,7 @@ def _method_elements(study: Study, method: Method) -> list[HostElement]:
     primary = _grid(study, method, quantity, None, _EDGE)
     if primary is not None:
         elements += [Subheading(f"{NAMES.get(quantity, quantity)} by {method_title(method)}"), primary]
+    elements += beside
     spread = _grid(study, method, quantity, "std", _EDGE)
     if spread is not None:
         elements += [Subheading(f"Uncertainty of {quantity} by {method_title(method)}"), spread]
@@ -74,6 +76,25 @@ def _method_elements(study: Study, method: Method) -> list[HostElement]:
     elements += _other_maps(study, method, quantity)
     elements += _quality_elements(study, method, quantity)
     return elements
+
+
+def _spill_over_elements(study: Study) -> list[HostElement]:
+    """Show how much of each voxel of the wall is blood; nothing where that was not looked for."""
+    found = [scan for scan in study.scans if scan.spill_over]
+    if not found:
+        return []
+    shares = [100.0 * np.sum([m.data for m in scan.spill_over], axis=0) for scan in found]
+    side = max(side_of(scan) for scan in found)
+    rows = [
+        (task_of(scan), share, backdrop_of(scan, scan.spill_over[0], side, _SMALL_EDGE))
+        for scan, share in zip(found, shares, strict=True)
+    ]
+    caption = (
+        "Share of each voxel of the wall that is blood of a ventricle. It was taken out of the signal before flow was "
+        "estimated; a voxel with more than half of it has no flow. The more blood, the less is known of the muscle."
+    )
+    grid = map_grid(rows, scale_for("Blood", "% of the voxel", None, shares), caption, edges=False)
+    return [Subheading("Blood in the voxels of the wall"), grid]
 
 
 def flow_elements(study: Study, method: Method) -> list[HostElement]:

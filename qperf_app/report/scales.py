@@ -28,6 +28,7 @@ RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("ve", "mL/mL"): (0.0, 0.6),
     ("Ta", "s"): (0.0, 10.0),
     ("MPR", ""): (0.0, 4.0),
+    ("Blood", "% of the voxel"): (0.0, 70.0),
 }
 NAMES = {
     "MBF": "Myocardial blood flow",

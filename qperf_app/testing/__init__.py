@@ -11,15 +11,18 @@ from qperf_app.testing.examples import (
     example_flow,
     example_landmarks,
     example_masks,
+    example_myocardium,
     example_participant,
     example_pools,
     example_series,
+    mixed_series,
     series_without_bolus,
 )
 from qperf_app.testing.kinetics import KineticsConformance
 from qperf_app.testing.motion import MotionCorrectionConformance
 from qperf_app.testing.report import ReportSectionConformance
 from qperf_app.testing.segmentation import BloodPoolConformance, MyocardiumConformance
+from qperf_app.testing.spill_over import SpillOverConformance
 from qperf_app.testing.uninstalled import uninstalled
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "MyocardiumConformance",
     "PluginConformance",
     "ReportSectionConformance",
+    "SpillOverConformance",
     "curves_without_bolus",
     "example_aif",
     "example_concentration",
@@ -38,9 +42,11 @@ __all__ = [
     "example_flow",
     "example_landmarks",
     "example_masks",
+    "example_myocardium",
     "example_participant",
     "example_pools",
     "example_series",
+    "mixed_series",
     "series_without_bolus",
     "uninstalled",
 ]

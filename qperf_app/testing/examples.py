@@ -13,8 +13,10 @@ from qperf_app.physics.sequences import ReadOut
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
     BloodPools,
+    ConcentrationSeries,
     InputFunction,
     Landmark,
+    Myocardium,
     ParticipantResult,
     ScanResult,
     Series,
@@ -35,6 +37,8 @@ METADATA: dict[str, Any] = {
 }
 AFFINE = np.diag([-3.0, -3.0, 8.0, 1.0])
 _CENTRE = (17, 16)
+#: Frames of the example before contrast arrives anywhere in it.
+_NATIVE_FRAMES = 6
 
 
 def example_aif(n: int = 40, delay: float = 10.0) -> InputFunction:
@@ -174,6 +178,41 @@ def example_landmarks() -> tuple[Landmark, ...]:
         Landmark(name, 0, tuple((AFFINE @ [x, y, 0, 1])[:3].tolist()))  # type: ignore[arg-type]
         for name, (x, y) in points.items()
     )
+
+
+def mixed_series(inner: float = 0.4, next_to_it: float = 0.1) -> tuple[Series, NDArray[np.float64]]:
+    """The example series with left ventricular blood in the inner layers of the wall, and its true fractions (x, y, 1).
+
+    Blood and muscle mix in the signal, where that of blood saturates.
+    """
+    series, masks = example_series(), example_masks()
+    radius = np.hypot(*(np.indices(masks["lv"].shape) - np.reshape(_CENTRE, (2, 1, 1))))
+    true = np.where(radius < 5.5, inner, np.where(radius < 6.2, next_to_it, 0.0)) * masks["myocardium"]
+    blood = series.data[masks["lv"], 0].mean(axis=0)
+    mixed = (1.0 - true[..., None, None]) * series.data + true[..., None, None] * blood
+    return series.with_data(mixed.astype(np.float32)), true[..., None]
+
+
+def example_myocardium() -> Myocardium:
+    """Wall of the example heart, with its insertion points."""
+    return Myocardium(example_masks()["myocardium"][:, :, None], example_landmarks())
+
+
+def example_conversion(series: Series) -> ConcentrationSeries:
+    """Concentration in the example's muscle: the signal equation inverted, the frames before contrast native."""
+    from qperf_app.physics import constants, signal
+
+    if series.units == CONCENTRATION_UNITS:
+        return ConcentrationSeries(series.data, CONCENTRATION_UNITS, np.isnan(series.data))
+    field = METADATA["MagneticFieldStrength"]
+    names = ("SaturationDelayTime", "RepetitionTimeExcitation", "FlipAngle", "ExcitationsToKSpaceCenter")
+    delay, spacing, flip, pulses = (METADATA[name] for name in names)
+    native = 1.0 / constants.native_t1("myocardium", field)
+    before = series.data[..., :_NATIVE_FRAMES].mean(axis=-1, keepdims=True, dtype=np.float64)
+    rho = before / signal.saturation_recovery_flash(native, delay, spacing, flip, pulses)
+    rates, invalid = signal.relaxation_rate_from_saturation_recovery(series.data, delay, spacing, flip, pulses, rho)
+    data = signal.concentration_from_rate(rates, native, constants.relaxivity(field))
+    return ConcentrationSeries(data, CONCENTRATION_UNITS, invalid)
 
 
 def example_participant() -> ParticipantResult:

@@ -12,7 +12,9 @@ import numpy as np
 
 from qperf_app.plugins import (
     BloodPools,
+    Converter,
     InputFunction,
+    Myocardium,
     ParticipantResult,
     Plugin,
     RunContext,
@@ -28,6 +30,8 @@ from qperf_app.testing import examples
 EXAMPLES: Mapping[Any, Callable[[], Any]] = {
     Series: examples.example_series,
     BloodPools: examples.example_pools,
+    Myocardium: examples.example_myocardium,
+    Converter: lambda: examples.example_conversion,
     InputFunction: examples.example_aif,
     TissueCurves: examples.example_curves,
     TissueConstants: TissueConstants,

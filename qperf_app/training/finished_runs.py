@@ -45,6 +45,10 @@ def find_scans(
     for path in sorted(out_dir.glob(f"sub-*/**/*{suffix}")):
         prefix = path.name.removesuffix(suffix)
         files = {role: path.with_name(derivative_name(prefix, role)) for role in needed}
+        muscle = path.with_name(derivative_name(prefix, "muscle"))
+        if muscle.is_file():
+            # What a kinetics plugin was given.
+            files["conc"] = muscle
         if all(file.is_file() for file in files.values()):
             found.setdefault(prefix.split("_")[0].removeprefix("sub-"), []).append(partial(_read, prefix, files))
     if not found:

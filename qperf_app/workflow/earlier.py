@@ -14,13 +14,13 @@ import yaml
 
 from qperf_app.bids.images import sidecar_path
 from qperf_app.plugins.steps import (
-    CONCENTRATION,
     INPUT_FUNCTION,
     JOINT_INPUT_FUNCTION,
     KINETICS,
     MYOCARDIUM,
     SEGMENT_VALUES,
     SEGMENTS,
+    SPILL_OVER,
 )
 from qperf_app.workflow.status import ScanRecord, StepRecord
 
@@ -28,7 +28,7 @@ from qperf_app.workflow.status import ScanRecord, StepRecord
 _BESIDE = (KINETICS.name, SEGMENT_VALUES.name)
 #: What a kinetics plugin and the segments' values read: step, role of the file, and whether there is a fit without it.
 _BASIS = (
-    (CONCENTRATION.name, "conc", False),
+    (SPILL_OVER.name, "muscle", False),
     (INPUT_FUNCTION.name, "aif", False),
     (JOINT_INPUT_FUNCTION.name, "joint", True),
     (MYOCARDIUM.name, "myocardium", False),

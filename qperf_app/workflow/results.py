@@ -39,6 +39,7 @@ from qperf_app.plugins.steps import (
     REPORT_SECTION,
     SEGMENT_VALUES,
     SEGMENTS,
+    SPILL_OVER,
 )
 from qperf_app.workflow.boilerplate import citations, methods_text
 from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
@@ -114,6 +115,7 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
         aif=records.read_aif(aif) if aif else None,
         aif_features=_features(aif) if aif else {},
         myocardium=_myocardium(files(scan.find(MYOCARDIUM.name))),
+        spill_over=_fractions(scan.find(SPILL_OVER.name), files(scan.find(SPILL_OVER.name))),
         maps=tuple(m for plugin, roles in kinetics.items() for m in _maps(plugin, roles)),
         qc=tuple(_quality(plugin, roles["qc"]) for plugin, roles in kinetics.items() if "qc" in roles),
         segments=tuple(_segment_tables(values, kinetics)),
@@ -158,6 +160,13 @@ def _maps(plugin: str, files: Mapping[Role, Path]) -> list[VoxelMap]:
         for key, path in files.items()
         if isinstance(key, MapKey)
     ]
+
+
+def _fractions(record: StepRecord | None, files: Mapping[Role, Path]) -> tuple[VoxelMap, ...]:
+    """Each neighbour's share of the voxels, without its standard deviation."""
+    plugin = record.outcome.plugin if record else ""
+    shares = [(n, files[f"fraction-{n}"]) for n in records.VENTRICLES if f"fraction-{n}" in files]
+    return tuple(VoxelMap(plugin, "mixture", f"f{name}", _units(path), read_image(path)[0]) for name, path in shares)
 
 
 def _units(path: Path) -> str:

@@ -16,6 +16,7 @@ from qperf_app.plugins.steps.report_section import REPORT_SECTION
 from qperf_app.plugins.steps.segment_values import SEGMENT_VALUES
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import StepSpec
+from qperf_app.plugins.steps.spill_over import SPILL_OVER
 
 __all__ = [
     "BLOOD_POOL",
@@ -28,6 +29,7 @@ __all__ = [
     "REPORT_SECTION",
     "SEGMENTS",
     "SEGMENT_VALUES",
+    "SPILL_OVER",
     "STEPS",
     "StepSpec",
     "configurable_steps",
@@ -45,6 +47,7 @@ STEPS: dict[str, StepSpec] = {
         CONCENTRATION,
         MYOCARDIUM,
         SEGMENTS,
+        SPILL_OVER,
         JOINT_INPUT_FUNCTION,
         KINETICS,
         SEGMENT_VALUES,

@@ -11,11 +11,11 @@ from qperf_app.plugins.checks import PluginResultError, check_kind, check_shape
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.quality import meaning
 from qperf_app.plugins.records import InputFunction, KineticMaps, RunContext, TissueConstants, TissueCurves
-from qperf_app.plugins.steps.concentration import CONCENTRATION
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
 from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.myocardium import MYOCARDIUM
 from qperf_app.plugins.steps.spec import Read, Slot, StepSpec
+from qperf_app.plugins.steps.spill_over import SPILL_OVER
 
 
 class KineticsPlugin(Plugin):
@@ -67,7 +67,7 @@ KINETICS = StepSpec(
         phrase="Kinetic parameters were estimated by {}",
     ),
     reads=(
-        Read("concentration", CONCENTRATION.name),
+        Read("muscle", SPILL_OVER.name),
         Read("myocardium", MYOCARDIUM.name),
         Read("aif", INPUT_FUNCTION.name),
         Read("joint", JOINT_INPUT_FUNCTION.name, optional=True),

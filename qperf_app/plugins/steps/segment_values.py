@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qperf_app.plugins.steps.concentration import CONCENTRATION
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
 from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.kinetics import KINETICS
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import Read, StepSpec
+from qperf_app.plugins.steps.spill_over import SPILL_OVER
 
 # Where maps were handed in there is no plugin to fit the segments' curves: the maps are summarised.
 SEGMENT_VALUES = StepSpec(
@@ -17,7 +17,7 @@ SEGMENT_VALUES = StepSpec(
     reads=(
         Read("labels", SEGMENTS.name),
         Read("maps", KINETICS.name),
-        Read("concentration", CONCENTRATION.name, unless_handed_in="maps"),
+        Read("muscle", SPILL_OVER.name, unless_handed_in="maps"),
         Read("aif", INPUT_FUNCTION.name, unless_handed_in="maps"),
         Read("joint", JOINT_INPUT_FUNCTION.name, optional=True, unless_handed_in="maps"),
     ),

@@ -34,6 +34,7 @@ class FileKind(Enum):
     MASK = "mask (x, y, z), not empty"
     MAYBE_EMPTY_MASK = "mask (x, y, z)"
     LABELS = "integer labels (x, y, z)"
+    FRACTION = "map (x, y, z) of a share of the voxel"
     POINTS = "table of points, mm"
     CURVE = "table of a curve over time"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.sidecars import own_uri
-from qperf_app.plugins import Series, TissueCurves
+from qperf_app.plugins import Series, TissueConstants, TissueCurves
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.steps import STEPS
@@ -21,6 +21,10 @@ from qperf_app.workflow.saying import context_of
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 Upstream = Mapping[str, Outcome]
+
+#: Share of blood above which a voxel gives no flow. Blood is then most of its signal, more so at the bolus' peak, and
+#: what is left for the muscle has more than twice the noise.
+MOST_BLOOD = 0.5
 
 
 def call_plugin(task: Task, *arguments: Any) -> Any:
@@ -41,6 +45,11 @@ def plugin_of(task: Task) -> Plugin:
 
 def _plugin_step(task: Task) -> str:
     return task.spec.plugin_of or task.step
+
+
+def constants_of(task: Task) -> TissueConstants:
+    """Haematocrit and density that a task computes with."""
+    return TissueConstants(task.haematocrit, task.tissue_density)
 
 
 def corrected_series(upstream: Upstream) -> Series:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
 from qperf_app.methods.input_uncertainty import widened
-from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, Series, TissueConstants, TissueCurves
+from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, QualityCode, Series, TissueCurves
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import StepResult
-from qperf_app.workflow.runners.common import Upstream, call_plugin, uris
+from qperf_app.workflow.runners.common import MOST_BLOOD, Upstream, call_plugin, constants_of, uris
 from qperf_app.workflow.slice_clocks import fit_by_clock
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
@@ -27,7 +27,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     mask = records.read_mask(upstream["myocardium"].files["myocardium"])
     voxels = np.argwhere(mask)
     curves = TissueCurves(series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units)
-    result = fit(task, curves, aif, series.slice_times[voxels[:, 2]])
+    result = _marked(fit(task, curves, aif, series.slice_times[voxels[:, 2]]), upstream, mask)
     read = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files = records.write_maps(
         out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants_of(task), read
@@ -35,15 +35,24 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     return StepResult("done", files, summary=_summary(result, len(voxels)))
 
 
+def _marked(result: KineticMaps, upstream: Upstream, mask: NDArray[np.bool_]) -> KineticMaps:
+    """Say of voxels without a curve because they are mostly blood that they are."""
+    muscle = records.read_muscle_fraction(upstream["muscle"].files)
+    if muscle is None:
+        return result
+    qc = np.where(muscle[mask] < 1.0 - MOST_BLOOD, QualityCode.MOSTLY_BLOOD, result.qc).astype(np.uint8)
+    return dataclasses.replace(result, qc=qc)
+
+
 def read_curves(upstream: Upstream) -> tuple[Series, InputFunction]:
-    """Concentration of the tissue and the input function, in one unit.
+    """Concentration of the muscle and the input function, in one unit.
 
     Raises
     ------
     ValueError
         Where the units differ.
     """
-    series = records.read_series(upstream["concentration"].files["conc"])
+    series = records.read_series(upstream["muscle"].files["muscle"])
     joint = upstream.get("joint")
     path = joint.files["joint"] if joint is not None and joint.usable else upstream["aif"].files["aif"]
     aif = records.read_aif(path)
@@ -55,11 +64,6 @@ def read_curves(upstream: Upstream) -> tuple[Series, InputFunction]:
             f"the input function is in {aif.units!r}, the tissue in {series.units!r}: flow needs both in one unit"
         )
     return series, aif
-
-
-def constants_of(task: Task) -> TissueConstants:
-    """Haematocrit and density that a task computes with."""
-    return TissueConstants(task.haematocrit, task.tissue_density)
 
 
 def fit(task: Task, curves: TissueCurves, aif: InputFunction, offsets: NDArray[np.float64]) -> KineticMaps:

@@ -42,7 +42,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     table = segment_medians(task.plugin, model, maps, units, labels, affine)
     sources = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files: dict[Role, Path] = {}
-    fitted = "concentration" in upstream
+    fitted = "muscle" in upstream
     if fitted:
         table, curves = _fit_segments(task, upstream, table, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
@@ -55,7 +55,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 
 def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
     """Why the segments' flow is no heart's, where it is absolute."""
-    if "concentration" in upstream:
+    if "muscle" in upstream:
         series, _ = read_curves(upstream)
         if series.units != CONCENTRATION_UNITS:
             return ()

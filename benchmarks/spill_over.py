@@ -1,0 +1,178 @@
+"""What taking blood out of the voxels of the wall changes: flow of the whole app against the phantom's truth.
+
+Makes a phantom dataset, runs ``qperf-app`` with each spill-over plugin on the true masks (``--hand-in masks``) or on
+those that it finds (``none``), and compares flow with the true map: voxel by voxel in each third of the true wall,
+segment by segment, and in the ratio of the inner to the outer half of a segment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.masks import read_image
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, true_means
+from benchmarks.phantom_segments import SCORES, paired, read_segments, scores
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from qperf_app.bids.names import LAYERS, ROLES, folder_of, map_name, parse_entities, segments_name
+from qperf_app.bids.records import read_mask
+from qperf_app.bids.tables import read_landmarks, read_numbers, read_table
+from qperf_app.geometry import label_layers, label_segments, wall_depth
+from qperf_app.plugins import MapKey
+from qperf_app.plugins.manager import load_plugins
+
+Array = NDArray[np.float64]
+#: Thirds of the wall from the cavity outwards, and how deep each ends.
+THIRDS = {"inner": 1 / 3, "middle": 2 / 3, "outer": 1.0}
+#: Estimated and true flow of voxels, by task, plugin of kinetics and third.
+Voxels = dict[tuple[str, str, str], tuple[Array, Array]]
+
+
+def main() -> None:
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
+    parser.add_argument("--participants", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=4242)
+    parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=["masks", "none"])
+    parser.add_argument("--spill-over", nargs="+", default=["none", "two-pool"], help="plugins to compare")
+    parser.add_argument("--kinetics", nargs="+", default=["nlls"])
+    parser.add_argument("--nprocs", type=int, default=2)
+    args = parser.parse_args()
+    raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
+    outs = dict(runs(args, raw))
+    publish(list(tables(raw / "derivatives" / "truth", raw, outs, args.kinetics)), args)
+
+
+def runs(args: argparse.Namespace, raw: Path) -> Iterator[tuple[tuple[str, str], Path]]:
+    """Outputs by what was handed in and spill-over plugin."""
+    for kind, plugin in itertools.product(args.hand_in, args.spill_over):
+        out = args.work / f"out-{kind}-{plugin}"
+        if not out.is_dir():
+            chosen = ["--spill-over", plugin, "--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)]
+            run_app(raw, args.work, kind, out, chosen)
+        yield (kind, plugin), out
+
+
+def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins: Sequence[str]) -> Iterator[Table]:
+    """Voxels by third of the wall, and segments."""
+    weights = ("kinetics",) if "cnn" in plugins else ()
+    labels = (Column("handed in"), Column("spill-over"), Column("task"), Column("kinetics"))
+    rows = [
+        (*key, task, plugin, third, *third_scores(*values))
+        for key, out in outs.items()
+        for (task, plugin, third), values in sorted(read_voxels(truth, out, plugins).items(), key=_in_order)
+    ]
+    columns = (
+        *labels,
+        Column("third"),
+        Column("voxels with a flow", "%", ".0f"),
+        Column("error, median", "%", "+.0f"),
+        Column("mean", "%", "+.0f"),
+        Column("size of the error, median", "%", ".0f"),
+        Column("90th percentile", "%", ".0f"),
+    )
+    title = "Flow of voxels against the phantom's truth, by third of the true wall"
+    yield Table("spill-over-thirds", title, columns, tuple(rows), weights=weights)
+    rows = []
+    for key, out in outs.items():
+        ratios = layer_ratios(truth, out)
+        for of_pair, pairs in paired(*read_segments(raw, out)).items():
+            rows.append((*key, *of_pair, *scores(pairs), *ratios.get(of_pair, (None, None))))
+    ratio = Column("endo over epi, error, median", "%", "+.0f"), Column("its size, median", "%", ".0f")
+    title = "Flow of AHA segments and ratio of their layers against the phantom's truth"
+    yield Table("spill-over-segments", title, (*labels, *SCORES, *ratio), tuple(rows), weights=weights)
+
+
+def _in_order(item: tuple[tuple[str, str, str], object]) -> tuple[str, str, int]:
+    task, plugin, third = item[0]
+    return task, plugin, list(THIRDS).index(third)
+
+
+def third_scores(estimate: Array, truth: Array) -> Row:
+    """Share of voxels with a flow; median and mean of its error; median and 90th percentile of the error's size, %."""
+    error = 100.0 * (estimate / truth - 1.0)
+    size = np.abs(error)
+    return (
+        100.0 * float(np.isfinite(estimate).mean()),
+        float(np.nanmedian(error)),
+        float(np.nanmean(error)),
+        float(np.nanmedian(size)),
+        float(np.nanpercentile(size, 90)),
+    )
+
+
+def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
+    """Flow in the voxels of the true wall, NaN where the app gives none or did not see the wall."""
+    models = {p.name: str(p.cls.model) for p in load_plugins().of_step("kinetics")}  # type: ignore[attr-defined]
+    found: dict[tuple[str, str, str], list[tuple[Array, Array]]] = {}
+    for path in sorted(truth.rglob(f"*_{ROLES['myocardium']}")):
+        prefix = path.name.removesuffix(f"_{ROLES['myocardium']}")
+        wall, task = read_mask(path), parse_entities(path.name)["task"]
+        flow = _true_flow(path.parent, prefix)
+        depth = wall_depth(wall, read_image(path).affine)
+        for plugin in plugins:
+            name = out / folder_of(prefix) / map_name(prefix, MapKey(models[plugin], "MBF"), plugin)
+            values = read_image(name).get_fdata() if name.exists() else None
+            start = -1.0
+            for third, end in THIRDS.items():
+                inside = wall & np.isfinite(flow) & (depth > start) & (depth <= end)
+                start = end
+                if values is not None:
+                    found.setdefault((task, plugin, third), []).append((values[inside], flow[inside]))
+    return {
+        key: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
+        for key, parts in found.items()
+    }
+
+
+def layer_ratios(truth: Path, out: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """Error of the ratio of the inner to the outer layer of segments, %: median, and median of its size."""
+    errors: dict[tuple[str, str], list[float]] = {}
+    for table in sorted(out.rglob(f"*_seg-{LAYERS['transmural']}_desc-*_segments.tsv")):
+        entities, prefix = parse_entities(table.name), table.name.split("_seg-")[0]
+        plugin, task = entities["desc"], entities["task"]
+        layers = [table.with_name(segments_name(prefix, plugin, layer)) for layer in ("endo", "epi")]
+        if not all(path.exists() for path in layers):
+            continue
+        measured = [_column(path) for path in layers]
+        for segment, true in true_layer_ratios(truth, prefix).items():
+            values = [m.get(segment, np.nan) for m in measured]
+            for group in (task, "both"):
+                errors.setdefault((group, plugin), []).append(100.0 * (values[0] / values[1] / true - 1.0))
+    return {key: (float(np.nanmedian(v)), float(np.nanmedian(np.abs(v)))) for key, v in errors.items()}
+
+
+def true_layer_ratios(truth: Path, prefix: str) -> dict[int, float]:
+    """True ratio of the mean flow of the inner to that of the outer half of each segment of the true mask."""
+    folder = truth / folder_of(prefix)
+    path = folder / f"{prefix}_{ROLES['myocardium']}"
+    wall, affine = read_mask(path), read_image(path).affine
+    labels = label_segments(wall, affine, read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")).labels
+    layers, flow = label_layers(wall, affine), _true_flow(folder, prefix)
+    segments = [k for k in np.unique(labels).tolist() if k]
+    means = {
+        k: [np.nanmean(flow[(labels == k) & (layers == layer)]) for layer in (1, 2)]
+        for k in segments
+        if k in true_means(truth, prefix)
+    }
+    return {k: float(inner / outer) for k, (inner, outer) in means.items()}
+
+
+def _true_flow(folder: Path, prefix: str) -> Array:
+    path = next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))
+    return np.asarray(read_image(path).get_fdata())
+
+
+def _column(path: Path) -> dict[int, float]:
+    rows = read_table(path)
+    return dict(zip((int(row["index"]) for row in rows), read_numbers(path, rows, "MBF"), strict=True))
+
+
+if __name__ == "__main__":
+    main()

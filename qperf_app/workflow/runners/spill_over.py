@@ -1,0 +1,101 @@
+"""Step ``spill-over``: what lies in the voxels of the wall, and their muscle's concentration; or that handed in."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.bids import records
+from qperf_app.plugins import ConcentrationSeries, Converter, Myocardium, Series, SpillOver
+from qperf_app.plugins.manager import load_plugins, make
+from qperf_app.plugins.steps import CONCENTRATION
+from qperf_app.workflow.outcomes import StepResult
+from qperf_app.workflow.runners.common import (
+    MOST_BLOOD,
+    Upstream,
+    call_plugin,
+    constants_of,
+    corrected_series,
+    frames_left_out,
+    sources,
+)
+from qperf_app.workflow.saying import context_of
+from qperf_app.workflow.tasks import Task
+
+
+def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
+    """Write the muscle's series of concentration and maps of the fractions."""
+    if "muscle" in task.given:
+        path = records.copy_concentration(out, task.prefix, task.given["muscle"], task.sources, task.metadata, "muscle")
+        return StepResult("handed-in", {"muscle": path})
+    wall = records.read_mask(upstream["myocardium"].files["myocardium"])
+    handed_in = upstream["concentration"].step.state == "handed-in"
+    series, convert = _concentration(upstream) if handed_in else _signal(task, upstream)
+    lost = np.zeros((1, 1), bool) if handed_in else frames_left_out(task, upstream, series)
+    pools = upstream["pools"]
+    found: SpillOver = call_plugin(
+        task,
+        _bridged(series, lost),
+        Myocardium(wall),
+        records.read_pools(pools.files) if pools.usable else None,
+        records.read_aif(upstream["aif"].files["aif"]),
+        constants_of(task),
+        convert,
+    )
+    most = sum(found.fractions.values(), np.zeros(wall.shape)) > MOST_BLOOD
+    muscle = _without(found.muscle or _as_it_is(upstream), (~wall | most)[..., None] | lost)
+    read = sources(task, upstream)
+    files = records.write_spill_over(out, task.prefix, series, dataclasses.replace(found, muscle=muscle), read)
+    told = ("Concentration was handed in: blood was taken out of it, not out of the signal.",)
+    warnings = told if handed_in and found.fractions else ()
+    return StepResult("done", files, warnings, _summary(found, wall, most))
+
+
+def _signal(task: Task, upstream: Upstream) -> tuple[Series, Converter]:
+    """The series in which voxels mix, and the scan's conversion to concentration."""
+    step = upstream["concentration"].step
+    plugin = make(load_plugins(task.disable).get(CONCENTRATION.name, step.plugin), step.options)
+    context = context_of(task, task.seed)
+    return corrected_series(upstream), lambda values: plugin.convert(values, "myocardium", context)
+
+
+def _concentration(upstream: Upstream) -> tuple[Series, Converter]:
+    """Concentration that was handed in. Signal mixes, concentration does not quite; but nothing better is known."""
+    given = records.read_series(upstream["concentration"].files["conc"])
+    return given, lambda values: ConcentrationSeries(values.data, given.units, np.isnan(values.data))
+
+
+def _as_it_is(upstream: Upstream) -> ConcentrationSeries:
+    """Concentration of the voxels."""
+    series = records.read_series(upstream["concentration"].files["conc"])
+    return ConcentrationSeries(series.data, series.units, np.isnan(series.data))
+
+
+def _bridged(series: Series, lost: NDArray[np.bool_]) -> Series:
+    """The series with what was left out of its dynamic frames, (z, t), interpolated: it says nothing of any voxel."""
+    if not lost.any():
+        return series
+    data, n, times = series.data.copy(), series.n_proton_density, series.dynamic().times
+    for z in np.flatnonzero(lost.any(axis=1)).tolist():
+        kept = np.flatnonzero(~lost[z])
+        for t in np.flatnonzero(lost[z]).tolist():
+            after = int(np.clip(np.searchsorted(kept, t), 1, len(kept) - 1)) if len(kept) > 1 else 0
+            first, second = kept[max(after - 1, 0)], kept[after]
+            part = float(np.clip((times[t] - times[first]) / max(times[second] - times[first], 1e-9), 0.0, 1.0))
+            data[:, :, z, n + t] = (1.0 - part) * data[:, :, z, n + first] + part * data[:, :, z, n + second]
+    return series.with_data(data)
+
+
+def _without(muscle: ConcentrationSeries, nowhere: NDArray[np.bool_]) -> ConcentrationSeries:
+    nowhere = np.broadcast_to(nowhere, muscle.data.shape)
+    return dataclasses.replace(muscle, data=np.where(nowhere, np.nan, muscle.data), invalid=muscle.invalid | nowhere)
+
+
+def _summary(found: SpillOver, wall: NDArray[np.bool_], most: NDArray[np.bool_]) -> str:
+    if not found.fractions:
+        return ""
+    parts = [f"{name} {float(np.mean(values[wall])):.1%}" for name, values in found.fractions.items()]
+    return f"blood in the wall: {', '.join(parts)}; {int(most.sum())} of {int(wall.sum())} voxels mostly blood"

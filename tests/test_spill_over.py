@@ -1,0 +1,232 @@
+"""Blood in the voxels of the wall: mixtures are told apart, muscle is left alone, the app writes what it found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qperf_app.bids.images import read_image
+from qperf_app.cli.app import main
+from qperf_app.methods import spill_over
+from qperf_app.methods.spill_over import FRACTIONS
+from qperf_app.physics import signal
+from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.plugins import QualityCode, RunContext, Series, SpillOver, TissueConstants
+from qperf_app.testing import examples
+from qperf_spill_over import TwoPool
+from tests.datasets import hand_drawn, small_dataset, write_image, write_json
+
+Array = NDArray[np.float64]
+WALL = examples.example_masks()["myocardium"]
+PERF, PREFIX = Path("sub-01", "perf"), "sub-01_task-rest"
+#: Saturation delay, s, spacing of excitations, s, flip angle, excitations: blood at 8 mmol/L is deep in saturation.
+SEQUENCE = (0.12, 0.0022, 12.0, 20)
+R1_PER_MMOL, NATIVE = 4.5, 0.9
+
+
+def as_signal(concentration: Array) -> Array:
+    return np.asarray(signal.saturation_recovery_flash(NATIVE + R1_PER_MMOL * concentration, *SEQUENCE), np.float64)
+
+
+def as_concentration(values: Array) -> Array:
+    rates, _ = signal.relaxation_rate_from_saturation_recovery(values, *SEQUENCE)
+    return np.asarray((rates - NATIVE) / R1_PER_MMOL)
+
+
+@pytest.fixture(scope="module")
+def mixture() -> tuple[Array, Array, Array, Array]:
+    """Exact signal (n, t) of voxels of muscle and saturated blood, that of the blood, true fractions, true curves."""
+    aif = examples.example_aif()
+    muscle = two_compartment_exchange(
+        aif.times, aif.in_plasma(0.42), np.array([0.4, 0.8, 1.2, 1.8]), 0.8, 0.06, 0.16, 1.0
+    )
+    blood = as_signal(2.0 * aif.concentration)
+    gain = np.diff(as_signal(np.array([0.0, 0.1, 8.0, 8.1])))
+    assert gain[2] < 0.1 * gain[0] and 2.0 * aif.concentration.max() > 7.9
+    fractions = np.array([0.0, 0.1, 0.3, 0.5])
+    return (1.0 - fractions[:, None]) * as_signal(muscle) + fractions[:, None] * blood, blood, fractions, muscle
+
+
+def test_given_the_fraction_the_muscle_is_what_it_was(mixture: tuple[Array, Array, Array, Array]) -> None:
+    mixed, blood, fractions, muscle = mixture
+    np.testing.assert_allclose(as_concentration(spill_over.muscle_signal(mixed, fractions, blood)), muscle, atol=1e-9)
+
+
+def test_the_curve_alone_tells_the_fraction(mixture: tuple[Array, Array, Array, Array]) -> None:
+    mixed, blood, fractions, _ = mixture
+    aif = examples.example_aif()
+    mixed = mixed + np.random.default_rng(0).normal(0.0, 0.01 * np.ptp(mixed[0]), mixed.shape)
+    left = spill_over.muscle_signal(mixed[:, None], FRACTIONS[None], blood)
+    # Signal over a straight line through the origin: all that matters here, and defined below zero too.
+    curves = (left - as_signal(np.zeros(1))) / (as_signal(np.ones(1)) - as_signal(np.zeros(1)))
+    weight = np.broadcast_to(1.0 - FRACTIONS, curves.shape[:2])
+    draws = spill_over.MuscleCurves.of(aif.times, aif.times, aif.in_plasma(0.42))
+    likely = spill_over.log_likelihood(curves, weight, np.ones(mixed.shape), draws, np.zeros(len(mixed), bool))
+    assert np.abs(FRACTIONS[likely.argmax(axis=1)] - fractions).max() <= 0.1
+
+
+def test_border_prior_is_a_distribution_that_falls_with_depth() -> None:
+    prior = np.exp(spill_over.log_border_prior(np.array([0.5, 1.5, 4.0, np.inf]), np.array([-2.0, 0.0, 2.0]), 2.0))
+    np.testing.assert_allclose(prior.sum(axis=2), 1.0, atol=1e-9)
+    expected = prior @ FRACTIONS
+    assert (np.diff(expected, axis=0) <= 0).all() and (np.diff(expected, axis=1) >= 0).all()
+    assert expected[-1].max() < 1e-6
+
+
+def test_neighbours_share_the_border() -> None:
+    """A voxel that says nothing takes after those beside it, not after those across the cavity."""
+    angle = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
+    positions = 20.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    blood = np.where(np.abs(angle - np.pi) < 1.0, 0.4, 0.0)
+    likelihood = -0.5 * ((FRACTIONS - blood[:, None]) / 0.03) ** 2
+    silent = [0, 20]
+    likelihood[silent] = 0.0
+    found = spill_over.posterior([spill_over.Pool(np.full(40, 1.5), likelihood)], positions, 3.0)
+    assert found.mean[0, 20] > 0.3 and found.mean[0, 0] < 0.1
+    assert found.sd[0, silent].min() > found.sd[0, 10]
+
+
+def test_a_jump_is_left_out_and_a_bolus_is_not() -> None:
+    aif = examples.example_aif(60)
+    curve = np.tile(aif.concentration, (2, 1)) + np.random.default_rng(1).normal(0, 0.02, (2, 60))
+    curve[1, 40] += 2.0
+    weight = spill_over.frame_weights(curve, 0.85)
+    assert weight[0].min() > 0.25
+    assert weight[1, 40] < 0.1
+    # One image in 2.4 s: a bolus is then no longer than a jump.
+    assert (spill_over.frame_weights(curve, 2.4) == 1.0).all()
+
+
+def separated(series: Series) -> SpillOver:
+    found = TwoPool(None).separate(
+        series,
+        examples.example_myocardium(),
+        examples.example_pools(),
+        examples.example_aif(),
+        TissueConstants(),
+        examples.example_conversion,
+        RunContext(),
+    )
+    return found
+
+
+def test_muscle_alone_is_left_alone() -> None:
+    series = examples.example_series()
+    found, before = separated(series), examples.example_conversion(series).data
+    assert found.fractions["LV"][WALL].max() < 0.1 and found.fractions["LV"][WALL].mean() < 0.01
+    assert found.muscle is not None
+    change = (found.muscle.data - before)[WALL]
+    noise = (before - examples.example_concentration())[WALL].std()
+    assert np.sqrt(np.nanmean(change**2)) < 0.5 * noise
+
+
+def test_blood_of_either_ventricle_is_known_by_its_time() -> None:
+    """In voxels beside the right ventricle both would fit the outline."""
+    series, masks = examples.example_series(), examples.example_masks()
+    x, y = np.indices(WALL.shape)
+    septum = WALL & (np.hypot(x - 17, y - 16) > 7.0) & (x < 12)
+    right = series.data[masks["rv"], 0].mean(axis=0)
+    mixed = series.data.copy()
+    mixed[septum, 0] = 0.7 * mixed[septum, 0] + 0.3 * right
+    found = separated(series.with_data(mixed))
+    assert found.fractions["RV"][septum].mean() == pytest.approx(0.3, abs=0.06)
+    assert found.fractions["LV"][septum].max() < 0.05
+
+
+def test_without_pools_the_cavity_is_known_all_the_same() -> None:
+    series, true = examples.mixed_series()
+    found = TwoPool(None).separate(
+        series, examples.example_myocardium(), None, examples.example_aif(), TissueConstants(),
+        examples.example_conversion, RunContext(),
+    )  # fmt: skip
+    assert found.fractions["LV"][WALL][true[WALL] == 0.4].mean() == pytest.approx(0.4, abs=0.06)
+    assert (found.fractions["RV"][WALL] == 0.0).all()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Raw dataset whose wall has blood in it, and the folder of the outputs, with and without it taken out."""
+    root = tmp_path_factory.mktemp("spill-over")
+    raw = small_dataset(root / "raw")
+    # Of 0.6 most of the voxel is blood.
+    write_image(raw / PERF / f"{PREFIX}_dce.nii.gz", examples.mixed_series(0.6, 0.2)[0].data)
+    hand_drawn(root / "drawn")
+    for plugin in ("two-pool", "none"):
+        assert run(root, plugin, "--spill-over", plugin) == 0
+    return raw, root
+
+
+def run(root: Path, out: str, *arguments: str) -> int:
+    quick = ["-w", str(root / "work"), "--nprocs", "1", "--skip-bids-validation", "--motion-correction", "none"]
+    inputs = ["-d", f"drawn={root / 'drawn'}", "--kinetics", "nlls"]
+    return main([str(root / "raw"), str(root / out), "participant", *quick, *inputs, *arguments])
+
+
+def image(root: Path, out: str, name: str) -> Array:
+    return np.asarray(read_image(root / out / PERF / f"{PREFIX}_{name}.nii.gz", np.float64)[0])
+
+
+def test_the_app_gives_the_muscles_flow(app: tuple[Path, Path]) -> None:
+    _, root = app
+    _, true = examples.mixed_series(0.6, 0.2)
+    flow = {out: image(root, out, "model-2CXM_param-Fp_desc-nlls_dcemap") for out in ("two-pool", "none")}
+    wall = WALL[..., None]
+    # The example heart's wall has one flow throughout.
+    error = {out: abs(f[wall & (true == 0.2)] / np.nanmedian(f[wall & (true == 0)]) - 1) for out, f in flow.items()}
+    assert np.nanmedian(error["two-pool"]) < 0.15 < 0.3 < np.nanmedian(error["none"])
+    shares = image(root, "two-pool", "model-mixture_param-fLV_desc-spillover_dcemap")
+    assert np.median(shares[wall & (true == 0.6)]) == pytest.approx(0.6, abs=0.06)
+    assert np.isnan(shares[~wall]).all()
+
+
+def test_a_voxel_that_is_mostly_blood_says_so(app: tuple[Path, Path]) -> None:
+    _, root = app
+    shares = image(root, "two-pool", "model-mixture_param-fLV_desc-spillover_dcemap")
+    codes, flow = (image(root, "two-pool", n) for n in ("desc-nlls_qc", "model-2CXM_param-MBF_desc-nlls_dcemap"))
+    assert ((codes == QualityCode.MOSTLY_BLOOD) == (shares > 0.5)).all() and (shares > 0.5).any()
+    assert np.isnan(flow[shares > 0.5]).all()
+    levels = json.loads((root / "two-pool" / PERF / f"{PREFIX}_desc-nlls_qc.json").read_text())["Levels"]
+    assert "blood" in levels[str(int(QualityCode.MOSTLY_BLOOD))]
+    assert "Blood in the voxels of the wall" in (root / "two-pool" / "sub-01.html").read_text(encoding="utf-8")
+
+
+def test_without_correction_the_curves_are_those_of_the_series(app: tuple[Path, Path]) -> None:
+    _, root = app
+    np.testing.assert_array_equal(
+        image(root, "none", "desc-muscle_dce")[WALL], image(root, "none", "desc-conc_dce")[WALL]
+    )
+    assert not list((root / "none").rglob("*_desc-spillover_*"))
+
+
+def test_concentration_handed_in_is_corrected_as_it_is_and_says_so(app: tuple[Path, Path]) -> None:
+    _, root = app
+    mine = root / "mine"
+    write_json(mine / "dataset_description.json", {"Name": "mine", "BIDSVersion": "1.10.0"})
+    name = f"{PREFIX}_desc-conc_dce"
+    content = nib.load(root / "none" / PERF / f"{name}.nii.gz")
+    # A single value above what can be in blood is refused.
+    write_image(mine / PERF / f"{name}.nii.gz", np.clip(np.asarray(content.dataobj), -1.0, 20.0), content.affine)
+    sidecar = json.loads((root / "none" / PERF / f"{name}.json").read_text())
+    write_json(mine / PERF / f"{name}.json", sidecar)
+    assert run(root, "mixed", "-d", f"mine={mine}") == 0
+    text = (root / "mixed" / "sub-01" / "sub-01_status.json").read_text()
+    assert "blood was taken out of it, not out of the signal" in text
+
+
+def test_muscle_handed_in_is_what_flow_is_made_of(app: tuple[Path, Path]) -> None:
+    _, root = app
+    mine, name = root / "muscle", f"{PREFIX}_desc-muscle_dce"
+    write_json(mine / "dataset_description.json", {"Name": "muscle", "BIDSVersion": "1.10.0"})
+    (mine / PERF).mkdir(parents=True)
+    for ending in (".nii.gz", ".json"):
+        shutil.copyfile(root / "none" / PERF / f"{name}{ending}", mine / PERF / f"{name}{ending}")
+    assert run(root, "given", "-d", f"muscle={mine}") == 0
+    flow = "model-2CXM_param-Fp_desc-nlls_dcemap"
+    np.testing.assert_array_equal(image(root, "given", flow), image(root, "none", flow))
+    assert not list((root / "given").rglob("*_desc-spillover_*"))
