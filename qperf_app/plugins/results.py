@@ -129,7 +129,7 @@ class ScanResult:
     """One tissue series (or a lone input-function series) and all that was made of it; None: not made.
 
     ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``; ``acquisition`` says
-    how its input function was acquired; ``spill_over`` are the shares of voxels that are blood, ``fLV`` and ``fRV``.
+    how its input function was acquired; ``spill_over`` holds the shares of the voxels that are blood, ``fLV``, ``fRV``.
     """
 
     label: str
