@@ -194,8 +194,8 @@ def test_nothing_there(tmp_path):
         ("sub-01/perf/sub-01_ses-A_task-rest_dce.nii.gz", "sub and ses of the name are not those of its folder"),
         ("sub-01/perf/sub-01_task-walk_dce.nii.gz", "the name must say task-rest or task-stress"),
         ("sub-01/perf/sub-01_dce.nii.gz", "the name must say task-rest or task-stress"),
-        ("sub-01/perf/sub-01_task-rest_rec-a_dce.nii.gz", "has sub, ses, task, acq, ce, run in this order"),
-        ("sub-01/perf/sub-01_task-rest_run-1_acq-a_dce.nii.gz", "has sub, ses, task, acq, ce, run in this order"),
+        ("sub-01/perf/sub-01_task-rest_rec-a_dce.nii.gz", "has sub, ses, task, acq, ce, run, echo in this order"),
+        ("sub-01/perf/sub-01_task-rest_run-1_acq-a_dce.nii.gz", "has sub, ses, task, acq, ce, run, echo in this order"),
     ],
 )  # fmt: skip
 def test_names_that_would_mix_up_results(tmp_path, file, message):

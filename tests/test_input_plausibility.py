@@ -14,7 +14,7 @@ from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow.status import read_status
-from tests.datasets import edit_sidecar, small_dataset
+from tests.test_dual_bolus import DOSE, dual_bolus_dataset
 
 GADOBUTROL = {"ContrastBolusIngredientConcentration": 604.72}
 
@@ -69,15 +69,15 @@ def test_the_plugin_measures_t1_where_there_is_proton_density() -> None:
 
 
 def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path) -> None:
-    """A delay that is too short in the sidecar makes the concentration too high."""
-    raw = small_dataset(tmp_path / "raw")
-    edit_sidecar(raw, SaturationDelayTime=0.02)
+    """A dose four times as high in the sidecar makes the input function four times as high."""
+    raw = dual_bolus_dataset(tmp_path / "raw", {**DOSE, "ContrastBolusVolume": 40.0})
     out = tmp_path / "out"
     quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
     assert main([str(raw), str(out), "participant", *quick]) == 0
     status = read_status(out, "01")
     (scan,) = status.scans
     assert any("the input function's peak" in text for text in scan.doubtful)
+    assert any("is a dose wrong?" in text for text in scan.doubtful)
     assert any("input-function" in problem.step for problem in status.steps_doubtful)
     (table,) = out.rglob("*seg-AHA17_desc-fermi_segments.json")
     assert any("the input function's peak" in text for text in json.loads(table.read_text())["Doubtful"])
