@@ -40,7 +40,9 @@ from benchmarks.fault_runs import disks_table, jobs_table, kills_table, undistur
 from benchmarks.records import Column, Table, argument_parser, publish
 
 PARTS = ("inputs", "kills", "jobs", "disks")
-OPTIONS = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation")
+OPTIONS = (
+    "--motion-correction", "none", "--spill-over", "none", "--kinetics", "fermi", "--skip-bids-validation",
+)  # fmt: skip
 PHANTOM = (
     "--participants", "1", "--seed", "1", "--tasks", "rest", "--matrix", "64", "--frames", "36",
     "--proton-density-frames", "2", "--breathing", "none", "--defects", "ischaemia", "--abnormal-bolus", "0",
