@@ -28,6 +28,9 @@ from qperf_motion.mutual_information import information_surfaces
 DENSITY_REACH = 15.0
 #: Smoothing in the plane, mm, and running median of so many frames, at most, of the first look at where the heart is.
 _HEART_SMOOTHING, _HEART_MEDIAN = 4.0, 5
+#: The first look is never shorter than for the first pass of a resting adult, s: in a shorter one, as under stress,
+#: more frames steady where the blood is seen, and nothing is lost.
+USUAL_PASS = 6.5
 #: Shift that a second pass, after the first has brought the frames together, may still find, mm.
 _SECOND_PASS = 11.0
 #: The same of the last pass, in which the mean of all frames is a neighbour of every one, of this weight.
@@ -111,7 +114,8 @@ class ChainedMotionCorrection(MotionCorrectionPlugin):
             for z in range(series.data.shape[2])
         ]
         first = series.n_proton_density
-        width = first_pass_width([s.frames[..., first:] for s in slices], slices[0].spacing, interval) / interval
+        measured = first_pass_width([s.frames[..., first:] for s in slices], slices[0].spacing, interval)
+        width = max(measured, USUAL_PASS) / interval
         scores = [
             first_pass_score(s.frames[..., first:], s.spacing, width, _HEART_SMOOTHING, _HEART_MEDIAN) for s in slices
         ]
