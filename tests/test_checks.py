@@ -24,7 +24,7 @@ from qperf_app.checks.images import (
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
-from qperf_app.checks.scan import place_findings, scan_findings, task_findings
+from qperf_app.checks.scan import PULSES, place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
@@ -207,6 +207,8 @@ def test_series_of_one_scan() -> None:
     two, three = ({**fields, "MRAcquisitionType": kind} for fields, kind in ((GOOD, "2D"), (aif, "3D")))
     one(scan_findings("f", two, three), "doubt", "'3D'")
     one(scan_findings("f", GOOD, {**aif, "SaturationDelayTime": 0.05}), "doubt", "0.05 s in both series")
+    one(scan_findings("f", GOOD, {**aif, "RepetitionTimeExcitation": 0.0014}), "doubt", "24 in both series", "copied")
+    assert not list(scan_findings("f", GOOD, {**aif, "RepetitionTimeExcitation": 0.0014, PULSES: 12}))
     later = {**aif, "VolumeTiming": [t + 120 for t in TIMES]}
     one(scan_findings("f", GOOD, later), "refused", "from 121.", "the clocks don't overlap")
     one(scan_findings("f", GOOD, {**aif, "VolumeTiming": [t + 6 for t in TIMES]}), "doubt", "one moment")

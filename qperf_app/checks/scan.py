@@ -20,6 +20,7 @@ _SAME_WORDS = (
     "ContrastBolusIngredient", "ContrastBolusVolume", "ContrastBolusIngredientConcentration", "ContrastBolusAgent",
     "MRAcquisitionType",
 )  # fmt: skip
+PULSES = "ExcitationsToKSpaceCenter"
 #: Share of the shorter series that the clocks must share.
 LEAST_OVERLAP = 0.5
 
@@ -40,6 +41,14 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
             file, "SaturationDelayTime",
             f"SaturationDelayTime is {delays[0]:g} s in both series; an input function usually has a shorter one: "
             "was one value copied, or is one file inherited by both?",
+        )  # fmt: skip
+    pulses, spacing = ([m.get(name) for m in (tissue, aif)] for name in (PULSES, "RepetitionTimeExcitation"))
+    # Two read-outs of other speed for images of other size need as many pulses only by chance.
+    if all(map(is_number, pulses)) and pulses[0] == pulses[1] and spacing[0] != spacing[1]:
+        yield doubt(
+            file, PULSES,
+            f"{PULSES} is {pulses[0]:g} in both series, whose excitations are {spacing[0]} and {spacing[1]} s apart: "
+            "was one value copied?",
         )  # fmt: skip
     yield from _clocks(file, tissue, aif)
 
