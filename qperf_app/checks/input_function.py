@@ -20,6 +20,9 @@ PEAK_PER_DOSE = (2.0 / 0.05 / 1.25, 12.0 / 0.1 * 1.25)
 MOLAR_MASS = 604.7
 #: T1 of blood before contrast, s, at haematocrits of 0.25 to 0.55, by field strength.
 BLOOD_T1: Mapping[float, tuple[float, float]] = {1.5: (1.3, 2.0), 3.0: (1.5, 2.3)}
+#: T1 looks shorter by this factor at the most where nothing is wrong: the magnitude's noise adds to the little signal
+#: that an input-function series has before contrast, and so does what escapes saturation.
+LOOKS_SHORTER = 0.8
 #: Factors beyond the range at which the input function can't be right. T1 and concentration are measured with one scale
 #: and one delay: if T1 is twice too long, concentration is half. The short side has more room: what escapes saturation
 #: adds to the signal before contrast and is subtracted with it, but makes T1 look short.
@@ -54,7 +57,7 @@ def native_t1_words(t1: float, field_strength: Any) -> tuple[str, bool]:
         low, high = BLOOD_T1[nominal_field(field_strength)]
     except (ValueError, TypeError):
         return "", False
-    if not np.isfinite(t1) or low <= t1 <= high:
+    if not np.isfinite(t1) or LOOKS_SHORTER * low <= t1 <= high:
         return "", False
     words = f"the blood's T1 before contrast is measured as {t1:.2g} s; it is {low:g} to {high:g} s"
     return words, not TOO_SHORT * low <= t1 <= TOO_LONG * high
