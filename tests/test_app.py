@@ -325,7 +325,8 @@ def test_frames_that_could_not_be_corrected_are_left_out_on_request(tmp_path: Pa
         flow[name] = values[np.isfinite(values)]
     assert np.isfinite(curves["all"]).all() and np.isfinite(curves["all aif"]).all()
     assert np.flatnonzero(np.isnan(curves["some"]).all(axis=0)).tolist() == lost
-    assert np.flatnonzero(np.isnan(curves["some aif"])).tolist() == lost
+    # The input function of a single bolus is estimated from its signal, which bridges what is left out.
+    assert np.isfinite(curves["some aif"]).all()
     # 0.8 mL/min/mL of plasma; what the lost frames do to the fit is gone.
     truth = 0.8 / (1 - 0.42) / 1.05
     error = {name: np.median(np.abs(values / truth - 1)) for name, values in flow.items()}

@@ -146,13 +146,14 @@ def test_two_points_or_none() -> None:
 
 
 def test_curves_that_no_ventricle_has_are_refused() -> None:
-    times = np.arange(40.0)
-    bolus = lambda at: np.exp(-(((times - at) / 3.0) ** 2))  # noqa: E731
+    # In widths of the first pass.
+    times = np.arange(40.0) / 5.0
+    bolus = lambda at: np.exp(-(((times - at / 5.0) / 0.6) ** 2))  # noqa: E731
     assert doubts_of(times, bolus(18.0), bolus(12.0), 5.0) == ""
     assert "before the right one" in doubts_of(times, bolus(12.0), bolus(18.0), 5.0)
-    assert "ends before" in doubts_of(times, bolus(38.0), bolus(32.0), 5.0)
+    assert "ends before" in doubts_of(times, bolus(39.0), bolus(33.0), 5.0)
     assert "no bolus" in doubts_of(times, np.random.default_rng(0).random(40), None, 5.0)
-    assert half_rise_time(times, np.clip((times - 10.0) / 4.0, 0.0, 1.0)) == pytest.approx(12.0, abs=0.1)
+    assert half_rise_time(times, np.clip((times - 2.0) / 0.8, 0.0, 1.0)) == pytest.approx(2.4, abs=0.02)
 
 
 # ------------------------------------------------------------------ weights on disk
