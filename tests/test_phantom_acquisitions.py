@@ -359,3 +359,9 @@ def test_the_benchmark_scores_flow_and_its_intervals():
     assert row["width of the intervals, median"] == pytest.approx(100.0 * 0.6 / 3.3)
     nothing = scored("dual bolus", 4, "nlls", Found())
     assert nothing[2:4] == (4, 4) and nothing[-1] is None
+
+
+def test_each_series_has_a_time_for_each_of_its_own_slices() -> None:
+    config = PhantomConfig(matrix=32, frames=14, beats_per_image=3, slice_order="over-beats", breathing="none")
+    for series in simulate_scan(config, np.random.default_rng(1)).series.values():
+        assert len(series.metadata["SliceTiming"]) == series.data.shape[2]

@@ -31,7 +31,7 @@ def metadata(
         "MRAcquisitionType": "2D",
         "PulseSequenceType": scanned.name,
         "VolumeTiming": [float(t) for t in clock.onsets],
-        **({} if timing is None else {"SliceTiming": timing}),
+        **({} if timing is None else {"SliceTiming": timing[: grid.shape[2]]}),
         "RepetitionTimeExcitation": sequence.spacing,
         # An echo that nothing decays until is at time 0, which no scanner has.
         **({"EchoTime": scanned.echo_times[echo]} if config.decays else {}),
