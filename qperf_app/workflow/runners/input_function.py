@@ -14,8 +14,8 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
-from qperf_app.checks.input_function import native_t1_words, peak_doubt, saturation_doubt
-from qperf_app.methods.saturated_input import BloodSignal, Witness, estimate_input
+from qperf_app.checks.input_function import PEAK, native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
 from qperf_app.physics.input_function import find_features
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
@@ -24,6 +24,7 @@ from qperf_app.plugins import (
     ConcentrationSeries,
     InputFunction,
     Series,
+    SignalEquation,
 )
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import (
@@ -112,9 +113,22 @@ def estimate(
     how, units = f"90 % interval of its peak {low:.3g} to {high:.3g} mmol/L", CONCENTRATION_UNITS
     if high > WIDEST * low:
         how, units = f"{how}, too wide for a flow: flow is relative", RELATIVE_UNITS
+    elif falls_again(equation, high):
+        how, units = f"{how}, where T2* may let the signal fall again: flow is relative", RELATIVE_UNITS
     signal = np.asarray(curve.dynamic().data[0, 0, 0], dtype=np.float64)
     times = blood.times + slice_offset(series, voxels)
     return InputFunction(times, found.concentration, signal, units, log_peak_sd=found.log_peak_sd), how
+
+
+def falls_again(equation: SignalEquation, peak: float) -> bool:
+    """Whether a peak, mmol/L, can't be told from one beyond which the signal falls, since T2* gains on T1.
+
+    The table ends where the signal is largest. It is known but for :data:`SCALE_SD`, and so is which side a signal near
+    the largest lies on, unless no dose reaches the other one.
+    """
+    concentration = (equation.r1 - equation.native_r1) / equation.relaxivity
+    near = float(np.interp(peak, concentration, equation.prepared)) > (1.0 - SCALE_SD) * float(equation.prepared.max())
+    return near and float(concentration[-1]) < PEAK[1]
 
 
 def cut_short(aif: InputFunction) -> str:
