@@ -24,6 +24,7 @@ from benchmarks.scores import covered
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import parse_entities
 from qperf_app.bids.tables import read_numbers, read_table
+from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import interval_column
 from qperf_app.report.agreement import agreement
 
@@ -110,7 +111,7 @@ def read_flow(raw: Path, out: Path) -> dict[str, Found]:
         each.scans.add(prefix)
         if sidecar.get("Doubtful"):
             each.doubtful.add(prefix)
-        if sidecar["MBF"]["Units"] != _MBF:
+        if sidecar["MBF"]["Units"] != _MBF or _relative_input(path.parent, prefix):
             each.relative.add(prefix)
             continue
         columns = {name: _column(path, rows, name) for name in ("MBF", _LOW, _HIGH)}
@@ -119,6 +120,13 @@ def read_flow(raw: Path, out: Path) -> dict[str, Found]:
             for values, name in ((each.measured, "MBF"), (each.low, _LOW), (each.high, _HIGH)):
                 values.append(columns[name].get(segment, np.nan))
     return found
+
+
+def _relative_input(folder: Path, prefix: str) -> bool:
+    """Whether the input function that flow rests on is known but for a factor."""
+    tables = [folder / f"{prefix}_desc-{role}_timeseries.json" for role in ("aifjoint", "aif")]
+    last = next((table for table in tables if table.is_file()), None)
+    return last is not None and read_json(last)["concentration"].get("Units") == RELATIVE_UNITS
 
 
 def _column(path: Path, rows: list[dict[str, str]], name: str) -> dict[int, float]:
