@@ -21,10 +21,9 @@ from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
-from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.geometry import Grid, grid_difference, reorientation
-from qperf_app.plugins import CONCENTRATION_UNITS, TissueConstants
+from qperf_app.plugins import CONCENTRATION_UNITS
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.steps.spec import FileKind
 from qperf_app.workflow.own_blood import brightest_blood_curve
@@ -61,7 +60,7 @@ def _file_findings(
 ) -> Iterator[Finding]:
     kind = None if isinstance(role, MapKey) else task.spec.files[role].kind
     if kind is FileKind.CURVE:
-        yield from _curve(path, series, blood)
+        yield from _curve(path, series, blood, task.haematocrit)
         return
     if kind is FileKind.POINTS:
         if len(series.shape) == 4:
@@ -143,7 +142,7 @@ def _wall_path(tasks: list[Task]) -> Path | None:
     return next((task.given["myocardium"] for task in tasks if "myocardium" in task.given), None)
 
 
-def _curve(path: Path, series: SeriesInput, blood: SeriesInput) -> Iterator[Finding]:
+def _curve(path: Path, series: SeriesInput, blood: SeriesInput, haematocrit: float) -> Iterator[Finding]:
     """Check an input function for a series against it, and against the input-function series where there is one."""
     aif, times = records.read_aif(path), dynamic_times(series.metadata)
     clock = np.zeros(0) if times is None else times
@@ -156,12 +155,7 @@ def _curve(path: Path, series: SeriesInput, blood: SeriesInput) -> Iterator[Find
         if blood.is_aif and aif.units == CONCENTRATION_UNITS:
             own = brightest_blood_curve(blood, read_image(blood.path)[0])
             if own is not None:
-                yield from amount_findings(str(path), aif, own, _haematocrit(series))
-
-
-def _haematocrit(series: SeriesInput) -> float:
-    own = series.metadata.get("Haematocrit")
-    return float(own) if is_number(own) else TissueConstants().haematocrit
+                yield from amount_findings(str(path), aif, own, haematocrit)
 
 
 def _concentration(path: Path, series: SeriesInput) -> Iterator[Finding]:
