@@ -35,8 +35,8 @@ def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
     """Median over curves (n, t) at each time, missing samples left out.
 
     Blood, whose concentration is ten times that of muscle, is left in voxels where breathing moves it in and out; it
-    would decide a mean, and moves a median little. Noise is averaged before the fit: the median of many fits of noisy curves is not the flow, since the
-    error of a fit is lopsided.
+    would decide a mean, and moves a median little. Noise is averaged before the fit: the median of many fits of noisy
+    curves is not the flow, since the error of a fit is lopsided.
 
     Parameters
     ----------
