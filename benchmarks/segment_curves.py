@@ -56,8 +56,8 @@ def comparison(work: Path, percentiles: Sequence[float]) -> Table:
 def _scans(work: Path) -> Iterator[tuple[str, Series, InputFunction, list[NDArray[np.bool_]], list[float]]]:
     """Of every scan: concentration, input function, each segment's voxels and its true flow."""
     out, truths = work / "out-masks-progressive", work / "raw" / "derivatives" / "truth"
-    for path in sorted(out.glob("sub-*/perf/*_desc-conc_dce.nii.gz")):
-        prefix = path.name.removesuffix("_desc-conc_dce.nii.gz")
+    for path in sorted(out.glob("sub-*/perf/*_desc-muscle_dce.nii.gz")):
+        prefix = path.name.removesuffix("_desc-muscle_dce.nii.gz")
         flow = path.with_name(f"{prefix}_model-2CXM_param-MBF_desc-nlls_dcemap.nii.gz")
         if not flow.exists():
             continue

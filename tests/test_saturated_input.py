@@ -13,9 +13,9 @@ from qperf_app import api
 from qperf_app.bids.validate import validate
 from qperf_app.cli.app import main
 from qperf_app.methods import priors
-from qperf_app.methods.input_uncertainty import widened
 from qperf_app.methods.saturated_input import BloodSignal, estimate_input
 from qperf_app.methods.tissue_witness import log_evidence
+from qperf_app.methods.wider_intervals import widened
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.physics.signal import saturation_recovery_flash, spoiled_gradient_echo

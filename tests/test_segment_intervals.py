@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from qperf_app.bids.segment_tables import read_segments, write_segments
-from qperf_app.plugins import SegmentRow, SegmentTable
+from qperf_app.methods.wider_intervals import FLOWS, widened
+from qperf_app.plugins import KineticMaps, ParameterMap, SegmentRow, SegmentTable
 from qperf_app.report.tables import other_quantities_table, reserve_interval, segment_table
+from qperf_app.workflow.segments import mean_log_sd
 
 
 def table(median: float, low: float, high: float) -> SegmentTable:
@@ -48,3 +51,42 @@ def test_bounds_are_written_described_and_read(tmp_path: Path) -> None:
     assert sidecar["MBF_q05"]["Description"].startswith("5 % quantile of the posterior of MBF")
     assert sidecar["MBF_q95"]["Units"] == "mL/min/g"
     assert read_segments("hmc", "2CXM", files) == written
+
+
+def ring(size: int = 40) -> np.ndarray:
+    """Labels (x, y, 1) of six sectors of a ring."""
+    x, y = np.meshgrid(*2 * [np.arange(size) - (size - 1) / 2], indexing="ij")
+    radius = np.hypot(x, y)
+    sector = 1 + np.floor((np.arctan2(y, x) + np.pi) / (2 * np.pi) * 6).astype(int).clip(0, 5)
+    return np.where((radius > 9) & (radius < 16), sector, 0)[..., None]
+
+
+def test_standard_error_of_a_mean_is_that_of_its_draws() -> None:
+    """Of voxels that err independently, and of voxels that err like their neighbours."""
+    labels = ring()
+    regions = [labels == k for k in range(1, 7)]
+    for blur in (0.0, 1.0):
+        errors, told = [], []
+        for seed in range(40):
+            noise = np.random.default_rng(seed).standard_normal((*labels.shape[:2], 1))
+            noise = ndimage.gaussian_filter(noise, (blur, blur, 0))
+            noise *= 0.2 / noise.std()
+            errors.append([noise[region].mean() for region in regions])
+            told.append(mean_log_sd(np.where(labels > 0, 1.2 * np.exp(noise), np.nan), labels, regions))
+        assert np.median(told) == pytest.approx(np.std(errors), rel=0.2)
+
+
+def test_where_voxels_agree_or_are_missing_nothing_is_added() -> None:
+    labels = ring()
+    regions = [labels == 1, labels == 2]
+    flow = np.where(labels == 1, 1.0, np.nan)
+    assert mean_log_sd(flow, labels, regions).tolist() == [0.0, 0.0]
+
+
+def test_each_curve_may_have_an_error_of_its_own() -> None:
+    maps = tuple(ParameterMap("MBF", "1", np.full(2, v), s) for s, v in (("q05", 1.0), ("q50", 2.0), ("q95", 4.0)))
+    result = KineticMaps("2CXM", maps, np.zeros(2, np.uint8), {}, flow_draws=np.full((2, 4000), 2.0))
+    found = widened(result, np.array([0.0, 0.3]), np.random.default_rng(0), FLOWS)
+    assert found.maps[0].values == pytest.approx([1.0, 2.0 / np.exp(np.hypot(np.log(2.0), 1.6449 * 0.3))])
+    assert found.flow_draws is not None
+    assert np.log(found.flow_draws).std(axis=1) == pytest.approx([0.0, 0.3], abs=0.02)

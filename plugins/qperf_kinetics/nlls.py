@@ -1,10 +1,10 @@
-"""``nlls``: two-compartment exchange model by bounded, multi-start least squares."""
+"""``nlls``: the two-compartment exchange model, or a distributed one, by bounded, multi-start least squares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -36,17 +36,32 @@ _SPLIT_BY = 1
 class ExchangeOptions(FitOptions):
     """Options of ``nlls``."""
 
+    model: Literal["2CXM", "ATH"] = field(
+        default="2CXM",
+        metadata={
+            "help": "2CXM: plasma and interstitium each well mixed; ATH: plug flow along the capillary, the scale of "
+            "distributed models (docs/models.md)"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.model not in ("2CXM", "ATH"):
+            raise ValueError(f"model is {self.model!r}; it must be 2CXM or ATH")
+
 
 class ExchangeLeastSquares(KineticsPlugin):
     """Plugin ``nlls``."""
 
     name = "nlls"
-    version = "1.0"
+    version = "1.1"
     model = "2CXM"
-    summary = "two-compartment exchange model, bounded multi-start least squares"
+    summary = "two-compartment exchange or distributed model, bounded multi-start least squares"
     citations = (
         "Sourbron SP, Buckley DL. Classic models for dynamic contrast-enhanced MRI. NMR Biomed 2013;26:1004-1027. "
         "doi:10.1002/nbm.2940",
+        "St. Lawrence KS, Lee TY. An adiabatic approximation to the tissue homogeneity model for water exchange in the "
+        "brain: I. Theoretical derivation. J Cereb Blood Flow Metab 1998;18:1365-1377. "
+        "doi:10.1097/00004647-199812000-00011",
         "Transtrum MK, Sethna JP. Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares "
         "minimization. arXiv:1201.5885 (2012).",
     )
@@ -76,18 +91,21 @@ class ExchangeLeastSquares(KineticsPlugin):
         # Ktrans is judged by nobody here: PS may be open where it is not.
         del quantities["Ktrans"]
         maps = tuple(ParameterMap(name, units, values) for name, (units, values) in quantities.items())
-        return KineticMaps(self.model, maps, judged.code, legend(judged.code), judged.fitted)
+        return KineticMaps(self.options.model, maps, judged.code, legend(judged.code), judged.fitted)
 
     def _problem(self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants) -> Problem:
         from qperf_app.methods import priors
         from qperf_app.methods.kinetic_inputs import even_input
         from qperf_kinetics.exchange import exchange_model
         from qperf_kinetics.fitting import build_problem
+        from qperf_kinetics.homogeneity import homogeneity_model
 
         delays = self.options.delays
         times = np.asarray(curves.times, dtype=np.float64)
         grid, cp = even_input(aif.times, aif.in_plasma(constants.haematocrit), times[-1] - delays[0])
+        # A capillary in plug flow has the same parameters, and so the same priors.
+        evaluate = (homogeneity_model if self.options.model == "ATH" else exchange_model)(times, grid, cp)
         return build_problem(
-            exchange_model(times, grid, cp), priors.read("", self.model, _NAMES), _BOUNDS, delays, _SHAPE_BOUNDS,
+            evaluate, priors.read("", self.model, _NAMES), _BOUNDS, delays, _SHAPE_BOUNDS,
             _SHAPES, _SPLIT_BY, amplitudes=4, regularised=self.options.regularisation == "physiological",
         )  # fmt: skip

@@ -145,10 +145,13 @@ def septum_apart(points: Sequence[Landmark], wall: NDArray[np.bool_], affine: Ar
     """
     if not (points and wall.any() and pools.lv.any() and pools.rv.any()):
         return ""
-    middle = voxel_to_world(affine, np.argwhere(wall).mean(axis=0))
-    ways = np.array([m.position for m in points]) - middle
+    # Each from the middle of its own slice: a stack may lean on the ventricle's axis.
+    planes = {z: SlicePlane.of(wall, affine, z) for z in {m.slice for m in points} if wall[:, :, z].any()}
+    ways = np.array([np.subtract(m.position, planes[m.slice].centre) for m in points if m.slice in planes])
+    if not len(ways):
+        return ""
     left, right = (voxel_to_world(pools.affine, np.argwhere(mask).mean(axis=0)) for mask in (pools.lv, pools.rv))
-    plane = SlicePlane.of(wall, affine, int(np.flatnonzero(wall.any(axis=(0, 1)))[0]))
+    plane = next(iter(planes.values()))
     septum, ventricle, *ends = plane.angles(plane.centre + np.vstack([ways.mean(axis=0), right - left, ways]))
     both = len({m.name for m in points}) == 2
     reach = float(np.median(np.abs(_turn(ends - septum)))) + BESIDE_SEPTUM if both else 90.0

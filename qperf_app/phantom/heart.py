@@ -132,7 +132,8 @@ def sample_heart(pathology: str, scar: tuple[float, float, float], rng: np.rando
         phase=tuple(float(a) for a in rng.uniform(-np.pi, np.pi, 2)),  # type: ignore[arg-type]
         apex_tilt=tuple(float(a) for a in rng.normal(0.0, 3.0, 2)),  # type: ignore[arg-type]
         # A dilated left ventricle leaves the right one as it was.
-        rv_size=truncated_normal(rng, 1.0, 0.08) * (33.0 / (radius * (1.0 + relative_wall))) ** 0.7,
+        # ... and one that is small does not let it reach around more than half of it.
+        rv_size=min(truncated_normal(rng, 1.0, 0.08) * (33.0 / (radius * (1.0 + relative_wall))) ** 0.7, 1.1),
         rv_reach=float(rng.uniform(0.85, 0.98)),
         rv_wall=float(rng.uniform(3.0, 4.5)),
         fat=float(rng.uniform(3.0, 13.0)),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins import SegmentRow, SegmentTable
-from qperf_app.plugins.results import CURVE_PERCENTILE
+
+#: Standard deviation of a normal distribution over its median absolute deviation.
+_TO_SD = 1.4826
+#: Deviations of voxels so far from each other, in voxels, are not held against each other: a wall is not much thicker.
+_REACH = 3
 
 
 def segment_regions(
@@ -28,12 +32,11 @@ def segment_regions(
 
 
 def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Percentile ``CURVE_PERCENTILE`` over curves (n, t) at each time, missing samples left out.
+    """Median over curves (n, t) at each time, missing samples left out.
 
-    Blood, whose concentration is ten times that of muscle, lies in the voxels at the wall's borders, and with breathing
-    through the slice in others at other times. It would decide a mean; it moves a median less, and a percentile below
-    it less still. Noise is averaged before the fit: the median of many fits of noisy curves is not the flow, since the
-    error of a fit is lopsided.
+    Blood, whose concentration is ten times that of muscle, is left in voxels where breathing moves it in and out; it
+    would decide a mean, and moves a median little. Noise is averaged before the fit: the median of many fits of noisy
+    curves is not the flow, since the error of a fit is lopsided.
 
     Parameters
     ----------
@@ -47,8 +50,84 @@ def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
     finite = np.where(np.isfinite(curves), curves, np.nan).astype(np.float64)
     result = np.full(finite.shape[1], np.nan)
     some = np.isfinite(finite).any(axis=0)
-    result[some] = np.nanpercentile(finite[:, some], CURVE_PERCENTILE, axis=0)
+    result[some] = np.nanmedian(finite[:, some], axis=0)
     return result
+
+
+def mean_log_sd(
+    flow: NDArray[np.floating], labels: NDArray[np.integer], regions: Sequence[NDArray[np.bool_]]
+) -> NDArray[np.float64]:
+    """Standard error of the mean log flow of each region, from how much its own voxels differ.
+
+    The fit of a region's curve knows the noise of that curve and no more. That the outline took in something else here
+    or there, that breathing moved blood through some voxels, shows in voxels that disagree. Those near each other
+    disagree alike: with s the standard deviation within a segment and r the correlation of two voxels' deviations by
+    their offset in the plane, the variance of a mean of n is s^2 / n^2 times the sum of r over all pairs.
+
+    Parameters
+    ----------
+    flow : (x, y, z) array
+        NaN where there is none.
+    labels : (x, y, z) integer array
+        AHA segment of each voxel, 0 for none.
+    regions : (x, y, z) bool arrays
+
+    Returns
+    -------
+    (len(regions),) array
+        0 where a region has fewer than two values.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.where((flow > 0) & (labels > 0), np.log(flow.astype(np.float64)), np.nan)
+    off = np.full(log.shape, np.nan)
+    for segment in np.unique(labels[np.isfinite(log)]):
+        inside = labels == segment
+        off[inside] = log[inside] - np.nanmedian(log[inside])
+    correlation = _correlation_by_offset(off)
+    result = np.zeros(len(regions))
+    for k, region in enumerate(regions):
+        known = region & np.isfinite(off)
+        count = int(known.sum())
+        if count < 2:
+            continue
+        spread = _TO_SD * float(np.median(np.abs(log[known] - np.median(log[known]))))
+        pairs = sum(r * _overlap(known, offset) for offset, r in correlation.items())
+        result[k] = spread * np.sqrt(pairs) / count
+    return result
+
+
+def _correlation_by_offset(off: NDArray[np.float64]) -> dict[tuple[int, int], float]:
+    """Correlation of deviations (x, y, z) by their offset in the plane, as far as it is positive."""
+    known = np.isfinite(off)
+    # Few voxels that are far off would decide a product: they count as far as three standard deviations.
+    spread = _TO_SD * float(np.median(np.abs(off[known]))) if known.any() else 0.0
+    if spread == 0.0:
+        return {(0, 0): 1.0}
+    filled = np.where(known, np.clip(off / spread, -3.0, 3.0), 0.0)
+    energy, found = float((filled**2).sum() / known.sum()), {(0, 0): 1.0}
+    for a in range(-_REACH, _REACH + 1):
+        for b in range(-_REACH, _REACH + 1):
+            pairs = _overlap(known, (a, b))
+            if (a, b) == (0, 0) or not pairs:
+                continue
+            here, there = _shifted(filled.shape, (a, b))
+            found[a, b] = max(0.0, float((filled[here] * filled[there]).sum()) / pairs / energy)
+    return found
+
+
+def _overlap(mask: NDArray[np.bool_], offset: tuple[int, int]) -> int:
+    """Pairs of voxels of a mask at an offset in the plane."""
+    here, there = _shifted(mask.shape, offset)
+    return int((mask[here] & mask[there]).sum())
+
+
+def _shifted(shape: tuple[int, ...], offset: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Two views of an array, one the other at an offset in the plane."""
+    here, there = (
+        tuple(slice(max(0, sign * d), n + min(0, sign * d)) for d, n in zip(offset, shape, strict=False))
+        for sign in (1, -1)
+    )
+    return here, there
 
 
 def segment_medians(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
-from qperf_app.methods.input_uncertainty import widened
+from qperf_app.methods.wider_intervals import widened
 from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, QualityCode, Series, TissueCurves
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import StepResult

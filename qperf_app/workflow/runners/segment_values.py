@@ -14,6 +14,7 @@ from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_curves import write_segment_curves
 from qperf_app.bids.segment_tables import write_segments
 from qperf_app.checks.flow import coarse_sampling, implausible_flow
+from qperf_app.methods.wider_intervals import FLOWS, widened
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import CONCENTRATION_UNITS, KineticMaps, SegmentCurves, SegmentTable, TissueCurves
 from qperf_app.plugins.keys import MapKey, Role
@@ -23,9 +24,9 @@ from qperf_app.workflow.flow import flows_of
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, uris
 from qperf_app.workflow.runners.kinetics import fit, read_curves
-from qperf_app.workflow.segments import segment_curve, segment_medians, segment_regions
+from qperf_app.workflow.segments import mean_log_sd, segment_curve, segment_medians, segment_regions
 from qperf_app.workflow.slice_clocks import slice_offset
-from qperf_app.workflow.tasks import Task
+from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
 #: Share of a segment's voxels that must have an estimate of their own. Where most have none, blood or lung has passed
 #: through the segment, and the fit of its curve is no better founded.
@@ -44,7 +45,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     files: dict[Role, Path] = {}
     fitted = "muscle" in upstream
     if fitted:
-        table, curves = _fit_segments(task, upstream, table, labels, affine)
+        table, curves = _fit_segments(task, upstream, table, maps, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
     doubts = (*(upstream["aif"].step.doubts if fitted else ()), *_doubts(task, upstream, table))
     files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
@@ -79,11 +80,17 @@ def _warnings(upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
 
 
 def _fit_segments(
-    task: Task, upstream: Upstream, table: SegmentTable, labels: NDArray[np.integer], affine: NDArray[np.float64]
+    task: Task,
+    upstream: Upstream,
+    table: SegmentTable,
+    maps: Mapping[str, NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    affine: NDArray[np.float64],
 ) -> tuple[SegmentTable, SegmentCurves | None]:
     """Put the fit of each segment's curve (:func:`segment_curve`) in place of the medians over its voxels.
 
-    The curves come along where the plugin gives its own.
+    That its voxels differ (:func:`mean_log_sd`) is in the interval of its flow. The curves come along where the plugin
+    gives its own.
     """
     series, aif = read_curves(upstream)
     regions = [region for _, region in segment_regions(labels, affine)]
@@ -96,6 +103,10 @@ def _fit_segments(
         units=series.units,
     )
     result = fit(task, curves, aif, np.array([slice_offset(series, regions[k]) for k in known]))
+    if "MBF" in maps:
+        apart = mean_log_sd(maps["MBF"], labels, [regions[k] for k in known])
+        rng = np.random.default_rng(derive_seed(task.seed, fingerprint(maps["MBF"])))
+        result = widened(result, apart, rng, FLOWS)
     table = _with_values(table, result, known)
     whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
     numbers = tuple(table.rows[known[i]].segment for i in whole)

@@ -1,0 +1,64 @@
+"""What a fit does not know of - an uncertain input, voxels that differ - added to its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.plugins.records import KineticMaps, ParameterMap
+
+Array = NDArray[np.float64]
+
+#: Quantities of flow.
+FLOWS = ("MBF", "Fb", "Fp")
+#: Quantities that go as one over the input's height; a delay does not.
+SCALED = ("MBF", "Fb", "Fp", "PS", "Ktrans", "vp", "vb", "ve")
+# Standard deviations from the median to a bound of a normal distribution's 90 % interval.
+_BOUND = 1.6449
+
+
+def widened(
+    result: KineticMaps, log_sd: float | Array, rng: np.random.Generator, quantities: Sequence[str] = SCALED
+) -> KineticMaps:
+    """The maps with a further uncertainty in their intervals, standard deviations and draws of flow.
+
+    The logarithm of each of the quantities has an independent error of standard deviation ``log_sd``. Medians, means
+    and point estimates stay. On the logarithm, distances of the bounds from the median add in squares, as they do for
+    normal distributions.
+
+    Parameters
+    ----------
+    result : KineticMaps
+        Of n curves.
+    log_sd : float or (n,) array
+        One error for all curves, such as that of the input's height, or one of each curve's own.
+    rng : Generator
+        Draws the error for each draw of flow.
+    quantities : sequence of str
+        What has the error.
+    """
+    values: dict[tuple[str, str | None], Array] = {(m.quantity, m.statistic): m.values for m in result.maps}
+    maps = tuple(replace(m, values=_widened(m, values, log_sd)) if m.quantity in quantities else m for m in result.maps)
+    draws = result.flow_draws
+    if draws is not None:
+        shared = np.ndim(log_sd) == 0
+        noise = rng.standard_normal(draws.shape[1] if shared else draws.shape)
+        draws = (draws * np.exp((log_sd if shared else np.asarray(log_sd)[:, None]) * noise)).astype(draws.dtype)
+    return replace(result, maps=maps, flow_draws=draws)
+
+
+def _widened(one: ParameterMap, values: Mapping[tuple[str, str | None], Array], log_sd: float | Array) -> Array:
+    middle = values.get((one.quantity, "q50"), values.get((one.quantity, "mean")))
+    if middle is None:
+        return one.values
+    if one.statistic == "std":
+        return np.hypot(one.values, values.get((one.quantity, "mean"), middle) * log_sd)
+    if one.statistic not in ("q05", "q95"):
+        return one.values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.hypot(np.log(one.values / middle), _BOUND * log_sd)
+        bound = middle * np.exp(-off if one.statistic == "q05" else off)
+    return np.where((one.values > 0) & (middle > 0), bound, one.values)
