@@ -205,10 +205,12 @@ def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
 
 
 def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:
-    """Say of participants whose run is not at its end that it was interrupted."""
+    """Say of participants whose run is not at its end, or was not begun, that it was interrupted."""
+    if not out_dir.is_dir():
+        return
     for participant in participants:
-        status = earlier_status(out_dir, participant)
-        if status is not None and status.state == "running":
+        status = earlier_status(out_dir, participant) or ParticipantStatus(participant, "running")
+        if status.state == "running":
             write_status(out_dir, replace(status, state="interrupted"))
 
 
