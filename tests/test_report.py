@@ -28,6 +28,8 @@ from qperf_app.plugins import (
     VoxelMap,
 )
 from qperf_app.report import render_report
+from qperf_app.report.bullseye import ink_on
+from qperf_app.report.scales import scale_for
 from qperf_app.report.tables import segment_table
 from tests.report_examples import (
     AFFINE,
@@ -282,6 +284,17 @@ def test_bullseye_has_anterior_on_top_and_septum_to_the_left() -> None:
         assert shapes[segment][0] == "#" + bytes(int(c) for c in colour).hex()
         assert f">{values[segment]:.2f}<" in body
     assert shapes[8][0] == "url(#hatch)", "a segment without a value is hatched"
+
+
+@pytest.mark.parametrize("quantity", ["MBF", "MPR"])
+def test_numbers_stand_out_from_the_colour_of_their_segment(quantity: str) -> None:
+    """Contrast of at least 4.5 to 1 (WCAG 2.1, 1.4.3) whatever the value."""
+    scale = scale_for(quantity, "mL/min/g" if quantity == "MBF" else "", None, [])
+    for value in np.linspace(scale.low, scale.high, 256):
+        rgb = scale.paint(np.array(value)) / 255
+        linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        pair = sorted([linear @ (0.2126, 0.7152, 0.0722), 1.0 if ink_on(scale, value) == "dark" else 0.0])
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
 
 
 def storages() -> list[tuple[np.ndarray, tuple[int, ...]]]:

@@ -71,7 +71,7 @@ class ColourScale:
     @property
     def palette(self) -> NDArray[np.uint8]:
         """Colours of :meth:`levels`, (256, 3); the first is that of what was not estimated."""
-        return np.vstack([_rgb(MISSING), colour_map(self.colours)[1:]])
+        return np.vstack([np.array(_rgb(MISSING), np.uint8), colour_map(self.colours)[1:]])
 
     def levels(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Steps 1 to 255 from ``low`` to ``high``; 0 where there is no value."""
