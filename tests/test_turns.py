@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from qperf_app.workflow.turns import Capacity, Runner, Turn
 from tests.datasets import hand_drawn, small_dataset
-from tests.test_ends import start
+from tests.test_ends import left_of, start
 
 
 class Node:
@@ -169,4 +168,4 @@ def test_a_run_that_is_killed_leaves_whole_participants_and_drops_their_work(tmp
     assert states["01"] == states["02"] == "done" and (out / "sub-02.html").is_file()
     assert "done" not in {states.get("03"), states.get("04")}
     assert not (tmp_path / "results" / "work" / "qperf" / "sub_01").exists()
-    assert subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, check=False).stdout == b""
+    assert left_of(process.pid) == []

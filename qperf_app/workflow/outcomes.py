@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +16,8 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.keys import Role
+
+_Record = TypeVar("_Record")
 
 OUTCOME_FILE = "outcome.json"
 FAILURE_FILE = "failure.json"
@@ -79,9 +82,15 @@ class _Stored:
     made_from: str
 
 
+@cache
+def adapter(kind: type[_Record]) -> TypeAdapter[_Record]:
+    """What reads and writes a kind of record; making it takes a thousand times as long as using it."""
+    return TypeAdapter(kind)
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """A record of this package as plain values."""
-    content: dict[str, Any] = TypeAdapter(type(record)).dump_python(record, mode="json")
+    content: dict[str, Any] = adapter(type(record)).dump_python(record, mode="json")
     return content
 
 
@@ -103,14 +112,14 @@ def save_outcome(outcome: Outcome, directory: Path, made_from: str) -> Path:
 
 def load_outcome(path: Path) -> Outcome:
     """Read an outcome; its files lie beside it."""
-    stored = TypeAdapter(_Stored).validate_python(read_json(path))
+    stored = adapter(_Stored).validate_python(read_json(path))
     return Outcome(stored.step, {entry.role: path.parent / entry.name for entry in stored.files})
 
 
 def is_made_from(directory: Path, made_from: str) -> bool:
     """Whether the outcome in a folder is that of this task and this input, and not of an earlier run."""
     path = directory / OUTCOME_FILE
-    return path.is_file() and TypeAdapter(_Stored).validate_python(read_json(path)).made_from == made_from
+    return path.is_file() and adapter(_Stored).validate_python(read_json(path)).made_from == made_from
 
 
 def is_damaged(directory: Path) -> bool:
@@ -119,7 +128,7 @@ def is_damaged(directory: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        stored = TypeAdapter(_Stored).validate_python(read_json(path))
+        stored = adapter(_Stored).validate_python(read_json(path))
     except (DatasetError, ValidationError):
         return True
     files = ((directory / entry.name, entry) for entry in stored.files)

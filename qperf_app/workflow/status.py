@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.plugins.keys import Acquisition, Role
-from qperf_app.workflow.outcomes import USABLE, FileRecord, to_json
+from qperf_app.workflow.outcomes import USABLE, FileRecord, adapter, to_json
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def read_status(out_dir: Path, participant: str) -> ParticipantStatus:
     """
     path = status_path(out_dir, participant)
     try:
-        return TypeAdapter(ParticipantStatus).validate_python(read_json(path))
+        return adapter(ParticipantStatus).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -216,4 +216,4 @@ def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:
 
 def status_schema() -> dict[str, Any]:
     """JSON schema of the status file."""
-    return TypeAdapter(ParticipantStatus).json_schema()
+    return adapter(ParticipantStatus).json_schema()
