@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,8 +16,6 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.keys import Role
-
-_Record = TypeVar("_Record")
 
 OUTCOME_FILE = "outcome.json"
 FAILURE_FILE = "failure.json"
@@ -82,10 +80,13 @@ class _Stored:
     made_from: str
 
 
-@cache
-def adapter(kind: type[_Record]) -> TypeAdapter[_Record]:
-    """What reads and writes a kind of record; making it takes a thousand times as long as using it."""
-    return TypeAdapter(kind)
+#: Making one takes a thousand times as long as using it.
+_adapter = cache(TypeAdapter)
+
+
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads and writes a kind of record."""
+    return _adapter(kind)
 
 
 def to_json(record: Any) -> dict[str, Any]:
