@@ -87,7 +87,8 @@ class PublishRequest:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PublishRequest:
         """Make it from :func:`~qperf_app.workflow.outcomes.to_json`."""
-        return adapter(cls).validate_python(dict(content))
+        read: PublishRequest = adapter(cls).validate_python(dict(content))
+        return read
 
 
 def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:

@@ -177,7 +177,8 @@ def read_status(out_dir: Path, participant: str) -> ParticipantStatus:
     """
     path = status_path(out_dir, participant)
     try:
-        return adapter(ParticipantStatus).validate_python(read_json(path))
+        read: ParticipantStatus = adapter(ParticipantStatus).validate_python(read_json(path))
+        return read
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

@@ -117,7 +117,8 @@ class Task:
     @classmethod
     def from_identity(cls, content: Mapping[str, Any], threads: int = 1) -> Task:
         """Make a task again from :meth:`identity`."""
-        return adapter(cls).validate_python({**content, "threads": threads})
+        read: Task = adapter(cls).validate_python({**content, "threads": threads})
+        return read
 
 
 def derive_seed(random_seed: int, *identity: str) -> int:

@@ -128,11 +128,11 @@ class Runner:
         for turn in list(self._active):
             self._begin_nodes(turn)
         while self._free()[0] > 0:
-            turn = next(self._turns, None)
-            if turn is None:
+            following = next(self._turns, None)
+            if following is None:
                 return
-            self._active.append(turn)
-            if not self._begin_nodes(turn) and turn in self._active:
+            self._active.append(following)
+            if not self._begin_nodes(following) and following in self._active:
                 return
 
     def _begin_nodes(self, turn: Turn) -> bool:
