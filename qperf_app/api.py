@@ -5,6 +5,7 @@ The command line does the same with the same functions. ``docs/operators.md`` ha
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,8 +208,10 @@ def _run(
 
     write_description(study.out_dir, study.bids_dir, study.datasets, execution.work_dir)
     number = uuid4().hex
-    requests = {
-        each.participant: PublishRequest(
+    requests: dict[str, PublishRequest] = {}
+
+    def request(each: ParticipantPlan) -> PublishRequest:
+        return PublishRequest(
             participant=each.participant,
             run=number,
             bids_dir=str(study.bids_dir),
@@ -221,17 +224,30 @@ def _run(
             disable=study.configuration.disable,
             command=command(each.participant),
         )
-        for each in study.participants
-    }
-    for each in study.participants:
+
+    def begin(each: ParticipantPlan) -> PublishRequest:
         for node in graph.discard_damaged(each, execution.work_dir):
             say(f"sub-{each.participant}: files of {node} in the work directory are damaged and are made again")
         before = earlier_status(study.out_dir, each.participant)
         running = ParticipantStatus(each.participant, "running", scans=before.scans if before else ())
         write_status(study.out_dir, running)
-    workflow = graph.build(study.participants, requests, execution)
-    cause = graph.run(workflow, execution, list(requests), notify, say)
-    return {label: _ended(study.out_dir, request, cause) for label, request in requests.items()}
+        requests[each.participant] = request(each)
+        return requests[each.participant]
+
+    statuses: dict[str, ParticipantStatus] = {}
+
+    def ended(label: str, cause: str = "") -> None:
+        statuses[label] = _ended(study.out_dir, requests[label], cause)
+        if execution.drop_work and statuses[label].state == "done":
+            shutil.rmtree(graph.participant_dir(execution.work_dir, label), ignore_errors=True)
+
+    cause = graph.run(study.participants, begin, execution, notify, ended, say)
+    for each in study.participants:
+        if each.participant not in statuses:
+            if each.participant not in requests:
+                begin(each)
+            ended(each.participant, cause)
+    return {each.participant: statuses[each.participant] for each in study.participants}
 
 
 def _ended(out_dir: Path, request: Any, cause: str) -> ParticipantStatus:

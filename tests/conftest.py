@@ -85,6 +85,7 @@ SLOW = (
     "test_third_party.py",
     "test_times.py::test_a_high_level",
     "test_times.py::test_a_slower_clock",
+    "test_turns.py::test_a_run_that_is_killed",
     "test_times.py::test_one_image",
     "test_two_echoes.py",
     "test_training.py::test_a_resumed_training",

@@ -26,6 +26,7 @@ from qperf_app.cli.app import main
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.geometry.levels import levels_from, slice_places
 from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
+from qperf_app.report import render_report
 from qperf_app.report.group import render_group
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
 from qperf_app.report.summary import headline_elements, warnings_of
@@ -611,10 +612,12 @@ def test_doubtful_flow_is_marked_in_status_and_report() -> None:
     told = warnings_of(participant(*studies[0].scans), studies)
     assert any("flow by nlls is doubtful and left out of the summary" in warning and WHY in warning for warning in told)
     headline: Any = headline_elements(participant(*studies[0].scans), studies)[0]
-    shown = {figure.label: (figure.value, figure.note) for figure in headline.figures}
-    assert shown["Rest MBF"][0] == "–" and "doubtful" in shown["Rest MBF"][1]
-    assert shown["Perfusion reserve"][0] == "–" and shown["Stress MBF"][0] == "2.60"
-    assert not any("Reserve below" in label for label in shown)
+    rest, stress, reserve = dict(headline.rows)["All segments"]
+    assert headline.columns == ("Territory", "Rest (doubtful)", "Stress", "Reserve (stress / rest)")
+    assert rest.value == "–" and "doubtful" in rest.note
+    assert reserve.value == "–" and stress.value == "2.60"
+    page = render_report(participant(*studies[0].scans))
+    assert "What to do about Rest" in page and "Reserve below" not in page
 
 
 def test_doubtful_flow_takes_no_part_in_the_group() -> None:

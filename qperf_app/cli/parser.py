@@ -77,6 +77,7 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--gpu", action="store_true", help="let plugins use a GPU where there is one (default: hide it)")
     group.add_argument("-w", "--work-dir", type=Path, default=Path("work"), metavar="DIR",
                        help="folder for intermediate files, re-used by later runs (default: ./work)")  # fmt: skip
+    group.add_argument("--drop-work", action="store_true", help="delete a participant's part of it once it is done")
     group.add_argument("--clean-workdir", action="store_true", help="delete the participants' part of it first")
     group.add_argument("--stop-on-first-crash", action="store_true", help="start nothing new after a failure")
     only = group.add_mutually_exclusive_group()

@@ -118,6 +118,7 @@ def _execution(args: argparse.Namespace) -> Execution:
         plugin=plugin,
         plugin_args=arguments,
         stop_on_first_crash=args.stop_on_first_crash,
+        drop_work=args.drop_work,
     )
 
 

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -191,7 +192,7 @@ def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> A
 
 def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     """Return the plugin's ``Options`` filled from ``options``, defaults for the rest."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     where = f"{plugin.step} plugin {plugin.name!r}"
     cls: Any = plugin.cls
@@ -200,11 +201,19 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     if unknown:
         raise PluginOptionError(f"{where} has no option {unknown[0]!r} (it has: {', '.join(known) or 'none'})")
     try:
-        return TypeAdapter(cls.Options).validate_python(dict(options))
+        return _checker(cls.Options).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "options"
         raise PluginOptionError(f"{where}, option {name!r}: {first['msg']}, got {first['input']!r}") from None
+
+
+@cache
+def _checker(options: type) -> Any:
+    """What checks the types of an options dataclass; making it takes a thousand times as long as using it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(options)
 
 
 def plain_options(options: Any) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from qperf_app.plugins.results import Picture
-from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_axes
+from qperf_app.report import svg
+from qperf_app.report.elements import Drawing
+from qperf_app.report.pictures import hexadecimal
 from qperf_app.report.scales import ColourScale
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: Segment: inner radius, outer radius, start angle, end angle; degrees anticlockwise from the lateral wall.
 SECTORS: dict[int, tuple[float, float, float, float]] = {
@@ -21,83 +19,138 @@ SECTORS: dict[int, tuple[float, float, float, float]] = {
     **{13 + k: (0.2, 0.46, 45.0 + 90 * k, 135.0 + 90 * k) for k in range(4)},
     17: (0.0, 0.2, 0.0, 360.0),
 }
-_WALLS = (("Anterior", 0, 1.06), ("Inferior", 0, -1.06), ("Septal", -1.06, 0), ("Lateral", 1.06, 0))
+#: Edge of the drawing and pixels of the outermost radius; the middle lies a little below that of the drawing.
+_WIDTH, _HEIGHT, _RADIUS = 300.0, 322.0, 132.0
+_MIDDLE = np.array([_WIDTH / 2, _HEIGHT - _WIDTH / 2])
+_WALLS = (("Anterior", 0, 1.055, 0), ("Inferior", 0, -1.075, 0), ("Septal", -1.065, 0, -90), ("Lateral", 1.065, 0, 90))
+#: Nothing was estimated: the page's pattern of that name, so that it is not told by colour alone.
+HATCH = "url(#hatch)"
 
 
-def bullseye(
-    values: Mapping[int, float],
-    scale: ColourScale,
-    title: str,
-    low: float | None = None,
-    doubtful: Collection[int] = (),
-    decimals: int = 2,
-) -> Picture:
-    """Draw the values of the segments.
+@dataclass(frozen=True)
+class SegmentPicture:
+    """What a bull's-eye shows.
 
     Parameters
     ----------
     values : mapping
-        Value by segment number, 1 to 17. Missing or NaN is grey.
+        Value by segment number, 1 to 17. Missing or NaN is hatched grey.
     scale : ColourScale
     title : str
     low : float, optional
         A segment below it has a triangle beside its value.
-    doubtful : collection of int
+    doubtful : set of int
         Segments with a question mark beside their value.
-    decimals : int
     """
-    figure, axes = figure_axes(3.7, 3.95, (0.0, 0.0, 1.0, 3.7 / 3.95))
-    axes.set_axis_off()
-    axes.set_xlim(-1.13, 1.13)
-    axes.set_ylim(-1.13, 1.13)
-    for number, sector in SECTORS.items():
-        value = float(values.get(number, np.nan))
-        mark = "?" if number in doubtful else ""
-        mark += "\u25be" if low is not None and value < low else ""
-        _draw_segment(axes, number, sector, value, scale, f"{value:.{decimals}f}{mark}")
-    for words, x, y in _WALLS:
-        turn = {-1.06: 90, 1.06: -90}.get(x, 0)
-        axes.text(x, y, words, ha="center", va="center", rotation=turn, fontsize=9, color=INK)
-    axes.set_title(title, fontsize=11, color=INK, pad=2)
-    return encode_figure(figure, _in_words(values, title, low, doubtful, decimals))
+
+    values: Mapping[int, float]
+    scale: ColourScale
+    title: str
+    low: float | None = None
+    doubtful: frozenset[int] = frozenset()
+
+    def value(self, number: int) -> float:
+        """Value of a segment, NaN where there is none."""
+        return float(self.values.get(number, np.nan))
+
+    def words(self, number: int) -> str:
+        """What is written into a segment; nothing where there is no value."""
+        value = self.value(number)
+        mark = "?" if number in self.doubtful else ""
+        mark += "\u25be" if self.low is not None and value < self.low else ""
+        return f"{value:.2f}{mark}" if np.isfinite(value) else ""
+
+    @property
+    def alt(self) -> str:
+        """The bull's-eye for those who do not see it."""
+        known = {number: value for number, value in self.values.items() if np.isfinite(value)}
+        if not known:
+            return f"Bull's-eye, {self.title}: no segment was estimated."
+        words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(known.items()))
+        below = f"; {sum(v < self.low for v in known.values())} below {self.low:g}" if self.low is not None else ""
+        below += f"; wide interval: {', '.join(map(str, sorted(self.doubtful)))}" if self.doubtful else ""
+        return f"Bull's-eye, {self.title}, by segment: {words}{below}. Grey: not estimated."
 
 
-def _draw_segment(
-    axes: Axes,
-    number: int,
-    sector: tuple[float, float, float, float],
-    value: float,
-    scale: ColourScale,
-    words: str,
-) -> None:
-    from matplotlib.patches import Wedge
+def bullseye(picture: SegmentPicture) -> Drawing:
+    """Draw the values of the segments."""
+    parts = []
+    for number in SECTORS:
+        value, words = picture.value(number), picture.words(number)
+        fill = hexadecimal(picture.scale.paint(np.array(value))) if words else HATCH
+        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value))]
+    return _finished(parts, picture.title, picture.alt)
 
-    inner, outer, start, end = sector
+
+def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: ColourScale, title: str) -> Drawing:
+    """Draw the inner and the outer layer of every segment as a gradient from its inner to its outer edge.
+
+    The number is the quotient endo/epi. A segment that lacks a layer is hatched.
+    """
+    parts, quotients = [], {}
+    for number, (inner, outer, _, _) in SECTORS.items():
+        inside, outside = float(endo.get(number, np.nan)), float(epi.get(number, np.nan))
+        if not (np.isfinite([inside, outside]).all() and outside > 0):
+            parts += [_sector(number, HATCH), _words(number, "", "")]
+            continue
+        quotients[number] = inside / outside
+        colours = [hexadecimal(scale.paint(np.array(v))) for v in (inside, outside)]
+        # Ids are the page's: a drawing of the same colours has the same gradient.
+        name = f"wall-{number}-{colours[0][1:]}-{colours[1][1:]}"
+        ends = zip((inner / outer, 1.0), colours, strict=True)
+        stops = "".join(f'<stop offset="{at:.3f}" stop-color="{colour}"/>' for at, colour in ends)
+        parts.append(
+            f'<radialGradient id="{name}" gradientUnits="userSpaceOnUse" cx="{_MIDDLE[0]:g}" cy="{_MIDDLE[1]:g}" '
+            f'r="{outer * _RADIUS:g}">{stops}</radialGradient>'
+        )
+        parts.append(_sector(number, f"url(#{name})"))
+        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2)))
+    words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(quotients.items()))
+    return _finished(
+        parts, title, f"Bull's-eye, {title}, endo/epi by segment: {words or 'no segment has both layers'}."
+    )
+
+
+def _finished(parts: list[str], title: str, alt: str) -> Drawing:
+    for words, right, up, turn in _WALLS:
+        x, y = _MIDDLE + _RADIUS * np.array([right, -up]) + (0, 0 if turn else 4)
+        parts.append(svg.text(x, y, words, "label", "middle", turn))
+    parts.append(svg.text(_WIDTH / 2, 13, title, "title", "middle"))
+    return svg.drawing(parts, _WIDTH, _HEIGHT, alt)
+
+
+def _point(radius: float, degrees: float) -> str:
+    x, y = _MIDDLE + _RADIUS * radius * np.array([np.cos(np.deg2rad(degrees)), -np.sin(np.deg2rad(degrees))])
+    return f"{x:.1f} {y:.1f}"
+
+
+def _sector(number: int, fill: str) -> str:
+    inner, outer, start, end = SECTORS[number]
+    shape = f'class="segment" data-segment="{number}" fill="{fill}"'
+    if not inner:
+        return f'<circle {shape} cx="{_MIDDLE[0]:g}" cy="{_MIDDLE[1]:g}" r="{outer * _RADIUS:g}"/>'
+    out, back = (f"A{r * _RADIUS:g} {r * _RADIUS:g} 0 0" for r in (outer, inner))
+    edge = f"M{_point(outer, start)}{out} 0 {_point(outer, end)}"
+    return f'<path {shape} d="{edge}L{_point(inner, end)}{back} 1 {_point(inner, start)}Z"/>'
+
+
+def _words(number: int, value: str, ink: str) -> str:
+    inner, outer, start, end = SECTORS[number]
+    radius, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
+    x, y = _MIDDLE + _RADIUS * radius * np.array([np.cos(angle), -np.sin(angle)])
+    if not value:
+        return svg.text(x, y + 3, str(number), "segment-number on-light")
+    style = f"on-{ink}"
+    return svg.text(x, y + 8, value, f"segment-value {style}") + svg.text(
+        x, y - 6, str(number), f"segment-number {style}"
+    )
+
+
+def ink_on(scale: ColourScale, value: float) -> str:
+    """Whether a value's colour is ``light`` or ``dark``: black or white words stand out from it more.
+
+    At a relative luminance of 0.179 both have a contrast of 4.58 to 1 (WCAG 2.1, 1.4.3).
+    """
     colour = scale.paint(np.array(value)) / 255
-    patch = Wedge((0, 0), outer, start, end, width=outer - inner, facecolor=colour, edgecolor="white", lw=1.6)
-    if not np.isfinite(value):
-        # Not by colour alone: a segment without an estimate is hatched.
-        patch.set(hatch="////", hatchcolor="white")
-    axes.add_patch(patch)
-    radius, angle = ((inner + outer) / 2 if inner else 0.0), np.radians((start + end) / 2)
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    # Black on light, white on dark, by relative luminance.
-    ink = "white" if colour @ (0.2126, 0.7152, 0.0722) < 0.42 else "black"
-    if np.isfinite(value):
-        axes.text(x, y - 0.025, words, ha="center", va="center", fontsize=9.5, color=ink)
-        axes.text(x, y + 0.075, str(number), ha="center", va="center", fontsize=6.5, color=ink, alpha=0.85)
-    else:
-        axes.text(x, y, str(number), ha="center", va="center", fontsize=6.5, color="#4b5560")
-
-
-def _in_words(
-    values: Mapping[int, float], title: str, low: float | None, doubtful: Collection[int], decimals: int
-) -> str:
-    """Describe the bull's-eye for those who do not see it."""
-    known = {number: value for number, value in values.items() if np.isfinite(value)}
-    if not known:
-        return f"Bull's-eye, {title}: no segment was estimated."
-    words = ", ".join(f"{number}: {value:.{decimals}f}" for number, value in sorted(known.items()))
-    below = f"; {sum(v < low for v in known.values())} below {low:g}" if low is not None else ""
-    below += f"; wide interval: {', '.join(map(str, sorted(doubtful)))}" if doubtful else ""
-    return f"Bull's-eye, {title}, by segment: {words}{below}. Grey ({MISSING}): not estimated."
+    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return "dark" if linear @ (0.2126, 0.7152, 0.0722) < 0.179 else "light"

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.results import Picture, ScanResult, Table, VoxelMap
-from qperf_app.report.backdrops import backdrop_of, side_of, task_of
-from qperf_app.report.elements import Columns, HostElement, PictureGrid, PictureRow, Section, TextTable
+from qperf_app.plugins.results import ScanResult, Table, VoxelMap
+from qperf_app.report.backdrops import Backdrop
+from qperf_app.report.elements import Columns, Drawing, HostElement, PictureGrid, PictureRow, Section, TextTable
 from qperf_app.report.maps import map_in_words
 from qperf_app.report.scales import ColourScale, scale_for, unit_suffix
-from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity
+from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity, task_of
 from qperf_app.report.tables import number
 
-_EDGE = 260
 _CAPTION = (
     "Voxels that both methods estimated: median of each, median of the differences (second minus first), and rank "
     "correlation (Spearman), which a few voxels with extreme flow do not decide."
 )
 
 
-def comparison_sections(studies: Sequence[Study]) -> tuple[Section, ...]:
+def comparison_sections(studies: Sequence[Study], backdrops: Mapping[str, Backdrop]) -> tuple[Section, ...]:
     """One section for each study in which several methods estimated flow of the same scan in the same units."""
     sections = []
     for position, study in enumerate(studies):
         scans = [(scan, found) for scan in study.scans if len(found := flows_of(study, scan)) > 1]
         if scans:
             title = f"Methods compared{': ' if study.label else ''}{study.label}"
-            elements = (_agreement_table(scans), *_side_by_side(scans))
+            elements = (_agreement_table(scans), *_side_by_side(scans, backdrops))
             sections.append(Section(title, f"comparison-{position}", elements))
     return tuple(sections)
 
@@ -49,34 +48,36 @@ def flows_of(study: Study, scan: ScanResult) -> dict[str, VoxelMap]:
     return found
 
 
-def _side_by_side(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> list[HostElement]:
+def _side_by_side(
+    scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]], backdrops: Mapping[str, Backdrop]
+) -> list[HostElement]:
     """One row for each slice, one column for each method; two scans beside each other."""
     columns = tuple(dict.fromkeys(name for _, flows in scans for name in flows))
     maps = [voxel_map for _, flows in scans for voxel_map in flows.values()]
     scale = scale_for(maps[0].quantity, maps[0].units, None, [voxel_map.data for voxel_map in maps])
-    side = max(side_of(scan) for scan, _ in scans)
     grids = [
-        PictureGrid(columns, tuple(_rows(scan, flows, columns, scale, side)), "", scale.bar(), size="small")
+        PictureGrid(
+            columns, tuple(_rows(scan, flows, columns, scale, backdrops[scan.label])), "", scale.bar(), size="small"
+        )
         for scan, flows in scans
     ]
     return [Columns((grids[0],), (grids[1],))] if len(grids) == 2 else [*grids]
 
 
 def _rows(
-    scan: ScanResult, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, side: float
+    scan: ScanResult, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, backdrop: Backdrop
 ) -> list[PictureRow]:
-    backdrop = backdrop_of(scan, next(iter(flows.values())), side, _EDGE)
     rows = []
     for z in backdrop.shown:
         heading = f"{task_of(scan)}, {backdrop.slices[z]}"
-        tiles: list[Picture | None] = []
+        tiles: list[Drawing | None] = []
         for name in columns:
             if name not in flows:
                 tiles.append(None)
                 continue
             values = flows[name].data[:, :, z]
             alt = f"{scale.title} by {name}, {heading}: {map_in_words(values)}"
-            tiles.append(backdrop.tile(z, scale.paint(values), np.isfinite(values), alt, edges=False))
+            tiles.append(backdrop.tile(z, scale.levels(values), scale.palette, alt))
         rows.append(PictureRow(heading, tuple(tiles)))
     return rows
 
@@ -109,6 +110,12 @@ def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's rank correlation; NaN for fewer than three pairs, or where one is the same everywhere."""
     if a.size < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    from scipy.stats import rankdata
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks, ties at the middle of theirs. SciPy has the same; importing its statistics takes longer than the page."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    middles: NDArray[np.float64] = last - (count - 1) / 2
+    return middles[place]

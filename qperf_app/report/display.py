@@ -6,7 +6,7 @@ Arrays are (x, y) voxels; a screen is (rows, columns) with the first row at the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -111,6 +111,11 @@ class View:
         """Picture pixels to a mm."""
         return self.size[1] / ((self.box[3] - self.box[1]) * self.layout.spacing[1])
 
+    def scaled(self, edge: int) -> View:
+        """The same rectangle with so many pixels along its longer edge."""
+        scale = edge / max(self.size)
+        return replace(self, size=(max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))))
+
     def render(self, slice_values: NDArray[Any], smooth: bool = True) -> NDArray[np.float32]:
         """Cut the rectangle out of an (x, y) slice and bring it to the picture's size; NaN becomes 0 first."""
         from PIL import Image
@@ -120,6 +125,28 @@ class View:
         resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
         resized = Image.fromarray(image).resize(self.size[::-1], resample, (left, top, right, bottom))
         return np.asarray(resized, np.float32)
+
+    def render_grey(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the rectangle out of an image of grey levels that is laid out already, and bring it to the size."""
+        from PIL import Image
+
+        top, left, bottom, right = self.box
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        return np.asarray(picture.resize(self.size[::-1], Image.Resampling.BICUBIC, (left, top, right, bottom)))
+
+    def voxels(self, slice_values: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, float, float, float]]:
+        """The laid-out voxels that the rectangle touches, and where they lie in the picture: x, y, width, height."""
+        top, left, bottom, right = self.box
+        rows = slice(int(np.floor(top)), int(np.ceil(bottom)))
+        columns = slice(int(np.floor(left)), int(np.ceil(right)))
+        down, across = self.size[0] / (bottom - top), self.size[1] / (right - left)
+        place = (
+            (columns.start - left) * across,
+            (rows.start - top) * down,
+            (columns.stop - columns.start) * across,
+            (rows.stop - rows.start) * down,
+        )
+        return self.layout.image(slice_values)[rows, columns], place
 
     def points(self, voxels: NDArray[np.number]) -> NDArray[np.float64]:
         """Turn (n, 2) voxel coordinates into (n, 2) picture coordinates (x to the right, y down)."""

@@ -11,6 +11,15 @@ LineStyle = Literal["solid", "dashed", "dotted", "cross", "plus", "fill"]
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A scalable drawing: the ``svg`` element, whose words are escaped, and what it shows in words."""
+
+    svg: str
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Movie:
     """A moving picture with a still that stands in for it where movement is unwelcome.
 
@@ -35,7 +44,7 @@ class PictureRow:
     """Pictures that stand side by side at any width of the page; None leaves the place empty."""
 
     heading: str
-    pictures: tuple[Picture | None, ...]
+    pictures: tuple[Picture | Drawing | None, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class PictureGrid:
     columns: tuple[str, ...]
     rows: tuple[PictureRow, ...]
     caption: str = ""
-    scale: Picture | None = None
+    scale: Drawing | None = None
     size: Literal["small", "normal", "large"] = "normal"
 
 
@@ -56,7 +65,7 @@ class PictureGrid:
 class Gallery:
     """Pictures that stand beside each other where the page is wide enough, below each other where it is not."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Picture | Drawing, ...]
     caption: str = ""
 
 
@@ -68,22 +77,22 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One number of the headline with its unit and what it rests on."""
+class Cell:
+    """One number with its interval and what to know of it; ``low`` draws the eye."""
 
-    label: str
     value: str
-    unit: str = ""
+    interval: str = ""
     note: str = ""
     low: bool = False
 
 
 @dataclass(frozen=True)
-class Headline:
-    """The figures of one study."""
+class Territories:
+    """The numbers of one study: a row for each territory with a cell for each column. No rows: there are none."""
 
     title: str
-    figures: tuple[Figure, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,14 @@ class Listing:
 
 HostElement = (
     Picture
+    | Drawing
     | Table
     | Paragraph
     | Movie
     | PictureGrid
     | Gallery
     | Key
-    | Headline
+    | Territories
     | Subheading
     | Columns
     | Details
@@ -142,8 +152,9 @@ HostElement = (
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading that the contents list leads to."""
+    """A part of the page with a heading that the contents list leads to; ``printed``: it is for paper as well."""
 
     title: str
     anchor: str
     elements: tuple[HostElement, ...]
+    printed: bool = False

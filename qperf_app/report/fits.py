@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from qperf_app.plugins.records import RELATIVE_UNITS
-from qperf_app.plugins.results import CURVE_DEFINITION, Picture, ScanResult, SegmentCurves
-from qperf_app.report.backdrops import task_of
-from qperf_app.report.elements import Details, Gallery, HostElement
-from qperf_app.report.pictures import BLUE, INK, MUTED, VERMILION, encode_figure, figure_grid
-from qperf_app.report.studies import Study
+from qperf_app.plugins.results import CURVE_DEFINITION, ScanResult, SegmentCurves
+from qperf_app.report import svg
+from qperf_app.report.curves import units_in_words
+from qperf_app.report.elements import Details, Drawing, Gallery, HostElement
+from qperf_app.report.pictures import BLUE, VERMILION
+from qperf_app.report.plots import Axes, Limits, limits_of
+from qperf_app.report.studies import Study, flow_units, task_of
 
 Interval = tuple[float, float]
 
@@ -31,10 +31,11 @@ def fit_elements(study: Study, method: tuple[str, str]) -> list[HostElement]:
             caption += " Band: where nine of ten points should lie."
         pictures = tuple(curves_picture(curves, task_of(scan)) for scan, curves in found)
         elements.append(Details("Curves of the segments and the model's fit", (Gallery(pictures, caption),)))
-    drawn = tuple(p for scan, curves in found for p in [draws_picture(curves, task_of(scan))] if p is not None)
+    units = flow_units(study, method)
+    drawn = tuple(p for scan, curves in found for p in [draws_picture(curves, task_of(scan), units)] if p is not None)
     if drawn:
         caption = (
-            "Draws of MBF (mL/min/g) of each segment's posterior, in the order in which they were made: a level band, "
+            f"Draws of MBF ({units}) of each segment's posterior, in the order in which they were made: a level band, "
             "without drift or steps, is what chains look like that have found the whole posterior."
         )
         elements.append(Details("Draws of the segments' flow", (Gallery(drawn, caption),)))
@@ -64,45 +65,57 @@ def curves_of(scan: ScanResult | None, method: tuple[str, str]) -> SegmentCurves
     return next((curves for curves in every if (curves.plugin, curves.model) == method), None)
 
 
-def curves_picture(curves: SegmentCurves, title: str) -> Picture:
+def curves_picture(curves: SegmentCurves, title: str) -> Drawing:
     """Draw every segment's curve, its fit and what the posterior predicts."""
     spread = np.zeros_like(curves.fitted) if curves.predicted_sd is None else _NINETY * curves.predicted_sd
     known = np.concatenate([curves.measured, curves.fitted + spread, curves.fitted - spread])
-    top, bottom = float(np.nanmax(known, initial=1e-3)), float(np.nanmin(known, initial=0.0))
 
-    def draw(axes: Any, k: int) -> None:
+    def draw(axes: Axes, k: int) -> None:
         if curves.predicted_sd is not None:
-            low, high = curves.fitted[k] - spread[k], curves.fitted[k] + spread[k]
-            axes.fill_between(curves.times, low, high, color=BLUE, alpha=0.18, lw=0)
-        axes.plot(curves.times, curves.fitted[k], color=BLUE, lw=1.2)
-        axes.plot(curves.times, curves.measured[k], ".", color=VERMILION, ms=2.4)
-        axes.set_ylim(bottom - 0.03 * (top - bottom), top + 0.03 * (top - bottom))
+            axes.band(curves.times, curves.fitted[k] - spread[k], curves.fitted[k] + spread[k], BLUE, 0.22)
+        axes.line(curves.times, curves.fitted[k], BLUE, 1.3)
+        axes.dots(curves.times, curves.measured[k], VERMILION, 1.1)
 
-    units = "relative units" if curves.units == RELATIVE_UNITS else curves.units
+    units = units_in_words(curves.units)
     words = f"{title}: curves of {len(curves.segments)} segments ({units}) and their fit by {curves.plugin}."
-    return _grid(curves, draw, f"{title}: concentration ({units}) over time (s)", words)
+    heading = f"{title}: concentration ({units}) over time (s)"
+    return _grid(curves, draw, limits_of(curves.times, 0.02), limits_of(known, 0.03, 0.0), heading, words)
 
 
-def draws_picture(curves: SegmentCurves, title: str) -> Picture | None:
+def draws_picture(curves: SegmentCurves, title: str, units: str) -> Drawing | None:
     """Draw a posterior's draws of every segment's flow; None where there are none."""
-    draws = curves.flow_draws
+    draws = None if curves.flow_draws is None else np.asarray(curves.flow_draws, float)
     if draws is None or not np.isfinite(draws).any():
         return None
+    # No more points than there are pixels: of each stretch its least and its largest.
+    count = draws.shape[1]
+    edges = np.unique(np.linspace(0, count, min(count, _MOST_STRETCHES) + 1).astype(int))
+    low, high = (extreme.reduceat(draws, edges[:-1], axis=1) for extreme in (np.fmin, np.fmax))
+    at = np.repeat((edges[:-1] + edges[1:]) / 2, 2)
 
-    def draw(axes: Any, k: int) -> None:
-        axes.plot(np.asarray(draws)[k], color=BLUE, lw=0.5)
+    def draw(axes: Axes, k: int) -> None:
+        axes.line(at, np.stack([low[k], high[k]], axis=1).ravel(), BLUE, 0.6)
 
     words = f"{title}: draws of the flow of {len(curves.segments)} segments by {curves.plugin}."
-    return _grid(curves, draw, f"{title}: MBF (mL/min/g) over {draws.shape[1]} draws", words)
+    heading = f"{title}: MBF ({units}) over {count} draws"
+    return _grid(curves, draw, (0.0, float(count)), limits_of(draws, 0.03, 0.0), heading, words)
 
 
-def _grid(curves: SegmentCurves, draw: Callable[[Any, int], None], title: str, words: str) -> Picture:
-    figure, every = figure_grid(5.6, len(curves.segments), _COLUMNS, 1.05, title)
-    for k, (axes, segment) in enumerate(zip(every, curves.segments, strict=True)):
+#: Stretches that a chain of draws is drawn in.
+_MOST_STRETCHES = 90
+
+
+def _grid(
+    curves: SegmentCurves, draw: Callable[[Axes, int], None], x: Limits, y: Limits, title: str, words: str
+) -> Drawing:
+    """A small pair of axes for each segment, all with the same scales."""
+    parts, width, height, top = [svg.text(4, 14, title, "title")], 140.0, 96.0, 22.0
+    for k, segment in enumerate(curves.segments):
+        row, column = divmod(k, _COLUMNS)
+        left, upper = column * width + 34, top + row * height + 16
+        axes = Axes((left, upper, left + width - 42, upper + height - 34), x, y)
         draw(axes, k)
-        axes.set_title(str(segment), fontsize=7.5, color=INK, loc="left", pad=2)
-        axes.tick_params(labelsize=6.5, colors=MUTED, length=2, pad=1.5)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color("#8a949e")
-    return encode_figure(figure, words)
+        axes.frame(title=str(segment), most=(3, 3))
+        parts += axes.parts
+    rows = -(-len(curves.segments) // _COLUMNS)
+    return svg.drawing(parts, _COLUMNS * width, top + rows * height + 4, words, "drawing small")

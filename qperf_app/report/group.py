@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from qperf_app.plugins.results import Paragraph, Picture, Table
+from qperf_app.plugins.results import Paragraph, Table
 from qperf_app.report.agreement import Agreement
-from qperf_app.report.elements import Section
+from qperf_app.report.elements import Drawing, Section
 from qperf_app.report.page import render_page
-from qperf_app.report.pictures import BLUE, INK, MUTED, encode_figure, figure_axes
+from qperf_app.report.pictures import BLUE
+from qperf_app.report.plots import Axes, limits_of, plot
 
 
 def render_group(
@@ -78,19 +80,16 @@ def _agreement_table(comparisons: Sequence[tuple[str, str, Sequence[float], Sequ
     return Table(columns, rows, "MBF of the same segments, mL/min/g; bias is the second minus the first")
 
 
-def _bland_altman(comparison: tuple[str, str, Sequence[float], Sequence[float], Agreement]) -> Picture:
+def _bland_altman(comparison: tuple[str, str, Sequence[float], Sequence[float], Agreement]) -> Drawing:
     what, difference, first, second, a = comparison
     x, y = np.asarray(first, float), np.asarray(second, float)
-    figure, axes = figure_axes(5.4, 3.3, (0.11, 0.15, 0.985, 0.98))
-    axes.plot((x + y) / 2, y - x, ".", color=BLUE, ms=4, alpha=0.6)
-    for level, style in ((a.bias, "-"), (a.lower, "--"), (a.upper, "--")):
+    axes = Axes((56, 10, 470, 250), limits_of((x + y) / 2), limits_of([*(y - x), a.lower, a.upper], 0.05, 0.0))
+    axes.level(0.0, "axis")
+    axes.dots((x + y) / 2, y - x, BLUE, 2.2)
+    for level, dash in ((a.bias, ""), (a.lower, "6 4"), (a.upper, "6 4")):
         if np.isfinite(level):
-            axes.axhline(level, color=INK, lw=1.0, ls=style)
-    axes.axhline(0.0, color=MUTED, lw=0.6)
-    axes.set_xlabel("Mean of both, MBF (mL/min/g)", fontsize=8)
-    axes.set_ylabel(f"{difference} (mL/min/g)", fontsize=8)
-    axes.tick_params(labelsize=8)
+            axes.level(level, "level", dash)
+    axes.frame("Mean of both, MBF (mL/min/g)", f"{difference} (mL/min/g)")
     limits = f"limits {a.lower:+.2f} to {a.upper:+.2f}"
     words = f"{what}: difference against mean of {a.n} segments, bias {a.bias:+.2f}, {limits}."
-    picture = encode_figure(figure, words)
-    return Picture(picture.data, picture.mime, picture.alt, words)
+    return replace(plot(axes, 480, 288, words), caption=words)

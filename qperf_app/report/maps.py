@@ -3,80 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.results import Picture, QualityMap, ScanResult, Table
-from qperf_app.report.display import View
-from qperf_app.report.elements import Key, PictureGrid, PictureRow
-from qperf_app.report.outlines import add_edges, add_length_bar
-from qperf_app.report.pictures import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    encode_exactly,
-    grey,
-    rgb,
-    window,
-)
+from qperf_app.plugins.results import QualityMap, Table
+from qperf_app.report.backdrops import Backdrop
+from qperf_app.report.elements import Drawing, Key, PictureGrid, PictureRow
+from qperf_app.report.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from qperf_app.report.scales import ColourScale
 
 #: Colours of the quality codes in order, 0 (a full estimate) first.
 QUALITY_COLOURS = (GREEN, ORANGE, VERMILION, PURPLE, SKY, YELLOW, BLUE)
 
 
-@dataclass(frozen=True)
-class Backdrop:
-    """The anatomy that maps of one scan lie on: a grey image (x, y, z), how it is viewed, and its slices' names."""
-
-    image: NDArray[np.floating]
-    view: View
-    slices: tuple[str, ...]
-    shown: tuple[int, ...]
-
-    def tile(self, z: int, colours: NDArray[np.uint8], drawn: NDArray[np.bool_], alt: str, edges: bool) -> Picture:
-        """Lay colours (x, y, 3) over the slice where ``drawn`` (x, y); edges letters and the length bar on request."""
-        from PIL import Image
-
-        grey_image = self.view.render(self.image[:, :, z])
-        # Dimmed, so that the colours lead.
-        canvas = (rgb(grey(grey_image, window(grey_image))) * 0.8).astype(np.uint8)
-        over = self.view.render(drawn.astype(np.float32), smooth=False) > 0.5
-        painted = np.stack([self.view.render(colours[..., k], smooth=False) for k in range(3)], axis=-1)
-        canvas[over] = painted[over].astype(np.uint8)
-        picture = Image.fromarray(canvas)
-        if edges:
-            add_edges(picture, self.view)
-            add_length_bar(picture, self.view)
-        return encode_exactly(picture, alt)
+#: Heading, map (x, y, z) and backdrop.
+MapRow = tuple[str, NDArray[np.floating], Backdrop]
 
 
-def map_grid(
-    rows: Sequence[tuple[str, NDArray[np.floating], Backdrop]], scale: ColourScale, caption: str, edges: bool = True
-) -> PictureGrid:
-    """Show maps (x, y, z) row by row on one colour scale.
+def map_grid(rows: Sequence[MapRow], scale: ColourScale, caption: str, edges: bool = True) -> PictureGrid:
+    """Show maps row by row on one colour scale.
 
-    ``rows`` holds heading, map and backdrop. Slices without a map stay away; the columns are those of the row with
+    Slices without a map stay away; the columns are those of the row with
     the most slices.
     """
     columns = max((backdrop.shown for _, _, backdrop in rows), key=len)
     names = max((tuple(b.slices[z] for z in b.shown) for _, _, b in rows), key=len)
     shown = []
     for heading, values, backdrop in rows:
-        tiles: list[Picture | None] = []
+        tiles: list[Drawing | None] = []
         for z in columns:
             if z not in backdrop.shown:
                 tiles.append(None)
                 continue
             alt = f"Map of {scale.title}, {heading}, {backdrop.slices[z]}: {map_in_words(values[:, :, z])}"
-            drawn = np.isfinite(values[:, :, z])
-            tiles.append(backdrop.tile(z, scale.paint(values[:, :, z]), drawn, alt, edges))
+            tiles.append(backdrop.tile(z, scale.levels(values[:, :, z]), scale.palette, alt, edges))
         shown.append(PictureRow(heading, tuple(tiles)))
     return PictureGrid(names, tuple(shown), caption, scale.bar(), size="large" if edges else "small")
 
@@ -89,13 +50,12 @@ def map_in_words(values: NDArray[np.floating]) -> str:
 
 def quality_grid(heading: str, quality: QualityMap, region: NDArray[np.bool_], backdrop: Backdrop) -> PictureGrid:
     """Show the quality code of every voxel of the region."""
-    palette = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in QUALITY_COLOURS], np.uint8)
-    order = _codes(quality)
-    position = np.searchsorted(order, quality.data)
-    colours = palette[position % len(palette)]
+    colours = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in ("#000000", *QUALITY_COLOURS)]
+    position = np.searchsorted(_codes(quality), quality.data) % len(QUALITY_COLOURS)
+    steps = np.where(region, position + 1, 0).astype(np.uint8)
     tiles = tuple(
         backdrop.tile(
-            z, colours[:, :, z], region[:, :, z], f"Quality codes, {heading}, {backdrop.slices[z]}.", edges=False
+            z, steps[:, :, z], np.array(colours, np.uint8), f"Quality codes, {heading}, {backdrop.slices[z]}."
         )
         for z in backdrop.shown
     )
@@ -139,11 +99,3 @@ def share_in_words(part: int, whole: int) -> str:
     """Percentage that tells a few from none."""
     percent = 100 * part / max(1, whole)
     return "<\u00a01 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
-
-
-def region_of(scan: ScanResult) -> NDArray[np.bool_]:
-    """Voxels that were to be estimated: the myocardium, or wherever there is a value where no mask is known."""
-    if scan.myocardium is not None and scan.myocardium.mask.any():
-        return scan.myocardium.mask.astype(bool)
-    known: NDArray[np.bool_] = np.any([np.isfinite(m.data) for m in scan.maps], axis=0)
-    return known

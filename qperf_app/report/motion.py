@@ -8,23 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins.records import Motion, Series
-from qperf_app.plugins.results import Picture
-from qperf_app.report.curves import finish, mean_curve
+from qperf_app.report import svg
+from qperf_app.report.curves import TIME, mean_curve
 from qperf_app.report.display import View
-from qperf_app.report.elements import Movie, PictureGrid, PictureRow
+from qperf_app.report.elements import Drawing, Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import (
     BLUE,
     ORANGE,
     VERMILION,
     encode,
     encode_animation,
-    encode_figure,
-    figure_axes,
     grey,
-    rgb,
     window,
     write,
 )
+from qperf_app.report.plots import Axes, limits_of, plot
 
 #: The myocardium is brightest within this time from the peak of the left ventricle's blood, s.
 FIRST_PASS_SECONDS = 12.0
@@ -54,24 +52,25 @@ def moving_picture(
     every = -(-len(versions[0].times) // MOST_FRAMES)
     shown = range(0, len(versions[0].times), every)
     levels = [_levels(versions, view, z) for z in range(len(slices))]
-    frames = [_frame(versions, view, slices, levels, t) for t in shown]
+    frames = _frames(versions, view, slices, levels, shown)
     what = f"{' and '.join(headings)}, {len(slices)} slice{'s' if len(slices) > 1 else ''}, {len(frames)} volumes"
     return Movie(
         encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
-        encode(
-            _frame(versions, view, slices, levels, shown[still_at // every]),
-            f"One volume of the first pass: {what}.",
-            quality=75,
-        ),
+        encode(frames[still_at // every], f"One volume of the first pass: {what}.", quality=75),
         tuple(float(versions[0].times[t]) for t in shown),
         still_at // every,
         tuple(headings),
     )
 
 
-def movie_edge(n_slices: int, n_versions: int) -> int:
-    """Pixels along the edge of one panel, so that a frame stays within the limit."""
-    return int(min(300, np.sqrt(MOST_PIXELS / (n_slices * n_versions))))
+def movie_edge(view: View, n_slices: int, n_versions: int) -> int:
+    """Pixels along the edge of one panel: twice the voxels that it shows, within the limit of a frame.
+
+    More would not show more; the page enlarges it.
+    """
+    top, left, bottom, right = view.box
+    voxels = max((bottom - top), (right - left)) * max(view.layout.spacing) / min(view.layout.spacing)
+    return int(max(120, min(2 * voxels, 300, np.sqrt(MOST_PIXELS / (n_slices * n_versions)))))
 
 
 def _levels(versions: Sequence[Series], view: View, z: int) -> tuple[float, float]:
@@ -81,21 +80,38 @@ def _levels(versions: Sequence[Series], view: View, z: int) -> tuple[float, floa
     return window(np.concatenate([np.ravel(values) for values in shown]), high=98.5)
 
 
-def _frame(
-    versions: Sequence[Series], view: View, slices: Sequence[str], levels: Sequence[tuple[float, float]], t: int
-) -> NDArray[np.uint8]:
+def _frames(
+    versions: Sequence[Series], view: View, slices: Sequence[str], levels: Sequence[tuple[float, float]], shown: range
+) -> list[NDArray[np.uint8]]:
+    """Sheets (rows, columns) of the volumes that are shown, the slice and the time written into the first column."""
+    height, width, gap = *view.size, 4
+    sheet_size = len(slices) * (height + gap) - gap, len(versions) * (width + gap) - gap
+    sheets = np.full((len(shown), *sheet_size), 255, np.uint8)
+    names = [_written(name, view.size, (5, 3), "la") for name in slices]
+    for z in range(len(slices)):
+        for column, version in enumerate(versions):
+            panels = sheets[:, z * (height + gap) :][:, :height, column * (width + gap) :][:, :, :width]
+            steps = grey(view.layout.image(version.data[:, :, z]), levels[z])
+            for k, t in enumerate(shown):
+                panels[k] = view.render_grey(steps[..., t])
+                if column == 0:
+                    _stamp(panels[k], names[z])
+    for k, t in enumerate(shown):
+        _stamp(sheets[k, -height:, :width], _written(f"{versions[0].times[t]:.1f} s", view.size, (5, height - 5), "ls"))
+    return list(sheets)
+
+
+def _written(words: str, size: tuple[int, int], at: tuple[float, float], anchor: str) -> NDArray[np.uint8]:
+    """White words with a dark rim on mid grey, which :func:`_stamp` sees through."""
     from PIL import Image
 
-    height, width, gap = *view.size, 4
-    sheet = Image.new("RGB", (len(versions) * (width + gap) - gap, len(slices) * (height + gap) - gap), "white")
-    for z, name in enumerate(slices):
-        for column, version in enumerate(versions):
-            panel = Image.fromarray(rgb(grey(view.render(version.data[:, :, z, t]), levels[z])))
-            if column == 0:
-                write(panel, (6, 4), name, 13)
-                write(panel, (6, height - 6), f"{versions[0].times[t]:.1f} s", 13, "ls")
-            sheet.paste(panel, (column * (width + gap), z * (height + gap)))
-    return np.asarray(sheet)
+    stamp = Image.new("L", size[::-1], 128)
+    write(stamp, at, words, 12, anchor, "white")
+    return np.asarray(stamp)
+
+
+def _stamp(panel: NDArray[np.uint8], stamp: NDArray[np.uint8]) -> None:
+    np.copyto(panel, stamp, where=stamp != 128)
 
 
 def profiles_over_time(
@@ -124,8 +140,14 @@ def profiles_over_time(
 
 
 def _profile(slice_series: NDArray[np.floating], view: View, column: int) -> NDArray[np.float32]:
-    """Values along a picture column over time, (rows, t)."""
-    return np.stack([view.render(slice_series[:, :, t])[:, column] for t in range(slice_series.shape[-1])], axis=1)
+    """Values along the column of voxels below a picture column over time, (rows, t)."""
+    from PIL import Image
+
+    top, left, bottom, right = view.box
+    at = int(left + (column + 0.5) * (right - left) / view.size[1])
+    line = np.ascontiguousarray(np.nan_to_num(view.layout.image(slice_series)[:, at]), dtype=np.float32)
+    size = (line.shape[1], view.size[0])
+    return np.asarray(Image.fromarray(line).resize(size, Image.Resampling.BICUBIC, (0, top, line.shape[1], bottom)))
 
 
 def _stretch(line: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -160,7 +182,7 @@ def motion_in_words(motion: Motion | None, region: NDArray[np.bool_] | None) -> 
 
 def frame_pictures(
     motion: Motion, times: NDArray[np.floating], region: NDArray[np.bool_] | None, slices: Sequence[str]
-) -> tuple[Picture, ...]:
+) -> tuple[Drawing, ...]:
     """Draw what motion correction did to every volume, one picture for each slice, all with the same axis.
 
     How far the heart was from its middle position, what is left by the method's own reckoning, and which volumes could
@@ -172,18 +194,22 @@ def frame_pictures(
         top = max(top, float(np.nanmax(motion.residual)))
     pictures = []
     for z, name in enumerate(slices):
-        figure, axes = figure_axes(4.2, 2.4, (0.13, 0.2, 0.985, 0.89))
-        axes.plot(times, shifts[z], "-o", color=BLUE, lw=1.2, ms=2.2, label="before")
+        axes = Axes((48, 24, 370, 180), limits_of(times, 0.02), (0.0, 1.08 * top))
+        axes.line(times, shifts[z], BLUE, 1.2)
+        axes.dots(times, shifts[z], BLUE, 1.7)
+        entries = [(BLUE, "", "before")]
         if motion.residual is not None:
-            axes.plot(times, motion.residual[z], "-", color=ORANGE, lw=1.4, label="left")
+            axes.line(times, motion.residual[z], ORANGE)
+            entries.append((ORANGE, "", "left"))
         lost = ~np.asarray(motion.corrected[z])
         if lost.any():
-            axes.plot(times[lost], np.zeros(lost.sum()), "x", color=VERMILION, ms=5, mew=1.4, label="not corrected")
-        finish(axes, "Motion (mm)", name, (-0.04 * top, 1.08 * top))
+            axes.parts.append(svg.crosses(axes.points(times[lost], np.zeros(lost.sum())), VERMILION, 3.5))
+            entries.append((VERMILION, "x", "not corrected"))
+        axes.frame(TIME, "Motion (mm)", name)
+        axes.legend(entries)
         count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"
-        pictures.append(
-            encode_figure(figure, f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}.")
-        )
+        words = f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}."
+        pictures.append(plot(axes, 380, 216, words))
     return tuple(pictures)
 
 

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import world_to_voxel
 from qperf_app.plugins.records import Landmark
-from qperf_app.plugins.results import Picture
+from qperf_app.report import svg
 from qperf_app.report.display import View
 from qperf_app.report.elements import Key, LineStyle, PictureGrid, PictureRow
-from qperf_app.report.pictures import (
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    YELLOW,
-    draw_dots,
-    draw_line,
-    encode,
-    encode_exactly,
-    grey,
-    rgb,
-    window,
-    write,
-)
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from qperf_app.report.pictures import GREEN, ORANGE, PURPLE, SKY, YELLOW, data_uri, encode, grey, window
 
 #: Name of a mask: colour and line style of its contour, and words for the legend.
 STYLES: dict[str, tuple[str, LineStyle, str]] = {
@@ -53,6 +35,7 @@ def contour_grid(
     view: View,
     slices: Sequence[str],
     when: str,
+    key: str,
 ) -> tuple[PictureGrid, Key]:
     """Show every slice plain and with its contours, and the legend of the lines that occur.
 
@@ -70,13 +53,22 @@ def contour_grid(
         Names of the slices.
     when : str
         Which volume the image is, for the caption.
+    key : str
+        Starts the ids of the images, which both rows show.
     """
     plain, drawn = [], []
+    height, width = view.size
     for z, name in enumerate(slices):
-        backdrop = rgb(grey(view.render(image[:, :, z]), window(view.render(image[:, :, z]))))
+        rendered = view.render(image[:, :, z])
+        backdrop = data_uri(encode(grey(rendered, window(rendered)), name))
+        picture = f'<image id="{key}-{z}" width="{width}" height="{height}" href="{backdrop}"/>'
+        plain.append(svg.drawing([picture], width, height, f"{name}, {when}.", "image"))
         marks = [(mark.name, world_to_voxel(affine, mark.position)[:2]) for mark in landmarks if mark.slice == z]
-        plain.append(encode(backdrop, f"{name}, {when}."))
-        drawn.append(_with_contours(backdrop, {k: m[:, :, z] for k, m in masks.items()}, marks, view, name))
+        lines = _contours({k: m[:, :, z] for k, m in masks.items()}, marks, view)
+        found = [STYLES[k][2] for k, mask in masks.items() if mask[:, :, z].any()]
+        words = f"{name} with contours of {', '.join(found) or 'nothing'}."
+        parts = [f'<use href="#{key}-{z}"/>', *lines, *edges_of(view)]
+        drawn.append(svg.drawing(parts, width, height, words, "image"))
     rows = (PictureRow("Image", tuple(plain)), PictureRow("With contours", tuple(drawn)))
     caption = f"{when[:1].upper()}{when[1:]}. {orientation_in_words(view)} The bar is 20 mm long."
     return PictureGrid(tuple(slices), rows, caption, size="large"), _key(masks, landmarks)
@@ -91,30 +83,28 @@ def orientation_in_words(view: View) -> str:
     )
 
 
-def _with_contours(
-    backdrop: NDArray[np.uint8],
-    masks: dict[str, NDArray[np.bool_]],
-    marks: Sequence[tuple[str, NDArray[np.floating]]],
-    view: View,
-    name: str,
-) -> Picture:
-    from PIL import Image as PillowImage
-
-    picture = PillowImage.fromarray(backdrop)
-    width = max(2.0, view.size[1] / 170)
+def _contours(
+    masks: dict[str, NDArray[np.bool_]], marks: Sequence[tuple[str, NDArray[np.floating]]], view: View
+) -> list[str]:
+    """Lines and marks, each with a dark rim, so that it shows on bright and on dark tissue."""
+    parts: list[str] = []
     for key, mask in masks.items():
         colour, style, _ = STYLES[key]
         if style == "dotted":
-            draw_dots(picture, view.points(np.argwhere(mask)), colour, width)
+            points = view.points(np.argwhere(mask))
+            parts += [svg.dots(points, "#000", 3.3), svg.dots(points, colour, 2.5, f"outline {key}")]
             continue
         for line in mask_outlines(mask, view):
-            draw_line(picture, line, colour, width, style)
+            parts += [
+                svg.path(line, kind="rim"),
+                svg.path(line, colour, 2.5, "8 7" if style == "dashed" else "", f"outline {key}"),
+            ]
     for mark, voxel in marks:
-        _draw_mark(picture, view.points(voxel[None])[0], LANDMARK_NAMES[mark][0], width)
-    add_length_bar(picture, view)
-    add_edges(picture, view)
-    found = [STYLES[key][2] for key, mask in masks.items() if mask.any()]
-    return encode_exactly(picture, f"{name} with contours of {', '.join(found) or 'nothing'}.")
+        x, y = view.points(voxel[None])[0]
+        arms = ((7, 7), (7, -7)) if LANDMARK_NAMES[mark][0] == "cross" else ((9, 0), (0, 9))
+        for kind, colour in (("rim", ""), ("", PURPLE)):
+            parts += [svg.path([(x - a, y - b), (x + a, y + b)], colour, 3.0, kind=kind) for a, b in arms]
+    return parts
 
 
 def mask_outlines(mask: NDArray[np.bool_], view: View) -> list[NDArray[np.float64]]:
@@ -124,31 +114,22 @@ def mask_outlines(mask: NDArray[np.bool_], view: View) -> list[NDArray[np.float6
     return [view.points(line - 1) for line in find_contours(np.pad(mask, 1).astype(np.float32), 0.5)]
 
 
-def _draw_mark(picture: Image, at: NDArray[np.floating], shape: str, width: float) -> None:
-    size = 4.0 * width
-    arms = ((1, 1), (1, -1)) if shape == "cross" else ((1, 0), (0, 1))
-    for arm in np.array(arms, float) * size:
-        draw_line(picture, np.stack([at - arm, at + arm]), PURPLE, width)
-
-
-def add_length_bar(picture: Image, view: View, millimetres: float = 20.0) -> None:
-    """Draw a bar of a known length into the lower right corner."""
-    length, (height, width) = millimetres * view.pixels_per_mm, view.size
-    y = height - 9.0
-    draw_line(picture, np.array([[width - 9.0 - length, y], [width - 9.0, y]]), "#ffffff", 2)
-
-
-def add_edges(picture: Image, view: View) -> None:
-    """Write where the edges point to in the patient."""
+def edges_of(view: View, millimetres: float = 20.0) -> list[str]:
+    """Where the edges point to in the patient, and a bar of a known length in the lower right corner."""
     height, width = view.size
-    layout, size = view.layout, max(11, width / 24)
-    for at, text, anchor in (
-        ((4, height / 2), layout.left, "lm"),
-        ((width - 4, height / 2), layout.right, "rm"),
-        ((width / 2, 3), layout.up, "ma"),
-        ((width / 2, height - 3), layout.down, "ms"),
-    ):
-        write(picture, at, text, size, anchor)
+    layout, length = view.layout, millimetres * view.pixels_per_mm
+    places = (
+        (5, height / 2 + 5, layout.left, "start"),
+        (width - 5, height / 2 + 5, layout.right, "end"),
+        (width / 2, 17, layout.up, "middle"),
+        (width / 2, height - 6, layout.down, "middle"),
+    )
+    bar = [(width - 9 - length, height - 9), (width - 9, height - 9)]
+    return [
+        *(svg.text(x, y, words, "edge", anchor) for x, y, words, anchor in places),
+        svg.path(bar, kind="rim"),
+        svg.path(bar, "#fff", 2.0, kind="bar"),
+    ]
 
 
 def _key(masks: dict[str, NDArray[np.bool_]], landmarks: Sequence[Landmark]) -> Key:

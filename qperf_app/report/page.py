@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from importlib.resources import files
 
 from qperf_app.plugins import ReportSectionPlugin
-from qperf_app.plugins.results import ParticipantResult, Picture
+from qperf_app.plugins.results import ParticipantResult
+from qperf_app.report.backdrops import backdrops_of
 from qperf_app.report.comparison import comparison_sections
 from qperf_app.report.elements import HostElement, Section
 from qperf_app.report.perfusion import perfusion_sections
-from qperf_app.report.pictures import picture_size
+from qperf_app.report.pictures import data_uri, picture_size
 from qperf_app.report.provenance import methods_section, plugin_sections, steps_section
-from qperf_app.report.scans import scan_section
+from qperf_app.report.scales import ramps
+from qperf_app.report.scans import anatomy_of, scan_section
 from qperf_app.report.studies import studies_of
-from qperf_app.report.summary import headline_elements, warnings_of
+from qperf_app.report.summary import advice, headline_elements, warnings_of
 
 
 def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSectionPlugin] = ()) -> str:
@@ -37,12 +38,14 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
         HTML, to be written as UTF-8.
     """
     studies = studies_of(result.scans)
+    anatomies = {scan.label: anatomy_of(scan) for scan in result.scans}
+    backdrops = backdrops_of(studies, anatomies)
     extra, broken = plugin_sections(result, extra_sections)
     # From the result to its grounds.
     sections = (
-        *perfusion_sections(studies),
-        *comparison_sections(studies),
-        *(scan_section(scan, number) for number, scan in enumerate(result.scans)),
+        *perfusion_sections(studies, backdrops),
+        *comparison_sections(studies, backdrops),
+        *(scan_section(scan, number, anatomies[scan.label]) for number, scan in enumerate(result.scans)),
         steps_section(result.scans),
         methods_section(result),
         *extra,
@@ -52,28 +55,40 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
         (*warnings_of(result, studies), *broken),
         headline_elements(result, studies),
         sections,
+        advice(studies),
+        [definition for backdrop in backdrops.values() for definition in backdrop.definitions],
     )
 
 
 def render_page(
-    heading: str, warnings: Sequence[str], headline: Sequence[HostElement], sections: Sequence[Section]
+    heading: str,
+    warnings: Sequence[str],
+    headline: Sequence[HostElement],
+    sections: Sequence[Section],
+    advice: str = "",
+    definitions: Sequence[str] = (),
 ) -> str:
-    """Lay elements out as a page of the house: a summary with warnings and contents, then the sections."""
+    """Lay elements out as a page of the house: a summary with warnings and contents, then the sections.
+
+    ``definitions`` are what several drawings refer to, such as the anatomy below the maps.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
+    environment.filters["drawn"] = lambda drawing: Markup(drawing.svg)
     environment.filters["kind"] = lambda element: type(element).__name__
     environment.filters["picture_size"] = picture_size
     return environment.from_string(_resource("page.html")).render(
-        heading=heading, style=Markup(_resource("page.css")), warnings=warnings, headline=headline, sections=sections
+        heading=heading,
+        style=Markup(_resource("page.css")),
+        warnings=warnings,
+        advice=advice,
+        headline=headline,
+        sections=sections,
+        definitions=Markup("".join([*ramps(), *definitions])),
     )
-
-
-def data_uri(picture: Picture) -> str:
-    """Embed a picture."""
-    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
 
 
 def _resource(name: str) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult, interval_column
-from qperf_app.report.backdrops import backdrop_of, side_of, task_of
-from qperf_app.report.bullseye import bullseye
+from qperf_app.report.backdrops import Backdrop, region_of
+from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
 from qperf_app.report.elements import Details, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
-from qperf_app.report.maps import map_grid, quality_counts, quality_grid, quality_key, region_of, share_in_words
-from qperf_app.report.scales import NAMES, STATISTICS, scale_for, unit_suffix
+from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
+from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
+    PRIMARY,
     Study,
     doubts_of,
     is_relative,
@@ -25,6 +26,8 @@ from qperf_app.report.studies import (
     reserve_of,
     reserve_tables,
     segments_of,
+    task_of,
+    units_of,
     values_of,
 )
 from qperf_app.report.tables import (
@@ -36,125 +39,162 @@ from qperf_app.report.tables import (
 )
 
 Method = tuple[str, str]
-#: Pixels along the edge of a map's picture.
-_EDGE, _SMALL_EDGE = 400, 220
+Backdrops = Mapping[str, Backdrop]
 
 
-def perfusion_sections(studies: Sequence[Study]) -> tuple[Section, ...]:
-    """One section for each study."""
+def perfusion_sections(studies: Sequence[Study], backdrops: Backdrops) -> tuple[Section, ...]:
+    """One section for each study: the method that leads, and the others folded away."""
     sections = []
     for number, study in enumerate(studies):
         title = f"Perfusion{': ' if study.label else ''}{study.label}"
         elements: list[HostElement] = [Paragraph(study.note, "warning")] if study.note else []
-        methods = methods_of(study)
-        for method in methods:
-            elements += _method_elements(study, method, _spill_over_elements(study) if method == methods[0] else [])
-        sections.append(Section(title, f"perfusion-{number}", tuple(elements)))
+        lead, *others = methods_of(study)
+        elements += _method_elements(study, lead, backdrops, _spill_over_elements(study, backdrops))
+        for method in others:
+            inner = [*_bullseye_elements(study, method), *_method_elements(study, method, backdrops, [])]
+            elements.append(Details(f"By another method: {method_title(method)}", tuple(inner)))
+        sections.append(Section(title, f"perfusion-{number}", tuple(elements), printed=True))
     return tuple(sections)
 
 
-def _method_elements(study: Study, method: Method, beside: Sequence[HostElement]) -> list[HostElement]:
-    """What a method says; ``beside`` stands beside its map of flow."""
+def bullseye_elements(study: Study) -> list[HostElement]:
+    """Bull's-eyes of the method that leads, for the summary."""
+    return _bullseye_elements(study, methods_of(study)[0])
+
+
+def _method_elements(
+    study: Study, method: Method, backdrops: Backdrops, beside: Sequence[HostElement]
+) -> list[HostElement]:
+    """What a method says; ``beside`` is folded away among its grounds."""
     quantity = primary_quantity(study, method)
-    relative = any(is_relative(scan) for scan in study.scans)
     elements: list[HostElement] = []
-    if relative:
+    if any(is_relative(scan) for scan in study.scans):
         elements.append(Paragraph("Relative units: these values are not absolute flow.", "warning"))
     for scan in study.scans:
         for text in doubts_of(scan, method):
             elements.append(Paragraph(f"{task_of(scan)} is doubtful: {text}.", "warning"))
-    primary = _grid(study, method, quantity, None, _EDGE)
+    primary = _grid(study, method, quantity, None, backdrops, large=True)
     if primary is not None:
         elements += [Subheading(f"{NAMES.get(quantity, quantity)} by {method_title(method)}"), primary]
-    elements += beside
-    spread = _grid(study, method, quantity, "std", _EDGE)
-    if spread is not None:
-        elements += [Subheading(f"Uncertainty of {quantity} by {method_title(method)}"), spread]
-    elements += _bullseye_elements(study, method, quantity)
+    elements += _layer_elements(study, method, quantity)
     elements += _table_elements(study, method, quantity)
+    spread = _grid(study, method, quantity, "std", backdrops)
+    if spread is not None:
+        elements.append(Details(f"Uncertainty of {quantity}, voxel by voxel", (spread,)))
+    if beside:
+        elements.append(Details("Blood in the voxels of the wall", tuple(beside)))
     elements += fit_elements(study, method)
-    elements += _other_maps(study, method, quantity)
-    elements += _quality_elements(study, method, quantity)
+    elements += _other_maps(study, method, quantity, backdrops)
+    elements += _quality_elements(study, method, quantity, backdrops)
     return elements
 
 
-def _spill_over_elements(study: Study) -> list[HostElement]:
+def _spill_over_elements(study: Study, backdrops: Backdrops) -> list[HostElement]:
     """Show how much of each voxel of the wall is blood; nothing where that was not looked for."""
     found = [scan for scan in study.scans if scan.spill_over]
     if not found:
         return []
     shares = [100.0 * np.sum([m.data for m in scan.spill_over], axis=0) for scan in found]
-    side = max(side_of(scan) for scan in found)
-    rows = [
-        (task_of(scan), share, backdrop_of(scan, scan.spill_over[0], side, _SMALL_EDGE))
-        for scan, share in zip(found, shares, strict=True)
-    ]
+    rows = [(task_of(scan), share, backdrops[scan.label]) for scan, share in zip(found, shares, strict=True)]
     caption = (
         "Share of each voxel of the wall that is blood of a ventricle. It was taken out of the signal before flow was "
         "estimated; a voxel with more than half of it has no flow. The more blood, the less is known of the muscle."
     )
-    grid = map_grid(rows, scale_for("Blood", "% of the voxel", None, shares), caption, edges=False)
-    return [Subheading("Blood in the voxels of the wall"), grid]
+    return [map_grid(rows, scale_for("Blood", "% of the voxel", None, shares), caption, edges=False)]
 
 
-def flow_elements(study: Study, method: Method) -> list[HostElement]:
-    """Maps and bull's-eyes of the quantity that heads a method, without the rest of its part of the section."""
-    quantity = primary_quantity(study, method)
-    grid = _grid(study, method, quantity, None, _EDGE)
-    return [*([] if grid is None else [grid]), *_bullseye_elements(study, method, quantity)]
-
-
-def _grid(study: Study, method: Method, quantity: str, statistic: str | None, edge: int) -> PictureGrid | None:
-    """Show one quantity of all scans of the study on one colour scale; None where no scan has it."""
+def flow_maps(
+    study: Study, method: Method, quantity: str, statistic: str | None, backdrops: Backdrops
+) -> tuple[list[MapRow], ColourScale] | None:
+    """Maps of one quantity of all scans of the study with their one colour scale; None where no scan has it."""
     found = [(scan, maps_of(scan, method).get((quantity, statistic))) for scan in study.scans]
     present = [(scan, voxel_map) for scan, voxel_map in found if voxel_map is not None]
     if not present:
         return None
-    units = {voxel_map.units for _, voxel_map in present}
-    side = max(side_of(scan) for scan, _ in present)
-    rows = [(task_of(scan), voxel_map.data, backdrop_of(scan, voxel_map, side, edge)) for scan, voxel_map in present]
-    scale = scale_for(quantity, present[0][1].units, statistic, [voxel_map.data for _, voxel_map in present])
+    rows = [(task_of(scan), voxel_map.data, backdrops[scan.label]) for scan, voxel_map in present]
+    units = _units(study, quantity, present[0][1].units)
+    return rows, scale_for(quantity, units, statistic, [voxel_map.data for _, voxel_map in present])
+
+
+def _grid(
+    study: Study, method: Method, quantity: str, statistic: str | None, backdrops: Backdrops, large: bool = False
+) -> PictureGrid | None:
+    found = flow_maps(study, method, quantity, statistic, backdrops)
+    if found is None:
+        return None
+    rows, scale = found
     kind = "Fixed colour scale" if scale.fixed else "Colour scale fitted to the values shown"
     caption = f"{kind}, the same for all pictures; colours stop at its ends. Voxels without colour were not estimated."
+    maps = (maps_of(scan, method).get((quantity, statistic)) for scan in study.scans)
+    units = {voxel_map.units for voxel_map in maps if voxel_map is not None}
     if len(units) > 1:
         caption += f" The scans have different units ({', '.join(sorted(units))}): do not compare them."
-    if edge == _EDGE:
+    if large:
         caption += " The bar is 20 mm long."
-    return map_grid(rows, scale, caption, edges=edge == _EDGE)
+    return map_grid(rows, scale, caption, edges=large)
 
 
-def _bullseye_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
-    tables = {id(scan): segments_of(scan, method) for scan in study.scans}
-    known = [table for table in tables.values() if table is not None]
+def _units(study: Study, quantity: str, units: str) -> str:
+    """Units as they are shown; flow of a relative scan has none of its own."""
+    return units_of(study, units) if quantity in PRIMARY else units
+
+
+def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
+    """What the bull's-eyes of a method show: flow of each scan, and the reserve."""
+    quantity = primary_quantity(study, method)
+    known = [(scan, table) for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if not known:
+        return []
+    units = _units(study, quantity, known[0][1].units.get(quantity, ""))
+    values = [values_of(table, quantity) for _, table in known]
+    scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values])
+    pictures = [
+        SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
+                       doubtful=frozenset(doubtful_segments(table, quantity)))
+        for (scan, table), of in zip(known, values, strict=True)
+    ]  # fmt: skip
+    both = reserve_tables(study, method)
+    reserve = reserve_of(*both, quantity)
+    if reserve:
+        doubtful = doubtful_reserves(*both, quantity, drawn_reserves(study.rest, study.stress, method))
+        title = "Perfusion reserve (stress / rest)"
+        pictures.append(
+            SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, frozenset(doubtful))
+        )
+    return pictures
+
+
+def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
+    pictures = segment_pictures(study, method)
+    if not pictures:
         return [Paragraph("No segments: there are no RV insertion points, so there is no bull's-eye.", "warning")]
-    units = known[0].units.get(quantity, "")
-    values = {id(scan): values_of(tables[id(scan)], quantity) for scan in study.scans}
-    scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values.values()])
+    caption = "Each AHA segment's own estimate; colours as in the maps. Hatched: not estimated."
+    if any(picture.low is not None for picture in pictures):
+        caption += (
+            f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
+            "guide the eye, no diagnostic cut-off."
+        )
+    interval = interval_column(primary_quantity(study, method), "q05")
+    if any(table is not None and interval in table.units for table in (segments_of(s, method) for s in study.scans)):
+        caption += " ? marks a value whose 90 % interval is wider than the value itself."
+    return [Gallery(tuple(map(bullseye, pictures)), caption)]
+
+
+def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
+    """Inner and outer layer of every segment as a gradient through the wall; nothing where no scan has layers."""
     pictures = []
     for scan in study.scans:
-        if tables[id(scan)] is None:
-            continue
-        title = f"{_marked(scan, method)} {quantity}{unit_suffix(units)}"
-        doubtful = doubtful_segments(tables[id(scan)], quantity)
-        pictures.append(bullseye(values[id(scan)], scale, title, doubtful=doubtful))
-    caption = "Each AHA segment's own estimate; colours as in the maps. Grey: not estimated."
-    if study.rest is not None and study.stress is not None:
-        both = reserve_tables(study, method)
-        reserve = reserve_of(*both, quantity)
-        if reserve:
-            ratio, doubtful = (
-                scale_for("MPR", "", None, []),
-                doubtful_reserves(*both, quantity, drawn_reserves(study.rest, study.stress, method)),
-            )
-            pictures.append(bullseye(reserve, ratio, "Perfusion reserve (stress / rest)", LOW_RESERVE, doubtful))
-            caption += (
-                f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
-                "guide the eye, no diagnostic cut-off."
-            )
-    if any(interval_column(quantity, "q05") in table.units for table in known):
-        caption += " ? marks a value whose 90 % interval is wider than the value itself."
-    return [Subheading(f"Segments by {method_title(method)}"), Gallery(tuple(pictures), caption)]
+        table = segments_of(scan, method)
+        endo, epi = (values_of(table, quantity, layer) for layer in ("endo", "epi"))
+        if table is not None and np.isfinite([*endo.values()]).any():
+            units = _units(study, quantity, table.units.get(quantity, ""))
+            scale = scale_for(quantity, units, None, [np.array([*endo.values(), *epi.values()])])
+            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
+    caption = (
+        "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
+        "is endo/epi, the transmural gradient. Hatched: a layer has no value. Blood left in the inner layer raises it."
+    )
+    return [Subheading("Through the wall"), Gallery(tuple(pictures), caption)] if pictures else []
 
 
 def _table_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
@@ -163,11 +203,14 @@ def _table_elements(study: Study, method: Method, quantity: str) -> list[HostEle
         rest, stress = reserve_tables(study, method)
         if rest is not None and stress is not None and rest.rows:
             drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
-            elements += [Subheading("Perfusion reserve"), reserve_table(rest, stress, quantity, drawn)]
+            units = _units(study, quantity, rest.units.get(quantity, ""))
+            table_of_all = reserve_table(rest, stress, quantity, units, drawn)
+            elements.append(Details("Every segment: rest, stress and perfusion reserve", (table_of_all,)))
     for scan in study.scans:
         table = segments_of(scan, method)
         if table is not None:
-            inner: list[HostElement] = [segment_table(table, quantity)]
+            units = _units(study, quantity, table.units.get(quantity, ""))
+            inner: list[HostElement] = [segment_table(table, quantity, units)]
             others = other_quantities_table(table, quantity)
             inner += [others] if others is not None else []
             summary = f"{_marked(scan, method)}: {quantity} of every segment with its inner and outer layer"
@@ -180,21 +223,21 @@ def _marked(scan: ScanResult, method: Method) -> str:
     return f"{task_of(scan)}{' (doubtful)' if doubts_of(scan, method) else ''}"
 
 
-def _other_maps(study: Study, method: Method, primary: str) -> list[HostElement]:
+def _other_maps(study: Study, method: Method, primary: str, backdrops: Backdrops) -> list[HostElement]:
     """Everything that is not the primary quantity and its spread, in small, folded away."""
     keys = dict.fromkeys(key for scan in study.scans for key in maps_of(scan, method))
     elements: list[HostElement] = []
     for quantity, statistic in keys:
         if quantity == primary and statistic in (None, "std"):
             continue
-        grid = _grid(study, method, quantity, statistic, _SMALL_EDGE)
+        grid = _grid(study, method, quantity, statistic, backdrops)
         if grid is not None:
             words = f", {STATISTICS.get(statistic, statistic)}" if statistic else ""
             elements += [Subheading(f"{NAMES.get(quantity, quantity)} ({quantity}){words}"), grid]
     return [Details("Maps of the other quantities", tuple(elements))] if elements else []
 
 
-def _quality_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
+def _quality_elements(study: Study, method: Method, quantity: str, backdrops: Backdrops) -> list[HostElement]:
     found: list[tuple[ScanResult, QualityMap]] = []
     for scan in study.scans:
         found += [(scan, quality) for quality in scan.qc if quality.plugin == method[0]][:1]
@@ -204,17 +247,16 @@ def _quality_elements(study: Study, method: Method, quantity: str) -> list[HostE
     for scan, quality in found:
         voxel_map = next(iter(maps_of(scan, method).values()), None)
         if voxel_map is not None and voxel_map.data.shape == quality.data.shape:
-            backdrop = backdrop_of(scan, voxel_map, side_of(scan), _SMALL_EDGE)
-            grids.append(quality_grid(task_of(scan), quality, region_of(scan), backdrop))
+            grids.append(quality_grid(task_of(scan), quality, region_of(scan), backdrops[scan.label]))
     labelled = {task_of(scan): (quality, region_of(scan)) for scan, quality in found}
-    inner: tuple[HostElement, ...] = (quality_counts(labelled), quality_key([quality for _, quality in found]), *grids)
+    key = quality_key([quality for _, quality in found])
     words = "; ".join(_estimated(scan, method, quantity) for scan, _ in found)
     why = (
         f"{quantity} needs less of the data than the model's other parameters: at rest it can often be told where they "
         "can't. Such a voxel keeps it, and has a code for what is missing."
     )
-    return [Paragraph(f"Voxels of the myocardium with a value of {quantity}: {words}. {why}"),
-            Details("Quality of the fit, voxel by voxel", inner)]  # fmt: skip
+    voxels = Paragraph(f"Voxels of the myocardium with a value of {quantity}: {words}. {why}")
+    return [Details("Quality of the fit, voxel by voxel", (voxels, quality_counts(labelled), key, *grids))]
 
 
 def _estimated(scan: ScanResult, method: Method, quantity: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,15 +13,13 @@ from numpy.typing import NDArray
 from qperf_app.plugins.results import Picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 #: Colours that stay apart for every form of colour vision (Okabe and Ito, Color Universal Design, 2008).
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-#: Ink of text and axes, of what recedes, and the grey of what was not estimated.
-INK, MUTED, MISSING = "#1d2733", "#5b6875", "#c9ced4"
+#: The grey of what was not estimated.
+MISSING = "#c9ced4"
 
 
 def window(values: NDArray[np.floating], low: float = 1.0, high: float = 99.5) -> tuple[float, float]:
@@ -54,11 +53,30 @@ def encode(image: NDArray[np.uint8] | Image, alt: str, quality: int = 88) -> Pic
     return Picture(buffer.getvalue(), "image/webp", alt)
 
 
-def encode_exactly(image: Image, alt: str) -> Picture:
-    """Encode a picture as WebP without loss: thin coloured lines and colours that are read off keep their colour."""
+def encode_palette(steps: NDArray[np.uint8], palette: NDArray[np.uint8], transparent: bool = False) -> bytes:
+    """Encode steps (rows, columns) into a palette (n, 3) as PNG; the first colour is seen through where asked."""
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(steps), "P")
+    picture.putpalette(palette.astype(np.uint8).tobytes())
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=True, quality=20, method=1)
-    return Picture(buffer.getvalue(), "image/webp", alt)
+    picture.save(buffer, "PNG", **({"transparency": 0} if transparent else {}))
+    return buffer.getvalue()
+
+
+def png_uri(data: bytes) -> str:
+    """Embed a PNG."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def data_uri(picture: Picture) -> str:
+    """Embed a picture."""
+    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+
+
+def hexadecimal(colour: NDArray[np.uint8]) -> str:
+    """Write a colour (3,) as HTML does."""
+    return "#" + bytes(int(c) for c in colour).hex()
 
 
 def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt: str, quality: int = 50) -> Picture:
@@ -80,36 +98,6 @@ def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt
     return Picture(buffer.getvalue(), "image/webp", alt)
 
 
-def draw_line(image: Image, points: NDArray[np.floating], colour: str, width: float, style: str = "solid") -> None:
-    """Draw a line (n, 2) with a dark rim, so that it shows on bright and on dark tissue."""
-    from PIL import ImageDraw
-
-    pen = ImageDraw.Draw(image)
-    pieces = [points] if style == "solid" else _dashes(points, 5.0 * width)
-    for ink, extra in (("#000000", 1.6), (colour, 0.0)):
-        for piece in pieces:
-            pen.line([tuple(p) for p in piece], fill=ink, width=round(width + extra), joint="curve")
-
-
-def draw_dots(image: Image, points: NDArray[np.floating], colour: str, radius: float) -> None:
-    """Draw a dot with a dark rim at every point (n, 2)."""
-    from PIL import ImageDraw
-
-    pen = ImageDraw.Draw(image)
-    for x, y in points:
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="#000")
-
-
-def _dashes(points: NDArray[np.floating], length: float) -> list[NDArray[np.float64]]:
-    """Cut a line into strokes of a length with gaps of the same length."""
-    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    strokes = []
-    for start in np.arange(0.0, along[-1], 2 * length):
-        at = np.linspace(start, min(start + length, along[-1]), 6)
-        strokes.append(np.stack([np.interp(at, along, points[:, k]) for k in (0, 1)], axis=1))
-    return strokes
-
-
 def write(image: Image, at: tuple[float, float], text: str, size: float, anchor: str = "la", ink: str = "#fff") -> None:
     """Write text with a dark rim; ``anchor`` as Pillow has it."""
     from PIL import ImageDraw, ImageFont
@@ -118,47 +106,6 @@ def write(image: Image, at: tuple[float, float], text: str, size: float, anchor:
     ImageDraw.Draw(image).text(
         at, text, fill=ink, font=font, anchor=anchor, stroke_width=max(1, round(size / 9)), stroke_fill="#000"
     )
-
-
-def figure_axes(width: float, height: float, inside: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
-    """Return a figure, inches, that no global state knows of, and its axes: left, bottom, right, top as fractions.
-
-    Fixed places, because finding them by the size of the text takes longer than drawing.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=200)
-    FigureCanvasAgg(figure)
-    left, bottom, right, top = inside
-    return figure, figure.add_axes((left, bottom, right - left, top - bottom))
-
-
-def figure_grid(width: float, count: int, columns: int, height: float, title: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``count`` small axes in rows, ``height`` inches each, under a title."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = -(-count // columns)
-    whole = rows * height + 0.3
-    figure = Figure(figsize=(width, whole), dpi=200)
-    FigureCanvasAgg(figure)
-    figure.text(0.01, 1.0 - 0.2 / whole, title, fontsize=8.5, color=INK)
-    axes = []
-    for k in range(count):
-        row, column = divmod(k, columns)
-        left, bottom = (column * width / columns + 0.3) / width, (whole - 0.3 - (row + 1) * height + 0.2) / whole
-        axes.append(figure.add_axes((left, bottom, (width / columns - 0.38) / width, (height - 0.38) / whole)))
-    return figure, axes
-
-
-def encode_figure(figure: Figure, alt: str) -> Picture:
-    """Draw a figure and encode it."""
-    from PIL import Image as PillowImage
-
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
-    return encode_exactly(PillowImage.fromarray(np.ascontiguousarray(pixels)), alt)
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.results import Picture
-from qperf_app.report.pictures import INK, MISSING, encode_figure, figure_axes
+from qperf_app.plugins.records import RELATIVE_UNITS
+from qperf_app.report import svg
+from qperf_app.report.elements import Drawing
+from qperf_app.report.pictures import MISSING, encode_palette, png_uri
+from qperf_app.report.plots import ticks
 
 #: Units of an absolute myocardial blood flow.
 ABSOLUTE_FLOW = "mL/min/g"
@@ -63,32 +68,67 @@ class ColourScale:
         statistic = f", {STATISTICS.get(self.statistic, self.statistic)}" if self.statistic else ""
         return f"{self.quantity}{statistic}{unit_suffix(self.units)}"
 
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """Colours of :meth:`levels`, (256, 3); the first is that of what was not estimated."""
+        return np.vstack([np.array(_rgb(MISSING), np.uint8), colour_map(self.colours)[1:]])
+
+    def levels(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Steps 1 to 255 from ``low`` to ``high``; 0 where there is no value."""
+        scaled = np.nan_to_num((np.asarray(values, float) - self.low) / (self.high - self.low))
+        steps = np.clip(np.floor(256 * scaled), 1, 255).astype(np.uint8)
+        return np.where(np.isfinite(values), steps, np.uint8(0))
+
     def paint(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Colour values (...,) into (..., 3); NaN takes the grey of what was not estimated."""
-        import matplotlib
+        painted: NDArray[np.uint8] = self.palette[self.levels(values)]
+        return painted
 
-        scaled = (np.asarray(values, float) - self.low) / (self.high - self.low)
-        painted = np.asarray(matplotlib.colormaps[self.colours](np.nan_to_num(scaled), bytes=True))[..., :3]
-        missing = np.array([int(MISSING[k : k + 2], 16) for k in (1, 3, 5)], np.uint8)
-        return np.where(np.isfinite(values)[..., None], painted, missing)
-
-    def bar(self) -> Picture:
+    def bar(self) -> Drawing:
         """Draw the scale as a horizontal bar with ticks and units."""
-        figure, axes = figure_axes(3.6, 0.62, (0.04, 0.62, 0.96, 0.96))
-        ramp = np.linspace(self.low, self.high, 256)
-        axes.imshow(self.paint(ramp)[None], aspect="auto", extent=(self.low, self.high, 0, 1))
-        axes.set_yticks([])
-        axes.set_xlabel(self.title, fontsize=8.5, color=INK)
-        axes.tick_params(labelsize=8.5, colors=INK, length=2.5)
-        axes.locator_params(axis="x", nbins=6)
-        for spine in axes.spines.values():
-            spine.set_color("#8a949e")
-        return encode_figure(figure, f"Colour scale of {self.title} from {self.low:g} to {self.high:g}")
+        left, right, height = 14.0, 306.0, 15.0
+        place = f"translate({left:g} 1) scale({right - left:g} {height:g})"
+        parts = [f'<use href="#{ramp_id(self.colours)}" transform="{place}"/>']
+        for value in ticks((self.low, self.high)):
+            x = left + (value - self.low) * (right - left) / (self.high - self.low)
+            parts += [
+                svg.path([(x, height + 1), (x, height + 4)], kind="axis"),
+                svg.text(x, height + 15, f"{value:g}", "tick", "middle"),
+            ]
+        parts.append(svg.text((left + right) / 2, height + 31, self.title, "label", "middle"))
+        return svg.drawing(parts, 320, 52, f"Colour scale of {self.title} from {self.low:g} to {self.high:g}")
+
+
+@cache
+def colour_map(name: str) -> NDArray[np.uint8]:
+    """Colours (256, 3) of a colour map, from the table beside this file."""
+    lines = files("qperf_app.report").joinpath("colour_maps.csv").read_text(encoding="utf-8").split()
+    column = lines[0].split(",").index(name)
+    return np.array([_rgb(line.split(",")[column]) for line in lines[1:]], np.uint8)
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
+
+
+def ramp_id(colours: str) -> str:
+    """Id of a colour map's ramp among the page's definitions."""
+    return f"ramp-{colours}"
+
+
+def ramps() -> list[str]:
+    """Ramps of all colour maps as definitions of the page, a unit square each."""
+    steps = np.arange(256, dtype=np.uint8)[None]
+    return [
+        f'<image id="{ramp_id(name)}" width="1" height="1" preserveAspectRatio="none" '
+        f'href="{png_uri(encode_palette(steps, colour_map(name)))}"/>'
+        for name in (VALUE_MAP, SPREAD_MAP, RATIO_MAP)
+    ]
 
 
 def unit_suffix(units: str) -> str:
     """Return `` (units)``, or say that a quantity is relative; nothing where it is a plain ratio."""
-    if units == "1":
+    if units == RELATIVE_UNITS:
         return " (relative units)"
     return f" ({units})" if units else ""
 

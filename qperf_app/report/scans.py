@@ -92,11 +92,10 @@ def _slice_names(scan: ScanResult, n: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def scan_section(scan: ScanResult, number: int) -> Section:
+def scan_section(scan: ScanResult, number: int, anatomy: Anatomy | None) -> Section:
     """Build the section of a scan; what is missing is said, not left out in silence."""
     kind = f" {KINDS[scan.acquisition]}" if scan.acquisition else ""
     elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}{kind}")]
-    anatomy = anatomy_of(scan)
     lost = lost_ventricle(scan)
     if lost:
         elements.append(Paragraph(f"{lost[:1].upper()}{lost[1:]}", "warning"))
@@ -104,7 +103,7 @@ def scan_section(scan: ScanResult, number: int) -> Section:
         elements.append(Paragraph("No image series of this scan is at hand.", "warning"))
     else:
         elements += _motion_elements(scan, anatomy)
-        elements += _contour_elements(scan, anatomy)
+        elements += _contour_elements(scan, anatomy, number)
     elements += _curve_elements(scan, anatomy)
     return Section(scan_title(scan), f"scan-{number}", tuple(elements))
 
@@ -143,8 +142,8 @@ def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     corrected = anatomy.before is not None
     versions = [anatomy.before, after] if anatomy.before is not None else [after]
     headings = ["Before correction", "After correction"] if corrected else ["Series"]
-    edge = movie_edge(len(anatomy.slices), len(versions))
-    view = view_of(after.affine, after.data.shape, heart, 30.0, edge)
+    wide = view_of(after.affine, after.data.shape, heart, 30.0, 300)
+    view = wide.scaled(movie_edge(wide, len(anatomy.slices), len(versions)))
     still_at = brightest_volume(after, anatomy.masks.get("lv"))
     movie = moving_picture(versions, headings, view, anatomy.slices, still_at)
     profiles = profiles_over_time(versions, headings, view, anatomy.slices, _centres(anatomy))
@@ -177,12 +176,14 @@ def _centres(anatomy: Anatomy) -> NDArray[np.float64]:
     )
 
 
-def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
+def _contour_elements(scan: ScanResult, anatomy: Anatomy, number: int) -> list[HostElement]:
     elements: list[HostElement] = []
     if anatomy.masks:
         landmarks = scan.myocardium.landmarks if scan.myocardium is not None else ()
         region = anatomy.masks.get("myocardium", anatomy.masks.get("lv"))
-        elements += _contours_on(anatomy.after, anatomy.masks, landmarks, anatomy.slices, region, "Contours")
+        elements += _contours_on(
+            anatomy.after, anatomy.masks, landmarks, anatomy.slices, region, "Contours", f"scan-{number}-tissue"
+        )
         if "myocardium" in anatomy.masks and not landmarks:
             elements.append(Paragraph("No RV insertion points: no segments and no bull's-eye.", "warning"))
     own_series = scan.aif_corrected
@@ -191,7 +192,15 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
         pools = {name: getattr(scan.pools, name).astype(bool) for name in ("lv", "rv", "aif")}
         if pools["lv"].shape == series.data.shape[:3]:
             names = tuple(f"Input-function slice {z + 1}" for z in range(series.data.shape[2]))
-            elements += _contours_on(series, pools, (), names, pools["lv"], "Blood pools on the input-function series")
+            elements += _contours_on(
+                series,
+                pools,
+                (),
+                names,
+                pools["lv"],
+                "Blood pools on the input-function series",
+                f"scan-{number}-blood",
+            )
     return elements
 
 
@@ -212,6 +221,7 @@ def _contours_on(
     slices: Sequence[str],
     region: NDArray[np.bool_] | None,
     title: str,
+    key: str,
 ) -> list[HostElement]:
     since = None if region is masks.get("lv") else blood_peak(series, masks.get("lv"))
     at = brightest_volume(series, region, since)
@@ -219,8 +229,8 @@ def _contours_on(
     view = view_of(series.affine, series.data.shape, heart, 22.0, 420)
     what = "myocardium" if region is masks.get("myocardium") else "LV blood"
     when = f"dynamic volume {at + 1} of {len(series.times)} at {series.times[at]:.1f} s, where the {what} is brightest"
-    grid, key = contour_grid(series.data[..., at], masks, landmarks, series.affine, view, slices, when)
-    return [Subheading(title), key, grid]
+    grid, legend = contour_grid(series.data[..., at], masks, landmarks, series.affine, view, slices, when, key)
+    return [Subheading(title), legend, grid]
 
 
 def _curve_elements(scan: ScanResult, anatomy: Anatomy | None) -> list[HostElement]:

@@ -90,6 +90,11 @@ def scan_title(scan: ScanResult) -> str:
     return ", ".join([task, *_in_words(scan, tuple(_ENTITY_WORDS))])
 
 
+def task_of(scan: ScanResult) -> str:
+    """Heading of a scan's pictures within its study."""
+    return scan.entities.get("task", "").capitalize() or scan_title(scan)
+
+
 def _in_words(scan: ScanResult, keys: Sequence[str]) -> list[str]:
     """Entities of a scan in words; that a series is one of the input function is said elsewhere."""
     found = {key: scan.entities[key] for key in keys if scan.entities.get(key)}
@@ -123,6 +128,18 @@ def primary_quantity(study: Study, method: tuple[str, str]) -> str:
     """Return the quantity that heads the pictures of a method."""
     quantities = [quantity for scan in study.scans for quantity, statistic in maps_of(scan, method) if not statistic]
     return next((quantity for quantity in PRIMARY if quantity in quantities), quantities[0] if quantities else "")
+
+
+def units_of(study: Study, units: str) -> str:
+    """Units of a flow as they are shown: relative where any scan of the study is."""
+    return "relative units" if units == RELATIVE_UNITS or any(is_relative(scan) for scan in study.scans) else units
+
+
+def flow_units(study: Study, method: tuple[str, str]) -> str:
+    """Units of the quantity that heads a method, as they are shown."""
+    quantity = primary_quantity(study, method)
+    known = [m.units for scan in study.scans for m in maps_of(scan, method).values() if m.quantity == quantity]
+    return units_of(study, known[0] if known else "")
 
 
 def segments_of(scan: ScanResult | None, method: tuple[str, str]) -> SegmentTable | None:

@@ -1,4 +1,4 @@
-"""The top of the page: headline figures, warnings, and what was done for every scan."""
+"""The top of the page: flow and reserve by territory, warnings, and what was done for every scan."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.plugins.steps import BLOOD_POOL
-from qperf_app.report.elements import Figure, Headline, HostElement, TextTable
-from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
+from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
+from qperf_app.report.fits import drawn_reserves
+from qperf_app.report.perfusion import bullseye_elements
+from qperf_app.report.scales import unit_suffix
 from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
+    TERRITORIES,
     Study,
     doubts_of,
+    flow_units,
     is_relative,
-    maps_of,
     method_title,
     methods_of,
     primary_quantity,
@@ -29,105 +32,219 @@ from qperf_app.report.studies import (
     segments_of,
     values_of,
 )
-from qperf_app.report.tables import number, ratio
+from qperf_app.report.tables import Drawn, interval_of, median_over, number, reserve_interval
 
 Method = tuple[str, str]
 #: Note of a figure that is left out.
 DOUBTFUL = "doubtful, left out: see the warnings"
-#: How many segments the headline names before it only counts them.
+#: How many segments are named before they are only counted.
 _MOST_NAMED = 6
+#: Tracer-kinetic models in words.
+_MODELS = {
+    "2CXM": "two-compartment exchange model",
+    "BTEX": "blood-tissue exchange model",
+    "fermi": "Fermi function",
+}
 
 
 def headline_elements(result: ParticipantResult, studies: Sequence[Study]) -> list[HostElement]:
-    """Return the headline figures of every study, by its first method, and the table of scans."""
-    elements: list[HostElement] = [_headline(study, len(studies) > 1) for study in studies]
+    """Return flow and reserve of every study, by its first method, with bull's-eyes, and the table of scans."""
+    elements: list[HostElement] = []
+    for study in studies:
+        elements += [_territories(study, len(studies) > 1), *bullseye_elements(study), *_notes(study)]
     if not studies:
         elements.append(Paragraph("No flow was estimated for any scan.", "warning"))
-    for study in studies:
-        if len(methods_of(study)) > 1:
-            elements.append(_methods_table(study))
-    return [*elements, _scans_table(result.scans)]
+    folded = [_methods_table(study) for study in studies if len(methods_of(study)) > 1]
+    if folded:
+        elements.append(Details("Flow by every method", tuple(folded)))
+    return [*elements, Details("Scans: how they were acquired, what came out", (_scans_table(result.scans),))]
 
 
-def _headline(study: Study, named: bool) -> Headline:
+def _territories(study: Study, named: bool) -> Territories:
+    """Rest, stress and reserve of each coronary territory and over all segments."""
     method = methods_of(study)[0]
     quantity = primary_quantity(study, method)
-    relative = any(is_relative(scan) for scan in study.scans)
-    figures = [_flow_figure(scan, study, method, quantity, relative) for scan in study.scans]
-    if study.rest is not None and study.stress is not None:
-        figures.append(_reserve_figure(study, method, quantity))
-    if quantity == "MBF" and not relative:
-        sound = not any(doubts_of(scan, method) for scan in study.scans)
-        if not doubts_of(study.stress, method):
-            figures += _lowest_figure(segments_of(study.stress, method))
-        if sound:
-            figures += _low_reserve_figure(*reserve_tables(study, method))
+    reserve = study.rest is not None and study.stress is not None
+    groups = {**TERRITORIES, "All segments": tuple(range(1, 18))}
+    columns = [_flow_cells(scan, study, method, quantity, groups) for scan in study.scans]
+    heads = [_head(scan, study, method) for scan in study.scans]
+    if reserve:
+        columns.append(_reserve_cells(study, method, quantity, groups))
+        heads.append("Reserve (stress / rest)")
+    rows = tuple((label, tuple(column[label] for column in columns)) for label in groups)
     title = f"{study.label}: " if named and study.label else ""
-    return Headline(f"{title}{quantity} by {method_title(method)}", tuple(figures))
+    return Territories(
+        f"{title}{quantity}{unit_suffix(flow_units(study, method))} by {method_title(method)}",
+        ("Territory", *heads),
+        rows if any(cell.value != number(np.nan) or cell.note for _, cells in rows for cell in cells) else (),
+    )
 
 
-def typical_flow(scan: ScanResult | None, method: Method, quantity: str) -> tuple[float, str]:
-    """Median of a quantity over the scan's segments, or over its voxels where there are none, and what it rests on.
-
-    Medians, since blood and noise give single voxels and segments many times the flow of the muscle around them.
-    """
-    found = [value for value in values_of(segments_of(scan, method), quantity).values() if np.isfinite(value)]
-    if found:
-        return float(np.median(found)), _spread("segments", found)
-    voxel_map = maps_of(scan, method).get((quantity, None)) if scan is not None else None
-    finite = voxel_map.data[np.isfinite(voxel_map.data)].astype(np.float64) if voxel_map is not None else np.zeros(0)
-    return (float(np.median(finite)), f"median of {finite.size} voxels") if finite.size else (np.nan, "")
+def _notes(study: Study) -> list[HostElement]:
+    """Segments to look at next, what the images tell of the stress agent, and what the numbers rest on."""
+    method = methods_of(study)[0]
+    quantity = primary_quantity(study, method)
+    lines = (*_segment_notes(study, method, quantity), *_heart_rate(study), *_basis(study, method, quantity))
+    return [Listing(lines)]
 
 
-def typical_reserve(study: Study, method: Method, quantity: str) -> tuple[float, str]:
-    """Median of the segments' reserves, or the quotient of typical flows where there are none."""
-    if any(doubts_of(scan, method) for scan in study.scans):
-        return np.nan, DOUBTFUL
-    found = [value for value in reserve_of(*reserve_tables(study, method), quantity).values() if np.isfinite(value)]
-    if found:
-        return float(np.median(found)), _spread("segments", found)
-    if segments_apart(study):
-        return np.nan, "rest and stress have other slices"
-    rest, stress = (typical_flow(scan, method, quantity)[0] for scan in (study.rest, study.stress))
-    return ratio(stress, rest), "median stress over median rest"
-
-
-def _spread(what: str, values: Sequence[float]) -> str:
-    return f"median of {len(values)} {what}, {number(min(values))} to {number(max(values))}"
-
-
-def _flow_figure(scan: ScanResult, study: Study, method: Method, quantity: str, relative: bool) -> Figure:
-    value, note = typical_flow(scan, method, quantity)
-    if doubts_of(scan, method):
-        value, note = np.nan, f"{DOUBTFUL} (it says {number(value)})"
-    voxel_map = maps_of(scan, method).get((quantity, None))
-    units = "relative units" if relative else (voxel_map.units if voxel_map is not None else "")
+def _head(scan: ScanResult, study: Study, method: Method) -> str:
     task = "Rest" if scan is study.rest else "Stress" if scan is study.stress else scan_title(scan)
-    return Figure(f"{task} {quantity}", number(value), units if note else "", note or "nothing could be estimated")
+    return f"{task}{' (doubtful)' if doubts_of(scan, method) else ''}"
 
 
-def _reserve_figure(study: Study, method: Method, quantity: str) -> Figure:
-    reserve, note = typical_reserve(study, method, quantity)
-    return Figure("Perfusion reserve", number(reserve), "", note, bool(reserve < LOW_RESERVE))
+def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
+    """Model, sequence and where the intervals come from: what the numbers may be compared with hangs on them."""
+    plugin, model = method
+    versions = dict.fromkeys(s.version for scan in study.scans for s in scan.steps if s.plugin == plugin and s.version)
+    words = [f"{plugin} {', '.join(versions)}".strip(), f"{_MODELS.get(model, 'model')} ({model})" if model else ""]
+    words += dict.fromkeys(_sequence(scan) for scan in study.scans)
+    text = "Medians over the segments that have a value"
+    source = _with_intervals(study, method, quantity)
+    if source is not None:
+        by = "" if source == method else f" by {method_title(source)}"
+        text += (
+            f"; beside them the 90 % interval{by}, as if the errors of a territory's segments rose and fell together"
+        )
+    yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
+    yield (
+        "No range of healthy hearts is shown: flow hangs on model and sequence, and published ranges mostly hold for "
+        "other models."
+    )
 
 
-def _lowest_figure(stress: SegmentTable | None) -> list[Figure]:
-    """The segment with the lowest flow under stress."""
-    flow = {k: v for k, v in values_of(stress, "MBF").items() if np.isfinite(v)}
-    if not flow:
-        return []
-    lowest = min(flow, key=lambda k: flow[k])
-    return [Figure("Lowest stress MBF", number(flow[lowest]), ABSOLUTE_FLOW, _named({lowest}, stress))]
+def _sequence(scan: ScanResult) -> str:
+    series = scan.series or scan.corrected
+    fields = {} if series is None else series.metadata
+    strength = fields.get("MagneticFieldStrength")
+    words = [
+        str(fields.get("PulseSequenceType", "")),
+        str(scan.acquisition),
+        f"{float(strength):g} T" if strength else "",
+    ]
+    return ", ".join(word for word in words if word)
 
 
-def _low_reserve_figure(rest: SegmentTable | None, stress: SegmentTable | None) -> list[Figure]:
-    """Count the segments with a low reserve and name them."""
-    reserves = {k: v for k, v in reserve_of(rest, stress, "MBF").items() if np.isfinite(v)}
-    if not reserves:
-        return []
-    low = {k for k, v in reserves.items() if v < LOW_RESERVE}
-    label, value = f"Reserve below {LOW_RESERVE:g}", f"{len(low)} of {len(reserves)}"
-    return [Figure(label, value, "segments", _named(low, stress), bool(low))]
+def _with_intervals(study: Study, method: Method, quantity: str) -> Method | None:
+    """The method whose 90 % intervals are shown: the one that leads, or the first other that has them."""
+    for other in (method, *methods_of(study)):
+        tables = [table for scan in study.scans for table in [segments_of(scan, other)] if table is not None]
+        same = primary_quantity(study, other) == quantity and flow_units(study, other) == flow_units(study, method)
+        if same and any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
+            return other
+    return None
+
+
+def _flow_cells(
+    scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
+) -> dict[str, Cell]:
+    values = values_of(segments_of(scan, method), quantity)
+    source = _with_intervals(study, method, quantity)
+    rows = rows_by_segment(segments_of(scan, source)) if source and not doubts_of(scan, source) else {}
+    bounds = {k: interval_of(row, quantity) for k, row in rows.items()}
+    return _cells(values, bounds, groups, doubts_of(scan, method))
+
+
+def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
+    doubts = [text for scan in study.scans for text in doubts_of(scan, method)]
+    rest, stress = reserve_tables(study, method)
+    values = reserve_of(rest, stress, quantity)
+    source = _with_intervals(study, method, quantity)
+    bounds: dict[int, tuple[float, float]] = {}
+    if source and not any(doubts_of(scan, source) for scan in study.scans):
+        drawn: Drawn = drawn_reserves(study.rest, study.stress, source) if quantity == "MBF" else {}
+        at_rest, at_stress = map(rows_by_segment, reserve_tables(study, source))
+        bounds = {
+            k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
+        }
+    cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
+    if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
+        cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
+    return cells
+
+
+def _cells(
+    values: Mapping[int, float],
+    bounds: Mapping[int, tuple[float, float]],
+    groups: Mapping[str, Sequence[int]],
+    doubts: Sequence[str],
+    low: float = -np.inf,
+) -> dict[str, Cell]:
+    """A cell for each group of segments: median, interval, and what to know of it.
+
+    The interval of a median is that of segments whose errors go together: the medians of their bounds. Most of what is
+    not known of a segment is shared, the input function above all; independent errors would make it too narrow.
+    """
+    cells = {}
+    for label, numbers in groups.items():
+        value = median_over(values, numbers)
+        present, found = [k for k in numbers if k in values], [k for k in numbers if np.isfinite(values.get(k, np.nan))]
+        if doubts:
+            note = f"{DOUBTFUL} (it says {number(value)})" if len(numbers) == 17 else "doubtful"
+            cells[label] = Cell(number(np.nan), note=note)
+            continue
+        ends = [median_over({k: bounds[k][side] for k in found if k in bounds}, found) for side in (0, 1)]
+        known = bool(np.isfinite([value, *ends]).all())
+        notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
+        if known and not ends[0] <= value <= ends[1]:
+            notes.append("the methods disagree")
+        cells[label] = Cell(
+            number(value),
+            f"{number(ends[0])} to {number(ends[1])}" if known else "",
+            "; ".join(notes),
+            bool(value < low),
+        )
+    return cells
+
+
+def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]:
+    """The segments that a reader looks at next."""
+    sound = not any(doubts_of(scan, method) for scan in study.scans)
+    stress = segments_of(study.stress, method)
+    flow = {k: v for k, v in values_of(stress, quantity).items() if np.isfinite(v)}
+    if flow and not doubts_of(study.stress, method):
+        lowest = min(flow, key=lambda k: flow[k])
+        yield f"Lowest stress {quantity}: {number(flow[lowest])}, {_named({lowest}, stress)}."
+    reserves = {k: v for k, v in reserve_of(*reserve_tables(study, method), quantity).items() if np.isfinite(v)}
+    if reserves and sound:
+        low = {k for k, v in reserves.items() if v < LOW_RESERVE}
+        where = f": {_named(low, stress)}" if low else ""
+        yield (
+            f"Reserve below {LOW_RESERVE:g} (a round figure to guide the eye, no diagnostic cut-off) in {len(low)} of "
+            f"{len(reserves)} segments{where}."
+        )
+
+
+def _heart_rate(study: Study) -> Iterator[str]:
+    """How fast images came at rest and under stress: what a stress agent does to the heart shows in it."""
+    rates = [_images_a_minute(scan) for scan in (study.rest, study.stress)]
+    if all(np.isfinite(rates)):
+        yield (
+            f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress; the heart rate, where every beat "
+            "has one. It says how the stress agent worked, and is no verdict."
+        )
+
+
+def _images_a_minute(scan: ScanResult | None) -> float:
+    series = (scan.series or scan.corrected) if scan is not None else None
+    times = np.asarray(series.dynamic().times, float) if series is not None else np.zeros(0)
+    return 60.0 / float(np.median(np.diff(times))) if times.size > 2 else float("nan")
+
+
+def typical_flow(scan: ScanResult | None, method: Method, quantity: str) -> float:
+    """Median of a quantity over the scan's segments; NaN where none has a value.
+
+    A median, since blood and noise give single segments many times the flow of the muscle around them. Never one of
+    voxels: a scan whose segments have no value has none.
+    """
+    return median_over(values_of(segments_of(scan, method), quantity), range(1, 18))
+
+
+def typical_reserve(study: Study, method: Method, quantity: str) -> float:
+    """Median of the segments' reserves; NaN where a scan is doubtful or no segment has one."""
+    if any(doubts_of(scan, method) for scan in study.scans):
+        return float("nan")
+    return median_over(reserve_of(*reserve_tables(study, method), quantity), range(1, 18))
 
 
 def _named(numbers: set[int], table: SegmentTable | None) -> str:
@@ -143,14 +260,13 @@ def _methods_table(study: Study) -> Table:
     for method in methods_of(study):
         quantity = primary_quantity(study, method)
         rest, stress = (
-            np.nan if doubts_of(scan, method) else typical_flow(scan, method, quantity)[0]
+            np.nan if doubts_of(scan, method) else typical_flow(scan, method, quantity)
             for scan in (study.rest, study.stress)
         )
-        reserve = typical_reserve(study, method, quantity)[0]
-        units = next((m.units for s in study.scans for m in maps_of(s, method).values() if m.quantity == quantity), "")
-        shown = f"{quantity}{unit_suffix(units)}"
+        shown = f"{quantity}{unit_suffix(flow_units(study, method))}"
+        reserve = typical_reserve(study, method, quantity)
         rows.append((method_title(method), shown, number(rest), number(stress), number(reserve)))
-    title = f"Flow by every method{', ' if study.label else ''}{study.label}"
+    title = f"Median over the segments, by every method{', ' if study.label else ''}{study.label}"
     return Table(("Method", "Quantity", "Rest", "Stress", "Reserve"), tuple(rows), title)
 
 
@@ -192,6 +308,18 @@ def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[st
         for line in lines:
             found.setdefault(f"{scan_title(scan)}: {line}")
     return tuple(found)
+
+
+def advice(studies: Sequence[Study]) -> str:
+    """What to do about doubtful scans; empty where none is."""
+    doubtful = [scan_title(s) for study in studies for s in study.scans if doubts_of(s, methods_of(study)[0])]
+    if not doubtful:
+        return ""
+    return (
+        f"What to do about {' and '.join(doubtful)}: look at its other warnings first, then at its contours and its "
+        "input function below. Correct the contours (qperf review) or the metadata that a warning names, and compute "
+        "again; what still can't be right can't be reported."
+    )
 
 
 def _failures(scan: ScanResult) -> Iterator[str]:

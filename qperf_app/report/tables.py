@@ -86,7 +86,7 @@ def _not_between(whole: float, endo: float, epi: float) -> bool:
     return bool(np.isfinite([whole, endo, epi]).all() and not 0.9 * low <= whole <= 1.1 * high)
 
 
-def segment_table(table: SegmentTable, quantity: str) -> Table:
+def segment_table(table: SegmentTable, quantity: str, units: str) -> Table:
     """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated.
 
     Each of the three is a fit of its own. Where they contradict each other the row is marked.
@@ -111,7 +111,7 @@ def segment_table(table: SegmentTable, quantity: str) -> Table:
     return Table(
         ("Segment", quantity, "Endo", "Epi", "Endo/epi", "Voxels"),
         tuple(rows),
-        f"{quantity}{unit_suffix(table.units.get(quantity, ''))} by segment and layer"
+        f"{quantity}{unit_suffix(units)} by segment and layer"
         + ("; in brackets the 90 % interval" if interval_column(quantity, "q05") in table.units else "")
         + (
             f". {DOUBT.strip()} The wall and its layers are fitted each on its own: here they contradict each other, "
@@ -137,7 +137,9 @@ def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
     return Table(("Segment", *headings), rows, "Other quantities by segment")
 
 
-def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str, drawn: Drawn = NONE_DRAWN) -> Table:
+def reserve_table(
+    rest: SegmentTable, stress: SegmentTable, quantity: str, units: str, drawn: Drawn = NONE_DRAWN
+) -> Table:
     """Rest, stress and their ratio by segment and layer, then by coronary territory and over all.
 
     ``drawn`` has the 90 % intervals that come from draws; others are put together from the bounds of both scans.
@@ -160,11 +162,11 @@ def reserve_table(rest: SegmentTable, stress: SegmentTable, quantity: str, drawn
     for name, numbers in {**groups, "All segments": tuple(range(1, 18))}.items():
         medians = [median_over(values, numbers) for values in (rest_values, stress_values, *reserves)]
         rows.append((f"{name}, median", *map(number, medians)))
-    units = unit_suffix(rest.units.get(quantity, ""))
     return Table(
         ("Segment", f"Rest {quantity}", f"Stress {quantity}", "Reserve", "Reserve endo", "Reserve epi"),
         tuple(rows),
-        f"Perfusion reserve, stress over rest {quantity}{units}. Territories after the usual assignment of segments."
+        f"Perfusion reserve, stress over rest {quantity}{unit_suffix(units)}. Territories after the usual "
+        "assignment of segments."
         + (" In brackets the 90 % interval." if interval_column(quantity, "q05") in rest.units else ""),
     )
 

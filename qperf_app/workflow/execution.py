@@ -19,7 +19,11 @@ SLURM_GRAPH = "SLURMGraph"
 
 @dataclass(frozen=True)
 class Execution:
-    """A Nipype execution plugin with its arguments (None: by ``nprocs``), and where it works."""
+    """How a graph is run, and where it works.
+
+    ``plugin`` is a Nipype execution plugin with its arguments; None, ``Linear`` and ``MultiProc`` are this machine.
+    ``drop_work`` deletes a participant's part of the work directory as soon as it is done.
+    """
 
     work_dir: Path
     nprocs: int = 1
@@ -27,6 +31,7 @@ class Execution:
     plugin: str | None = None
     plugin_args: Mapping[str, Any] = field(default_factory=dict)
     stop_on_first_crash: bool = False
+    drop_work: bool = False
 
 
 def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:

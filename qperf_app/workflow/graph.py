@@ -1,4 +1,4 @@
-"""The Nipype graph: a workflow for each participant, a node for each task, and its execution."""
+"""The Nipype graphs: a workflow for each participant, a node for each task, and their execution."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qperf_app.bids.names import identifier
 from qperf_app.workflow import slurm
@@ -16,7 +16,8 @@ from qperf_app.workflow.outcomes import is_damaged, one_line, to_json
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.publish import PublishInterface, PublishRequest
 from qperf_app.workflow.tasks import Task
-from qperf_app.workflow.workers import WorkerPoolPlugin
+from qperf_app.workflow.turns import Capacity, Runner, Turn
+from qperf_app.workflow.workers import OwnProcesses, ThisProcess
 
 WORKFLOW_NAME = "qperf"
 #: Level of Nipype's own messages: above all of them.
@@ -45,53 +46,122 @@ def discard_damaged(plan: ParticipantPlan, work_dir: Path) -> list[str]:
     return damaged
 
 
-def build(plans: Sequence[ParticipantPlan], requests: Mapping[str, PublishRequest], execution: Execution) -> Any:
-    """Build the graph of all participants; ``requests`` say what their last node publishes."""
-    from nipype.pipeline import engine
+def run(
+    plans: Sequence[ParticipantPlan],
+    begin: Callable[[ParticipantPlan], PublishRequest],
+    execution: Execution,
+    notify: Callable[[Any, str], None],
+    ended: Callable[[str], None],
+    say: Callable[[str], None],
+) -> str:
+    """Run the graphs of all participants to their end, whichever nodes fail: which and why is read from their folders.
 
+    Parameters
+    ----------
+    plans : sequence of ParticipantPlan
+    begin : function
+        Called before a participant's first node; says what its last node publishes.
+    execution : Execution
+    notify : function
+        Told of each node that starts, ends or fails (as far as the execution plugin says so).
+    ended : function
+        Told of each participant that has no node left, as soon as that is known.
+    say : function
+        Told of what an execution plugin that was asked for complains of.
+
+    Returns
+    -------
+    str
+        What ended the run before its end, where anything did.
+    """
     # A workflow copies Nipype's configuration when it is made.
     _configure(execution)
+    if execution.plugin in (None, "Linear", "MultiProc"):
+        return _run_here(plans, begin, execution, notify, ended)
+    cause = _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
+    for plan in plans:
+        ended(plan.participant)
+    return cause
+
+
+def _run_here(
+    plans: Sequence[ParticipantPlan],
+    begin: Callable[[ParticipantPlan], PublishRequest],
+    execution: Execution,
+    notify: Callable[[Any, str], None],
+    ended: Callable[[str], None],
+) -> str:
+    """Run on this machine, one participant after another; each graph is made when its turn comes."""
+    arguments = execution.plugin_args
+    processors = 1 if execution.plugin == "Linear" else int(arguments.get("n_procs", execution.nprocs))
+    memory = arguments.get("memory_gb", execution.memory_gb) or 0.9 * _machine_memory_gb()
+    turns = (Turn(plan.participant, _expanded(_build([plan], begin, execution))) for plan in plans)
+    workers = ThisProcess() if processors == 1 else OwnProcesses(processors, arguments.get("mp_context"))
+    here = Path.cwd()
+    try:
+        capacity = Capacity(processors, float(memory))
+        return Runner(turns, workers, capacity, notify, ended, execution.stop_on_first_crash).run()
+    finally:
+        os.chdir(here)
+
+
+def _machine_memory_gb() -> float:
+    from nipype.utils.profiler import get_system_total_memory_gb
+
+    return float(get_system_total_memory_gb())
+
+
+def _expanded(workflow: Any) -> Any:
+    """Nipype's graph of nodes that are ready to run: what it would hand to an execution plugin."""
+
+    class KeepPlugin:
+        plugin_args: ClassVar[dict[str, Any]] = {}
+        graph: Any = None
+
+        def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+            self.graph = graph
+
+    kept = KeepPlugin()
+    workflow.run(plugin=kept)
+    return kept.graph
+
+
+def _build(
+    plans: Sequence[ParticipantPlan], begin: Callable[[ParticipantPlan], PublishRequest], execution: Execution
+) -> Any:
+    """Build the graph of participants."""
+    from nipype.pipeline import engine
+
     whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(execution.work_dir))
     for plan in plans:
+        request = begin(plan)
         workflow = engine.Workflow(participant_workflow(plan.participant))
-        run = requests[plan.participant].run
-        nodes = {task.node: _step_node(engine, task, plan.participant, run, execution) for task in plan.tasks.values()}
+        nodes = {t.node: _step_node(engine, t, plan.participant, request.run, execution) for t in plan.tasks.values()}
         workflow.add_nodes(list(nodes.values()))
         for task in plan.tasks.values():
             for name, upstream in task.upstream.items():
                 workflow.connect(nodes[upstream], "outcome", nodes[task.node], name)
-        _add_publishing(engine, workflow, nodes, requests[plan.participant], execution)
+        _add_publishing(engine, workflow, nodes, request, execution)
         whole.add_nodes([workflow])
     return whole
 
 
-def run(
+def _submit(
     workflow: Any,
     execution: Execution,
     participants: Sequence[str],
     notify: Callable[[Any, str], None],
     say: Callable[[str], None],
 ) -> str:
-    """Run the graph to its end, whichever nodes fail: which and why is read from their folders afterwards.
-
-    ``notify`` is told of each node that starts, ends or fails (as far as the execution plugin says so), ``say`` of what
-    an execution plugin that was asked for complains of. Returns what ended the run before its end, where anything did.
-    """
-    plugin = execution.plugin or ("Linear" if execution.nprocs == 1 else "MultiProc")
+    """Hand the graph to an execution plugin of Nipype that was asked for, such as a cluster's."""
+    plugin = str(execution.plugin)
     arguments: dict[str, Any] = {**execution.plugin_args, "status_callback": notify}
-    pool: Any = plugin
-    if plugin == "MultiProc":
-        arguments.setdefault("n_procs", execution.nprocs)
-        arguments.setdefault("raise_insufficient", False)
-        if execution.memory_gb:
-            arguments.setdefault("memory_gb", execution.memory_gb)
-        pool = WorkerPoolPlugin(arguments)
     comments = {slurm.mark(execution.work_dir, participant) for participant in participants}
     here = Path.cwd()
     if slurm.is_slurm(plugin):
         slurm.cancel(comments, say)
     try:
-        workflow.run(plugin=pool, plugin_args=arguments)
+        workflow.run(plugin=plugin, plugin_args=arguments)
         if plugin == SLURM_GRAPH:
             slurm.wait(comments, say)
     except KeyboardInterrupt:
@@ -100,9 +170,8 @@ def run(
         raise
     # Nipype raises whatever the first failing node raised.
     except Exception as error:
-        if execution.plugin:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            say(f"{execution.plugin}: {lines[-1].strip()}")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        say(f"{plugin}: {lines[-1].strip()}")
         return one_line(error)
     finally:
         os.chdir(here)
@@ -152,7 +221,7 @@ def _configure(execution: Execution) -> None:
                 "remove_unnecessary_outputs": "false",
                 "check_version": "false",
                 # A batch system's queue must not be asked twenty times a second.
-                "poll_sleep_duration": "2" if execution.plugin not in (None, "Linear", "MultiProc") else "0.05",
+                "poll_sleep_duration": "2",
                 # A shared file system may show a job's result some time after the queue says that it has ended.
                 "job_finished_timeout": "20",
                 # It writes into a folder that all participants share: jobs that start together stumble over it.

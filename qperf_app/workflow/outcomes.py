@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,9 +80,18 @@ class _Stored:
     made_from: str
 
 
+#: Making one takes a thousand times as long as using it.
+_adapter = cache(TypeAdapter)
+
+
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads and writes a kind of record."""
+    return _adapter(kind)
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """A record of this package as plain values."""
-    content: dict[str, Any] = TypeAdapter(type(record)).dump_python(record, mode="json")
+    content: dict[str, Any] = adapter(type(record)).dump_python(record, mode="json")
     return content
 
 
@@ -103,14 +113,14 @@ def save_outcome(outcome: Outcome, directory: Path, made_from: str) -> Path:
 
 def load_outcome(path: Path) -> Outcome:
     """Read an outcome; its files lie beside it."""
-    stored = TypeAdapter(_Stored).validate_python(read_json(path))
+    stored = adapter(_Stored).validate_python(read_json(path))
     return Outcome(stored.step, {entry.role: path.parent / entry.name for entry in stored.files})
 
 
 def is_made_from(directory: Path, made_from: str) -> bool:
     """Whether the outcome in a folder is that of this task and this input, and not of an earlier run."""
     path = directory / OUTCOME_FILE
-    return path.is_file() and TypeAdapter(_Stored).validate_python(read_json(path)).made_from == made_from
+    return path.is_file() and adapter(_Stored).validate_python(read_json(path)).made_from == made_from
 
 
 def is_damaged(directory: Path) -> bool:
@@ -119,7 +129,7 @@ def is_damaged(directory: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        stored = TypeAdapter(_Stored).validate_python(read_json(path))
+        stored = adapter(_Stored).validate_python(read_json(path))
     except (DatasetError, ValidationError):
         return True
     files = ((directory / entry.name, entry) for entry in stored.files)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterface, BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, traits
-from pydantic import TypeAdapter
 
 from qperf_app.bids.dataset import exclusive, replace_files
 from qperf_app.bids.images import read_json, sidecar_path, write_json
@@ -25,6 +24,7 @@ from qperf_app.workflow.outcomes import (
     STARTED_FILE,
     FileRecord,
     Outcome,
+    adapter,
     basis,
     is_made_from,
     load_outcome,
@@ -87,7 +87,8 @@ class PublishRequest:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> PublishRequest:
         """Make it from :func:`~qperf_app.workflow.outcomes.to_json`."""
-        return TypeAdapter(cls).validate_python(dict(content))
+        read: PublishRequest = adapter(cls).validate_python(dict(content))
+        return read
 
 
 def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.plugins.keys import Acquisition, Role
-from qperf_app.workflow.outcomes import USABLE, FileRecord, to_json
+from qperf_app.workflow.outcomes import USABLE, FileRecord, adapter, to_json
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def read_status(out_dir: Path, participant: str) -> ParticipantStatus:
     """
     path = status_path(out_dir, participant)
     try:
-        return TypeAdapter(ParticipantStatus).validate_python(read_json(path))
+        read: ParticipantStatus = adapter(ParticipantStatus).validate_python(read_json(path))
+        return read
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -205,13 +206,15 @@ def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
 
 
 def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:
-    """Say of participants whose run is not at its end that it was interrupted."""
+    """Say of participants whose run is not at its end, or was not begun, that it was interrupted."""
+    if not out_dir.is_dir():
+        return
     for participant in participants:
-        status = earlier_status(out_dir, participant)
-        if status is not None and status.state == "running":
+        status = earlier_status(out_dir, participant) or ParticipantStatus(participant, "running")
+        if status.state == "running":
             write_status(out_dir, replace(status, state="interrupted"))
 
 
 def status_schema() -> dict[str, Any]:
     """JSON schema of the status file."""
-    return TypeAdapter(ParticipantStatus).json_schema()
+    return adapter(ParticipantStatus).json_schema()

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from qperf_app.geometry import Grid, Level
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps import STEPS, StepSpec
-from qperf_app.workflow.outcomes import FileRecord, to_json
+from qperf_app.workflow.outcomes import FileRecord, adapter, to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,8 @@ class Task:
     @classmethod
     def from_identity(cls, content: Mapping[str, Any], threads: int = 1) -> Task:
         """Make a task again from :meth:`identity`."""
-        return TypeAdapter(cls).validate_python({**content, "threads": threads})
+        read: Task = adapter(cls).validate_python({**content, "threads": threads})
+        return read
 
 
 def derive_seed(random_seed: int, *identity: str) -> int:

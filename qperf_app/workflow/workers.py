@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from socket import gethostname
-from typing import Any
-
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 #: ``prctl`` option of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
 
 
+class Workers(Protocol):
+    """Where nodes run; a node's future raises what the node raised."""
+
+    def submit(self, node: Any, kind: str) -> Future[None]:
+        """Run a node. ``kind`` says what it has in common with others: libraries that it needs."""
+
+    def close(self) -> None:
+        """Let the processes end."""
+
+
 def start_worker(folder: str) -> None:
     """Prepare a worker: the app tells it when to stop, by whatever signal the app itself is stopped."""
-    process_initializer(folder)
+    os.chdir(folder)
     signal.set_wakeup_fd(-1)
     # Ctrl-C goes to all processes of a terminal; the app ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -28,48 +37,81 @@ def start_worker(folder: str) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class WorkerPoolPlugin(MultiProcPlugin):
-    """Nipype's ``MultiProc`` on workers of :func:`start_worker`.
+def _run(node: Any) -> None:
+    node.run()
 
-    Where a worker is killed, the pool breaks and with it all steps at work. They are tried once more in a new pool;
-    ``MultiProc`` itself would wait for them for ever.
+
+class ThisProcess:
+    """Runs nodes at once, in the app itself."""
+
+    def submit(self, node: Any, kind: str) -> Future[None]:
+        """Run a node to its end."""
+        future: Future[None] = Future()
+        try:
+            _run(node)
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+        return future
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+@dataclass
+class _Worker:
+    """One process, its latest node, and the kinds of node that it has run: their libraries are loaded."""
+
+    executor: ProcessPoolExecutor
+    kinds: set[str] = field(default_factory=set)
+    latest: Future[None] | None = None
+
+    @property
+    def is_free(self) -> bool:
+        return self.latest is None or self.latest.done()
+
+    @property
+    def was_killed(self) -> bool:
+        return self.latest is not None and self.is_free and isinstance(self.latest.exception(), BrokenProcessPool)
+
+
+class OwnProcesses:
+    """Processes of the app's own, each with one node at a time.
+
+    A node goes to a process that has run its kind before, if one is free: a library that takes seconds to load, such as
+    TensorFlow, is then loaded in as few processes as there are nodes at a time that need it.
+
+    Parameters
+    ----------
+    count : int
+        Most processes at a time. Each starts when it is first needed.
+    context : str, optional
+        How processes start, as :mod:`multiprocessing` names it.
     """
 
-    def __init__(self, plugin_args: Any = None) -> None:
-        super().__init__(plugin_args=plugin_args)
-        self.pool.shutdown(wait=False)
-        self._jobs: dict[int, tuple[Any, bool]] = {}
-        self._tried_again: set[int] = set()
-        self.pool: ProcessPoolExecutor = self._new_pool()
+    def __init__(self, count: int, context: str | None = None) -> None:
+        self._context = multiprocessing.get_context(context)
+        self._workers = [_Worker(self._new()) for _ in range(count)]
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context(self.plugin_args.get("mp_context"))
-        return ProcessPoolExecutor(self.processors, context, start_worker, (self._cwd,))
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, start_worker, (os.getcwd(),))
 
-    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
-        self._taskid += 1
-        self._jobs[self._taskid] = (node, updatehash)
-        self._task_obj[self._taskid] = self._start(self._taskid)
-        return int(self._taskid)
+    def submit(self, node: Any, kind: str) -> Future[None]:
+        """Run a node in a free process; the future raises BrokenProcessPool where that is killed.
 
-    def _start(self, number: int) -> Future[Any]:
-        node, updatehash = self._jobs[number]
-        try:
-            return self.pool.submit(run_node, node, updatehash, number)
-        except BrokenProcessPool:
-            self.pool = self._new_pool()
-            return self.pool.submit(run_node, node, updatehash, number)
+        Called from the main thread only: a process ends with the thread that has started it.
+        """
+        # Those that have run nothing yet come last: a process less to start.
+        free = [worker for worker in self._workers if worker.is_free]
+        worker = max(free, key=lambda worker: (kind in worker.kinds, bool(worker.kinds)))
+        if worker.was_killed:
+            worker.executor, worker.kinds = self._new(), set()
+        worker.kinds.add(kind)
+        worker.latest = worker.executor.submit(_run, node)
+        return worker.latest
 
-    def _get_result(self, taskid: int) -> Any:
-        future: Future[Any] = self._task_obj[taskid]
-        if not future.done():
-            return None
-        error = future.exception()
-        if error is None:
-            return future.result()
-        if isinstance(error, BrokenProcessPool) and taskid not in self._tried_again:
-            self._tried_again.add(taskid)
-            self._task_obj[taskid] = self._start(taskid)
-            return None
-        trace = [f"{type(error).__name__}: {error}"]
-        return {"taskid": taskid, "result": None, "traceback": trace, "hostname": gethostname()}
+    def close(self) -> None:
+        """Wait for the processes to end."""
+        for worker in self._workers:
+            worker.executor.shutdown()

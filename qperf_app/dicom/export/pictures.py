@@ -2,82 +2,134 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator, Sequence
-from typing import TypeVar
 
 import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from pydicom.uid import ExplicitVRLittleEndian
 
 from qperf_app.dicom.export.maps import chosen_methods
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, identifiers
 from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
-from qperf_app.plugins import Picture
-from qperf_app.report.elements import Gallery, HostElement, PictureGrid
-from qperf_app.report.perfusion import flow_elements
+from qperf_app.report.backdrops import Backdrop, backdrops_of
+from qperf_app.report.bullseye import SECTORS, SegmentPicture
+from qperf_app.report.maps import MapRow
+from qperf_app.report.perfusion import flow_maps, segment_pictures
 from qperf_app.report.pictures import write
+from qperf_app.report.plots import ticks
+from qperf_app.report.scales import ColourScale
+from qperf_app.report.scans import anatomy_of
 from qperf_app.report.studies import Study, method_title, primary_quantity
 
 #: Pixels between pictures, of the line of a heading, and at most across a picture.
 _GAP, _LINE, _WIDEST = 16, 34, 2048
-_Drawn = TypeVar("_Drawn", PictureGrid, Gallery)
 
 
 def write_pictures(
     export: ExportStudy, study: Study, plugins: Collection[str], numbers: Iterator[int]
 ) -> Iterator[ExportObject]:
     """Flow maps and bull's-eyes of each method, each as one picture with the report's own headings and scale."""
+    backdrops = backdrops_of([study], {scan.label: anatomy_of(scan) for scan in study.scans})
     for method in chosen_methods(study, plugins):
-        elements = flow_elements(study, method)
         quantity = primary_quantity(study, method)
         reasons = tuple(dict.fromkeys(reason for scan in study.scans for reason in doubts(scan)))
         name = "_".join(filter(None, (export.results.name, study.label.replace(", ", "_").replace(" ", "-"))))
-        for kind, text, drawn in (
-            ("maps", f"{quantity} maps", _first(elements, PictureGrid)),
-            ("segments", f"{quantity} of AHA segments", _first(elements, Gallery)),
-        ):
-            if drawn is None:
-                continue
-            title = f"{text} by {method_title(method)}"
-            what = Described(f"{name}_desc-{method[0]}_{kind}", kind.upper(), title, reasons)
-            yield _capture(export, what, compose(drawn, what), numbers)
+        maps, segments = flow_maps(study, method, quantity, None, backdrops), segment_pictures(study, method)
+        panels = {
+            "maps": ("maps", [] if maps is None else _map_panels(*maps)),
+            "segments": ("of AHA segments", [[_bullseye(picture) for picture in segments]] if segments else []),
+        }
+        for kind, (words, rows) in panels.items():
+            if rows:
+                title = f"{quantity} {words} by {method_title(method)}"
+                what = Described(f"{name}_desc-{method[0]}_{kind}", kind.upper(), title, reasons)
+                yield _capture(export, what, compose(rows, what), numbers)
 
 
-def compose(element: PictureGrid | Gallery, what: Described) -> NDArray[np.uint8]:
-    """Lay an element of the page out as one RGB picture (rows, columns, 3)."""
-    rows: list[tuple[str, Sequence[Picture | None]]]
-    columns: tuple[str, ...] = ()
-    if isinstance(element, Gallery):
-        rows = [("", element.pictures)]
-    else:
-        rows, columns = [(row.heading, row.pictures) for row in element.rows], element.columns
-        if element.scale is not None:
-            rows.append(("", (element.scale,)))
-    opened = [(heading, [None if p is None else _opened(p) for p in pictures]) for heading, pictures in rows]
-    width = max(sum((_width(image) + _GAP) for image in images) for _, images in opened) + _GAP
-    heights = [max(image.height for image in images if image is not None) for _, images in opened]
+def compose(rows: Sequence[Sequence[Image.Image]], what: Described) -> NDArray[np.uint8]:
+    """Lay rows of panels out as one RGB picture (rows, columns, 3) under its title and its doubts."""
     titles = [what.description, *what.doubts]
-    top = _GAP + _LINE * (len(titles) + bool(columns))
-    canvas = Image.new("RGB", (width, top + sum(height + _LINE + _GAP for height in heights)), "black")
+    top = _GAP + _LINE * len(titles)
+    width = max(sum(panel.width + _GAP for panel in row) for row in rows) + _GAP
+    height = top + sum(max(panel.height for panel in row) + _GAP for row in rows)
+    canvas = Image.new("RGB", (width, height), "black")
     for line, title in enumerate(titles):
         write(canvas, (_GAP, _GAP / 2 + _LINE * line), title, 20)
-    for (heading, images), height in zip(opened, heights, strict=True):
+    for row in rows:
         left = _GAP
-        write(canvas, (left, top), heading, 18)
-        for column, image in enumerate(images):
-            if image is not None:
-                canvas.paste(image, (left, top + _LINE))
-                if columns and column < len(columns) and heading == opened[0][0]:
-                    write(canvas, (left, top - _LINE), columns[column], 18)
-            left += _width(image) + _GAP
-        top += height + _LINE + _GAP
+        for panel in row:
+            canvas.paste(panel, (left, top))
+            left += panel.width + _GAP
+        top += max(panel.height for panel in row) + _GAP
     if canvas.width > _WIDEST:
         canvas = canvas.resize((_WIDEST, round(canvas.height * _WIDEST / canvas.width)), Image.Resampling.LANCZOS)
     return np.asarray(canvas)
+
+
+def _map_panels(rows: Sequence[MapRow], scale: ColourScale) -> list[list[Image.Image]]:
+    """The maps over their anatomy, a row for each scan, and the colour scale below them."""
+    panels = [
+        [_headed(_map(values[:, :, z], backdrop, z, scale), f"{heading}, {backdrop.slices[z]}") for z in backdrop.shown]
+        for heading, values, backdrop in rows
+    ]
+    return [*panels, [_bar(scale)]]
+
+
+def _map(values: NDArray[np.floating], backdrop: Backdrop, z: int, scale: ColourScale) -> Image.Image:
+    view = backdrop.view
+    steps = view.render(scale.levels(values), smooth=False).astype(np.uint8)
+    grey = np.repeat(backdrop.images[z][..., None], 3, axis=-1) * 0.8
+    panel = Image.fromarray(np.where(steps[..., None] > 0, scale.palette[steps], grey).astype(np.uint8))
+    height, width = view.size
+    layout = view.layout
+    for at, words, anchor in (
+        ((4, height / 2), layout.left, "lm"),
+        ((width - 4, height / 2), layout.right, "rm"),
+        ((width / 2, 3), layout.up, "ma"),
+        ((width / 2, height - 3), layout.down, "ms"),
+    ):
+        write(panel, at, words, 17, anchor)
+    return panel
+
+
+def _headed(panel: Image.Image, heading: str) -> Image.Image:
+    canvas = Image.new("RGB", (panel.width, panel.height + _LINE), "black")
+    canvas.paste(panel, (0, _LINE))
+    write(canvas, (0, 4), heading, 18)
+    return canvas
+
+
+def _bar(scale: ColourScale) -> Image.Image:
+    canvas = Image.new("RGB", (560, 84), "black")
+    ramp = scale.paint(np.linspace(scale.low, scale.high, 500))
+    canvas.paste(Image.fromarray(np.repeat(ramp[None], 22, axis=0)), (30, 4))
+    for value in ticks((scale.low, scale.high)):
+        write(canvas, (30 + 500 * (value - scale.low) / (scale.high - scale.low), 28), f"{value:g}", 16, "ma")
+    write(canvas, (280, 54), scale.title, 18, "ma")
+    return canvas
+
+
+def _bullseye(picture: SegmentPicture) -> Image.Image:
+    """The report's bull's-eye in pixels, drawn twice as large for smooth edges."""
+    edge, radius = 640, 570
+    canvas = Image.new("RGB", (2 * edge, 2 * edge), "black")
+    pen = ImageDraw.Draw(canvas)
+    middle = np.array([edge, edge])
+    for number, (_, outer, start, end) in sorted(SECTORS.items(), key=lambda item: -item[1][1]):
+        value = picture.value(number)
+        box = (*(middle - outer * radius), *(middle + outer * radius))
+        colour = tuple(int(c) for c in picture.scale.paint(np.array(value)))
+        # Pillow's angles run clockwise.
+        pen.pieslice(box, -end, -start, fill=colour, outline="white", width=4)
+    canvas = canvas.resize((edge, edge), Image.Resampling.LANCZOS)
+    for number, (inner, outer, start, end) in SECTORS.items():
+        at, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
+        x, y = (middle + radius * at * np.array([np.cos(angle), -np.sin(angle)])) / 2
+        write(canvas, (x, y), picture.words(number) or f"{number}: none", 17, "mm")
+    return _headed(canvas, picture.title)
 
 
 def _capture(export: ExportStudy, what: Described, pixels: NDArray[np.uint8], numbers: Iterator[int]) -> ExportObject:
@@ -95,19 +147,3 @@ def _capture(export: ExportStudy, what: Described, pixels: NDArray[np.uint8], nu
     dataset.PatientOrientation = []
     dataset.BurnedInAnnotation = "NO"
     return finish(export, what, dataset, False)
-
-
-def _first(elements: Sequence[HostElement], kind: type[_Drawn]) -> _Drawn | None:
-    return next((element for element in elements if isinstance(element, kind)), None)
-
-
-def _opened(picture: Picture) -> Image.Image:
-    """A picture on white: figures of the page may be transparent."""
-    image = Image.open(io.BytesIO(picture.data)).convert("RGBA")
-    flat = Image.new("RGB", image.size, "white")
-    flat.paste(image, mask=image.getchannel("A"))
-    return flat
-
-
-def _width(image: Image.Image | None) -> int:
-    return 0 if image is None else image.width
