@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from qperf_app import api
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image
 from qperf_app.bids.records import read_landmarks, read_mask
@@ -24,12 +23,12 @@ from qperf_app.review.decisions import read_reviews
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
 from qperf_app.review.listing import listed
-from qperf_app.review.study import ReviewScan, Study, open_study
+from qperf_app.review.study import ReviewScan, Study
 from qperf_app.review.worker import compute, planned
 from qperf_app.training.cases import CaseKind
 from qperf_app.training.drawn_cases import find_drawn_cases
 from qperf_app.workflow.status import ScanRecord, StepRecord
-from tests.datasets import hand_drawn, small_dataset
+from tests.reviewed import finished_study
 
 KEY = "sub-01_task-rest"
 ADDRESS, TOKEN = "127.0.0.1:4321", "a-token"
@@ -37,14 +36,7 @@ ADDRESS, TOKEN = "127.0.0.1:4321", "a-token"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A small study that was run, with masks that somebody had drawn."""
-    root = tmp_path_factory.mktemp("reviewed")
-    raw, drawn = small_dataset(root / "raw"), hand_drawn(root / "drawn")
-    settings = {"motion-correction": "none", "kinetics": "fermi"}
-    study = api.plan(raw, root / "out", configuration=settings, derivatives={"expert": drawn})
-    status = api.run(study, api.Execution(root / "work"), say=lambda text: None)
-    assert status["01"].state == "done"
-    return open_study(root / "out", None, None, root / "work")
+    return finished_study(tmp_path_factory.mktemp("reviewed"))
 
 
 @pytest.fixture

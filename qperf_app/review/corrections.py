@@ -42,7 +42,7 @@ def check_corrections(study: Study) -> None:
     if is_review(folder):
         return
     if folder.is_dir() and any(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
-        raise DatasetError(f"{folder}: is not empty, and no dataset of {REVIEW}; give another folder with --corrections")
+        raise DatasetError(f"{folder}: is not empty, and not of {REVIEW}; give another folder with --corrections")
 
 
 def write_description(study: Study) -> None:

@@ -54,11 +54,21 @@ export const api = {
   compute: (key, version, comment) => send(scan(key, "/compute"), "POST", { version, comment }),
 };
 
-// Server-sent events, read by hand: an EventSource can't send a header. Begins again when the stream breaks.
+const shown = () => new Promise((done) => {
+  if (!document.hidden) done();
+  else document.addEventListener("visibilitychange", () => done(shown()), { once: true });
+});
+
+// Server-sent events, read by hand: an EventSource can't send a header. Begins again when the stream breaks. Only while
+// the page is seen: browsers open six connections to a server, for all tabs together.
 export async function listen(onJob, onState) {
   for (;;) {
+    await shown();
+    const stop = new AbortController();
+    const hide = () => document.hidden && stop.abort();
+    document.addEventListener("visibilitychange", hide);
     try {
-      const reader = (await ask("/api/events")).body.pipeThrough(new TextDecoderStream()).getReader();
+      const reader = (await ask("/api/events", { signal: stop.signal })).body.pipeThrough(new TextDecoderStream()).getReader();
       onState(true);
       let text = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
@@ -67,8 +77,9 @@ export async function listen(onJob, onState) {
         for (const event of events) if (event.startsWith("data: ")) onJob(JSON.parse(event.slice(6)));
       }
     } catch {
-      onState(false);
+      if (!stop.signal.aborted) onState(false);
     }
+    document.removeEventListener("visibilitychange", hide);
     await new Promise((done) => setTimeout(done, 1000));
   }
 }

@@ -52,6 +52,7 @@ export class View {
     this.scale = [scale * dx, scale * dy];
     this.offset = [size / 2 - ((box[0] + box[2]) / 2) * this.scale[0], size / 2 - ((box[1] + box[3]) / 2) * this.scale[1]];
     this.ratio = ratio;
+    this.canvas.dataset.place = JSON.stringify([this.scale, this.offset]);
     this.draw();
   }
 
