@@ -378,6 +378,19 @@ def test_corrections_are_what_was_drawn(study: Study) -> None:
     }  # fmt: skip
 
 
+def test_frames_left_out_take_no_part_in_what_is_computed(study: Study) -> None:
+    edits = {**Desk(study).describe(KEY)["edits"], "left_out": {"tissue": [5, 9]}, "touched": ["frames"]}
+    corrected(study, edits)
+    tasks = planned(study, "01", 1).participants[0].tasks.values()
+    out = {task.step: task.left_out.frames for task in tasks if task.left_out is not None}
+    assert out == dict.fromkeys(("input-function", "concentration", "spill-over", "joint-input-function"), (5, 9))
+    assert Desk(study).describe(KEY)["edits"]["left_out"] == {"tissue": [5, 9]}
+    path = study.corrections / "sub-01" / "perf" / f"{KEY}_desc-frames_timeseries.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DatasetError, match="volumes"):
+        planned(study, "01", 1)
+
+
 def test_what_is_undone_is_no_correction_any_more(study: Study) -> None:
     edits = Desk(study).describe(KEY)["edits"]
     told = corrected(study, widened(edits))
@@ -400,7 +413,8 @@ def flow_of(study: Study) -> list[float]:
 
 def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: Study) -> None:
     before = flow_of(study)
-    corrected(study, widened(Desk(study).describe(KEY)["edits"], 4.0))
+    edits = widened(Desk(study).describe(KEY)["edits"], 4.0)
+    corrected(study, {**edits, "left_out": {"tissue": [7]}, "touched": ["myocardium", "frames"]})
     told: list[dict[str, Any]] = []
     compute(study, "01", 1, lambda content: told.append(dict(content)))
     assert told[-1]["state"] == "done", told[-1]
@@ -410,6 +424,7 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     steps = {step["key"]["step"]: step["outcome"] for step in status["scans"][0]["steps"]}
     assert "corrections" in steps["myocardium"]["summary"]
     assert "expert" in steps["blood-pool"]["summary"]
+    assert any("a reader left out" in text for text in steps["concentration"]["warnings"])
     # As it was: nothing is drawn, the corrections are taken away, and the results are those of before.
     desk = Desk(study)
     version = desk.describe(KEY)["version"]

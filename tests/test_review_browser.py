@@ -21,7 +21,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the playwright p
 KEY = "sub-01_task-rest"
 SIZES = {"laptop": (1366, 768), "tablet": (1024, 768), "tablet upright": (820, 1180)}
 #: ms; a machine that does other things takes long to compute.
-PATIENCE = 120_000
+PATIENCE = 300_000
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,13 @@ from pathlib import Path
 from qperf_app import __version__
 from qperf_app.bids.dataset import BIDS_VERSION, OWN_NAME, REVIEW, is_review, replace_files
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.handins import left_out_name
 from qperf_app.bids.images import sidecar_path, write_image
 from qperf_app.bids.names import derivative_name, folder_of
 from qperf_app.bids.sidecars import RAW, describe, describe_image
-from qperf_app.bids.tables import write_landmarks
+from qperf_app.bids.tables import read_left_out, write_landmarks, write_left_out
 from qperf_app.bids.whole import replace_text
-from qperf_app.review.edits import Edits, Structure, Touched, landmarks_of, mask_of, plane_name
+from qperf_app.review.edits import Edits, PlaneName, Structure, Touched, landmarks_of, mask_of, plane_name
 from qperf_app.review.planes import Plane
 from qperf_app.review.study import Study
 
@@ -75,7 +76,6 @@ def write_corrections(study: Study, key: str, edits: Edits, planes: Mapping[str,
     list of str
         Names of the files that are there now.
     """
-    write_description(study)
     wanted: dict[str, bool] = {}
     with replace_files(study.corrections, f"review-{key}") as staging:
         for structure in edits.regions:
@@ -96,6 +96,14 @@ def write_corrections(study: Study, key: str, edits: Edits, planes: Mapping[str,
                 sources = [_uri(derivative_name(plane.prefix, "preproc"))]
                 words = "Insertion points of the right ventricle"
                 write_landmarks(_place(staging, name), points, describe(words, "mm", sources, Manual=True))
+        for of, plane in planes.items():
+            name = left_out_name(plane.prefix)
+            frames = edits.left_out.get(of, []) if "frames" in edits.touched else []  # type: ignore[call-overload]
+            wanted[name] = bool(frames)
+            if frames:
+                sources = [_uri(derivative_name(plane.prefix, "preproc"))]
+                sidecar = describe("Frames that a reader left out", "n/a", sources)
+                write_left_out(_place(staging, name), plane.series.times, frames, sidecar)
     for name, there in wanted.items():
         if not there:
             path = _path(study, name)
@@ -116,6 +124,16 @@ def corrected_files(study: Study, planes: Mapping[str, Plane]) -> dict[Touched, 
     return {role: path for role, path in found.items() if path.is_file()}
 
 
+def corrected_frames(study: Study, planes: Mapping[str, Plane]) -> dict[PlaneName, list[int]]:
+    """Frames that the corrections of a scan leave out."""
+    found: dict[PlaneName, list[int]] = {}
+    for name, plane in planes.items():
+        path = _path(study, left_out_name(plane.prefix))
+        if path.is_file():
+            found[name] = list(read_left_out(path, len(plane.series.times)))  # type: ignore[index]
+    return found
+
+
 def _path(study: Study, name: str) -> Path:
     return study.corrections / folder_of(name) / name
 
@@ -124,6 +142,11 @@ def _place(staging: Path, name: str) -> Path:
     path = staging / folder_of(name) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def sources_of(planes: Mapping[str, Plane]) -> list[str]:
+    """BIDS URIs of what a reader looks at."""
+    return [_uri(derivative_name(plane.prefix, "preproc")) for plane in planes.values()]
 
 
 def _uri(name: str) -> str:

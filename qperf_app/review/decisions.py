@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from qperf_app.bids.dataset import replace_files
 from qperf_app.bids.names import folder_of
+from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_table, write_table
 
 Decision = Literal["accepted", "corrected", "not usable"]
@@ -56,13 +57,13 @@ def read_reviews(corrections: Path, key: str) -> list[Review]:
     return [Review(**row) for row in rows if row["decision"] in get_args(Decision)]  # type: ignore[arg-type]
 
 
-def add_review(corrections: Path, key: str, review: Review) -> None:
+def add_review(corrections: Path, key: str, review: Review, sources: Sequence[str]) -> None:
     """Add a row; the table is there whole or not at all. Hold the scan's draft meanwhile."""
     rows = [*read_reviews(corrections, key), review]
     with replace_files(corrections, f"review-{key}") as staging:
         path = staging / review_name(key)
         path.parent.mkdir(parents=True)
-        sidecar = {"Description": "Review of the scan", "Units": "n/a", **_COLUMNS}
+        sidecar = {**describe("Review of the scan", "n/a", sources), **_COLUMNS}
         write_table(path, tuple(_COLUMNS), ([_cell(v) for v in astuple(row)] for row in rows), sidecar)
 
 

@@ -9,10 +9,16 @@ from threading import Lock
 from typing import Any
 
 from qperf_app.geometry import Level
-from qperf_app.review.corrections import corrected_files, write_corrections
+from qperf_app.review.corrections import (
+    corrected_files,
+    corrected_frames,
+    sources_of,
+    write_corrections,
+    write_description,
+)
 from qperf_app.review.decisions import Decision, Review, add_review, read_reviews
 from qperf_app.review.drafts import Draft, newest, now, read_draft, store
-from qperf_app.review.edits import Edits, check_edits, edits_of, published_files
+from qperf_app.review.edits import Edits, Touched, check_edits, edits_of, published_files
 from qperf_app.review.listing import Row, listed, reasons_of
 from qperf_app.review.planes import Plane, planes_of
 from qperf_app.review.preview import preview, published_flow, published_input, published_levels
@@ -115,7 +121,9 @@ class Desk:
             if decision == "corrected":
                 write_corrections(self.study, key, edits, opened.planes)
             changed = ", ".join(edits.touched) if decision == "corrected" else ""
-            add_review(self.study.corrections, key, Review(now(), self.reader, decision, changed, comment))
+            write_description(self.study)
+            review = Review(now(), self.reader, decision, changed, comment)
+            add_review(self.study.corrections, key, review, sources_of(opened.planes))
             saved = before.saved or decision == "corrected"
             draft = store(self.study.corrections, key, before, edits, self.reader, saved)
         return {"version": draft.version, "saved": draft.saved}
@@ -127,9 +135,12 @@ class Desk:
         files = published_files(opened.scan.record, self.study.out_dir)
         if draft is None or not draft.version:
             corrected = corrected_files(self.study, planes)
-            return Draft(saved=True), edits_of(
-                {**files, **{str(r): p for r, p in corrected.items()}}, planes, list(corrected)
-            )
+            frames = corrected_frames(self.study, planes)
+            touched: list[Touched] = list(corrected)
+            if frames:
+                touched.append("frames")
+            overlaid = {**files, **{str(role): path for role, path in corrected.items()}}
+            return Draft(saved=True), edits_of(overlaid, planes, touched, frames)
         published, drawn = edits_of(files, planes, []), draft.edits
         regions = {
             structure: drawn.regions[structure] if drawn.is_drawn(structure) and structure in drawn.regions else region
@@ -142,7 +153,8 @@ class Desk:
 
     def _as_published(self, opened: Opened, edits: Edits) -> bool:
         """Whether nothing was drawn, and there are no corrections either."""
-        return not edits.touched and not corrected_files(self.study, opened.planes)
+        held = corrected_files(self.study, opened.planes) or corrected_frames(self.study, opened.planes)
+        return not edits.touched and not held
 
     def _find(self, key: str) -> tuple[ReviewScan, float]:
         for written, scans in self._index():

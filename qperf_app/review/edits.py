@@ -20,6 +20,7 @@ from qperf_app.workflow.status import ScanRecord
 
 Structure = Literal["myocardium", "lv", "rv", "aif-voxels"]
 Touched = Literal["myocardium", "lv", "rv", "aif-voxels", "landmarks", "frames"]
+PlaneName = Literal["tissue", "blood"]
 #: Structures, and whether they are drawn on the series of the blood rather than that of the tissue.
 ON_BLOOD: Mapping[Structure, bool] = {"myocardium": False, "lv": True, "rv": True, "aif-voxels": True}
 #: What belongs together: where one of these was touched, the structure is the reader's. Untouched voxels of the input
@@ -68,13 +69,13 @@ class Point:
 class Edits:
     """All that can be drawn on a scan. ``touched`` names what the reader changed; the rest is as it was published.
 
-    ``regions`` has a region for each slice of the series that a structure is drawn on; ``left_out`` are frames of the
-    tissue series, proton-density frames counted.
+    ``regions`` has a region for each slice of the series that a structure is drawn on; ``left_out`` are frames of
+    each series, proton-density frames counted.
     """
 
     regions: dict[Structure, list[Region]] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
-    left_out: list[int] = field(default_factory=list)
+    left_out: dict[PlaneName, list[int]] = field(default_factory=dict)
     touched: list[Touched] = field(default_factory=list)
 
     def is_drawn(self, what: Structure | Literal["landmarks"]) -> bool:
@@ -107,7 +108,12 @@ def published_files(scan: ScanRecord, out_dir: Path) -> dict[str, Path]:
     }
 
 
-def edits_of(files: Mapping[str, Path], planes: Mapping[str, Plane], touched: list[Touched]) -> Edits:
+def edits_of(
+    files: Mapping[str, Path],
+    planes: Mapping[str, Plane],
+    touched: list[Touched],
+    left_out: Mapping[PlaneName, list[int]] | None = None,
+) -> Edits:
     """What masks and points in files show, as if it had been drawn."""
     regions: dict[Structure, list[Region]] = {}
     for structure in ON_BLOOD:
@@ -121,7 +127,7 @@ def edits_of(files: Mapping[str, Path], planes: Mapping[str, Plane], touched: li
             stack = plane.to_screen(records.read_mask(files[structure], plane.grid))
         regions[structure] = [region_of(mask) for mask in stack]
     points = records.read_landmarks(files["landmarks"]) if "landmarks" in files and "tissue" in planes else ()
-    return Edits(regions, [_shown(planes["tissue"], mark) for mark in points], touched=touched)
+    return Edits(regions, [_shown(planes["tissue"], mark) for mark in points], dict(left_out or {}), touched)
 
 
 def _shown(plane: Plane, mark: Landmark) -> Point:
@@ -157,9 +163,11 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
                 raise ValueError(f"{structure}: a curve is not finite")
             region.mask(planes[name].shape[1:])
     tissue = planes.get("tissue")
-    slices, frames = (tissue.shape[0], len(tissue.series.times)) if tissue else (0, 0)
+    slices = tissue.shape[0] if tissue else 0
     for point in edits.points:
         if not 0 <= point.slice < slices or not np.isfinite([point.x, point.y]).all():
             raise ValueError(f"{point.name} lies in no slice of the series")
-    if any(not 0 <= frame < frames for frame in edits.left_out):
-        raise ValueError(f"a frame that is left out is none of the {frames} of the series")
+    for name, frames in edits.left_out.items():
+        volumes = len(planes[name].series.times) if name in planes else 0
+        if not all(0 <= frame < volumes for frame in frames):
+            raise ValueError(f"a frame that is left out is none of the {volumes} of the {name} series")

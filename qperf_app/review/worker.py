@@ -108,12 +108,18 @@ def _registry(disable: tuple[str, ...]) -> PluginRegistry:
     return _registries[disable]
 
 
-def _warm_up() -> None:
+def _warm_up(study: Study) -> None:
     """Import what a computation will need: it takes as long as the computation does."""
-    import tensorflow  # noqa: F401
-
+    if _has_networks(study):
+        import tensorflow  # noqa: F401
     from qperf_app.report import render_report  # noqa: F401
     from qperf_app.workflow import graph  # noqa: F401
+
+
+def _has_networks(study: Study) -> bool:
+    """Whether a step of the first participant loaded weights."""
+    scans = next((read_status(study.out_dir, label).scans for label, _ in study.statuses()), ())
+    return any(step.outcome.loaded_files for scan in scans for step in scan.steps)
 
 
 def main() -> None:
@@ -127,7 +133,7 @@ def main() -> None:
     def answer(content: Mapping[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
 
-    _warm_up()
+    _warm_up(study)
     answer({"state": "ready"})
     for line in sys.stdin:
         request = json.loads(line)

@@ -152,7 +152,7 @@ export class ScanPage {
       el("div", { class: "choices" },
         el("button", { onclick: () => this.newBorder(), title: "N" }, "New border"),
         el("button", { onclick: () => this.clear(), title: "Delete" }, "Clear slice"),
-        el("button", { onclick: () => this.leaveOut(), title: "L", id: "leave-out" }, this.edits.left_out.includes(this.frame) ? "Take frame in" : "Leave frame out")),
+        el("button", { onclick: () => this.leaveOut(), title: "L", id: "leave-out" }, this.isOut(this.drawnOn) ? "Take frame in" : "Leave frame out")),
       el("div", { class: "choices" },
         el("button", { onclick: () => this.undo(), disabled: !this.history.past.length, title: "Ctrl+Z", id: "undo" }, "Undo"),
         el("button", { onclick: () => this.redo(), disabled: !this.history.future.length, title: "Ctrl+Y" }, "Redo"),
@@ -196,8 +196,8 @@ export class ScanPage {
     for (const view of this.views) view.canvas.classList.toggle("chosen", view === this.chosen);
     const { times } = this.scan.planes[this.mainPlane];
     this.slider.value = String(this.frame);
-    this.frameText.textContent = `${this.frame + 1} of ${times.length}, ${times[this.frame].toFixed(1)} s${this.edits.left_out.includes(this.frame) ? ", left out" : ""}`;
-    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out);
+    this.frameText.textContent = `${this.frame + 1} of ${times.length}, ${times[this.frame].toFixed(1)} s${Object.keys(this.scan.planes).filter((name) => this.isOut(name)).map((name) => `, left out of the ${name === "blood" ? "input-function" : "tissue"} series`).join("")}`;
+    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out[this.mainPlane] ?? []);
   }
 
   curves() {
@@ -224,14 +224,14 @@ export class ScanPage {
       }
     }
     const { times } = this.scan.planes[this.mainPlane];
-    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out);
+    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out[this.mainPlane] ?? []);
   }
 
   setFrame(frame) {
     const count = this.scan.planes[this.mainPlane].times.length;
-    const left = this.edits.left_out.includes(this.frame);
+    const left = this.isOut(this.drawnOn);
     this.frame = Math.min(count - 1, Math.max(0, frame));
-    if (left !== this.edits.left_out.includes(this.frame)) this.buildTools();
+    if (left !== this.isOut(this.drawnOn)) this.buildTools();
     this.draw();
   }
 
@@ -248,7 +248,9 @@ export class ScanPage {
   // ---- what is drawn
 
   choose(view) {
+    const other = view.planeName !== this.chosen.planeName;
     this.chosen = view;
+    if (other) this.buildTools();
     this.draw();
   }
 
@@ -338,10 +340,22 @@ export class ScanPage {
     return this.chosen?.planeName === name ? this.chosen : this.views.find((view) => view.planeName === name);
   }
 
+  // Plane of the chosen slice.
+  get drawnOn() {
+    return this.chosen.planeName;
+  }
+
+  isOut(name) {
+    return (this.edits.left_out[name] ?? []).includes(this.frameOf(name));
+  }
+
+  // Leave the frame out of the series of the chosen slice, or take it in again.
   leaveOut() {
-    if (this.locked || this.mainPlane !== "tissue") return;
-    const { left_out: out } = this.edits;
-    this.edits.left_out = out.includes(this.frame) ? out.filter((f) => f !== this.frame) : [...out, this.frame].sort((a, b) => a - b);
+    if (this.locked) return;
+    const name = this.drawnOn;
+    const frame = this.frameOf(name);
+    const out = this.edits.left_out[name] ?? [];
+    this.edits.left_out[name] = this.isOut(name) ? out.filter((f) => f !== frame) : [...out, frame].sort((a, b) => a - b);
     this.touch("frames");
     this.changed();
   }
@@ -360,7 +374,7 @@ export class ScanPage {
 
   async reset() {
     this.edits.touched = [];
-    this.edits.left_out = [];
+    this.edits.left_out = {};
     await this.changed();
     await this.kept;
     if (!this.locked) await this.load();
