@@ -255,8 +255,9 @@ def test_doubtful_scans_come_first_each_with_why(study: Study) -> None:
         scan("task-d", outcome("blood-pool", "not-found", reason="no ventricles")),
         scan("task-e", has_flow=True, doubtful=("nlls: flow of 9 mL/min/g",)),
     ]
-    rows = listed(study, scans)
-    assert [row.label for row in rows] == ["task-d", "task-c", "task-e", "task-b", "task-a"]
+    rows = listed(study, scans, {"09": "its status is of another version"})
+    assert [row.label for row in rows] == ["task-d", "", "task-c", "task-e", "task-b", "task-a"]
+    assert rows.pop(1).reasons == ("its status is of another version",)
     assert rows[0].reasons == ("blood-pool: no ventricles",)
     assert rows[1].reasons == ("no dose gives this peak",)
     assert rows[2].reasons == ("nlls: flow of 9 mL/min/g",)
@@ -338,6 +339,16 @@ def test_a_folder_of_somebody_else_takes_no_corrections(study: Study, tmp_path: 
     for folder in (tmp_path / "mine", study.out_dir, study.bids_dir / "derivatives"):
         with pytest.raises(DatasetError):
             check_corrections(replace(study, corrections=folder))
+
+
+def test_one_damaged_file_does_not_hide_the_others(study: Study) -> None:
+    drafts = study.corrections / ".drafts"
+    drafts.mkdir(parents=True)
+    (drafts / f"{KEY}.json").write_text('{"version": "many"}')
+    client = client_of(study)
+    (row,) = client.get("/api/scans").json()["scans"]
+    assert row["severity"] == "no result" and "version" in row["reasons"][0]
+    assert client.get(f"/api/scans/{KEY}").status_code == 422
 
 
 # ---- corrections

@@ -124,7 +124,7 @@ def test_a_scan_is_corrected_and_computed_again(visit: Visit, address: str, stud
     session.says("Kept as a draft")
     point = before["edits"]["points"][0]
     session.drag((point["x"], point["y"]), (-9, 7))
-    session.page.locator(".touched", has_text="Insertion points").wait_for()
+    session.page.locator("h2 small", has_text="insertion points").wait_for()
     # The browser is closed in the middle: all is still there in the next one.
     kept = session.told()
     session.page.close()

@@ -135,7 +135,7 @@ class _Pages:
 
     def scan(self, request: Request) -> Response:
         found = self._desk.describe(self._key(request))
-        rows = [row.key for row in self._desk.rows()]
+        rows = [row.key for row in self._desk.rows() if row.key]
         at = rows.index(found["key"])
         found |= {
             "previous": rows[at - 1] if at else None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
+from qperf_app.bids.errors import DatasetError
 from qperf_app.geometry import Level
 from qperf_app.review.corrections import (
     corrected_files,
@@ -46,11 +47,13 @@ class Desk:
         self.reader = reader
         self._lock = Lock()
         self._scans: dict[str, tuple[float, list[ReviewScan]]] = {}
+        self._unreadable: dict[str, str] = {}
         self._opened: OrderedDict[tuple[str, float], Opened] = OrderedDict()
 
     def rows(self) -> list[Row]:
         """The list of scans."""
-        return listed(self.study, [scan for _, scans in self._index() for scan in scans])
+        index = self._index()
+        return listed(self.study, [scan for _, scans in index for scan in scans], dict(self._unreadable))
 
     def find(self, key: str) -> ReviewScan:
         """A scan by its key.
@@ -163,13 +166,21 @@ class Desk:
                     return scan, written
         raise KeyError(key)
 
+    def _read(self, label: str) -> list[ReviewScan]:
+        self._unreadable.pop(label, None)
+        try:
+            return self.study.scans_of(label)
+        except DatasetError as error:
+            self._unreadable[label] = str(error)
+            return []
+
     def _index(self) -> list[tuple[float, list[ReviewScan]]]:
         """Scans of every participant, read again where its status was written anew."""
         with self._lock:
             found = {}
             for label, written in self.study.statuses():
                 known = self._scans.get(label)
-                found[label] = known if known and known[0] == written else (written, self.study.scans_of(label))
+                found[label] = known if known and known[0] == written else (written, self._read(label))
             self._scans = found
             return list(found.values())
 

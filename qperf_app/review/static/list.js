@@ -10,8 +10,8 @@ export async function openList(page, go, from) {
   const open = told.scans.filter((row) => !row.decision).length;
   let at = Math.max(0, told.scans.findIndex((row) => row.key === from));
   const rows = told.scans.map((row, index) =>
-    el("tr", { class: `row ${row.decision ? "seen" : ""}`, "data-key": row.key, onclick: () => go(`#/scan/${row.key}`), onmouseenter: () => mark(index) },
-      el("td", {}, el("a", { href: `#/scan/${row.key}` }, `sub-${row.participant}`)),
+    el("tr", { class: `row ${row.decision ? "seen" : ""}`, "data-key": row.key, onclick: () => row.key && go(`#/scan/${row.key}`), onmouseenter: () => mark(index) },
+      el("td", {}, row.key ? el("a", { href: `#/scan/${row.key}` }, `sub-${row.participant}`) : `sub-${row.participant}`),
       el("td", {}, row.label),
       el("td", {}, el("span", { class: `badge ${row.severity.replace(" ", "-")}` }, WORDS[row.severity])),
       el("td", { class: "why" }, why(row.reasons)),
@@ -39,7 +39,7 @@ export async function openList(page, go, from) {
       mark(at + step);
       rows[at]?.scrollIntoView({ block: "nearest" });
       event.preventDefault();
-    } else if (event.key === "Enter" && rows[at]) go(`#/scan/${told.scans[at].key}`);
+    } else if (event.key === "Enter" && told.scans[at]?.key) go(`#/scan/${told.scans[at].key}`);
   };
   document.addEventListener("keydown", keys);
   return () => document.removeEventListener("keydown", keys);

@@ -130,8 +130,8 @@ export class ScanPage {
       el("main", { class: "scan" },
         el("section", { class: "stage" }, this.grid,
           el("div", { class: "film" }, el("button", { onclick: () => this.play(), title: "Space" }, "▶"), this.slider, this.frameText),
-          this.plot.canvas),
-        el("div", { class: "panel" }, this.side, this.flow)));
+          el("div", { class: "below" }, this.plot.canvas, this.flow)),
+        this.side));
     this.buildTools();
     this.buildFlow();
     this.layOut();
@@ -144,7 +144,7 @@ export class ScanPage {
     const check = (name, text, key) => el("label", {}, el("input", { type: "checkbox", checked: showing[name], onchange: (event) => { showing[name] = event.target.checked; this.draw(); } }), ` ${text} (${key})`);
     const painting = this.tool === "brush" || this.tool === "erase";
     show(this.side,
-      el("h2", {}, "Region"),
+      el("h2", {}, "Region", el("small", {}, this.edits.touched.length ? ` drawn by you: ${this.edits.touched.map((t) => NAMES[t].toLowerCase()).join(", ")}` : "")),
       el("div", { class: "choices" }, structures.map((s) => el("button", { class: s === this.active ? "on" : "", "data-structure": s, onclick: () => this.activate(s) }, el("i", { class: `dot ${s}` }), NAMES[s]))),
       el("h2", {}, "Tool"),
       el("div", { class: "choices" }, TOOLS.filter(([name]) => !name.startsWith("RV") || this.scan.planes.tissue).map(([name, text, key]) => el("button", { class: name === this.tool ? "on" : "", title: key, "data-tool": name, onclick: () => this.take(name) }, text))),
@@ -159,8 +159,7 @@ export class ScanPage {
         el("button", { onclick: () => this.reset(), disabled: !this.edits.touched.length, id: "reset" }, "The app's own")),
       el("div", { class: "checks" }, check("contours", "contours", "H"), check("segments", "segments", "S"),
         el("label", {}, el("input", { type: "checkbox", checked: this.whole, onchange: (event) => { this.whole = event.target.checked; this.layOut(); } }), " whole image (Z)")),
-      el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button: window and level. Wheel: frames."),
-      this.edits.touched.length ? el("p", { class: "touched" }, `Drawn by you: ${this.edits.touched.map((t) => NAMES[t]).join(", ")}`) : "");
+      el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button: window and level. Wheel: frames."),);
     const stale = this.edits.touched.length > 0 || !this.saved;
     show(this.actions,
       el("button", { class: "primary", onclick: () => this.compute(), disabled: this.locked || !stale, title: "C", id: "compute" }, "Compute again"),
@@ -180,14 +179,15 @@ export class ScanPage {
 
   layOut() {
     const width = this.grid.clientWidth;
-    const height = Math.max(220, window.innerHeight - this.grid.getBoundingClientRect().top - window.scrollY - 190);
+    const height = Math.max(220, window.innerHeight - this.grid.getBoundingClientRect().top - window.scrollY - 260);
     const n = this.views.length;
-    let best = 120;
+    let best = [1, Math.min(width, 160)];
     for (let columns = 1; columns <= n; columns++) {
-      const size = Math.min((width - 6 * (columns - 1)) / columns, (height - 6) / Math.ceil(n / columns) - 6);
-      best = Math.max(best, Math.floor(size));
+      const size = Math.floor(Math.min((width - 6 * (columns - 1)) / columns, height / Math.ceil(n / columns) - 6));
+      if (size > best[1]) best = [columns, size];
     }
-    for (const view of this.views) view.resize(Math.min(best, width));
+    this.grid.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
+    for (const view of this.views) view.resize(best[1]);
     this.draw();
   }
 
