@@ -75,10 +75,15 @@ class Session:
     def __init__(self, browser: Any, address: str, size: tuple[int, int] = SIZES["laptop"]) -> None:
         self.complaints: list[str] = []
         self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.set_default_timeout(PATIENCE)
         self.page.goto(address)
+
+    def _note(self, message: Any) -> None:
+        # What is refused since somebody else was first is told to the reader too.
+        if message.type == "error" and "409" not in message.text:
+            self.complaints.append(message.text)
 
     def open(self) -> Session:
         """Open the scan, by the keyboard."""

@@ -119,6 +119,8 @@ class Task:
         content = to_json(self)
         for key in ("threads", "memory_gb"):
             del content[key]
+        if self.left_out is None:
+            del content["left_out"]
         return content
 
     @property

@@ -44,6 +44,7 @@ async function open() {
 const shown = new Map();
 
 function tell(job) {
+  const before = shown.get(job.participant)?.state;
   shown.set(job.participant, job);
   show(jobs, [...shown.values()].filter((j) => ["waiting", "running", "failed"].includes(j.state)).map((j) =>
     el("div", { class: `job ${j.state}` },
@@ -51,7 +52,8 @@ function tell(job) {
       j.total ? el("progress", { max: j.total, value: j.done ?? 0 }) : null,
       j.state === "failed" ? el("button", { onclick: () => { shown.delete(j.participant); tell({ ...j, state: "seen" }); } }, "Close") : null)));
   scan?.onJob(job);
-  if (job.state === "done" && !scan && !location.hash.startsWith("#/scan/")) open();
+  // The list is new where a job ends, not where one is heard of that had ended before.
+  if (job.state === "done" && before && before !== "done" && !scan && !location.hash.startsWith("#/scan/")) open();
 }
 
 takeToken();
