@@ -71,6 +71,8 @@ SLOW = (
     "test_progressive.py",
     "test_report.py",
     "test_report_browser.py",
+    "test_review.py",
+    "test_review_browser.py",
     "test_repository.py::test_a_long_installation",
     "test_repository.py::test_release",
     "test_repository.py::test_the_documentation_builds",

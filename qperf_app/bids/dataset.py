@@ -18,6 +18,8 @@ from qperf_app.bids.whole import replace_text
 
 #: Name of the app in a dataset that it made.
 OWN_NAME = "qperf-app"
+#: The tool of ours that writes corrections.
+REVIEW = "qperf review"
 #: Version of BIDS that the names and metadata follow.
 BIDS_VERSION = "1.11.2"
 
@@ -45,6 +47,13 @@ def check_ours(out_dir: Path) -> None:
         raise DatasetError(f"{out_dir} is {whose} ({path.name})")
     if description.get("DatasetType") != "derivative" or tools:
         raise DatasetError(f"{out_dir} is what {' and '.join(tools) or 'another tool of ours'} wrote ({path.name})")
+
+
+def is_review(dataset: Path) -> bool:
+    """Whether a dataset holds a reader's corrections, of some scans and not of others."""
+    path = dataset / "dataset_description.json"
+    makers = read_json(path).get("GeneratedBy") if path.is_file() else None
+    return isinstance(makers, list) and any(isinstance(m, dict) and m.get("Description") == REVIEW for m in makers)
 
 
 def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path], work_dir: Path) -> None:

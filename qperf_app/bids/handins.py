@@ -41,9 +41,22 @@ def find_handed_in_maps(datasets: Mapping[str, Path], series_prefix: str, plugin
     return {}
 
 
+def left_out_name(series_prefix: str) -> str:
+    """Name of the table of a series' frames that a reader left out."""
+    return f"{series_prefix}_desc-frames_timeseries.tsv"
+
+
+def find_left_out(datasets: Mapping[str, Path], series_prefix: str) -> Path | None:
+    """Table of the frames that are left out of a series, in the first dataset that has it."""
+    name = left_out_name(series_prefix)
+    paths = (dataset / folder_of(name) / name for dataset in datasets.values())
+    return next((path for path in paths if path.is_file()), None)
+
+
 def expected_names(series_prefix: str) -> list[str]:
     """Names of all files, parameter maps aside, that may be handed in for a series."""
-    return [derivative_name(series_prefix, role) for step in STEPS.values() for role in step.hand_ins]
+    roles = (role for step in STEPS.values() for role in step.hand_ins)
+    return [*(derivative_name(series_prefix, role) for role in roles), left_out_name(series_prefix)]
 
 
 def source_uri(datasets: Mapping[str, Path], path: Path) -> str:

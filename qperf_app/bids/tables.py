@@ -153,6 +153,34 @@ def read_landmarks(path: Path) -> tuple[Landmark, ...]:
     )
 
 
+def write_left_out(path: Path, times: NDArray[np.float64], frames: Iterable[int], sidecar: Mapping[str, Any]) -> None:
+    """Write which frames of a series are left out: a row for each volume."""
+    described = {
+        **sidecar,
+        "time": {"Description": "Time on the clock of the series", "Units": "s"},
+        "left_out": {"Description": "1 where the volume takes no part, 0 where it does", "Format": "integer"},
+    }
+    left_out = set(frames)
+    rows = ((float(time), int(frame in left_out)) for frame, time in enumerate(times))
+    write_table(path, ("time", "left_out"), rows, described)
+
+
+def read_left_out(path: Path, volumes: int) -> tuple[int, ...]:
+    """Numbers of the volumes, from 0, that are left out of a series.
+
+    Raises
+    ------
+    DatasetError
+        Naming file and column, where it has not a row for each volume or a value other than 0 and 1.
+    """
+    values = read_numbers(path, read_table(path), "left_out")
+    if len(values) != volumes:
+        raise DatasetError(f"{path}: {len(values)} rows, the series has {volumes} volumes")
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise DatasetError(f"{path}: column 'left_out' must hold 0 or 1")
+    return tuple(int(frame) for frame in np.flatnonzero(values))
+
+
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
         return "n/a"

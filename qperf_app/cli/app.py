@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from qperf_app.cli.environment import set_environment
 from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.interruption import stopping_at_once
 from qperf_app.cli.libraries import settle_libraries
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.getcwd()
     except FileNotFoundError:
         return _refuse("the current folder was deleted; change into one that is there", USAGE)
-    _set_environment(args)
+    set_environment(args.work_dir, args.omp_nthreads, args.gpu)
     from qperf_app.bids.errors import DatasetError, SelectionError
     from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError
     from qperf_app.workflow.configuration import ConfigurationError
@@ -66,32 +67,6 @@ def _refuse(reason: object, code: int) -> int:
     text = reason.args[0] if isinstance(reason, LookupError) and reason.args else reason
     print(f"qperf-app: {text}", file=sys.stderr)
     return code
-
-
-#: Variables that tell a library how many threads to use.
-_THREADS = ("OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-#: Variables that tell a library where to keep what it would else write below HOME.
-_CACHES = ("NIPYPE_CONFIG_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "KERAS_HOME")
-
-
-def _set_environment(args: object) -> None:
-    """Keep threads and caches where they belong, before a library that looks at them is imported."""
-    threads = str(args.omp_nthreads)  # type: ignore[attr-defined]
-    for name in _THREADS:
-        os.environ[name] = threads
-    # HOME may be read-only, be missing or belong to somebody else; the work directory is ours.
-    caches = str(args.work_dir.absolute() / "caches")  # type: ignore[attr-defined]
-    for name in _CACHES:
-        os.environ.setdefault(name, caches)
-    for name in ("NO_ET", "NIPYPE_NO_ET"):
-        os.environ[name] = "1"
-    # Nipype names a batch job after it; a container run as any uid, or with a clean environment, has none.
-    os.environ.setdefault("LOGNAME", f"uid{os.getuid()}")
-    if args.gpu:  # type: ignore[attr-defined]
-        # Several processes may share the device: none may take all its memory at once.
-        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "phantom": ("qperf_app.cli.phantom", "write a BIDS dataset from the digital perfusion phantom, with its truth"),
     "plugins": ("qperf_app.cli.plugins", "list the steps and their plugins, and what broke on loading"),
     "plugins new": ("qperf_app.cli.new_plugin", "write a distribution with a plugin that works, to start from"),
+    "review": ("qperf_app.cli.review", "look at outlines in a browser, correct them, and compute again"),
     "train": ("qperf_app.cli.train", "train a plugin's network and write its weights and model card"),
     "validate": ("qperf_app.cli.validate", "check a raw or derivative dataset against bids_spec/"),
 }

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids import records
+from qperf_app.bids.dataset import is_review
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
@@ -210,7 +211,7 @@ def _nothing_of(
     if near:
         some = ", ".join(f"{found} is passed over ({wanted} would be taken)" for found, wanted in [*near.items()][:3])
         yield doubt(str(dataset), "", f"-d {name}: {some}{f' and {len(near) - 3} more' if len(near) > 3 else ''}")
-    elif not given:
+    elif not given and not is_review(dataset):
         nothing = f"-d {name}: no file of it stands in for a step of this scan"
         yield doubt(str(dataset), "", f"{nothing}{_what(dataset, folder)}")
 

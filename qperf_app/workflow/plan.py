@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.handins import find_handed_in, find_handed_in_maps, source_uri
+from qperf_app.bids.handins import find_handed_in, find_handed_in_maps, find_left_out, source_uri
 from qperf_app.bids.names import identifier, label
+from qperf_app.bids.tables import read_left_out
 from qperf_app.checks.ranges import is_number
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
@@ -18,7 +19,7 @@ from qperf_app.workflow.configuration import Choice, Configuration
 from qperf_app.workflow.levels import Levels, shared_levels
 from qperf_app.workflow.outcomes import FileRecord
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
-from qperf_app.workflow.tasks import SecondEcho, Task, derive_seed
+from qperf_app.workflow.tasks import LeftOut, SecondEcho, Task, derive_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,16 @@ class Planner:
             tissue_density=self._configuration.tissue_density,
             leave_out_uncorrected=self._configuration.leave_out_uncorrected and spec.leaves_out_frames,
             grid=series.grid if given else None,
+            left_out=self._left_out(subject) if spec.leaves_out_frames else None,
         )
         return task if instance is None else instance.described(task, subject.shape, self._threads)
+
+    def _left_out(self, series: SeriesInput) -> LeftOut | None:
+        path = find_left_out(self._datasets, series.prefix)
+        if path is None:
+            return None
+        frames = read_left_out(path, series.shape[3])
+        return LeftOut(frames, source_uri(self._datasets, path)) if frames else None
 
     def _has(self, spec: StepSpec, choice: Choice | None) -> bool:
         """Whether the plugin that a step is run with has the method that the step needs."""

@@ -32,6 +32,14 @@ class SecondEcho:
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Volumes of a series, proton-density volumes counted, that a reader left out; the BIDS URI of the table."""
+
+    frames: tuple[int, ...]
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """One step of one series.
 
@@ -64,6 +72,8 @@ class Task:
         Level of each slice where another scan of the study decides it; empty where the stack itself does.
     second_echo : SecondEcho or None
         Of the series that the input function is measured in.
+    left_out : LeftOut or None
+        Of the series that the step works on; None where nobody left out anything.
     threads, memory_gb
         For the scheduler; they never change the result.
     """
@@ -89,6 +99,7 @@ class Task:
     grid: Grid | None = None
     levels: tuple[Level | None, ...] = ()
     second_echo: SecondEcho | None = None
+    left_out: LeftOut | None = None
     threads: int = 1
     memory_gb: float = 1.0
 
@@ -107,6 +118,8 @@ class Task:
         content = to_json(self)
         for key in ("threads", "memory_gb"):
             del content[key]
+        if self.left_out is None:
+            del content["left_out"]
         return content
 
     @property

@@ -65,16 +65,26 @@ def uris(paths: Iterable[Path]) -> tuple[str, ...]:
 def sources(task: Task, upstream: Upstream) -> tuple[str, ...]:
     """BIDS URIs of what a step read: what was handed in, the files of the steps before it, or else the raw series."""
     read = uris(path for outcome in upstream.values() for path in outcome.files.values())
-    return (*(task.sources if task.handed_in or not read else ()), *read)
+    reader = () if task.left_out is None else (task.left_out.source,)
+    return (*(task.sources if task.handed_in or not read else ()), *reader, *read)
 
 
 def frames_left_out(task: Task, upstream: Upstream, series: Series) -> NDArray[np.bool_]:
-    """Dynamic frames (z, t) that motion correction could not place, where they are to be left out.
+    """Dynamic frames (z, t) that a reader left out, and that motion correction could not place, where so configured.
 
-    None of a slice in which it placed no frame at all: there its frames are as good as one another.
+    Of the latter none of a slice in which it placed no frame at all: there its frames are as good as one another.
     """
-    files = upstream["series"].files
-    if not task.leave_out_uncorrected or "xfm" not in files:
-        return np.zeros((series.data.shape[2], series.data.shape[3] - series.n_proton_density), bool)
-    lost = ~records.read_motion(files["xfm"]).corrected[:, series.n_proton_density :]
-    return np.asarray(lost & ~lost.all(axis=1, keepdims=True))
+    files, first = upstream["series"].files, series.n_proton_density
+    out = np.zeros((series.data.shape[2], series.data.shape[3] - first), bool)
+    if task.leave_out_uncorrected and "xfm" in files:
+        lost = ~records.read_motion(files["xfm"]).corrected[:, first:]
+        out |= lost & ~lost.all(axis=1, keepdims=True)
+    if task.left_out is not None:
+        out[:, [frame - first for frame in task.left_out.frames if frame >= first]] = True
+    return out
+
+
+def why_left_out(task: Task) -> str:
+    """What is said of frames of :func:`frames_left_out`."""
+    words = ["could not be corrected"] if task.leave_out_uncorrected or task.left_out is None else []
+    return " or ".join([*words, *(["a reader left out"] if task.left_out is not None else [])])

@@ -9,7 +9,14 @@ import numpy as np
 
 from qperf_app.bids import records
 from qperf_app.workflow.outcomes import StepResult
-from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, frames_left_out, sources
+from qperf_app.workflow.runners.common import (
+    Upstream,
+    call_plugin,
+    corrected_series,
+    frames_left_out,
+    sources,
+    why_left_out,
+)
 from qperf_app.workflow.tasks import Task
 
 
@@ -25,7 +32,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     warnings: tuple[str, ...] = ()
     if left_out.any():
         count = f"{int(left_out.sum())} of {left_out.size}"
-        warnings = (f"{count} slice images that could not be corrected are left out of the fit.",)
+        warnings = (f"{count} slice images that {why_left_out(task)} are left out of the fit.",)
         nowhere = np.broadcast_to(left_out, converted.data.shape)
         converted = dataclasses.replace(
             converted, data=np.where(nowhere, np.nan, converted.data), invalid=converted.invalid | nowhere

@@ -34,6 +34,7 @@ from qperf_app.workflow.runners.common import (
     frames_left_out,
     plugin_of,
     sources,
+    why_left_out,
 )
 from qperf_app.workflow.runners.dual_bolus import amplitude_doubt, main_curve, on_main_clock, summary_of
 from qperf_app.workflow.runners.two_echoes import at_echo_time_zero, correction_size, second_echo_signal, without_decay
@@ -171,7 +172,7 @@ def _measure(
         (f"Input function: {invalid} of {len(dynamic.times)} frames saturate and are left out.",) if invalid else ()
     )
     if left_out.any():
-        warnings += (f"Input function: {int(left_out.sum())} frames that could not be corrected are left out.",)
+        warnings += (f"Input function: {int(left_out.sum())} frames that {why_left_out(task)} are left out.",)
     aif = InputFunction(
         times=dynamic.times + slice_offset(series, voxels),
         concentration=concentration,

@@ -1,0 +1,1 @@
+"""``qperf review``: look at outlines and input function in a browser, correct them, compute again."""

@@ -1,0 +1,524 @@
+// The page of a scan: film, contours, curves; draw, undo, decide, compute again.
+
+import { api } from "./api.js";
+import { clock, el, isTyping, show } from "./dom.js";
+import { circle, pixelsOf } from "./geometry.js";
+import { History } from "./history.js";
+import { Plot } from "./plot.js";
+import { COLOURS, View } from "./view.js";
+
+const NAMES = { myocardium: "Wall", lv: "Left ventricle", rv: "Right ventricle", "aif-voxels": "Input function", landmarks: "Insertion points", frames: "Frames" };
+const TOOLS = [["shape", "Drag", "V"], ["brush", "Brush", "B"], ["erase", "Erase", "E"], ["RVInsertionAnterior", "Anterior point", "1"], ["RVInsertionInferior", "Inferior point", "2"]];
+// Radii, mm, of a new border.
+const NEW = { myocardium: [28, 18], lv: [16], rv: [16], "aif-voxels": [6] };
+const PREVIEW_MS = 120;
+const PLAY_MS = 90;
+
+export class ScanPage {
+  constructor(page, go, key) {
+    Object.assign(this, { page, go, key, films: {}, frame: 0, tool: "shape", active: "myocardium", brush: 5, whole: false });
+    this.showing = { contours: true, segments: true };
+    this.windows = {};
+    this.flowBefore = null;
+    this.keys = (event) => this.onKey(event);
+    this.onResize = () => this.layOut();
+  }
+
+  async open() {
+    await this.load();
+    document.addEventListener("keydown", this.keys);
+    window.addEventListener("resize", this.onResize);
+    for (const name of Object.keys(this.scan.planes))
+      api.film(this.key, name).then((film) => {
+        this.films[name] = film;
+        this.draw();
+      }, (error) => this.say(error.message, true));
+    return () => this.close();
+  }
+
+  close() {
+    clearInterval(this.playing);
+    document.removeEventListener("keydown", this.keys);
+    window.removeEventListener("resize", this.onResize);
+  }
+
+  async load() {
+    this.scan = await api.scan(this.key);
+    Object.assign(this, { edits: this.scan.edits, version: this.scan.version, saved: this.scan.saved, preview: this.scan.preview, locked: false });
+    this.history = new History(this.edits);
+    if (!this.edits.regions[this.active]) this.active = Object.keys(this.edits.regions)[0];
+    const times = this.scan.planes[this.mainPlane].times;
+    if (!this.views) this.frame = this.peak(times);
+    this.views = Object.entries(this.scan.planes).flatMap(([name, plane]) => Array.from({ length: plane.shape[0] }, (_, z) => new View(this, name, z)));
+    this.chosen = this.views[Math.floor((this.scan.planes.tissue?.shape[0] ?? 1) / 2)];
+    this.build();
+  }
+
+  get mainPlane() {
+    return this.scan.planes.tissue ? "tissue" : "blood";
+  }
+
+  planeOf(structure) {
+    return structure !== "myocardium" && this.scan.planes.blood ? "blood" : "tissue";
+  }
+
+  // ---- what is shown
+
+  frameOf(name) {
+    if (name === this.mainPlane) return this.frame;
+    const time = this.scan.planes[this.mainPlane].times[this.frame];
+    const { times } = this.scan.planes[name];
+    return times.reduce((best, t, i) => (Math.abs(t - time) < Math.abs(times[best] - time) ? i : best), 0);
+  }
+
+  // The frame in which the blood is brightest; one in the middle where there is no blood.
+  peak(times) {
+    const { blood } = this.preview;
+    const time = blood ? blood.times[blood.signal.indexOf(Math.max(...blood.signal))] : times[Math.floor(times.length / 2)];
+    return times.reduce((best, t, i) => (Math.abs(t - time) < Math.abs(times[best] - time) ? i : best), 0);
+  }
+
+  windowOf(name) {
+    return this.windows[name] ?? this.scan.planes[name].window;
+  }
+
+  dragWindow(name, drag, event) {
+    const [low, high] = drag.window;
+    const range = this.scan.planes[name].window[1] - this.scan.planes[name].window[0];
+    const width = Math.max(range / 100, high - low + ((event.clientX - drag.from[0]) / 300) * range);
+    const level = (low + high) / 2 + ((event.clientY - drag.from[1]) / 300) * range;
+    this.windows[name] = [level - width / 2, level + width / 2];
+    this.draw();
+  }
+
+  // Box (left, top, right, bottom) that holds everything drawn on a plane, with room around; all where nothing is drawn.
+  boxOf(name) {
+    const [, , rows, columns] = this.scan.planes[name].shape;
+    const all = [-0.5, -0.5, columns - 0.5, rows - 0.5];
+    if (this.whole) return all;
+    const structures = Object.keys(this.edits.regions).filter((s) => this.planeOf(s) === name && (name === "blood" || s === "myocardium"));
+    const points = structures.flatMap((s) => this.scan.edits.regions[s]).flatMap((r) => [...(r.outer ?? []), ...(r.painted ? pixelsOf(r.painted, columns) : [])]);
+    if (!points.length) return all;
+    const [dy, dx] = this.scan.planes[name].spacing;
+    const bounds = [0, 1].map((axis) => points.reduce(([low, high], p) => [Math.min(low, p[axis]), Math.max(high, p[axis])], [Infinity, -Infinity]));
+    const side = Math.max((bounds[0][1] - bounds[0][0]) * dx, (bounds[1][1] - bounds[1][0]) * dy) + 50;
+    const centre = bounds.map(([low, high]) => (low + high) / 2);
+    return [centre[0] - side / dx / 2, centre[1] - side / dy / 2, centre[0] + side / dx / 2, centre[1] + side / dy / 2];
+  }
+
+  build() {
+    const { scan } = this;
+    document.title = `sub-${scan.participant} ${scan.label}`;
+    const link = (key, text) => el("a", { class: "button", href: key ? `#/scan/${key}` : "#/", "aria-disabled": String(!key) }, text);
+    this.status = el("p", { class: "status", role: "status" });
+    this.grid = el("div", { class: "views" }, this.views.map((view) => view.canvas));
+    this.plot = new Plot((frame) => this.setFrame(frame));
+    this.slider = el("input", { type: "range", min: "0", max: String(scan.planes[this.mainPlane].times.length - 1), "aria-label": "frame", oninput: () => this.setFrame(Number(this.slider.value)) });
+    this.frameText = el("output", {});
+    this.comment = el("input", { type: "text", placeholder: "Comment", maxlength: "500", class: "comment", "aria-label": "comment" });
+    this.side = el("aside", { class: "tools" });
+    this.actions = el("div", { class: "actions" });
+    this.flow = el("div", { class: "flow" });
+    show(this.page,
+      el("header", { class: "bar" },
+        el("nav", {}, link(null, "☰ List"), link(scan.previous, "‹"), link(scan.next, "›")),
+        el("h1", {}, `sub-${scan.participant} ${scan.label}`),
+        scan.reasons.length ? el("details", { class: "reasons" }, el("summary", {}, el("span", { class: `badge ${scan.severity.replace(" ", "-")}` }, scan.severity), ` ${scan.reasons[0]}`), el("ul", {}, scan.reasons.map((r) => el("li", {}, r)))) : el("p", {}, "Nothing to doubt was found."),
+        el("div", { class: "deed" }, this.comment, this.actions,
+          el("a", { class: "button", href: scan.report, target: "_blank", rel: "noopener", id: "report" }, "Report")),
+        this.status),
+      el("main", { class: "scan" },
+        el("section", { class: "stage" }, this.grid,
+          el("div", { class: "film" }, el("button", { onclick: () => this.play(), title: "Space" }, "▶"), this.slider, this.frameText),
+          el("div", { class: "below" }, this.plot.canvas, this.flow)),
+        this.side));
+    this.buildTools();
+    this.buildFlow();
+    this.layOut();
+    this.say(this.reviewText());
+  }
+
+  buildTools() {
+    const { showing } = this;
+    const structures = Object.keys(this.edits.regions);
+    const check = (name, text, key) => el("label", {}, el("input", { type: "checkbox", checked: showing[name], onchange: (event) => { showing[name] = event.target.checked; this.draw(); } }), ` ${text} (${key})`);
+    const painting = this.tool === "brush" || this.tool === "erase";
+    show(this.side,
+      el("h2", {}, "Region", el("small", {}, this.edits.touched.length ? ` drawn by you: ${this.edits.touched.map((t) => NAMES[t].toLowerCase()).join(", ")}` : "")),
+      el("div", { class: "choices" }, structures.map((s) => el("button", { class: s === this.active ? "on" : "", "data-structure": s, onclick: () => this.activate(s) }, el("i", { class: `dot ${s}` }), NAMES[s]))),
+      el("h2", {}, "Tool"),
+      el("div", { class: "choices" }, TOOLS.filter(([name]) => !name.startsWith("RV") || this.scan.planes.tissue).map(([name, text, key]) => el("button", { class: name === this.tool ? "on" : "", title: key, "data-tool": name, onclick: () => this.take(name) }, text))),
+      painting && el("label", { class: "range" }, `Brush ${this.brush} mm`, el("input", { type: "range", min: "2", max: "25", step: "0.5", value: String(this.brush), oninput: (event) => { this.brush = Number(event.target.value); event.target.previousSibling.textContent = `Brush ${this.brush} mm`; } })),
+      el("div", { class: "choices" },
+        el("button", { onclick: () => this.newBorder(), title: "N" }, "New border"),
+        el("button", { onclick: () => this.clear(), title: "Delete" }, "Clear slice"),
+        el("button", { onclick: () => this.leaveOut(), title: "L", id: "leave-out" }, this.isOut(this.drawnOn) ? "Take frame in" : "Leave frame out")),
+      el("div", { class: "choices" },
+        el("button", { onclick: () => this.undo(), disabled: !this.history.past.length, title: "Ctrl+Z", id: "undo" }, "Undo"),
+        el("button", { onclick: () => this.redo(), disabled: !this.history.future.length, title: "Ctrl+Y" }, "Redo"),
+        el("button", { onclick: () => this.reset(), disabled: !this.edits.touched.length, id: "reset" }, "The app's own")),
+      el("div", { class: "checks" }, check("contours", "contours", "H"), check("segments", "segments", "S"),
+        el("label", {}, el("input", { type: "checkbox", checked: this.whole, onchange: (event) => { this.whole = event.target.checked; this.layOut(); } }), " whole image (Z)")),
+      el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button: window and level. Wheel: frames."),);
+    const stale = this.edits.touched.length > 0 || !this.saved;
+    show(this.actions,
+      el("button", { class: "primary", onclick: () => this.compute(), disabled: this.locked || !stale, title: "C", id: "compute" }, "Compute again"),
+      el("button", { onclick: () => this.decide("accepted"), disabled: this.locked || !this.saved, title: "A", id: "accept" }, "Accept"),
+      el("button", { onclick: () => this.decide("not usable"), disabled: this.locked, title: "X", id: "not-usable" }, "Not usable"));
+  }
+
+  buildFlow() {
+    const { flow } = this.scan;
+    if (!flow) return show(this.flow);
+    const before = this.flowBefore;
+    const cell = (v) => (v === null || v === undefined ? "–" : v.toFixed(2));
+    show(this.flow, el("h2", {}, `Flow, ${flow.units} (${flow.method})`),
+      el("table", {}, el("tbody", {}, Object.entries(flow.values).map(([segment, value]) => el("tr", { "data-segment": segment }, el("th", {}, segment), el("td", {}, cell(value)),
+        before && el("td", { class: before[segment] === value ? "" : "changed" }, before[segment] === value ? "" : `was ${cell(before[segment])}`))))));
+  }
+
+  layOut() {
+    const width = this.grid.clientWidth;
+    const height = Math.max(220, window.innerHeight - this.grid.getBoundingClientRect().top - window.scrollY - 260);
+    const n = this.views.length;
+    let best = [1, Math.min(width, 160)];
+    for (let columns = 1; columns <= n; columns++) {
+      const size = Math.floor(Math.min((width - 6 * (columns - 1)) / columns, height / Math.ceil(n / columns) - 6));
+      if (size > best[1]) best = [columns, size];
+    }
+    this.grid.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
+    for (const view of this.views) view.resize(best[1]);
+    this.draw();
+  }
+
+  draw() {
+    for (const view of this.views) view.draw();
+    for (const view of this.views) view.canvas.classList.toggle("chosen", view === this.chosen);
+    const { times } = this.scan.planes[this.mainPlane];
+    this.slider.value = String(this.frame);
+    this.frameText.textContent = `${this.frame + 1} of ${times.length}, ${times[this.frame].toFixed(1)} s${Object.keys(this.scan.planes).filter((name) => this.isOut(name)).map((name) => `, left out of the ${name === "blood" ? "input-function" : "tissue"} series`).join("")}`;
+    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out[this.mainPlane] ?? []);
+  }
+
+  curves() {
+    const found = [];
+    const { input } = this.scan;
+    if (input?.signal) found.push({ name: "blood, as computed", colour: "#c78a1d", times: input.times, values: input.signal, dashed: true });
+    const blood = this.preview?.blood;
+    if (blood) found.push({ name: `blood now (${blood.voxels} voxels)`, colour: COLOURS.lv, times: blood.times, values: blood.signal });
+    if (this.under) found.push({ name: "cursor", colour: "#4fc3d9", ...this.under });
+    return found;
+  }
+
+  hover(view, at) {
+    this.under = null;
+    const film = view && this.films[view.planeName];
+    if (film) {
+      const [, frames, rows, columns] = view.plane.shape;
+      const [x, y] = at.map(Math.round);
+      if (x >= 0 && y >= 0 && x < columns && y < rows) {
+        const first = view.plane.protonDensity;
+        const indices = Array.from({ length: frames - first }, (_, i) => first + i);
+        const values = indices.map((t) => film.values[((view.slice * frames + t) * rows + y) * columns + x] * film.step + film.zero);
+        this.under = { times: indices.map((t) => view.plane.times[t]), values };
+      }
+    }
+    const { times } = this.scan.planes[this.mainPlane];
+    this.plot.draw(this.curves(), times, this.frame, this.edits.left_out[this.mainPlane] ?? []);
+  }
+
+  setFrame(frame) {
+    const count = this.scan.planes[this.mainPlane].times.length;
+    const left = this.isOut(this.drawnOn);
+    this.frame = Math.min(count - 1, Math.max(0, frame));
+    if (left !== this.isOut(this.drawnOn)) this.buildTools();
+    this.draw();
+  }
+
+  play() {
+    if (this.playing) {
+      clearInterval(this.playing);
+      this.playing = null;
+      return;
+    }
+    const { times, protonDensity } = this.scan.planes[this.mainPlane];
+    this.playing = setInterval(() => this.setFrame(this.frame + 1 < times.length ? this.frame + 1 : protonDensity), PLAY_MS);
+  }
+
+  // ---- what is drawn
+
+  choose(view) {
+    const other = view.planeName !== this.chosen.planeName;
+    this.chosen = view;
+    if (other) this.buildTools();
+    this.draw();
+  }
+
+  activate(structure) {
+    if (this.active === structure) return;
+    this.active = structure;
+    this.buildTools();
+    this.draw();
+  }
+
+  take(tool) {
+    this.tool = tool;
+    this.buildTools();
+    this.draw();
+  }
+
+  touch(what) {
+    if (!this.edits.touched.includes(what)) this.edits.touched.push(what);
+  }
+
+  moveBy(view, drag, [dx, dy]) {
+    if (drag.point !== undefined) {
+      const point = this.edits.points[drag.point];
+      point.x += dx;
+      point.y += dy;
+      this.touch("landmarks");
+    } else {
+      const region = view.region(drag.structure);
+      region.painted = null;
+      const handles = region[drag.which];
+      for (const handle of drag.handle === undefined ? handles : [handles[drag.handle]]) {
+        handle[0] += dx;
+        handle[1] += dy;
+      }
+      this.touch(drag.structure);
+    }
+    this.previewSoon();
+  }
+
+  addHandle(view, found, span, at) {
+    const region = view.region(found.structure);
+    region.painted = null;
+    region[found.which].splice(span + 1, 0, at);
+    this.touch(found.structure);
+    this.changed();
+  }
+
+  removeHandle(view, found) {
+    const region = view.region(found.structure);
+    if (region[found.which].length <= 4) return;
+    region.painted = null;
+    region[found.which].splice(found.handle, 1);
+    this.touch(found.structure);
+    this.changed();
+  }
+
+  placePoint(name, slice, [x, y]) {
+    this.edits.points = this.edits.points.filter((p) => p.name !== name || p.slice !== slice);
+    this.edits.points.push({ name, slice, x, y });
+    this.touch("landmarks");
+    this.changed();
+  }
+
+  newBorder() {
+    const view = this.viewFor(this.active);
+    if (!view || this.locked) return;
+    const region = view.region(this.active);
+    const box = this.boxOf(view.planeName);
+    const centre = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+    const [outer, inner] = NEW[this.active].map((radius) => circle(centre, radius, view.plane.spacing));
+    Object.assign(region, { outer, inner: inner ?? null, painted: null });
+    this.touch(this.active);
+    this.changed();
+  }
+
+  clear() {
+    const view = this.viewFor(this.active);
+    if (!view || this.locked) return;
+    Object.assign(view.region(this.active), { outer: null, inner: null, painted: null });
+    this.touch(this.active);
+    this.changed();
+  }
+
+  // The chosen slice, or the first one of the series that a structure is drawn on.
+  viewFor(structure) {
+    const name = this.planeOf(structure);
+    return this.chosen?.planeName === name ? this.chosen : this.views.find((view) => view.planeName === name);
+  }
+
+  // Plane of the chosen slice.
+  get drawnOn() {
+    return this.chosen.planeName;
+  }
+
+  isOut(name) {
+    return (this.edits.left_out[name] ?? []).includes(this.frameOf(name));
+  }
+
+  // Leave the frame out of the series of the chosen slice, or take it in again.
+  leaveOut() {
+    if (this.locked) return;
+    const name = this.drawnOn;
+    const frame = this.frameOf(name);
+    const out = this.edits.left_out[name] ?? [];
+    this.edits.left_out[name] = this.isOut(name) ? out.filter((f) => f !== frame) : [...out, frame].sort((a, b) => a - b);
+    this.touch("frames");
+    this.changed();
+  }
+
+  async paint(view, path) {
+    try {
+      const region = await api.brush(this.key, { structure: this.active, region: view.region(this.active), path, radius: this.brush, add: this.tool === "brush" });
+      this.edits.regions[this.active][view.slice] = region;
+      this.touch(this.active);
+      this.changed();
+    } catch (error) {
+      this.say(error.message, true);
+      this.draw();
+    }
+  }
+
+  async reset() {
+    this.edits.touched = [];
+    this.edits.left_out = {};
+    await this.changed();
+    await this.kept;
+    if (!this.locked) await this.load();
+  }
+
+  undo() {
+    this.restore(this.history.undo());
+  }
+
+  redo() {
+    this.restore(this.history.redo());
+  }
+
+  restore(edits) {
+    if (!edits || this.locked) return;
+    this.edits = edits;
+    this.keep();
+  }
+
+  // Something was drawn: remember it for undo, and keep it.
+  changed() {
+    if (!this.history.note(this.edits)) return this.draw();
+    return this.keep();
+  }
+
+  // One request after another: each has the version that the one before it made.
+  keep() {
+    this.saved = false;
+    this.buildTools();
+    this.draw();
+    const edits = JSON.parse(JSON.stringify(this.edits));
+    this.kept = (this.kept ?? Promise.resolve()).then(async () => {
+      if (this.locked) return;
+      try {
+        const told = await api.keep(this.key, this.version, edits);
+        Object.assign(this, { version: told.version, preview: told.preview });
+        this.say(["Kept as a draft. Compute again to have new flow.", ...told.preview.notes].join(" "));
+        this.draw();
+      } catch (error) {
+        this.fail(error);
+      }
+    });
+    return this.kept;
+  }
+
+  previewSoon() {
+    if (this.previewing || performance.now() - (this.previewed ?? 0) < PREVIEW_MS) return;
+    this.previewing = true;
+    api.preview(this.key, this.edits).then((preview) => {
+      this.preview = preview;
+      this.draw();
+    }, () => {}).finally(() => {
+      this.previewing = false;
+      this.previewed = performance.now();
+    });
+  }
+
+  fail(error) {
+    if (error.code === 409) {
+      this.locked = true;
+      this.buildTools();
+      show(this.status, error.message, " ", el("button", { id: "load-again", onclick: () => this.load() }, "Load again"));
+      this.status.classList.add("error");
+    } else this.say(error.message, true);
+  }
+
+  // ---- what is decided
+
+  async decide(decision) {
+    await this.kept;
+    if (this.locked) return;
+    try {
+      const told = await api.decide(this.key, this.version, decision, this.comment.value);
+      this.version = told.version;
+      if (this.scan.next) this.go(`#/scan/${this.scan.next}`);
+      else this.go("#/");
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  async compute() {
+    await this.kept;
+    if (this.locked) return;
+    try {
+      const told = await api.compute(this.key, this.version, this.comment.value);
+      Object.assign(this, { version: told.version, saved: told.saved, job: told.job });
+      this.flowBefore = this.scan.flow?.values ?? null;
+      this.buildTools();
+      this.say("Computing …");
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  // A job of the server has changed.
+  async onJob(job) {
+    if (job.participant !== this.scan?.participant) return;
+    if (job.job === this.job && job.state === "failed") this.say(`Not computed: ${job.reason}`, true);
+    if (job.state !== "done" || job.job !== this.job) return;
+    await this.kept;
+    const untouched = !this.history.past.length || this.saved;
+    if (!untouched) return this.say("Computed. You have drawn more since: compute again.");
+    const frame = this.frame;
+    await this.load();
+    this.frame = frame;
+    this.draw();
+    this.say(`Computed in ${job.seconds} s. The report is new.`);
+  }
+
+  reviewText() {
+    const last = this.scan.reviews.at(-1);
+    if (!last) return "";
+    return `${last.decision}${last.reader ? ` by ${last.reader}` : ""}, ${clock(last.time)}${last.comment ? `: ${last.comment}` : ""}`;
+  }
+
+  say(text, wrong = false) {
+    this.status.textContent = text;
+    this.status.classList.toggle("error", wrong);
+  }
+
+  onKey(event) {
+    if (isTyping(event)) return;
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key === "z" && !event.shiftKey) this.undo();
+      else if (event.key === "y" || event.key === "Z" || (event.key === "z" && event.shiftKey)) this.redo();
+      else return;
+      event.preventDefault();
+      return;
+    }
+    if (event.altKey) return;
+    const toggle = (name) => () => { this.showing[name] = !this.showing[name]; this.buildTools(); this.draw(); };
+    const acts = {
+      Escape: () => this.go("#/"), " ": () => this.play(), ArrowLeft: () => this.setFrame(this.frame - 1), ArrowRight: () => this.setFrame(this.frame + 1),
+      PageDown: () => this.scan.next && this.go(`#/scan/${this.scan.next}`), PageUp: () => this.scan.previous && this.go(`#/scan/${this.scan.previous}`),
+      v: () => this.take("shape"), b: () => this.take("brush"), e: () => this.take("erase"), 1: () => this.take("RVInsertionAnterior"), 2: () => this.take("RVInsertionInferior"),
+      n: () => this.newBorder(), Delete: () => this.clear(), l: () => this.leaveOut(), h: toggle("contours"), s: toggle("segments"),
+      z: () => { this.whole = !this.whole; this.buildTools(); this.layOut(); },
+      c: () => this.actions.querySelector("#compute").click(), a: () => this.actions.querySelector("#accept").click(), x: () => this.actions.querySelector("#not-usable").click(),
+    };
+    const act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!act) return;
+    act();
+    event.preventDefault();
+  }
+}
+

@@ -1,0 +1,153 @@
+"""The process that computes again. It stays, so that libraries are imported once, while the reader still looks.
+
+It reads a request from each line of its standard input, JSON, and answers with lines of JSON on its standard output.
+It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qperf_app import api
+from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.plugins.manager import PluginOptionError, PluginRegistry, UnknownPluginError, load_plugins
+from qperf_app.review.study import CORRECTIONS, Study
+from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
+from qperf_app.workflow.execution import Execution
+from qperf_app.workflow.outcomes import one_line
+from qperf_app.workflow.selection import Selection
+from qperf_app.workflow.status import read_status
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+def planned(study: Study, participant: str, threads: int) -> api.StudyPlan:
+    """Plan a participant's scans as they were run last, with the corrections in place of what they correct.
+
+    Raises
+    ------
+    DatasetError
+        Naming what the corrections hold that can't be right.
+    """
+    content = read_configuration(configuration_path(study, participant))
+    configuration = configure(content, {}, None, ())
+    scans = read_status(study.out_dir, participant).scans
+    sessions = {scan.entities["ses"] for scan in scans if "ses" in scan.entities}
+    tasks = {scan.entities["task"] for scan in scans if "task" in scan.entities}
+    corrections = {CORRECTIONS: study.corrections} if study.corrections.is_dir() else {}
+    return api.plan(
+        study.bids_dir,
+        study.out_dir,
+        selection=Selection((participant,), tuple(sorted(sessions)) or None, tuple(sorted(tasks)) or None),
+        configuration=configuration,
+        # The first dataset that has a file gives it.
+        derivatives={**corrections, **study.handed_in(participant)},
+        omp_nthreads=threads,
+        registry=_registry(configuration.disable),
+    ).check(threads)
+
+
+def compute(study: Study, participant: str, threads: int, tell: Tell) -> None:
+    """Run a participant again and tell of every step. What the corrections don't touch is in the work folder."""
+    started = time.monotonic()
+    plan = planned(study, participant, threads)
+    names = {
+        f"sub_{each.participant}.{task.node}": f"{task.prefix.partition('_')[2]}: {task.step}"
+        + (f" ({task.plugin})" if task.plugin else "")
+        for each in plan.participants
+        for task in each.tasks.values()
+    } | {f"sub_{each.participant}.publish": "outputs and report" for each in plan.participants}
+    done = 0
+
+    def notify(node: Any, status: str) -> None:
+        nonlocal done
+        name = names.get(".".join(str(node.fullname).split(".")[-2:]))
+        if name is None:
+            return
+        done += status != "start"
+        tell({"state": "running", "step": name, "done": done, "total": len(names)})
+
+    statuses = api.run(
+        plan,
+        Execution(study.work_dir, nprocs=1),
+        command=lambda label: command_line(study, label),
+        notify=notify,
+        say=lambda text: tell({"state": "running", "step": text}),
+    )
+    failed = [f"{problem.step}: {problem.reason}" for problem in statuses[participant].steps_failed]
+    state = "failed" if failed else "done"
+    tell({"state": state, "reason": "; ".join(failed), "seconds": round(time.monotonic() - started, 2)})
+
+
+def configuration_path(study: Study, participant: str) -> Path:
+    """The configuration that a participant was run with last."""
+    return study.out_dir / f"sub-{participant}" / f"sub-{participant}_config.yaml"
+
+
+def command_line(study: Study, participant: str) -> str:
+    """The command that computes the same."""
+    words = ["qperf-app", str(study.bids_dir), str(study.out_dir), "participant", "--participant-label", participant]
+    words += ["--config-file", str(configuration_path(study, participant)), "--work-dir", str(study.work_dir)]
+    datasets = {CORRECTIONS: study.corrections, **study.handed_in(participant)}
+    return shlex.join([*words, "-d", *(f"{name}={path}" for name, path in datasets.items())])
+
+
+_registries: dict[tuple[str, ...], PluginRegistry] = {}
+
+
+def _registry(disable: tuple[str, ...]) -> PluginRegistry:
+    if disable not in _registries:
+        _registries[disable] = load_plugins(disable)
+    return _registries[disable]
+
+
+def _warm_up(study: Study) -> None:
+    """Import what a computation will need: it takes as long as the computation does."""
+    if _has_networks(study):
+        import tensorflow  # noqa: F401
+    from qperf_app.report import render_report  # noqa: F401
+    from qperf_app.workflow import graph  # noqa: F401
+
+
+def _has_networks(study: Study) -> bool:
+    """Whether a step of the first participant loaded weights."""
+    scans = next((read_status(study.out_dir, label).scans for label, _ in study.statuses()), ())
+    return any(step.outcome.loaded_files for scan in scans for step in scan.steps)
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    # Whatever a library prints must not get among the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    folders, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+    study = Study(**{name: Path(path) for name, path in folders.items()})
+
+    def answer(content: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+
+    _warm_up(study)
+    answer({"state": "ready"})
+    for line in sys.stdin:
+        request = json.loads(line)
+
+        def tell(content: Mapping[str, Any], request: Mapping[str, Any] = request) -> None:
+            answer({**request, **content})
+
+        try:
+            compute(study, str(request["participant"]), threads, tell)
+        except (DatasetError, SelectionError, ConfigurationError, UnknownPluginError, PluginOptionError) as error:
+            tell({"state": "failed", "reason": str(error)})
+        except Exception as error:
+            tell({"state": "failed", "reason": one_line(error)})
+
+
+if __name__ == "__main__":
+    main()
