@@ -126,7 +126,7 @@ class Anatomies:
     def _told_apart(self, image: Path, drawn: Path) -> Anatomy | None:
         if image not in self._known:
             try:
-                self._known[image] = tell_apart(_read(image), _read(drawn) > 127, image.name)
+                self._known[image] = tell_apart(read_picture(image), read_picture(drawn) > 127, image.name)
             except UnclearAnatomyError:
                 self._known[image] = None
         return self._known[image]
@@ -137,7 +137,7 @@ def person_of(name: str) -> str:
     return name.split("-IM-")[0]
 
 
-def _read(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
     """A picture as (x, y), x to the right and y down."""
     from PIL import Image as Pictures
 
