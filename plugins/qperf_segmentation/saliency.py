@@ -15,6 +15,7 @@ from qperf_app.geometry import canonical_order
 from qperf_app.plugins import Paragraph, ParticipantResult, Picture, ReportSectionPlugin, ScanResult, Series
 from qperf_app.plugins.results import Element
 from qperf_app.plugins.steps import BLOOD_POOL
+from qperf_segmentation.networks.pool_input import STEP
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 
 Array = NDArray[np.float32]
@@ -38,7 +39,12 @@ class Saliency:
 
 
 def saliency_of(
-    series: Series, slice_: int, start: float, step: float, weights: Path, about: NDArray[np.float64] | None = None
+    series: Series,
+    slice_: int,
+    start: float,
+    weights: Path,
+    about: NDArray[np.float64] | None = None,
+    step: float = STEP,
 ) -> Saliency:
     """Gradient of the left ventricle's logits, summed where it is the likeliest class, with respect to the input.
 
@@ -115,7 +121,7 @@ def _pictures(scan: ScanResult) -> Iterator[Picture]:
         return
     slice_ = int(scan.pools.aif.sum(axis=(0, 1)).argmax())
     k = order.slice_index(slice_, series.data.shape[2])
-    yield _draw(saliency_of(seen, k, answer.start, answer.step, plugin.weights, answer.about), scan.label, slice_)
+    yield _draw(saliency_of(seen, k, answer.start, plugin.weights, answer.about, answer.step), scan.label, slice_)
 
 
 def _draw(found: Saliency, label: str, slice_: int) -> Picture:

@@ -15,7 +15,7 @@ SHAPE = (64, 48)
 #: Time samples and their distance, s.
 FRAMES, STEP = 64, 0.5
 #: Distance of the samples of a network whose clock is the first pass, and how long before the middle of the passage
-#: they begin, both in widths of the first pass: the same 0.5 s for the usual 6.5 s.
+#: they begin, both in widths of the first pass: the usual one has 13 samples by either clock.
 PART, BEFORE = 1.0 / 13.0, 1.8
 #: Edge of a pixel, mm: as small as shows the whole field of view, within what the network was trained with.
 PIXEL = (4.3, 7.0)
