@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import half_rise_time
-from qperf_app.methods.heart import first_pass_width
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import BloodPools, Resources, Series
@@ -58,7 +57,7 @@ class PoolNetworkOptions:
 
 @dataclass(frozen=True)
 class WindowAnswer:
-    """Pools (x, y, z) that the network sees in the 32 s from ``start``, s.
+    """Pools (x, y, z) that the network sees in the samples from ``start`` on, ``step`` apart, s.
 
     ``pixel``, mm, is how closely it saw them, ``about`` the voxel (x, y) that it looked closely at, None for the whole
     slice.
@@ -68,6 +67,7 @@ class WindowAnswer:
     rv: Mask
     pixel: float
     start: float
+    step: float
     about: NDArray[np.float64] | None
 
 
@@ -79,6 +79,7 @@ class _Window:
     right: Array
     pixel: float
     start: float
+    step: float
     about: NDArray[np.float64] | None
 
 
@@ -130,7 +131,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
 
     def answer(self, series: Series) -> WindowAnswer | str:
         """The first window of a series, in canonical order, in which a left ventricle is seen; or why in none."""
-        from qperf_segmentation.networks.pool_input import FRAMES, PIXEL, STEP, corrected_signal
+        from qperf_segmentation.networks.pool_input import PIXEL, corrected_signal, passage
 
         times = np.asarray(series.dynamic().times, np.float64)
         if len(times) < MIN_VOLUMES or not (np.diff(times) > 0).all():
@@ -138,23 +139,37 @@ class ResUNetBloodPool(CanonicalBloodPool):
         signal = corrected_signal(series)
         if not np.ptp(signal, axis=-1).any():
             return "nothing changes in the series: no bolus seen"
-        width = first_pass_width(
-            list(np.moveaxis(signal, 2, 0)), series.voxel_size[:2], float(np.median(np.diff(times)))
-        )
+        middle, width = passage(signal, times, series.voxel_size)
+        starts, step = self._windows(times, middle, width)
         reason = ""
-        last = max(float(times[-1]) - FRAMES * STEP, float(times[0]))
-        for start in [*np.arange(float(times[0]), last, WINDOW_STEP), last]:
-            found = self._judge(series, signal, self._look(signal, times, series.voxel_size, float(start)), width)
+        for start in starts:
+            found = self._judge(series, signal, self._look(signal, times, series.voxel_size, start, step), width)
             if isinstance(found, str):
                 reason = reason or found
                 continue
             if found.pixel > COARSE * PIXEL[0]:
                 about = np.argwhere(found.lv)[:, :2].mean(axis=0)
-                window = self._look(signal, times, series.voxel_size, float(start), about)
+                window = self._look(signal, times, series.voxel_size, start, step, about)
                 closer = self._judge(series, signal, window, width)
                 found = found if isinstance(closer, str) else closer
             return found
         return reason
+
+    def _windows(self, times: NDArray[np.float64], middle: float, width: float) -> tuple[list[float], float]:
+        """Where the windows begin that are looked at, in their order, and the time between their samples, s.
+
+        A network whose clock is the first pass looks about the middle of the passage first, since a series may hold
+        much else; then, as one whose clock is in seconds, at the series from its beginning.
+        """
+        from qperf_segmentation.networks import pool_input
+        from qperf_segmentation.networks.weights import read_architecture
+
+        in_passes = read_architecture(self.weights).clock == "passes"
+        step = width * pool_input.PART if in_passes else pool_input.STEP
+        last = max(float(times[-1]) - pool_input.FRAMES * step, float(times[0]))
+        apart = WINDOW_STEP * step / pool_input.STEP
+        starts = [*map(float, np.arange(float(times[0]), last, apart)), last]
+        return [middle - pool_input.BEFORE * width, *starts] if in_passes else starts, step
 
     def _look(
         self,
@@ -162,21 +177,22 @@ class ResUNetBloodPool(CanonicalBloodPool):
         times: NDArray[np.float64],
         voxel: NDArray[np.float64],
         start: float,
+        step: float,
         about: NDArray[np.float64] | None = None,
     ) -> _Window:
-        """Ask the network about 32 s of every slice, or closely about a voxel (x, y) of it."""
+        """Ask the network about a window of every slice, or closely about a voxel (x, y) of it."""
         from qperf_segmentation.networks import pool_input
         from qperf_segmentation.networks.reading import ask, softmax
         from qperf_segmentation.networks.weights import load
 
         model = load(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
-        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, about) for k in range(signal.shape[2])]
+        slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, about, step) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)
         shape = (signal.shape[0], signal.shape[1])
         maps = [one.back(share[..., 1:], shape) for one, share in zip(slices, shares, strict=True)]
         left = np.stack([m[..., 0] for m in maps], axis=2)
         right = np.stack([m[..., 1] if m.shape[-1] > 1 else np.zeros(shape, np.float32) for m in maps], axis=2)
-        return _Window(left, right, slices[0].grid.pixel, start, about)
+        return _Window(left, right, slices[0].grid.pixel, start, step, about)
 
     def _judge(self, series: Series, signal: Array, window: _Window, width: float) -> WindowAnswer | str:
         """Turn probabilities into left and right pools, or say why they are none; ``width`` of the first pass, s."""
@@ -198,7 +214,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
         # A voxel or two at an edge are no right ventricle to be compared with.
         right = signal[rv].mean(axis=0) if rv.sum() >= least else None
         doubt = doubts_of(times / width, curve, right, options.min_contrast)
-        return doubt or WindowAnswer(lv, rv, window.pixel, window.start, window.about)
+        return doubt or WindowAnswer(lv, rv, window.pixel, window.start, window.step, window.about)
 
 
 def _drawn(series: Series, cores: Mask, right: Mask) -> Mask:

@@ -80,16 +80,17 @@ class ResUNetMyocardium(SliceWiseMyocardium):
         from qperf_segmentation.networks import wall_input
         from qperf_segmentation.networks.heart_slice import outline_heart
         from qperf_segmentation.networks.pool_input import corrected_signal
-        from qperf_segmentation.networks.weights import load
+        from qperf_segmentation.networks.weights import load, read_architecture
 
         times = np.asarray(series.dynamic().times, np.float64)
         if len(times) < MIN_VOLUMES or not (np.diff(times) > 0).all():
             return None
         model = load(self.weights, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
+        in_passes = read_architecture(self.weights).clock == "passes"
         signal = corrected_signal(series)
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
-            found = outline_heart(model, signal[:, :, k], times, series.voxel_size, pools.lv[..., k])
+            found = outline_heart(model, signal[:, :, k], times, series.voxel_size, pools.lv[..., k], in_passes)
             if found is None:
                 return "the network sees no wall"
             points, doubt = name_points(found.points, k, series.affine) if len(found.points) else ([], "")

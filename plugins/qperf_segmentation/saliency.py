@@ -15,6 +15,7 @@ from qperf_app.geometry import canonical_order
 from qperf_app.plugins import Paragraph, ParticipantResult, Picture, ReportSectionPlugin, ScanResult, Series
 from qperf_app.plugins.results import Element
 from qperf_app.plugins.steps import BLOOD_POOL
+from qperf_segmentation.networks.pool_input import STEP
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 
 Array = NDArray[np.float32]
@@ -38,7 +39,12 @@ class Saliency:
 
 
 def saliency_of(
-    series: Series, slice_: int, start: float, weights: Path, about: NDArray[np.float64] | None = None
+    series: Series,
+    slice_: int,
+    start: float,
+    weights: Path,
+    about: NDArray[np.float64] | None = None,
+    step: float = STEP,
 ) -> Saliency:
     """Gradient of the left ventricle's logits, summed where it is the likeliest class, with respect to the input.
 
@@ -58,7 +64,7 @@ def saliency_of(
     model = load(weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
     times = np.asarray(series.dynamic().times, np.float64)
     signal = pool_input.corrected_signal(series)[:, :, slice_]
-    seen = pool_input.look_at(signal, times, series.voxel_size, start, about)
+    seen = pool_input.look_at(signal, times, series.voxel_size, start, about, step)
     share = tf.nn.softmax(model(seen.image[None], training=False)[0])[..., 1]
     # Where nothing is certain, the whole picture's certainty is asked about.
     weight = tf.where(tf.reduce_any(share > 0.5), tf.cast(share > 0.5, tf.float32), share)
@@ -68,7 +74,12 @@ def saliency_of(
         tape.watch(x)
         certainty = tf.reduce_sum(weight * model(x, training=False)[..., 1])
     slope = np.abs(tape.gradient(certainty, x).numpy().mean(axis=0))
-    return Saliency(seen.image, slope / max(float(slope.max()), 1e-12), share.numpy(), start + _moments())
+    return Saliency(
+        seen.image,
+        slope / max(float(slope.max()), 1e-12),
+        share.numpy(),
+        start + step * np.arange(pool_input.FRAMES, dtype=np.float64),
+    )
 
 
 class SaliencySection(ReportSectionPlugin):
@@ -110,13 +121,7 @@ def _pictures(scan: ScanResult) -> Iterator[Picture]:
         return
     slice_ = int(scan.pools.aif.sum(axis=(0, 1)).argmax())
     k = order.slice_index(slice_, series.data.shape[2])
-    yield _draw(saliency_of(seen, k, answer.start, plugin.weights, answer.about), scan.label, slice_)
-
-
-def _moments() -> NDArray[np.float64]:
-    from qperf_segmentation.networks.pool_input import FRAMES, STEP
-
-    return np.asarray(STEP * np.arange(FRAMES))
+    yield _draw(saliency_of(seen, k, answer.start, plugin.weights, answer.about, answer.step), scan.label, slice_)
 
 
 def _draw(found: Saliency, label: str, slice_: int) -> Picture:

@@ -8,6 +8,7 @@ import importlib
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def _common_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None
         default=[],
         metavar="OUT_DIR",
         help="learn from the curves of this output folder of qperf-app; may be repeated",
+    )
+    parser.add_argument(
+        "--anatomy",
+        type=Path,
+        metavar="FOLDER",
+        help="cine images with drawn cavities: a part of the cases lies on them",
     )
     parser.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these participants of --from-run")
     parser.add_argument(
@@ -166,7 +173,8 @@ def _job(args: argparse.Namespace, trainer: Trainer) -> TrainingJob:
         resume=args.resume,
         start_from=args.start_from,
         command=_command(args, trainer),
-        simulated=_simulator(trainer.cases, args.seed),
+        simulated=_simulator(trainer.cases, args.seed, args.anatomy),
+        anatomy="phantom" if args.anatomy is None else "phantom and cine images",
         drawn=_drawn(args, trainer.cases),
         say=_say,
         labeller=_labeller,
@@ -183,6 +191,7 @@ def _command(args: argparse.Namespace, trainer: Trainer) -> str:
     """The command that trains the same again, without paths."""
     words = ["qperf", "train", args.step, "OUT", "--plugin", args.plugin, "--seed", str(args.seed)]
     words += ["--start-from", args.start_from.name] if args.start_from else []
+    words += ["--anatomy", "CINE"] if args.anatomy else []
     words += ["--dataset", "RAW", "MASKS"] * len(args.dataset) + ["--from-run", "OUT_DIR"] * len(args.from_run)
     words += ["--participant-label", *args.participant_label] if args.participant_label else []
     for option in dataclasses.fields(trainer.Options):
@@ -196,15 +205,25 @@ def _command(args: argparse.Namespace, trainer: Trainer) -> str:
     return shlex.join(words)
 
 
-def _simulator(kind: CaseKind | None, seed: int) -> Any:
-    """Maker of simulated cases of a kind, or None."""
+def _simulator(kind: CaseKind | None, seed: int, folder: Path | None) -> Any:
+    """Maker of simulated cases of a kind, or None; on real anatomy where there are cine images."""
     if kind is None:
+        if folder is not None:
+            raise ValueError("this plugin is not trained on images: --anatomy has no use")
         return None
     import numpy as np
 
+    from qperf_app.training.anatomy import Anatomies
+    from qperf_app.training.cases import is_held_out
     from qperf_app.training.simulated_cases import simulate_case
 
-    return lambda number: simulate_case(kind, np.random.default_rng([seed, number]))
+    anatomies = None if folder is None else Anatomies(folder)
+
+    def case(number: int) -> Any:
+        draw = None if anatomies is None else partial(anatomies.draw, held_out=is_held_out(number))
+        return simulate_case(kind, np.random.default_rng([seed, number]), anatomies=draw)
+
+    return case
 
 
 def _drawn(args: argparse.Namespace, kind: CaseKind | None) -> list[Any]:

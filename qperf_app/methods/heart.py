@@ -87,21 +87,37 @@ def first_pass_width(slices: Sequence[NDArray[np.floating]], spacing: NDArray[np
     float
         At least ``SHORTEST_PASS``.
     """
-    widths, weights = [], []
+    return first_pass(slices, spacing, interval)[1]
+
+
+def first_pass(
+    slices: Sequence[NDArray[np.floating]], spacing: NDArray[np.float64], interval: float
+) -> tuple[float, float]:
+    """When the bolus is in the ventricles, the frame (with fraction) between its two peaks, and its width, s.
+
+    Arguments and width are those of :func:`first_pass_width`; the frame is the weighted median of the pixels' peaks,
+    the middle one where nothing passes.
+    """
+    peaks, widths, weights = [], [], []
     for frames in slices:
         window = max(2, round(_FIRST_LOOK * frames.shape[2]))
         median = min(_FIRST_MEDIAN, frames.shape[2])
         smooth, peak, bump, score = _bump(frames, spacing, window, _FIRST_SMOOTHING, median)
         seen = score > 0
+        peaks.append(peak[seen])
         widths.append(width_at_half(smooth[seen], peak[seen], bump[seen]))
         weights.append((score * _centred(score.shape))[seen])
     width, weight = np.concatenate(widths), np.concatenate(weights)
     if not len(width):
-        return SHORTEST_PASS
-    order = np.argsort(width, kind="stable")
+        return (slices[0].shape[2] - 1) / 2.0, SHORTEST_PASS
+    frame = _weighted_median(np.concatenate(peaks), weight)
+    return frame, max(_weighted_median(width, weight) * interval, SHORTEST_PASS)
+
+
+def _weighted_median(values: NDArray[np.generic], weight: NDArray[np.floating]) -> float:
+    order = np.argsort(values, kind="stable")
     below = np.cumsum(weight[order], dtype=np.float64)
-    middle = float(width[order][np.searchsorted(below, below[-1] / 2)])
-    return max(middle * interval, SHORTEST_PASS)
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
 def odd_frames(most: int, width: float) -> int:

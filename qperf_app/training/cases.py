@@ -13,6 +13,10 @@ from qperf_app.plugins import InputFunction, Landmark, Series, TissueConstants, 
 #: Values of a case's labels.
 NOTHING, LEFT_BLOOD, RIGHT_BLOOD, WALL = 0, 1, 2, 3
 
+#: Simulated cases from this number on are for validation, never for training; a multiple of ten times as much that is
+#: added to a number leaves it what it is.
+HELD_OUT = 1_000_000
+
 
 class CaseKind(Enum):
     """What a case is to teach: where the ventricles' blood is, or where the muscle around it is."""
@@ -53,3 +57,8 @@ class KineticScan:
     aif: InputFunction
     constants: TissueConstants
     name: str = ""
+
+
+def is_held_out(number: int) -> bool:
+    """Whether the simulated case of a number is for validation."""
+    return number % (10 * HELD_OUT) >= HELD_OUT

@@ -35,6 +35,8 @@ class TrainingJob:
         For the model card.
     simulated : function or None
         Simulated case of a number, for a trainer with ``cases``. Different numbers are independent of each other.
+    anatomy : str
+        What the simulated cases' hearts are: "phantom", or "phantom and cine images".
     drawn : sequence of functions
         Each reads one case with masks that people drew; all of them are to be trained on.
     say : function
@@ -52,6 +54,7 @@ class TrainingJob:
     start_from: Path | None = None
     command: str = ""
     simulated: CaseMaker | None = None
+    anatomy: str = "phantom"
     drawn: Sequence[Callable[[], TrainingCase]] = ()
     say: Callable[[str], None] = print
     labeller: Callable[[str, Mapping[str, Any]], KineticsPlugin] | None = None

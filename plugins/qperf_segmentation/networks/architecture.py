@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Architecture:
         Of all convolutions.
     modules : int
         Residual modules: 4 for the two levels down and up, the rest at the bottom; at least 5.
+    clock : {"seconds", "passes"}
+        Unit of the distance between samples: seconds, or widths of the series' own first pass, about which they lie.
     """
 
     shape: tuple[int, int]
@@ -32,6 +34,7 @@ class Architecture:
     points: int = 0
     filters: int = 32
     modules: int = 8
+    clock: Literal["seconds", "passes"] = "seconds"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the model card."""

@@ -48,7 +48,12 @@ class HeartSlice:
 
 
 def outline_heart(
-    model: Any, signal: NDArray[np.floating], times: NDArray[np.float64], voxel: NDArray[np.float64], pool: Mask
+    model: Any,
+    signal: NDArray[np.floating],
+    times: NDArray[np.float64],
+    voxel: NDArray[np.float64],
+    pool: Mask,
+    in_passes: bool = False,
 ) -> HeartSlice | None:
     """Outline the heart in a slice.
 
@@ -62,6 +67,8 @@ def outline_heart(
         mm.
     pool : (x, y) bool array
         Left blood to start from. The network looks about its middle first, then about that of the cavity it found.
+    in_passes : bool
+        Whether the network's clock is the first pass.
 
     Returns
     -------
@@ -71,7 +78,8 @@ def outline_heart(
     shape = (signal.shape[0], signal.shape[1])
     for turned in (False, True):
         x, y = np.argwhere(pool).mean(axis=0)
-        seen = wall_input.look_at(signal, times, voxel, (float(x), float(y)), signal[_core(pool)].mean(axis=0))
+        curve = signal[_core(pool)].mean(axis=0)
+        seen = wall_input.look_at(signal, times, voxel, (float(x), float(y)), curve, in_passes=in_passes)
         answers = ask(model, [seen.image], turned=turned)[:, 0]
         each = softmax(answers[..., :4])
         mean = seen.grid.back(each.mean(axis=0), shape)

@@ -34,7 +34,8 @@ class WallTrainer(NetworkTrainer):
     def architecture(self) -> Architecture:
         """80x80 pixels, 32 samples; four classes and one map for both points, which look alike."""
         options = self.options
-        return Architecture(wall_input.SHAPE, wall_input.FRAMES, 4, 1, filters=options.filters, modules=options.modules)
+        shape, frames = wall_input.SHAPE, wall_input.FRAMES
+        return Architecture(shape, frames, 4, 1, options.filters, options.modules, options.clock)
 
     def examples_of(self, case: TrainingCase, rng: np.random.Generator) -> Iterator[Example]:
         """Every slice with left blood, its middle and peak not quite right as a found pool's are not."""
@@ -50,7 +51,8 @@ class WallTrainer(NetworkTrainer):
             x, y = np.argwhere(left).mean(axis=0) + rng.normal(0.0, 4.0, 2) / voxel[:2]
             core = ndimage.binary_erosion(left) if rng.random() < 0.5 else left
             curve = signal[:, :, k][core if core.any() else left].mean(axis=0)
-            seen = wall_input.look_at(signal[:, :, k], times, voxel, (x, y), curve, float(rng.normal(0.0, 0.8)))
+            shift, in_passes = float(rng.normal(0.0, 0.8)), self.options.clock == "passes"
+            seen = wall_input.look_at(signal[:, :, k], times, voxel, (x, y), curve, shift, in_passes)
             yield Example(seen.image, _classes(case.labels[..., k], seen), self._points(case, k, seen))
 
     @staticmethod

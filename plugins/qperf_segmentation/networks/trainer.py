@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.training import (
+    HELD_OUT,
     Schedule,
     Trainer,
     TrainingCase,
@@ -29,12 +30,10 @@ from qperf_app.training import (
 from qperf_segmentation.networks.architecture import Architecture, build
 from qperf_segmentation.networks.weights import load
 
-#: Simulated cases from this number on are for validation, never for training.
-HELD_OUT = 1_000_000
 #: Share of the drawn cases that is held out, where there are enough of them.
 HELD_SHARE = 0.2
 #: Options that may change when a training is taken up again.
-SCHEDULE = ("epochs", "patience", "halve_every", "restart_every")
+SCHEDULE = ("cases", "epochs", "patience", "halve_every", "restart_every")
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class TrainerOptions:
     halve_every: int = field(default=10, metadata={"help": "epochs after which the rate is halved"})
     restart_every: int = field(default=0, metadata={"help": "epochs after which the rate starts anew; 0: never"})
     patience: int = field(default=12, metadata={"help": "epochs without a better validation Dice that end training"})
+    clock: str = field(default="passes", metadata={"help": "time between samples: in passes of the bolus, or seconds"})
     drawn_copies: int = field(default=10, metadata={"help": "times that each drawn case is seen in an epoch"})
 
 
@@ -101,10 +101,13 @@ class NetworkTrainer(Trainer):
         from qperf_segmentation.networks.learning import ImageBatches, loss_of, mean_dice, validation_dice
 
         options, architecture = self.options, self.architecture()
+        if options.clock not in ("seconds", "passes"):
+            raise ValueError(f"clock is {options.clock!r}, not seconds or passes")
         if not options.cases and not job.drawn:
             raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in SCHEDULE}
-        wanted = {"trainer": self.file, "seed": job.seed, "drawn": len(job.drawn), **fixed}
+        made_of = {"trainer": self.file, "seed": job.seed, "anatomy": job.anatomy, "drawn": len(job.drawn)}
+        wanted = {**made_of, **fixed}
         check_same_training(job.out, wanted, job.resume)
         train, held = self._examples(job)
         model = build_seeded(partial(build, architecture), job.seed)
@@ -135,6 +138,7 @@ class NetworkTrainer(Trainer):
             "parameters": int(model.count_params()),
             "data": {
                 "simulated": options.cases,
+                "anatomy": job.anatomy,
                 "drawn": len(job.drawn),
                 "examples": len(train),
                 "held_out": len(held),
@@ -170,13 +174,13 @@ class NetworkTrainer(Trainer):
         if not count:
             return Examples(*(np.zeros(shape, dtype) for shape, dtype in shapes.values()))
         assert job.simulated is not None
-        paths = {key: folder / f"{name}-{key}.npy" for key in shapes}
+        paths = {key: folder / f"{name}-{key}.raw" for key, (shape, _) in shapes.items() if np.prod(shape)}
         progress = folder / f"{name}.count"
         done = int(progress.read_text()) if progress.is_file() else 0
-        mode = "r+" if done and all(p.is_file() for p in paths.values()) else "w+"
-        done = done if mode == "r+" else 0
-        arrays = {
-            key: np.lib.format.open_memmap(paths[key], mode=mode, dtype=dtype, shape=None if mode == "r+" else shape)
+        done = done if all(p.is_file() for p in paths.values()) else 0
+        # A file that is longer than asked for keeps what it has, a shorter one is made longer: cases may be added.
+        arrays: dict[str, Any] = {
+            key: np.memmap(paths[key], dtype, "r+" if done else "w+", shape=shape) if key in paths else np.zeros(shape)
             for key, (shape, dtype) in shapes.items()
         }
         last = time.monotonic()
@@ -186,8 +190,8 @@ class NetworkTrainer(Trainer):
             arrays["points"][i] = example.points
             if time.monotonic() - last > 15 or i + 1 == count:
                 last = time.monotonic()
-                for array in arrays.values():
-                    array.flush()
+                for key in paths:
+                    arrays[key].flush()
                 progress.write_text(str(i + 1))
                 job.say(f"simulated {i + 1} of {count} cases ({name})")
         return Examples(*(arrays[key][:count] for key in shapes))
