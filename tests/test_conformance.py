@@ -53,6 +53,10 @@ class TestResUNetBloodPool(BloodPoolConformance):
     name = "resunet"
 
 
+class TestEnsembleBloodPool(BloodPoolConformance):
+    name = "ensemble"
+
+
 class TestTwoPool(SpillOverConformance):
     name = "two-pool"
 
@@ -97,6 +101,10 @@ class TestClassical(MyocardiumConformance):
 
 class TestResUNetMyocardium(MyocardiumConformance):
     name = "resunet"
+
+
+class TestEnsembleMyocardium(MyocardiumConformance):
+    name = "ensemble"
 
 
 class TestFermi(KineticsConformance):

@@ -38,7 +38,7 @@ XUE_2020 = (
 class CanonicalBloodPool(BloodPoolPlugin):
     """Finds blood pools in canonical order."""
 
-    citations = (XUE_2020,)
+    citations: ClassVar[tuple[str, ...]] = (XUE_2020,)
 
     def find(self, series: Series, context: RunContext) -> BloodPools:
         """Find the ventricles' blood in a motion-corrected series, or say that the left one is not there.
@@ -72,11 +72,12 @@ def not_found(series: Series, reason: str) -> BloodPools:
 
 @dataclass(frozen=True)
 class SliceOutline:
-    """Wall (x, y) of one slice, its insertion points, and why it should not be trusted."""
+    """Wall (x, y) of one slice, its insertion points, why it should not be trusted, and its Dice as far as known."""
 
     wall: NDArray[np.bool_]
     landmarks: tuple[Landmark, ...] = ()
     doubts: tuple[str, ...] = ()
+    estimated_dice: float = np.nan
 
 
 #: Outlines a slice from the pools on its grid and its index, or says why there is no wall.
@@ -123,16 +124,18 @@ class SliceWiseMyocardium(MyocardiumPlugin):
             return Myocardium(back.apply(wall), warnings=(few,))
         pools, notes = ventricles_of(series, given, self.pool_finder(), context)
         landmarks: list[Landmark] = []
+        estimated = np.full(wall.shape[2], np.nan)
         for k in range(series.data.shape[2]) if pools is not None else ():
             assert pools is not None
             found = outline(pools, k) if pools.lv[..., k].any() else "no left-ventricular blood, so no myocardium"
             if isinstance(found, str):
                 notes.append((k, found))
                 continue
-            wall[..., k] = found.wall
+            wall[..., k], estimated[k] = found.wall, found.estimated_dice
             landmarks += found.landmarks
             notes += [(k, doubt) for doubt in found.doubts]
-        return Myocardium(back.apply(wall), *_as_stored(landmarks, notes, back, series.data.shape[2]))
+        thought = tuple(back.apply_to_slices(estimated).tolist()) if np.isfinite(estimated).any() else ()
+        return Myocardium(back.apply(wall), *_as_stored(landmarks, notes, back, series.data.shape[2]), thought)
 
     @abstractmethod
     def outliner(self, series: Series) -> SliceOutliner | None:

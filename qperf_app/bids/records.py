@@ -123,7 +123,7 @@ def read_pools(paths: Mapping[Any, Path]) -> BloodPools:
 
 
 def write_pools(out: Path, prefix: str, pools: BloodPools, sources: Sequence[str]) -> dict[Role, Path]:
-    """Write the blood pools and the voxels of the input function."""
+    """Write the blood pools, the left one with its estimated Dice, and the voxels of the input function."""
     descriptions = {
         "lv": ("Left-ventricular blood pool", pools.lv),
         "rv": ("Right-ventricular blood pool", pools.rv),
@@ -134,8 +134,14 @@ def write_pools(out: Path, prefix: str, pools: BloodPools, sources: Sequence[str
         if role == "rv" and not mask.any():
             continue
         files[role] = out / derivative_name(prefix, role)
-        write_image(files[role], mask, pools.affine, describe_image(description, "1", sources, Type="ROI"))
+        fields = _estimated(pools.estimated_dice) if role == "lv" else {}
+        write_image(files[role], mask, pools.affine, describe_image(description, "1", sources, Type="ROI", **fields))
     return files
+
+
+def _estimated(dice: Sequence[float]) -> dict[str, Any]:
+    """Field of a mask's sidecar: estimated Dice of each slice, None where there is no outline."""
+    return {"EstimatedDice": [round(d, 3) if np.isfinite(d) else None for d in dice]} if dice else {}
 
 
 def read_aif(path: Path) -> InputFunction:
@@ -241,7 +247,8 @@ def write_myocardium(
     """Write the mask and, where there are some, the landmarks."""
     files: dict[Role, Path] = {"myocardium": out / derivative_name(prefix, "myocardium")}
     description = "Left-ventricular myocardium"
-    write_image(files["myocardium"], myocardium.mask, affine, describe_image(description, "1", sources, Type="ROI"))
+    sidecar = describe_image(description, "1", sources, Type="ROI", **_estimated(myocardium.estimated_dice))
+    write_image(files["myocardium"], myocardium.mask, affine, sidecar)
     if myocardium.landmarks:
         files["landmarks"] = out / derivative_name(prefix, "landmarks")
         sidecar = describe("Insertion points of the right ventricle", "mm", sources)

@@ -131,7 +131,8 @@ class BloodPools:
     """Left- and right-ventricular blood, on the grid of the series they were found in.
 
     ``found`` is False with a ``reason`` where no left ventricle can be trusted; the masks are then empty. ``aif``
-    marks the voxels inside ``lv`` that the input function is averaged over.
+    marks the voxels inside ``lv`` that the input function is averaged over. ``estimated_dice`` (z,) is what the plugin
+    thinks of its ``lv`` in each slice, NaN where there is none; empty where it has no estimate of its own.
     """
 
     lv: NDArray[np.bool_]
@@ -140,12 +141,14 @@ class BloodPools:
     affine: NDArray[np.float64]
     found: bool = True
     reason: str = ""
+    estimated_dice: tuple[float, ...] = ()
 
     def reordered(self, order: Reorientation) -> BloodPools:
         """Return the same pools stored in another order."""
         lv, rv, aif = (order.apply(mask) for mask in (self.lv, self.rv, self.aif))
         affine = order.apply_to_affine(self.affine, self.lv.shape)
-        return replace(self, lv=lv, rv=rv, aif=aif, affine=affine)
+        estimated = tuple(order.apply_to_slices(np.array(self.estimated_dice)).tolist())
+        return replace(self, lv=lv, rv=rv, aif=aif, affine=affine, estimated_dice=estimated)
 
 
 @dataclass(frozen=True)
@@ -253,11 +256,16 @@ class Landmark:
 
 @dataclass(frozen=True)
 class Myocardium:
-    """Left-ventricular myocardium, (x, y, z) bool, with landmarks; ``warnings`` are for the reader of the report."""
+    """Left-ventricular myocardium, (x, y, z) bool, with landmarks; ``warnings`` are for the reader of the report.
+
+    ``estimated_dice`` (z,) is what the plugin thinks of its outline in each slice, NaN where there is none; empty where
+    it has no estimate of its own. The host has one in any case.
+    """
 
     mask: NDArray[np.bool_]
     landmarks: tuple[Landmark, ...] = ()
     warnings: tuple[str, ...] = ()
+    estimated_dice: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
-from qperf_app.plugins.steps import BLOOD_POOL
+from qperf_app.plugins.steps import BLOOD_POOL, SEGMENT_VALUES
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
 from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.perfusion import bullseye_elements
@@ -333,9 +333,19 @@ def _failures(scan: ScanResult) -> Iterator[str]:
 
 
 def _doubtful(scan: ScanResult) -> Iterator[str]:
+    """Each reason once, with the methods whose flow it touches, or the step whose flow nobody estimated."""
+    of_flow: dict[str, list[str]] = {}
+    for step in scan.steps:
+        for text in step.doubts if step.step == SEGMENT_VALUES.name else ():
+            of_flow.setdefault(text, []).append(step.plugin)
+    for text, plugins in of_flow.items():
+        yield f"flow by {', '.join(plugins)} is doubtful and left out of the summary: {text}."
+    told = set(of_flow)
     for step in scan.steps:
         for text in step.doubts:
-            yield f"flow by {step.plugin} is doubtful and left out of the summary: {text}."
+            if text not in told:
+                told.add(text)
+                yield f"{step.step} ({step.plugin}) is doubtful: {text}."
 
 
 def _lost(study: Study) -> Iterator[str]:

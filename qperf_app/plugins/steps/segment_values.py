@@ -5,6 +5,7 @@ from __future__ import annotations
 from qperf_app.plugins.steps.input_function import INPUT_FUNCTION
 from qperf_app.plugins.steps.joint_input_function import JOINT_INPUT_FUNCTION
 from qperf_app.plugins.steps.kinetics import KINETICS
+from qperf_app.plugins.steps.myocardium import MYOCARDIUM
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import Read, StepSpec
 from qperf_app.plugins.steps.spill_over import SPILL_OVER
@@ -17,6 +18,7 @@ SEGMENT_VALUES = StepSpec(
     reads=(
         Read("labels", SEGMENTS.name),
         Read("maps", KINETICS.name),
+        Read("wall", MYOCARDIUM.name, optional=True),
         Read("muscle", SPILL_OVER.name, unless_handed_in="maps"),
         Read("aif", INPUT_FUNCTION.name, unless_handed_in="maps"),
         Read("joint", JOINT_INPUT_FUNCTION.name, optional=True, unless_handed_in="maps"),

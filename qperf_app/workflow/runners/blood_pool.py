@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qperf_app.bids import records
 from qperf_app.checks.anatomy import mirrored
+from qperf_app.checks.outlines import judge_pool, right_after_left
 from qperf_app.plugins import BloodPools
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
@@ -25,12 +26,17 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
             pools = dataclasses.replace(pools, aif=choose_input_voxels(data, pools.lv))
         files = records.write_pools(out, task.prefix, pools, sources(task, upstream))
         return StepResult("handed-in", files, _warnings(pools))
-    pools = call_plugin(task, corrected_series(upstream))
+    series = corrected_series(upstream)
+    pools = call_plugin(task, series)
     if not pools.found:
         return StepResult("not-found", reason=pools.reason)
+    judged = judge_pool(series, pools.lv, pools.estimated_dice)
+    pools = dataclasses.replace(pools, estimated_dice=judged.dice)
+    exchanged = right_after_left(series, pools)
+    doubts = (*judged.doubts, *((exchanged,) if exchanged else ()))
     summary = f"LV {int(pools.lv.sum())}, RV {int(pools.rv.sum())}, input function {int(pools.aif.sum())} voxels"
     files = records.write_pools(out, task.prefix, pools, sources(task, upstream))
-    return StepResult("done", files, _warnings(pools), summary)
+    return StepResult("done", files, _warnings(pools), summary, doubts=doubts)
 
 
 def _warnings(pools: BloodPools) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     aif, said = (
         _measure(task, upstream, series, pools.aif, left_out) if found is None else (found[0], _Said(phrases=found[1:]))
     )
+    # A curve is no better than the blood that it was read in.
+    said += _Said(doubts=upstream["pools"].step.doubts)
     late = cut_short(aif)
     if late:
         return StepResult("not-found", reason=late, warnings=said.warnings)

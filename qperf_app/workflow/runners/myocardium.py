@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.checks.anatomy import cavities, septum_apart, widening
+from qperf_app.checks.outlines import blood_outside_wall, judge_wall
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid
@@ -27,9 +29,11 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         return StepResult("not-found", reason=" ".join(warnings) or "no myocardium found")
     own = found.landmarks if found else ()
     landmarks = records.read_landmarks(given["landmarks"]) if "landmarks" in given else own
-    myocardium = Myocardium(mask, tuple(landmarks))
     series = corrected_series(upstream)
     affine = series.affine
+    handed_in = "myocardium" in given
+    judged = judge_wall(series, mask, found.estimated_dice if found and not handed_in else ())
+    myocardium = Myocardium(mask, tuple(landmarks), estimated_dice=judged.dice)
     if "landmarks" in given and "myocardium" not in given:
         # The wall was not known before; where both are handed in they were checked together.
         found_points = point_findings(str(given["landmarks"]), landmarks, Grid.of(series.data.shape, affine), mask)
@@ -37,9 +41,19 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     pools = records.read_pools(upstream["pools"].files) if upstream["pools"].usable else None
     apart = septum_apart(myocardium.landmarks, mask, affine, pools) if pools else ""
     warnings += tuple(told for told in (widening(mask, affine), apart, *_of_blood(task, upstream, mask)) if told)
+    outside = blood_outside_wall(mask, affine, pools) if pools else ""
+    doubts = (*judged.doubts, *((outside,) if outside else ()))
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
-    summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points"
-    return StepResult("handed-in" if "myocardium" in given else "done", files, warnings, summary)
+    summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points, {_in_words(judged.dice)}"
+    if handed_in:
+        # Whoever drew it saw the heart: what is odd is said, and the numbers count.
+        return StepResult("handed-in", files, (*warnings, *(f"{text}." for text in doubts)), summary)
+    return StepResult("done", files, warnings, summary, doubts=doubts)
+
+
+def _in_words(dice: Sequence[float]) -> str:
+    known = [d for d in dice if np.isfinite(d)]
+    return f"estimated Dice {', '.join(f'{d:.2f}' for d in known)}" if known else "no estimated Dice"
 
 
 def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[str, ...]:

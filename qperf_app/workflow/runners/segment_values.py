@@ -47,7 +47,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if fitted:
         table, curves = _fit_segments(task, upstream, table, maps, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
-    doubts = (*(upstream["aif"].step.doubts if fitted else ()), *_doubts(task, upstream, table))
+    passed_on = [text for name in ("wall", "aif") if name in upstream for text in upstream[name].step.doubts]
+    doubts = (*dict.fromkeys(passed_on), *_doubts(task, upstream, table))
     files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
     warnings = _warnings(upstream, table) if fitted else ()
     summary = f"{len({row.segment for row in table.rows})} segments"

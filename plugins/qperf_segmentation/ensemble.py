@@ -1,0 +1,222 @@
+"""Several methods asked, and the answer that can be trusted most taken.
+
+The pool's members are the family's own methods, networks of as many weights as are given. Each answer has an estimated
+Dice from what it looks like (:mod:`qperf_app.methods.outline_trust`) and from how far the others agree with it. That a
+pool chooses among its members by their disagreement is the idea of DAUGS (Yalcinkaya et al. 2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.methods.outline_features import SeenSlice, seen_slices
+from qperf_app.methods.outline_trust import TRUSTED, trust_pool, trust_wall
+from qperf_app.plugins import BloodPools, Resources, Series
+from qperf_segmentation.blood_pool import KMeansBloodPool
+from qperf_segmentation.myocardium import ClassicalMyocardium
+from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
+from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetworkOptions
+from qperf_segmentation.templates import (
+    XUE_2020,
+    CanonicalBloodPool,
+    SliceOutline,
+    SliceOutliner,
+    SliceWiseMyocardium,
+    not_found,
+)
+
+Mask = NDArray[np.bool_]
+
+DAUGS = (
+    "Yalcinkaya DM, Youssef K, Heydari B, et al. Improved robustness for deep learning-based segmentation of "
+    "multi-center myocardial perfusion MRI datasets using data adaptive uncertainty-guided space-time analysis. 2024. "
+    "arXiv:2408.04805"
+)
+#: Dice between two outlines from which on they say the same; pools so much alike lead to the same wall.
+SAME = 0.7
+#: What the others' agreement adds to the logit of an estimated Dice: so much for each unit of their mean Dice with the
+#: outline beyond what two good outlines have in common.
+AGREEMENT, USUAL_AGREEMENT = 3.0, 0.8
+
+
+@dataclass(frozen=True)
+class EnsemblePoolOptions:
+    """Options of :class:`EnsembleBloodPool`."""
+
+    weights: tuple[str, ...] = field(
+        default=("",), metadata={"help": "weights of the networks that take part; an empty name: those shipped"}
+    )
+
+
+@dataclass(frozen=True)
+class EnsembleWallOptions:
+    """Options of :class:`EnsembleMyocardium`."""
+
+    weights: tuple[str, ...] = field(
+        default=("",), metadata={"help": "weights of the networks that take part; an empty name: those shipped"}
+    )
+
+
+class EnsembleBloodPool(CanonicalBloodPool):
+    """Ask ``kmeans`` and the networks, and take the pools that can be trusted most.
+
+    Where one member sees no left ventricle, those of another are taken only if they can be trusted.
+    """
+
+    name = "ensemble"
+    version = "1.0"
+    summary = "asks kmeans and resunet and takes the pools with the highest estimated Dice"
+    citations = (XUE_2020, DAUGS)
+    Options = EnsemblePoolOptions
+
+    @property
+    def members(self) -> tuple[CanonicalBloodPool, ...]:
+        """Who is asked."""
+        networks = (ResUNetBloodPool(PoolNetworkOptions(weights=each)) for each in self.options.weights)
+        return (KMeansBloodPool(), *networks)
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The networks' weights."""
+        return {name: digest for each in self.members for name, digest in each.loaded_files().items()}
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """The most that a member takes, and TensorFlow."""
+        return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+
+    def find_in_order(self, series: Series) -> BloodPools:
+        """Find the pools of a series in canonical order."""
+        answers = [member.find_in_order(series) for member in self.members]
+        found = [pools for pools in answers if pools.found]
+        seen = seen_slices(series)
+        if not found or not seen:
+            return next((pools for pools in answers if not pools.found), answers[0])
+        judged = [_judged(seen, pools, [other for other in found if other is not pools]) for pools in found]
+        best = max(judged, key=_of_input)
+        if len(found) < len(answers) and _of_input(best) < TRUSTED:
+            reasons = "; ".join(pools.reason for pools in answers if not pools.found)
+            return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
+        return best
+
+
+def _judged(seen: Sequence[SeenSlice], pools: BloodPools, others: Sequence[BloodPools]) -> BloodPools:
+    """Pools with their estimated Dice."""
+    estimated = np.full(pools.lv.shape[2], np.nan)
+    for k in map(int, np.flatnonzero(pools.lv.any(axis=(0, 1)))):
+        found = trust_pool(seen[k], pools.lv[..., k]).dice
+        estimated[k] = with_agreement(found, [dice(pools.lv[..., k], other.lv[..., k]) for other in others])
+    return replace(pools, estimated_dice=tuple(estimated.tolist()))
+
+
+def _of_input(pools: BloodPools) -> float:
+    """Estimated Dice of the slice that the input function is taken from."""
+    return float(pools.estimated_dice[int(pools.lv.sum(axis=(0, 1)).argmax())])
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An outline with its estimated Dice without and with the others' agreement."""
+
+    outline: SliceOutline
+    alone: float
+
+
+class EnsembleMyocardium(SliceWiseMyocardium):
+    """Ask ``classical`` and the networks, and take in each slice the outline that can be trusted most.
+
+    Each member starts from the pools given. Where none of their outlines can be trusted, pools are looked for anew in
+    the series itself, by every member, and the wall about each. From three outlines on their pixelwise majority is
+    another candidate.
+    """
+
+    name = "ensemble"
+    version = "1.0"
+    summary = "asks classical and resunet and takes the outline with the highest estimated Dice in each slice"
+    citations = (*ResUNetMyocardium.citations, DAUGS)
+    Options = EnsembleWallOptions
+    pool_finder = EnsembleBloodPool
+
+    @property
+    def members(self) -> tuple[SliceWiseMyocardium, ...]:
+        """Who is asked."""
+        networks = (ResUNetMyocardium(WallNetworkOptions(weights=each)) for each in self.options.weights)
+        return (ClassicalMyocardium(), *networks)
+
+    def loaded_files(self) -> Mapping[str, str]:
+        """The networks' weights, those that look for pools among them."""
+        every = (*self.members, EnsembleBloodPool())
+        return {name: digest for each in every for name, digest in each.loaded_files().items()}
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """The most that a member takes, and TensorFlow."""
+        return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+
+    def outliner(self, series: Series) -> SliceOutliner | None:
+        """What asks every member about a slice."""
+        outliners = [one for one in (member.outliner(series) for member in self.members) if one is not None]
+        seen = seen_slices(series)
+        if not outliners or not seen:
+            return None
+
+        @cache
+        def pools_of_its_own() -> list[BloodPools]:
+            return [pools for m in EnsembleBloodPool().members if (pools := m.find_in_order(series)).found]
+
+        def candidates(pools: BloodPools, k: int) -> list[_Candidate]:
+            found = [outline(pools, k) for outline in outliners]
+            return [
+                _Candidate(one, trust_wall(seen[k], one.wall).dice) for one in found if isinstance(one, SliceOutline)
+            ]
+
+        def outline(pools: BloodPools, k: int) -> SliceOutline | str:
+            found = candidates(pools, k)
+            if not any(one.alone >= TRUSTED for one in found):
+                asked = [pools]
+                for own in pools_of_its_own():
+                    if own.lv[..., k].any() and all(dice(own.lv[..., k], a.lv[..., k]) < SAME for a in asked):
+                        asked.append(own)
+                        found += candidates(own, k)
+            return _most_trusted(seen[k], found) if found else "no member sees a wall"
+
+        return outline
+
+
+def _most_trusted(seen: SeenSlice, found: Sequence[_Candidate]) -> SliceOutline:
+    """The outline with the highest estimated Dice, that of the majority among them."""
+    votes = np.mean([one.outline.wall for one in found], axis=0)
+    agreed = [
+        with_agreement(one.alone, [dice(one.outline.wall, other.outline.wall) for other in found if other is not one])
+        for one in found
+    ]
+    best = int(np.argmax(agreed))
+    chosen, estimated = found[best].outline, agreed[best]
+    if len(found) > 2 and (votes > 0.5).any():
+        majority = votes > 0.5
+        thought = with_agreement(trust_wall(seen, majority).dice, [dice(majority, one.outline.wall) for one in found])
+        if thought > estimated:
+            chosen, estimated = replace(chosen, wall=majority), thought
+    disputed = [dice(chosen.wall, one.outline.wall) for one in found]
+    doubts = chosen.doubts
+    if min(disputed) < SAME:
+        doubts = (*doubts, f"the members of the pool disagree (Dice down to {min(disputed):.2f}): check the outline")
+    return replace(chosen, doubts=doubts, estimated_dice=estimated)
+
+
+def with_agreement(estimated: float, overlaps: Sequence[float]) -> float:
+    """An estimated Dice, raised or lowered by how far others agree: their Dice with the outline."""
+    if not overlaps:
+        return estimated
+    p = min(max(estimated, 1e-3), 1 - 1e-3)
+    logit = math.log(p / (1 - p)) + AGREEMENT * (float(np.mean(overlaps)) - USUAL_AGREEMENT)
+    return 1.0 / (1.0 + math.exp(-logit))
+
+
+def dice(a: Mask, b: Mask) -> float:
+    """Dice overlap; 0 where both are empty."""
+    total = a.sum() + b.sum()
+    return float(2 * (a & b).sum() / total) if total else 0.0

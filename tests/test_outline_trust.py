@@ -1,0 +1,146 @@
+"""Outlines that lie wrong are doubted, whoever drew them; right ones are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qperf_app.checks.outlines import blood_outside_wall, judge_pool, judge_wall, right_after_left
+from qperf_app.methods.outline_features import seen_slices
+from qperf_app.methods.outline_trust import TRUSTED, trust_pool, trust_wall
+from qperf_app.plugins import BloodPools, Myocardium, RunContext, Series
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
+from qperf_app.training.outline_trust import examples, fit
+from qperf_app.training.simulated_cases import simulate_case
+from qperf_app.training.worse_outlines import worse_walls
+
+Mask = NDArray[np.bool_]
+#: A seed whose slice lies at mid level, far from those of the training.
+SEED = [2031, 5]
+
+
+@pytest.fixture(scope="module")
+def case() -> TrainingCase:
+    return simulate_case(CaseKind.MUSCLE, np.random.default_rng(SEED))
+
+
+def masks(case: TrainingCase) -> tuple[Mask, Mask, Mask]:
+    wall, left, right = (case.labels == label for label in (WALL, LEFT_BLOOD, RIGHT_BLOOD))
+    return wall, left, right
+
+
+def moved(mask: Mask, by: int) -> Mask:
+    return np.roll(mask, by, axis=0)
+
+
+def test_a_right_outline_is_trusted_and_wrong_ones_are_not(case: TrainingCase) -> None:
+    wall, left, right = masks(case)
+    judged = judge_wall(case.series, wall)
+    assert judged.dice[0] > 0.85 and not judged.doubts
+    from scipy.ndimage import binary_dilation
+
+    heart = wall | left
+    wrong = {
+        "beside the heart": moved(wall, 12),
+        "wall taken for cavity": binary_dilation(heart, iterations=4) & ~heart,
+        "right ventricle": binary_dilation(right, iterations=4) & ~right,
+    }
+    for what, outline in wrong.items():
+        told = judge_wall(case.series, outline)
+        assert told.dice[0] < TRUSTED and "qperf review" in told.doubts[0], what
+
+
+def test_worse_outlines_are_estimated_worse(case: TrainingCase) -> None:
+    wall, left, right = masks(case)
+    estimated = [judge_wall(case.series, moved(wall, by)).dice[0] for by in (0, 3, 6, 12)]
+    assert estimated == sorted(estimated, reverse=True)
+    assert judge_pool(case.series, left).dice[0] > judge_pool(case.series, right).dice[0]
+
+
+def test_units_and_storage_change_nothing(case: TrainingCase) -> None:
+    wall, _, _ = masks(case)
+    series = case.series
+    other = Series(
+        series.data[::-1].transpose(1, 0, 2, 3) * 37.0, series.times + 100.0, series.affine, dict(series.metadata)
+    )
+    turned = wall[::-1].transpose(1, 0, 2)
+    assert judge_wall(other, turned).dice[0] == pytest.approx(judge_wall(series, wall).dice[0], abs=0.03)
+
+
+def test_a_plugin_that_doubts_its_own_outline_is_believed(case: TrainingCase) -> None:
+    wall, left, _ = masks(case)
+    assert judge_wall(case.series, wall, own=(0.3,)).doubts
+    assert not judge_wall(case.series, wall, own=(0.99,)).doubts
+    assert not judge_pool(case.series, left, own=(float("nan"),)).doubts
+
+
+def test_exchanged_ventricles_and_blood_beside_the_wall_are_said(case: TrainingCase) -> None:
+    wall, left, right = masks(case)
+    pools = BloodPools(left, right, left, case.series.affine)
+    assert not right_after_left(case.series, pools)
+    assert "exchanged" in right_after_left(case.series, BloodPools(right, left, right, case.series.affine))
+    assert not blood_outside_wall(wall, case.series.affine, pools)
+    assert "outside of the" in blood_outside_wall(moved(wall, 20), case.series.affine, pools)
+
+
+def test_masks_without_anything_to_judge_are_not_trusted(case: TrainingCase) -> None:
+    seen = seen_slices(case.series)[0]
+    solid = masks(case)[1][..., 0]
+    still = seen_slices(Series(np.ones((20, 20, 1, 30)), np.arange(30.0), np.diag([2.0, 2.0, 8.0, 1.0])))
+    assert trust_wall(seen, np.zeros_like(solid)).dice == 0.0
+    assert trust_wall(seen, solid).dice < TRUSTED
+    assert trust_pool(still[0], np.ones((20, 20), bool)).dice == 0.0
+
+
+def test_a_model_learns_to_tell_wrong_from_right() -> None:
+    learnt = [one for number in range(6) for one in examples("wall", number, 3)]
+    model = fit([features for _, _, features in learnt], np.array([d for _, d, _ in learnt]))
+    kept = [one for number in range(6, 9) for one in examples("wall", number, 3)]
+    estimated, truth = (np.array(v) for v in zip(*((model.dice(f), d) for _, d, f in kept), strict=True))
+    assert np.corrcoef(estimated, truth)[0, 1] > 0.6
+    assert type(model).from_dict(model.as_dict()).dice(kept[0][2]) == pytest.approx(estimated[0], abs=1e-3)
+
+
+def test_outlines_made_worse_depend_on_the_seed_alone(case: TrainingCase) -> None:
+    wall, left, right = (mask[..., 0] for mask in masks(case))
+    spacing = case.series.voxel_size[:2]
+    made = [
+        [
+            (kind, mask.sum())
+            for kind, mask in worse_walls(
+                wall, left, right, np.random.default_rng(0).random(wall.shape), spacing, np.random.default_rng(1)
+            )
+        ]
+        for _ in range(2)
+    ]
+    assert made[0] == made[1] and len(made[0]) == 13
+
+
+def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall beside the heart: its numbers are there, marked, and out of the summary."""
+    import json
+
+    from qperf_app.cli.app import main
+    from qperf_segmentation import ClassicalMyocardium
+    from tests.datasets import small_dataset
+
+    right = ClassicalMyocardium.segment
+
+    def wrong(self: ClassicalMyocardium, series: Series, pools: object, aif: object, context: RunContext) -> Myocardium:
+        found = right(self, series, pools, aif, context)  # type: ignore[arg-type]
+        return Myocardium(np.roll(found.mask, 8, axis=0), found.landmarks)
+
+    monkeypatch.setattr(ClassicalMyocardium, "segment", wrong)
+    raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
+    fast = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "--nprocs", "1")
+    assert main([str(raw), str(out), "participant", "-w", str(tmp_path / "work"), *fast]) == 0
+    status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
+    doubtful = {one["step"]: one["reason"] for one in status["steps_doubtful"]}
+    assert any("estimated Dice of the wall" in reason for reason in doubtful.values())
+    assert any("estimated Dice of the wall" in text for text in status["scans"][0]["doubtful"])
+    sidecar = json.loads((out / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.json").read_text())
+    assert min(d for d in sidecar["EstimatedDice"] if d is not None) < TRUSTED
+    assert "left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
