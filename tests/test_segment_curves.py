@@ -38,9 +38,9 @@ def test_what_is_written_is_read(tmp_path: Path, posterior: bool) -> None:
 
 def test_pictures_say_what_they_show() -> None:
     assert "2 segments" in curves_picture(curves(), "Rest").alt
-    drawn = draws_picture(curves(), "Rest")
+    drawn = draws_picture(curves(), "Rest", "mL/min/g")
     assert drawn is not None and "hmc" in drawn.alt
-    assert draws_picture(curves(posterior=False), "Rest") is None
+    assert draws_picture(curves(posterior=False), "Rest", "mL/min/g") is None
 
 
 def test_reserve_is_the_quotient_of_draws() -> None:

@@ -38,7 +38,7 @@ def test_without_bounds_there_is_no_interval() -> None:
 
 
 def test_tables_show_intervals_beside_their_quantity() -> None:
-    shown = segment_table(table(1.25, 1.01, 1.52), "MBF")
+    shown = segment_table(table(1.25, 1.01, 1.52), "MBF", "mL/min/g")
     assert shown.rows[0][1] == "1.25 (1.01\u00a0to\u00a01.52)"
     others = other_quantities_table(table(1.25, 1.01, 1.52), "MBF")
     assert others is not None and not any("q05" in heading for heading in others.columns)

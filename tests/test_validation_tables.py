@@ -157,7 +157,7 @@ def test_times_say_what_ran_beside_them() -> None:
 def test_a_benchmark_writes_a_record_that_a_page_can_show(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.bids_index", "--participants", "8", "--variant", "small"]
     # Threads that are set for the run are part of its command.
-    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")}
     command += ["--record", "--results", str(tmp_path)]
     subprocess.run(command, cwd=records.ROOT, check=True, capture_output=True, env=free)
     record = Record.read(tmp_path / "bids-index-small.json")
