@@ -1,9 +1,7 @@
-"""Studies to learn from: an input function, sample times, and curves of tissue with noise.
+"""Studies to learn from: an input function, sample times, and curves of the exchange model with noise.
 
 Wider than any heart, so that a patient's study lies inside: frames, their spacing and gaps, shape and arrival of the
-bolus, parameters and noise are all drawn. Some tissue is distributed, which the exchange model only nearly describes,
-and through some voxels breathing moves blood: what a labeller makes of such curves is learnt with the rest. The fit
-sees what a scan would: the input function at the frames only.
+bolus, parameters and noise are all drawn. The fit sees what a scan would: the input function at the frames only.
 """
 
 from __future__ import annotations
@@ -12,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from qperf_app.physics.models import adiabatic_tissue_homogeneity, two_compartment_exchange
+from qperf_app.physics.models import two_compartment_exchange
 
 Array = NDArray[np.float64]
 
@@ -34,20 +31,12 @@ _FINE = 0.1
 _COLOURED, _SMOOTHING, _IRREGULAR = 0.2, (0.25, 0.5, 0.25), 0.5
 # Noise of the input function, up to this part of its peak.
 _INPUT_NOISE = 0.004
-# Heart beats, s; beats for each frame, and how often; length of a study, s, and its frames; how far beats vary; part
-# that is missed; shortest gap, s.
-_BEAT, _EVERY, _OFTEN = (0.5, 1.4), (1, 2, 3), (0.7, 0.2, 0.1)
-_LENGTH, _FRAMES, _VARIES, _MISSED, _SHORTEST = (30.0, 90.0), (20, 110), 0.06, 0.06, 0.3
-# Part of the curves whose tissue is distributed: parallel capillaries in plug flow, so many, with flows of a relative
-# standard deviation up to this (Kroll et al., Am J Physiol 1996;271:H1643).
-_DISTRIBUTED, _CAPILLARIES, _DISPERSION = 0.3, 5, 0.55
-# Part of the curves through whose voxels breathing moves blood, most of it that does, the breath's period, s, and blood
-# over plasma.
-_MIXED, _MOST_BLOOD, _BREATH, _BLOOD = 0.25, 0.12, (3.0, 7.0), 0.58
+# Heart beats, s; length of a study, s, and its frames; how far beats vary; part that is missed; shortest gap, s.
+_BEAT, _LENGTH, _FRAMES, _VARIES, _MISSED, _SHORTEST = (0.5, 1.4), (30.0, 90.0), (32, 110), 0.06, 0.06, 0.3
 # First pass: rise to its peak, s, and shape of its gamma variate; earliest arrival, s, and latest, as a part of the
 # study. Second pass: later by so many rises, broader by this factor, up to this part of the first. What stays: part of
 # the first, and how fast it leaves, 1/s. Peak, mmol/L in plasma.
-_RISE, _SHAPE, _ARRIVES, _LATEST = (2.0, 9.0), (1.2, 6.0), 1.0, 0.65
+_RISE, _SHAPE, _ARRIVES, _LATEST = (2.0, 9.0), (1.2, 6.0), 1.0, 0.45
 _LATER, _BROADER, _SECOND = (1.5, 3.0), (1.2, 2.5), 0.35
 _STAYS, _LEAVES, _PEAK = (0.05, 0.4), (0.001, 0.01), (3.0, 15.0)
 
@@ -65,7 +54,7 @@ class Study:
     tissue : (n, t) array
         mmol/L, with noise.
     truth : (n, 5) array
-        :data:`NAMES`, whichever model they are of.
+        :data:`NAMES`.
     noise : (n,) array
         Standard deviation as a part of the input function's peak.
     """
@@ -85,8 +74,8 @@ def simulate(seed: int, number: int, count: int) -> Study:
     plasma = _bolus(rng, fine, times[-1])
     truth = draw_parameters(rng, count)
     joined = np.union1d(fine, times)
-    clean = _tissue(rng, joined, np.interp(joined, fine, plasma), truth)[:, np.searchsorted(joined, times)]
-    clean = _mixed(rng, times, np.interp(times, fine, plasma), clean)
+    clean = np.asarray(two_compartment_exchange(joined, np.interp(joined, fine, plasma), *truth.T))
+    clean = clean[:, np.searchsorted(joined, times)]
     noise = np.exp(rng.uniform(np.log(NOISE[0]), np.log(NOISE[1]), count))
     white = rng.standard_normal((count, len(times) + 2))
     before, at, after = _SMOOTHING
@@ -99,31 +88,9 @@ def simulate(seed: int, number: int, count: int) -> Study:
     return Study(times, seen, clean + noise[:, None] * plasma.max() * error, truth, noise)
 
 
-def _tissue(rng: np.random.Generator, times: Array, plasma: Array, truth: Array) -> Array:
-    """Curves (n, t) of tissue that exchanges or is distributed."""
-    curves = np.asarray(two_compartment_exchange(times, plasma, *truth.T))
-    distributed = rng.random(len(truth)) < _DISTRIBUTED
-    Fp, PS, vp, ve, Ta = truth[distributed].T
-    spread = np.sqrt(np.log1p(rng.uniform(0.0, _DISPERSION, len(Fp)) ** 2))
-    shares = np.exp(spread[:, None] * ndtri((np.arange(_CAPILLARIES) + 0.5) / _CAPILLARIES))
-    shares /= shares.mean(axis=1, keepdims=True)
-    pathways = [adiabatic_tissue_homogeneity(times, plasma, k * Fp, PS, ve, vp, Ta) for k in shares.T]
-    curves[distributed] = np.mean(pathways, axis=0)
-    return curves
-
-
-def _mixed(rng: np.random.Generator, times: Array, plasma: Array, tissue: Array) -> Array:
-    """Curves (n, t) with blood in some of them that comes and goes with the breath."""
-    n = len(tissue)
-    most = np.where(rng.random(n) < _MIXED, rng.uniform(0.0, _MOST_BLOOD, n), 0.0)
-    turns = 2.0 * np.pi * times / rng.uniform(*_BREATH) + rng.uniform(0.0, 2.0 * np.pi, (n, 1))
-    part = most[:, None] * (0.5 + 0.5 * np.sin(turns)) ** 2
-    return tissue + part * (_BLOOD * plasma - tissue)
-
-
 def _frames(rng: np.random.Generator) -> Array:
-    """A frame every one to three heartbeats, with beats that vary and are missed, as slices of 30 to 90 s."""
-    beat = np.exp(rng.uniform(*np.log(_BEAT))) * rng.choice(_EVERY, p=_OFTEN)
+    """One frame a heartbeat, with beats that vary and are missed, as slices of 30 to 90 s."""
+    beat = np.exp(rng.uniform(*np.log(_BEAT)))
     count = int(np.clip(rng.uniform(*_LENGTH) / beat, *_FRAMES))
     gaps = beat * (1.0 + rng.uniform(0.0, _VARIES) * rng.standard_normal(count - 1))
     if rng.random() < _IRREGULAR:

@@ -55,9 +55,8 @@ _LABELLER: dict[str, tuple[str, dict[str, Any]]] = {
     "mle": ("nlls", {"regularisation": "none", "max_log_sd": np.inf, "max_delay_sd": np.inf}),
 }
 _LIMITS = (
-    "Learnt from simulated curves of exchanging and of distributed tissue, some with blood that breathing moves, and "
-    "from posteriors of the two-compartment exchange model under the built-in priors; whoever changes the priors "
-    "trains again. A frame every one to three heartbeats of 0.5 to 1.4 s over 30 to 90 s, noise up to 2 % of the input "
+    "Learnt from simulated curves of the two-compartment exchange model and from posteriors under the built-in priors; "
+    "whoever changes the priors trains again. Frames 0.5 to 1.4 s apart over 30 to 90 s, noise up to 2 % of the input "
     "function's peak. Not a medical device."
 )
 
