@@ -72,8 +72,7 @@ def fit_all(
 ) -> Mapping[str, Array]:
     """Every quantity (n,) of a plugin."""
     curves = TissueCurves(tissue, times, np.zeros((len(tissue), 3), dtype=np.intp), np.eye(4))
-    result = plugin.fit(curves, InputFunction(times, blood), TissueConstants(haematocrit), RunContext())
-    return {parameter.quantity: parameter.values for parameter in result.maps}
+    return plugin.fit(curves, InputFunction(times, blood), TissueConstants(haematocrit), RunContext()).values
 
 
 def comparison(path: Path) -> Table:

@@ -91,7 +91,7 @@ def fit_plugin(case: Case, delay: tuple[float, float], regularisation: str) -> d
     curves = TissueCurves(case.tissue[None], case.times, np.zeros((1, 3), dtype=np.intp), np.eye(4))
     aif = InputFunction(case.times, case.plasma, plasma=True)
     result = ExchangeLeastSquares(options).fit(curves, aif, TissueConstants(), RunContext())
-    return {parameter.quantity: float(parameter.values[0]) for parameter in result.maps}
+    return {quantity: float(values[0]) for quantity, values in result.values.items()}
 
 
 def fit_model(model: Model, case: Case, delay: tuple[float, float]) -> dict[str, float]:

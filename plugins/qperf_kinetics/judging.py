@@ -10,17 +10,23 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.judging import MAX_OF_PRIOR, enhances, lacks_fit
 from qperf_app.methods.kinetic_inputs import usable_curves
+from qperf_app.plugins import ParameterMap
 from qperf_app.plugins.quality import OPEN_PARAMETERS, QualityCode
+from qperf_app.plugins.records import Statistic
 from qperf_kinetics.fitting import Estimates, Problem, estimate
 
 Array = NDArray[np.float64]
 
+# Standard deviations from the middle to a bound of a normal distribution's 90 % interval.
+_NINETY = 1.6449
+
 
 @dataclass(frozen=True)
 class Judged:
-    """Coordinates (n, p), NaN where not given; codes (n,); fitted curves (n, t)."""
+    """Coordinates (n, p) and their standard deviations, NaN where not given; codes (n,); fitted curves (n, t)."""
 
     x: Array
+    sd: Array
     code: NDArray[np.uint8]
     fitted: Array
 
@@ -58,10 +64,17 @@ def fit_and_judge(
     some = _code(data[usable], fit, undetermined, names)
     undetermined |= (some > QualityCode.FLOW_NOT_IDENTIFIABLE)[:, None]
 
-    x, fitted = np.full((len(data), len(names)), np.nan), np.full(data.shape, np.nan)
+    (x, sd), fitted = np.full((2, len(data), len(names)), np.nan), np.full(data.shape, np.nan)
     code = np.full(len(data), QualityCode.NOT_FINITE, dtype=np.uint8)
-    x[usable], fitted[usable], code[usable] = np.where(undetermined, np.nan, fit.x), fit.fitted, some
-    return Judged(x, code, fitted)
+    x[usable], sd[usable] = (np.where(undetermined, np.nan, values) for values in (fit.x, fit.sd))
+    fitted[usable], code[usable] = fit.fitted, some
+    return Judged(x, sd, code, fitted)
+
+
+def interval(name: str, units: str, values: Array, log_sd: Array) -> list[ParameterMap]:
+    """Bounds of a quantity's 90 % interval from the standard deviation (n,) of its logarithm (Laplace's method)."""
+    bounds: tuple[tuple[Statistic, float], ...] = (("q05", -_NINETY), ("q95", _NINETY))
+    return [ParameterMap(name, units, values * np.exp(z * log_sd), statistic) for statistic, z in bounds]
 
 
 def _code(data: Array, fit: Estimates, undetermined: NDArray[np.bool_], names: Sequence[str]) -> NDArray[np.uint8]:

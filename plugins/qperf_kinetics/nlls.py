@@ -80,7 +80,7 @@ class ExchangeLeastSquares(KineticsPlugin):
         from qperf_app.methods import kinetic_inputs
         from qperf_app.methods.exchange_quantities import exchange_quantities
         from qperf_app.plugins.quality import legend
-        from qperf_kinetics.judging import fit_and_judge
+        from qperf_kinetics.judging import fit_and_judge, interval
 
         kinetic_inputs.check(curves, aif)
         problem = self._problem(curves, aif, constants)
@@ -90,8 +90,9 @@ class ExchangeLeastSquares(KineticsPlugin):
         quantities = exchange_quantities(Fp, PS, vp, ve, judged.x[:, 4], constants)
         # Ktrans is judged by nobody here: PS may be open where it is not.
         del quantities["Ktrans"]
-        maps = tuple(ParameterMap(name, units, values) for name, (units, values) in quantities.items())
-        return KineticMaps(self.options.model, maps, judged.code, legend(judged.code), judged.fitted)
+        maps = [ParameterMap(name, units, values) for name, (units, values) in quantities.items()]
+        maps += interval("MBF", *quantities["MBF"], judged.sd[:, 0])
+        return KineticMaps(self.options.model, tuple(maps), judged.code, legend(judged.code), judged.fitted)
 
     def _problem(self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants) -> Problem:
         from qperf_app.methods import priors

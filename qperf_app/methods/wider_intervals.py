@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.records import KineticMaps, ParameterMap
+from qperf_app.plugins.records import KineticMaps, ParameterMap, value_keys
 
 Array = NDArray[np.float64]
 
@@ -51,9 +51,10 @@ def widened(
 
 
 def _widened(one: ParameterMap, values: Mapping[tuple[str, str | None], Array], log_sd: float | Array) -> Array:
-    middle = values.get((one.quantity, "q50"), values.get((one.quantity, "mean")))
-    if middle is None:
+    key = value_keys(values).get(one.quantity)
+    if key is None:
         return one.values
+    middle = values[key]
     if one.statistic == "std":
         return np.hypot(one.values, values.get((one.quantity, "mean"), middle) * log_sd)
     if one.statistic not in ("q05", "q95"):

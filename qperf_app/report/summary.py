@@ -100,12 +100,9 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     words = [f"{plugin} {', '.join(versions)}".strip(), f"{_MODELS.get(model, 'model')} ({model})" if model else ""]
     words += dict.fromkeys(_sequence(scan) for scan in study.scans)
     text = "Medians over the segments that have a value"
-    source = _with_intervals(study, method, quantity)
-    if source is not None:
-        by = "" if source == method else f" by {method_title(source)}"
-        text += (
-            f"; beside them the 90 % interval{by}, as if the errors of a territory's segments rose and fell together"
-        )
+    tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
+    if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
+        text += "; beside them the 90 % interval, as if the errors of a territory's segments rose and fell together"
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
     yield (
         "No range of healthy hearts is shown: flow hangs on model and sequence, and published ranges mostly hold for "
@@ -125,23 +122,11 @@ def _sequence(scan: ScanResult) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _with_intervals(study: Study, method: Method, quantity: str) -> Method | None:
-    """The method whose 90 % intervals are shown: the one that leads, or the first other that has them."""
-    for other in (method, *methods_of(study)):
-        tables = [table for scan in study.scans for table in [segments_of(scan, other)] if table is not None]
-        same = primary_quantity(study, other) == quantity and flow_units(study, other) == flow_units(study, method)
-        if same and any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
-            return other
-    return None
-
-
 def _flow_cells(
     scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
-    source = _with_intervals(study, method, quantity)
-    rows = rows_by_segment(segments_of(scan, source)) if source and not doubts_of(scan, source) else {}
-    bounds = {k: interval_of(row, quantity) for k, row in rows.items()}
+    bounds = {k: interval_of(row, quantity) for k, row in rows_by_segment(segments_of(scan, method)).items()}
     return _cells(values, bounds, groups, doubts_of(scan, method))
 
 
@@ -149,14 +134,11 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     doubts = [text for scan in study.scans for text in doubts_of(scan, method)]
     rest, stress = reserve_tables(study, method)
     values = reserve_of(rest, stress, quantity)
-    source = _with_intervals(study, method, quantity)
-    bounds: dict[int, tuple[float, float]] = {}
-    if source and not any(doubts_of(scan, source) for scan in study.scans):
-        drawn: Drawn = drawn_reserves(study.rest, study.stress, source) if quantity == "MBF" else {}
-        at_rest, at_stress = map(rows_by_segment, reserve_tables(study, source))
-        bounds = {
-            k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
-        }
+    drawn: Drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
+    at_rest, at_stress = map(rows_by_segment, (rest, stress))
+    bounds = {
+        k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
+    }
     cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
     if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
@@ -186,8 +168,6 @@ def _cells(
         ends = [median_over({k: bounds[k][side] for k in found if k in bounds}, found) for side in (0, 1)]
         known = bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
-        if known and not ends[0] <= value <= ends[1]:
-            notes.append("the methods disagree")
         cells[label] = Cell(
             number(value),
             f"{number(ends[0])} to {number(ends[1])}" if known else "",
