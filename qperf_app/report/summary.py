@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.plugins.steps import BLOOD_POOL, SEGMENT_VALUES
@@ -16,7 +17,6 @@ from qperf_app.report.scales import unit_suffix
 from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
-    TERRITORIES,
     Study,
     doubts_of,
     flow_units,
