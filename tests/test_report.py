@@ -152,13 +152,14 @@ def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
             one.series, metadata={**one.series.metadata, "PulseSequenceType": "Saturation-recovery FLASH"}
         )
         step = StepOutcome("kinetics", "nlls", "done", "1.7")
-        sure = posterior(task, {3: 3.0}, plugin="cnn")
+        sure = posterior(task, {3: 3.0}, plugin="nlls")
+        other = posterior(task, {3: 9.0}, plugin="cnn")
         maps = (*one.maps, dataclasses.replace(one.maps[0], plugin="cnn"))
-        scans.append(dataclasses.replace(one, series=series, steps=(step,), maps=maps, segments=(*one.segments, sure)))
+        scans.append(dataclasses.replace(one, series=series, steps=(step,), maps=maps, segments=(sure, other)))
     page = render_report(participant(*scans))
     words = text_of(page)
     assert "nlls 1.7; model (2cxm); Saturation-recovery FLASH, dual sequence, 1.5 T." in words
-    assert "the 90 % interval by cnn (2cxm)" in words
+    assert "beside them the 90 % interval, as if" in words
     # The median of the segments' bounds: 0.8 / 1.1 to 0.8 * 1.1, whatever one wide segment does.
     assert territories(page)["All segments"][0] == ("0.80", "0.73 to 0.88 11 of 12 segments")
     assert "By another method: cnn (2cxm)" in words and words.index("By another method") > words.index("Summary")

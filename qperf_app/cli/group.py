@@ -54,7 +54,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
     comparisons = compare(rows)
     participants = len({row.participant for row in rows})
-    compared = [(f"{c.task}: {c.reference} and {c.other}", f"{c.other} - {c.reference}", *c.pairs, c.result)
+    compared = [(f"{c.task}: {c.reference} and {c.other}, {c.part}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
     doubtful = doubtful_scans(rows)
     page = render_group(flows_by_method(rows), compared, participants, doubtful, apart, acquisitions(rows))
@@ -89,6 +89,8 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
         "upper": {"Description": "Upper 95 % limit of agreement"},
         "icc": {"Description": "Intraclass correlation ICC(A,1)"},
         "correlation": {"Description": "Pearson correlation"},
+        "part": {"Description": "Segments, their layers, or medians over the segments of a territory or of the heart"},
+        "cv": {"Description": "Within-subject coefficient of variation, 1"},
     }
     sidecar = {**describe("Agreement of plugins and of repetitions over segments", "n/a", sources), **explained}
     write_table(out / "group_agreement.tsv", AGREEMENT_COLUMNS, agreement_cells(comparisons), sidecar)

@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dataset.add_argument("--participants", type=int, default=2, metavar="N", help="how many people")
     dataset.add_argument("--seed", type=int, default=0, metavar="S", help="of all draws; the same seed, the same bytes")
     dataset.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="scans of each participant")
+    dataset.add_argument(
+        "--rescan", action="store_true", help="every scan twice (run-1, run-2): other breathing, beats, bolus and noise"
+    )
     dataset.add_argument("--nprocs", type=int, default=1, metavar="N", help="processes; changes nothing but the time")
 
     choices: dict[str, Sequence[object]] = {**CHOICES, "field_strength": _FIELDS}
@@ -114,7 +117,7 @@ def _plan(args: argparse.Namespace) -> Any:
     from qperf_app.phantom import DatasetPlan, PhantomConfig
 
     config = PhantomConfig(**{name: getattr(args, name) for options in _OPTIONS.values() for name, _, _ in options})
-    return DatasetPlan(args.participants, args.seed, tuple(args.tasks), config)
+    return DatasetPlan(args.participants, args.seed, tuple(args.tasks), config, args.rescan)
 
 
 def _dicom_writer(manners: list[str], plan: Any) -> Any:

@@ -44,6 +44,13 @@ SEGMENT_NAMES: Mapping[int, str] = {
     17: "apex",
 }
 
+#: Coronary territories of the segments, the usual assignment.
+TERRITORIES: Mapping[str, tuple[int, ...]] = {
+    "LAD": (1, 2, 7, 8, 13, 14, 17),
+    "RCA": (3, 4, 9, 10, 15),
+    "LCx": (5, 6, 11, 12, 16),
+}
+
 #: Segments in the order in which they follow the anterior insertion, and the angle at which the first begins.
 _SECTORS: Mapping[Level, tuple[tuple[int, ...], float]] = {
     "basal": ((2, 3, 4, 5, 6, 1), 0.0),

@@ -42,6 +42,9 @@ class DatasetPlan:
     tasks : tuple of {"rest", "stress"}
     config : PhantomConfig
         Options of every scan; its ``task`` doesn't matter.
+    rescan : bool
+        Whether every scan is made twice (``run-1``, ``run-2``): the same heart, tissue and slices, other beats,
+        breathing, bolus and noise.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class DatasetPlan:
     seed: int = 0
     tasks: tuple[Task, ...] = TASKS
     config: PhantomConfig = field(default_factory=PhantomConfig)
+    rescan: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.participants <= 100_000:
@@ -67,7 +71,7 @@ class DatasetPlan:
         return str(index + 1).zfill(max(2, len(str(self.participants))))
 
     def generator(self, index: int, draw: int) -> np.random.Generator:
-        """Source of the draws of a participant: 0 of the person, 1 and 2 of rest and stress."""
+        """Source of the draws of a participant: 0 of the person, 1 and 2 of rest and stress, 3 and 4 of rescans."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index, draw)))
 
     def person(self, index: int) -> Participant:
@@ -145,9 +149,13 @@ def _write_participants(root: Path, plan: DatasetPlan, nprocs: int) -> Iterator[
 def _write_participant(root: Path, plan: DatasetPlan, index: int) -> str:
     label, person = plan.label(index), plan.person(index)
     for task in plan.tasks:
-        config = replace(plan.config, task=task)
-        scan = simulate_scan(config, plan.generator(index, 1 + TASKS.index(task)), person)
-        write_scan(root, root / TRUTH_FOLDER, label, scan)
+        config, first = replace(plan.config, task=task), 1 + TASKS.index(task)
+        scan = simulate_scan(config, plan.generator(index, first), person)
+        write_scan(root, root / TRUTH_FOLDER, label, scan, "1" if plan.rescan else "")
+        if plan.rescan:
+            again = plan.generator(index, first + len(TASKS))
+            scan = simulate_scan(config, plan.generator(index, first), person, again)
+            write_scan(root, root / TRUTH_FOLDER, label, scan, "2")
     return label
 
 
@@ -195,6 +203,8 @@ def _command(plan: DatasetPlan) -> str:
         if option.name != "task" and value != option.default:
             flag = f"--{names.get(option.name, option.name).replace('_', '-')}"
             words.append(flag if value is True else f"{flag} {value}")
+    if plan.rescan:
+        words.append("--rescan")
     return f"qperf phantom OUT {' '.join(words)}"
 
 

@@ -67,9 +67,16 @@ DISTRIBUTED_SHARE = 0.25
 #: Change of the mean RR interval from a dual bolus' first injection to the second (standard deviation), and the pause
 #: between the two series, s.
 _RATE_CHANGE, _PAUSE = 0.06, (15.0, 60.0)
+#: Draws that stay when a heart is scanned again: person, tissue, plan.
+_STAYS = (0, 4, 5)
 
 
-def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: Participant | None = None) -> Scan:
+def simulate_scan(
+    config: PhantomConfig,
+    rng: np.random.Generator,
+    participant: Participant | None = None,
+    again: np.random.Generator | None = None,
+) -> Scan:
     """Simulate one scan.
 
     Parameters
@@ -79,8 +86,15 @@ def simulate_scan(config: PhantomConfig, rng: np.random.Generator, participant: 
         Source of every draw; the same state gives the same scan.
     participant : Participant, optional
         Who is scanned; drawn where none is given. Rest and stress of one person share it.
+    again : Generator, optional
+        Source of what is another when the same heart is scanned again: beats, breathing, bolus, noise and fields. The
+        tissue and the planned slices stay those of ``rng``.
     """
     children = rng.spawn(9)
+    if again is not None:
+        children = [
+            old if k in _STAYS else new for k, (old, new) in enumerate(zip(children, again.spawn(9), strict=True))
+        ]
     person_rng, beat_rng, motion_rng, bolus_rng, tissue_rng, plan_rng, noise_rng, prebolus_rng, field_rng = children
     person = sample_participant(config, person_rng) if participant is None else participant
     triggers = _triggers(config, beat_rng)

@@ -51,12 +51,15 @@ class _Place:
         return self.truth / derivative_name(self.prefix, role)
 
 
-def write_scan(raw_root: Path, truth_root: Path, label: str, scan: Scan) -> None:
-    """Write a scan of participant ``label``: the series below ``raw_root``, what is known below ``truth_root``."""
+def write_scan(raw_root: Path, truth_root: Path, label: str, scan: Scan, run: str = "") -> None:
+    """Write a scan of participant ``label``: the series below ``raw_root``, what is known below ``truth_root``.
+
+    ``run`` is the scan's entity of that name where it is one of several.
+    """
     places = {}
     for name, series in scan.series.items():
         acquisition = {} if name == "tissue" else {"acq": _ACQUISITIONS[name]}
-        entities = {"sub": label, "task": scan.config.task} | acquisition
+        entities = {"sub": label, "task": scan.config.task} | acquisition | ({"run": run} if run else {})
         place = _Place(raw_root / folder(entities), truth_root / folder(entities), prefix(entities), entities)
         place.raw.mkdir(parents=True, exist_ok=True)
         place.truth.mkdir(parents=True, exist_ok=True)

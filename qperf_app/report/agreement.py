@@ -15,8 +15,9 @@ class Agreement:
 
     ``bias`` is the mean of b - a, ``lower`` and ``upper`` the 95 % limits of agreement (bias ± 1.96 SD of the
     differences; Bland and Altman, Lancet 1986;327:307), ``icc`` the intraclass correlation ICC(A,1) (two-way, absolute
-    agreement, single measurement; McGraw and Wong, Psychol Methods 1996;1:30), ``correlation`` Pearson's r. NaN where
-    there are fewer than three pairs.
+    agreement, single measurement; McGraw and Wong, Psychol Methods 1996;1:30), ``correlation`` Pearson's r, ``cv`` the
+    within-subject coefficient of variation (root mean square over the pairs of standard deviation over mean; Bland and
+    Altman, BMJ 1996;313:106), for repetitions. NaN where there are fewer than three pairs.
     """
 
     n: int
@@ -26,6 +27,7 @@ class Agreement:
     upper: float
     icc: float
     correlation: float
+    cv: float
 
     @property
     def relative_bias(self) -> float:
@@ -53,13 +55,16 @@ def agreement(a: ArrayLike, b: ArrayLike) -> Agreement:
     first, second = first[keep], second[keep]
     n = len(first)
     if n < 3:
-        return Agreement(n, *[math.nan] * 6)
+        return Agreement(n, *[math.nan] * 7)
     difference = second - first
     bias, spread = float(difference.mean()), float(difference.std(ddof=1))
     deviations = first.std() * second.std()
     correlation = float(np.corrcoef(first, second)[0, 1]) if deviations > 0 else math.nan
+    means = (first + second) / 2.0
+    relative = difference[means > 0] / means[means > 0]
+    cv = float(np.sqrt((relative**2).mean() / 2.0)) if relative.size else math.nan
     return Agreement(
-        n, float(first.mean()), bias, bias - 1.96 * spread, bias + 1.96 * spread, _icc(first, second), correlation
+        n, float(first.mean()), bias, bias - 1.96 * spread, bias + 1.96 * spread, _icc(first, second), correlation, cv
     )
 
 

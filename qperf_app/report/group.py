@@ -73,11 +73,13 @@ def _flow_table(flows: Sequence[tuple[str, str, Sequence[float]]]) -> Table:
 def _agreement_table(comparisons: Sequence[tuple[str, str, Sequence[float], Sequence[float], Agreement]]) -> Table:
     rows = tuple(
         (what, str(a.n), f"{a.mean:.2f}", f"{a.bias:+.2f}", f"{a.lower:+.2f} to {a.upper:+.2f}", f"{a.icc:.2f}",
-         f"{a.correlation:.2f}")
+         f"{a.correlation:.2f}", f"{100 * a.cv:.0f} %")
         for what, _, _, _, a in comparisons
     )  # fmt: skip
-    columns = ("Compared", "Segments", "Mean of the first", "Bias", "95 % limits of agreement", "ICC", "r")
-    return Table(columns, rows, "MBF of the same segments, mL/min/g; bias is the second minus the first")
+    columns = ("Compared", "Segments", "Mean of the first", "Bias", "95 % limits of agreement", "ICC", "r", "CV within")
+    return Table(
+        columns, rows, "MBF of the same segments, layers or territories, mL/min/g; bias is the second minus the first"
+    )
 
 
 def _bland_altman(comparison: tuple[str, str, Sequence[float], Sequence[float], Agreement]) -> Drawing:

@@ -16,12 +16,6 @@ from qperf_app.report.scales import ABSOLUTE_FLOW
 #: Perfusion reserve below which the reader's eye is drawn to a segment: a round figure, no diagnostic cut-off. Flow
 #: itself has no mark, since what is low depends on sequence, model and stress agent.
 LOW_RESERVE = 2.0
-#: Coronary territories of the segments (Cerqueira et al., Circulation 2002;105:539).
-TERRITORIES = {
-    "LAD": (1, 2, 7, 8, 13, 14, 17),
-    "RCA": (3, 4, 9, 10, 15),
-    "LCx": (5, 6, 11, 12, 16),
-}
 #: Quantities that may head the report, the first that there is.
 PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
 #: Cosine of the angle between two stacks' normals, 20 degrees, beyond which their slices are other planes.

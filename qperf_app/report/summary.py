@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.plugins.steps import BLOOD_POOL, SEGMENT_VALUES
@@ -16,7 +17,6 @@ from qperf_app.report.scales import unit_suffix
 from qperf_app.report.scans import acquisition_in_words, lost_ventricle
 from qperf_app.report.studies import (
     LOW_RESERVE,
-    TERRITORIES,
     Study,
     doubts_of,
     flow_units,
@@ -266,28 +266,34 @@ _BAD = ("failed", "not-found")
 
 
 def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[str, ...]:
-    """Collect every warning, the gravest first, each with the scan it is about and none twice."""
-    found: dict[str, None] = {}
+    """Collect every warning, the gravest first, each once and with the scans it is about."""
     scans = result.scans
-    for scan in scans:
-        for text in (*_failures(scan), *_doubtful(scan), *_relative(scan)):
-            found.setdefault(f"{scan_title(scan)}: {text}")
+    found: list[str] = []
+    for kind in (_failures, _doubtful, _relative):
+        found += _once([(scan_title(scan), text) for scan in scans for text in kind(scan)], len(scans))
     for study in studies:
-        if study.note:
-            found.setdefault(study.note)
+        found += [study.note] if study.note else []
         if study.rest is not None and study.stress is not None and (apart := segments_apart(study)):
-            found.setdefault(
+            found.append(
                 f"{scan_title(study.rest)} and {scan_title(study.stress)} have other slices: there is no reserve of "
                 f"{len(apart)} segments, which lie in different places."
             )
-        for text in _lost(study):
-            found.setdefault(text)
+        found += _lost(study)
+    lines = []
     for scan in scans:
-        lines = [*scan.warnings, *(scan.myocardium.warnings if scan.myocardium is not None else ())]
-        lines += [line for step in scan.steps for line in step.warnings]
-        for line in lines:
-            found.setdefault(f"{scan_title(scan)}: {line}")
-    return tuple(found)
+        of_wall = scan.myocardium.warnings if scan.myocardium is not None else ()
+        of_steps = (line for step in scan.steps for line in step.warnings)
+        lines += [(scan_title(scan), line) for line in (*scan.warnings, *of_wall, *of_steps)]
+    return tuple(dict.fromkeys([*found, *_once(lines, len(scans))]))
+
+
+def _once(said: Sequence[tuple[str, str]], count: int) -> Iterator[str]:
+    """Each text once, after the titles of the scans that it is said of; ``count`` scans are all."""
+    titles: dict[str, dict[str, None]] = {}
+    for title, text in said:
+        titles.setdefault(text, {})[title] = None
+    for text, scans in titles.items():
+        yield f"{'All scans' if len(scans) == count > 1 else '; '.join(scans)}: {text}"
 
 
 def advice(studies: Sequence[Study]) -> str:
@@ -309,7 +315,8 @@ def _failures(scan: ScanResult) -> Iterator[str]:
     for step in scan.steps:
         if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
             what = "failed" if step.state == "failed" else "did not find what it looks for"
-            yield f"{step.step} ({step.plugin}) {what}{': ' if step.reason else '.'}{step.reason}"
+            name = f"{step.step} ({step.plugin})" if step.plugin else step.step
+            yield f"{name} {what}{': ' if step.reason else '.'}{step.reason}"
 
 
 def _doubtful(scan: ScanResult) -> Iterator[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins.results import INTERVAL, SegmentRow, SegmentTable, Table, interval_column, is_interval
 from qperf_app.report.scales import unit_suffix
-from qperf_app.report.studies import TERRITORIES, reserve_of, rows_by_segment, values_of
+from qperf_app.report.studies import reserve_of, rows_by_segment, values_of
 
 LAYERS = ("transmural", "endo", "epi")
 MISSING = "–"

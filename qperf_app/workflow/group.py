@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.segment_tables import read_segments
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins import SegmentRow
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
@@ -19,8 +22,11 @@ from qperf_app.workflow.status import ScanRecord
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
 SEGMENT_COLUMNS = (*_WHO, "acquisition", "index", "name", "n_voxels", "n_estimated", "doubtful")
-_WHAT = ("comparison", "reference", "other", "task", "quantity")
-AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation")
+_WHAT = ("comparison", "reference", "other", "task", "quantity", "part")
+AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation", "cv")
+#: What repetitions are compared in: layers of segments, and medians over the segments of a territory and of the heart.
+LAYER_PARTS = {"transmural": "segments", "endo": "segments, endo", "epi": "segments, epi"}
+_TERRITORY, _HEART = "territories", "heart"
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agreement of two plugins, or of two repetitions, over all segments they share."""
+    """Agreement of two plugins, or of two repetitions, over all segments, or other parts of hearts, they share."""
 
     kind: str
     reference: str
@@ -51,6 +57,7 @@ class Comparison:
     quantity: str
     pairs: tuple[list[float], list[float]]
     result: Agreement
+    part: str = LAYER_PARTS["transmural"]
 
 
 def read_group(out_dir: Path, selection: Selection) -> list[GroupRow]:
@@ -107,52 +114,75 @@ def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]
 
     Doubtful flow takes no part.
     """
-    transmural = [g for g in rows if g.row.layer == "transmural" and quantity in g.row.values and not g.doubtful]
-    tasks = sorted({g.entities.get("task", "") for g in transmural})
+    kept = [g for g in rows if quantity in g.row.values and not g.doubtful]
+    tasks = sorted({g.entities.get("task", "") for g in kept})
     found = []
     for task in tasks:
-        here = [g for g in transmural if g.entities.get("task", "") == task]
+        here = [g for g in kept if g.entities.get("task", "") == task]
+        transmural = [g for g in here if g.row.layer == "transmural"]
         plugins = list(dict.fromkeys(g.plugin for g in here))
         for first, second in itertools.combinations(plugins, 2):
-            pairs = _pairs(
-                here, lambda g: g.plugin, lambda g: (g.participant, g.scan, g.row.segment), first, second, quantity
-            )
+            values = {p: _by(transmural, quantity, lambda g: (g.participant, g.scan), p) for p in (first, second)}
+            pairs = _paired(values[first], values[second])
             found.append(Comparison("plugins", first, second, task, quantity, pairs, agreement(*pairs)))
         for plugin in plugins:
             found += _repetitions([g for g in here if g.plugin == plugin], plugin, task, quantity)
     return found
 
 
+def _by(
+    rows: Iterable[GroupRow], quantity: str, scan: Callable[[GroupRow], Any], plugin: str
+) -> dict[tuple[Any, int], float]:
+    """Values of a plugin's segments by scan and segment."""
+    return {(scan(g), g.row.segment): g.row.values[quantity] for g in rows if g.plugin == plugin}
+
+
 def _repetitions(rows: Sequence[GroupRow], plugin: str, task: str, quantity: str) -> list[Comparison]:
-    def others(g: GroupRow) -> tuple[Any, ...]:
-        kept = tuple(sorted((k, v) for k, v in g.entities.items() if k != "run"))
-        return g.participant, kept, g.row.segment
+    """Every pair of runs: segments, their layers, territories and whole hearts."""
+
+    def rest_of(g: GroupRow) -> tuple[Any, ...]:
+        return g.participant, tuple(sorted((k, v) for k, v in g.entities.items() if k != "run"))
 
     runs = sorted({g.entities["run"] for g in rows if "run" in g.entities})
+    values: dict[tuple[str, str], dict[Any, float]] = {}
+    for run, (layer, part) in itertools.product(runs, LAYER_PARTS.items()):
+        chosen = [g for g in rows if g.entities.get("run") == run and g.row.layer == layer]
+        values[run, part] = _by(chosen, quantity, rest_of, plugin)
+        if layer == "transmural":
+            values[run, _TERRITORY] = _medians(values[run, part], _territory)
+            values[run, _HEART] = _medians(values[run, part], lambda _: _HEART)
     found = []
     for first, second in itertools.combinations(runs, 2):
-        pairs = _pairs(rows, lambda g: g.entities.get("run"), others, first, second, quantity)
         names = (f"{plugin} run-{first}", f"{plugin} run-{second}")
-        found.append(Comparison("repetition", *names, task, quantity, pairs, agreement(*pairs)))
+        for part in (*LAYER_PARTS.values(), _TERRITORY, _HEART):
+            pairs = _paired(values[first, part], values[second, part])
+            found.append(Comparison("repetition", *names, task, quantity, pairs, agreement(*pairs), part))
     return found
 
 
-def _pairs(
-    rows: Sequence[GroupRow], side: Any, key: Any, first: str, second: str, quantity: str
-) -> tuple[list[float], list[float]]:
-    values: dict[str, dict[Any, float]] = {first: {}, second: {}}
-    for g in rows:
-        if side(g) in values:
-            values[side(g)][key(g)] = g.row.values[quantity]
-    shared = [k for k in values[first] if k in values[second]]
-    return [values[first][k] for k in shared], [values[second][k] for k in shared]
+def _territory(segment: int) -> str:
+    return next(name for name, members in TERRITORIES.items() if segment in members)
+
+
+def _medians(values: Mapping[tuple[Any, int], float], group: Callable[[int], str]) -> dict[Any, float]:
+    """Median over the segments of each group, by scan and group."""
+    members: dict[Any, list[float]] = {}
+    for (scan, segment), value in values.items():
+        if math.isfinite(value):
+            members.setdefault((scan, group(segment)), []).append(value)
+    return {key: statistics.median(found) for key, found in members.items()}
+
+
+def _paired(first: Mapping[Any, float], second: Mapping[Any, float]) -> tuple[list[float], list[float]]:
+    shared = [key for key in first if key in second]
+    return [first[key] for key in shared], [second[key] for key in shared]
 
 
 def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
     """Rows of ``group_agreement.tsv``."""
     return [
-        (c.kind, c.reference, c.other, c.task, c.quantity, c.result.n, c.result.mean, c.result.bias, c.result.lower,
-         c.result.upper, c.result.icc, c.result.correlation)
+        (c.kind, c.reference, c.other, c.task, c.quantity, c.part, c.result.n, c.result.mean, c.result.bias,
+         c.result.lower, c.result.upper, c.result.icc, c.result.correlation, c.result.cv)
         for c in comparisons
     ]  # fmt: skip
 
