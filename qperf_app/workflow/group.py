@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from qperf_app.bids.segment_tables import read_segments
 from qperf_app.plugins import SegmentRow
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
+from qperf_app.workflow.reviewed import ReviewedScan
 from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.status import ScanRecord
 
@@ -27,7 +28,8 @@ AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "corr
 class GroupRow:
     """One segment of one scan and plugin.
 
-    ``doubtful``: the scan's flow by this plugin can't be right. ``acquisition``: how its input function was acquired.
+    ``doubtful``: the scan's flow by this plugin can't be right, or a reader found the scan not usable. ``acquisition``:
+    how its input function was acquired.
     """
 
     participant: str
@@ -83,6 +85,12 @@ def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecor
                 for row in table.rows
             ]
     return rows
+
+
+def without_unusable(rows: Iterable[GroupRow], reviewed: Iterable[ReviewedScan]) -> list[GroupRow]:
+    """Rows with the scans marked as doubtful that a reader found not usable."""
+    unusable = {(each.participant, each.scan) for each in reviewed if each.decision == "not usable"}
+    return [replace(g, doubtful=True) if (g.participant, g.scan) in unusable else g for g in rows]
 
 
 def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple[Any, ...]], dict[str, str]]:
