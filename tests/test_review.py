@@ -14,20 +14,23 @@ from starlette.testclient import TestClient
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image
 from qperf_app.bids.records import read_landmarks, read_mask
+from qperf_app.bids.reviews import read_reviews
 from qperf_app.bids.segment_tables import read_segments
-from qperf_app.plugins import StepKey, StepOutcome
+from qperf_app.cli.app import main
+from qperf_app.plugins import SegmentRow, StepKey, StepOutcome
 from qperf_app.review import curves
 from qperf_app.review.application import make_application
 from qperf_app.review.corrections import check_corrections
-from qperf_app.review.decisions import read_reviews
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
 from qperf_app.review.listing import listed
 from qperf_app.review.study import ReviewScan, Study
 from qperf_app.review.worker import compute, planned
-from qperf_app.training.cases import CaseKind
+from qperf_app.training.cases import WALL, CaseKind
 from qperf_app.training.drawn_cases import find_drawn_cases
-from qperf_app.workflow.status import ScanRecord, StepRecord
+from qperf_app.workflow.group import GroupRow, without_unusable
+from qperf_app.workflow.reviewed import ReviewedScan, in_words, reviewed_scans
+from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
 from tests.reviewed import finished_study
 
 KEY = "sub-01_task-rest"
@@ -414,7 +417,7 @@ def test_corrections_are_training_cases(study: Study) -> None:
     corrected(study, widened(Desk(study).describe(KEY)["edits"], 3.0))
     (case,) = find_drawn_cases(study.bids_dir, study.corrections, CaseKind.MUSCLE, "none", lambda text: None)
     mask = read_mask(study.corrections / "sub-01" / "perf" / f"{KEY}_label-myocardium_mask.nii.gz")
-    assert ((case().labels == 3) == mask).all() or (case().labels[mask] == case().labels[mask][0]).all()
+    assert ((case().labels == WALL) == mask).all()
 
 
 def flow_of(study: Study) -> list[float]:
@@ -436,6 +439,15 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     assert "corrections" in steps["myocardium"]["summary"]
     assert "expert" in steps["blood-pool"]["summary"]
     assert any("a reader left out" in text for text in steps["concentration"]["warnings"])
+    scans = {"01": read_status(study.out_dir, "01").scans}
+    (reviewed,) = reviewed_scans(study.out_dir, scans)
+    assert reviewed.decision == "corrected"
+    assert list(reviewed.before) == [value for value in before if np.isfinite(value)]
+    assert reviewed.after != reviewed.before
+    assert main([str(study.bids_dir), str(study.out_dir), "group"]) == 0
+    page = (study.out_dir / "group.html").read_text(encoding="utf-8")
+    assert in_words([reviewed], 1)[0] == "Readers looked at 1 of 1 scans: 1 corrected."
+    assert all(text in page for text in in_words([reviewed], 1))
     # As it was: nothing is drawn, the corrections are taken away, and the results are those of before.
     desk = Desk(study)
     version = desk.describe(KEY)["version"]
@@ -444,6 +456,14 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     desk.decide(KEY, kept["version"], "corrected", "")
     compute(study, "01", 1, lambda content: None)
     assert flow_of(study) == before
+
+
+def test_scans_that_are_not_usable_take_no_part_in_the_group() -> None:
+    row = SegmentRow(7, "mid anterior", "transmural", 10, 10, {"MBF": 1.0})
+    rows = [GroupRow("01", {}, scan, "nlls", row, {}) for scan in ("task-rest", "task-stress")]
+    reviewed = [ReviewedScan("01", "task-rest", "not usable"), ReviewedScan("01", "task-stress", "accepted")]
+    assert [g.doubtful for g in without_unusable(rows, reviewed)] == [True, False]
+    assert in_words(reviewed, 4) == ["Readers looked at 2 of 4 scans: 1 accepted, 1 not usable."]
 
 
 def test_a_version_that_is_not_the_last_is_refused_in_the_files_too(study: Study) -> None:

@@ -23,7 +23,9 @@ from qperf_app.workflow.group import (
     flows_by_method,
     read_group,
     segment_cells,
+    without_unusable,
 )
+from qperf_app.workflow.reviewed import in_words, reviewed_scans
 from qperf_app.workflow.selection import published_scans
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
@@ -41,9 +43,12 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
     selection = read_selection(args)
     rows = read_group(out_dir, selection)
+    scans = published_scans(out_dir, selection)
+    reviewed = reviewed_scans(out_dir, scans)
+    rows = without_unusable(rows, reviewed)
     for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
         say(f"warning: {told}")
-    apart = settings_apart(out_dir, published_scans(out_dir, selection))
+    apart = settings_apart(out_dir, scans)
     for told in apart:
         say(f"warning: {told}")
     if args.dry_run:
@@ -57,7 +62,10 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     compared = [(f"{c.task}: {c.reference} and {c.other}, {c.part}", f"{c.other} - {c.reference}", *c.pairs, c.result)
                 for c in comparisons]  # fmt: skip
     doubtful = doubtful_scans(rows)
-    page = render_group(flows_by_method(rows), compared, participants, doubtful, apart, acquisitions(rows))
+    reviews = in_words(reviewed, sum(len(of_one) for of_one in scans.values()))
+    for told in reviews:
+        say(told)
+    page = render_group(flows_by_method(rows), compared, participants, doubtful, apart, acquisitions(rows), reviews)
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")

@@ -22,6 +22,7 @@ def render_group(
     doubtful: Sequence[str] = (),
     apart: Sequence[str] = (),
     acquisitions: Mapping[str, int] | None = None,
+    reviews: Sequence[str] = (),
 ) -> str:
     """Write the group's page.
 
@@ -40,6 +41,8 @@ def render_group(
         Settings in which participants differ.
     acquisitions
         Number of scans by how their input function was acquired.
+    reviews
+        Sentences on what readers looked at and corrected.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def render_group(
     kinds = ", ".join(f"{count} {kind}" for kind, count in (acquisitions or {}).items())
     scans = f" Scans by how the input function was acquired: {kinds}." if kinds else ""
     tables = "Full tables: group_segments.tsv and group_agreement.tsv."
-    summary = (Paragraph(f"{n_participants} {noun}.{scans} {tables}"),)
+    summary = (Paragraph(f"{n_participants} {noun}.{scans} {' '.join((*reviews, tables))}"),)
     return render_page("Group", warnings, summary, sections)
 
 

@@ -20,9 +20,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.reviews import Decision
 from qperf_app.review.computing import Computing
 from qperf_app.review.curves import brushed, span_weights
-from qperf_app.review.decisions import Decision
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
 from qperf_app.review.edits import Edits, Region, Structure, plane_name, region_of

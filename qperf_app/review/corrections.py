@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,14 +12,15 @@ from qperf_app import __version__
 from qperf_app.bids.dataset import BIDS_VERSION, OWN_NAME, REVIEW, is_review, replace_files
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import left_out_name
-from qperf_app.bids.images import sidecar_path, write_image
+from qperf_app.bids.images import read_json, sidecar_path, write_image, write_json
 from qperf_app.bids.names import derivative_name, folder_of
 from qperf_app.bids.sidecars import RAW, describe, describe_image
 from qperf_app.bids.tables import read_left_out, write_landmarks, write_left_out
 from qperf_app.bids.whole import replace_text
+from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.review.edits import Edits, PlaneName, Structure, Touched, landmarks_of, mask_of, plane_name
 from qperf_app.review.planes import Plane
-from qperf_app.review.study import Study
+from qperf_app.review.study import CORRECTIONS, ReviewScan, Study
 
 #: Name that the results have in the links of the corrections.
 RESULTS = "results"
@@ -65,11 +67,12 @@ def write_description(study: Study) -> None:
         replace_text(folder / "README.md", README)
 
 
-def write_corrections(study: Study, key: str, edits: Edits, planes: Mapping[str, Plane]) -> list[str]:
+def write_corrections(study: Study, scan: ReviewScan, edits: Edits, planes: Mapping[str, Plane]) -> list[str]:
     """Bring the files of a scan to what was drawn: write what was touched, remove what no longer is.
 
     What belongs together is written together: the wall with its insertion points, the blood pools with each other.
     The voxels of the input function are written where they were chosen; else the app chooses them in the pool given.
+    The segments' flow, as it was before the first correction, is kept beside them: the group level says what changed.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def write_corrections(study: Study, key: str, edits: Edits, planes: Mapping[str,
         Names of the files that are there now.
     """
     wanted: dict[str, bool] = {}
-    with replace_files(study.corrections, f"review-{key}") as staging:
+    with replace_files(study.corrections, f"review-{scan.key}") as staging:
         for structure in edits.regions:
             plane = planes[plane_name(structure, planes)]
             name = derivative_name(plane.prefix, structure)
@@ -104,12 +107,30 @@ def write_corrections(study: Study, key: str, edits: Edits, planes: Mapping[str,
                 sources = [_uri(derivative_name(plane.prefix, "preproc"))]
                 sidecar = describe("Frames that a reader left out", "n/a", sources)
                 write_left_out(_place(staging, name), plane.series.times, frames, sidecar)
+        wanted |= _keep_flow(study, scan, any(wanted.values()), staging)
     for name, there in wanted.items():
         if not there:
             path = _path(study, name)
             for file in (path, sidecar_path(path)):
                 file.unlink(missing_ok=True)
     return [name for name, there in wanted.items() if there]
+
+
+def _keep_flow(study: Study, scan: ReviewScan, is_corrected: bool, staging: Path) -> dict[str, bool]:
+    """Copy the segments' tables of results that no correction is in yet; returns which tables are wanted."""
+    found: dict[str, bool] = {}
+    before = CORRECTIONS not in study.datasets_of(scan.record)
+    for record in scan.record.of_step(SEGMENT_VALUES.name):
+        path = record.paths.get("transmural")
+        if path is None or not (study.out_dir / path).is_file():
+            continue
+        name = Path(path).name
+        found[name] = is_corrected
+        if is_corrected and before:
+            shutil.copyfile(study.out_dir / path, _place(staging, name))
+            sidecar = {**read_json(sidecar_path(study.out_dir / path)), "Sources": [_uri(name)]}
+            write_json(sidecar_path(_place(staging, name)), sidecar)
+    return found
 
 
 def corrected_files(study: Study, planes: Mapping[str, Plane]) -> dict[Touched, Path]:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.reviews import Decision, Review, add_review, read_reviews
 from qperf_app.geometry import Level
 from qperf_app.review.corrections import (
     corrected_files,
@@ -17,7 +18,6 @@ from qperf_app.review.corrections import (
     write_corrections,
     write_description,
 )
-from qperf_app.review.decisions import Decision, Review, add_review, read_reviews
 from qperf_app.review.drafts import Draft, newest, now, read_draft, store
 from qperf_app.review.edits import Edits, Touched, check_edits, edits_of, published_files
 from qperf_app.review.listing import Row, listed, reasons_of
@@ -122,7 +122,7 @@ class Desk:
             if decision == "accepted" and not (before.saved or self._as_published(opened, edits)):
                 raise ValueError("there are edits that the results were not computed with: compute again, or undo them")
             if decision == "corrected":
-                write_corrections(self.study, key, edits, opened.planes)
+                write_corrections(self.study, opened.scan, edits, opened.planes)
             changed = ", ".join(edits.touched) if decision == "corrected" else ""
             write_description(self.study)
             review = Review(now(), self.reader, decision, changed, comment)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qperf_app.bids.errors import DatasetError
-from qperf_app.review.decisions import Decision, read_reviews
+from qperf_app.bids.reviews import Decision, read_reviews
 from qperf_app.review.drafts import read_draft
 from qperf_app.review.study import ReviewScan, Study
 from qperf_app.workflow.status import ScanRecord

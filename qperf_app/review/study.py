@@ -55,17 +55,19 @@ class Study:
     def handed_in(self, participant: str) -> dict[str, Path]:
         """Derivative datasets, by name, that files of the participant's last run were made from; no corrections."""
         links = read_json(self.out_dir / "dataset_description.json").get("DatasetLinks", {})
-        used: dict[str, None] = {}
-        for scan in read_status(self.out_dir, participant).scans:
-            for step in scan.steps:
-                for name in step.paths.values():
-                    used |= dict.fromkeys(_sources(sidecar_path(self.out_dir / name)))
+        scans = read_status(self.out_dir, participant).scans
+        used = dict.fromkeys(name for scan in scans for name in self.datasets_of(scan))
         others = [name for name in used if name not in (RAW, CORRECTIONS) and name in links]
         found = {name: (self.out_dir / links[name]).resolve() for name in others}
         for name, path in found.items():
             if not path.is_dir():
                 raise DatasetError(f"{path}: the dataset {name!r} that sub-{participant} was run with is not there")
         return found
+
+    def datasets_of(self, scan: ScanRecord) -> dict[str, None]:
+        """Names of the datasets that files of a scan were made from."""
+        sidecars = (sidecar_path(self.out_dir / name) for step in scan.steps for name in step.paths.values())
+        return dict.fromkeys(name for sidecar in sidecars for name in _sources(sidecar))
 
 
 def scan_key(scan: ScanRecord) -> str:

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins import SegmentRow
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
+from qperf_app.workflow.reviewed import ReviewedScan
 from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.status import ScanRecord
 
@@ -33,7 +34,8 @@ _TERRITORY, _HEART = "territories", "heart"
 class GroupRow:
     """One segment of one scan and plugin.
 
-    ``doubtful``: the scan's flow by this plugin can't be right. ``acquisition``: how its input function was acquired.
+    ``doubtful``: the scan's flow by this plugin can't be right, or a reader found the scan not usable. ``acquisition``:
+    how its input function was acquired.
     """
 
     participant: str
@@ -90,6 +92,12 @@ def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecor
                 for row in table.rows
             ]
     return rows
+
+
+def without_unusable(rows: Iterable[GroupRow], reviewed: Iterable[ReviewedScan]) -> list[GroupRow]:
+    """Rows with the scans marked as doubtful that a reader found not usable."""
+    unusable = {(each.participant, each.scan) for each in reviewed if each.decision == "not usable"}
+    return [replace(g, doubtful=True) if (g.participant, g.scan) in unusable else g for g in rows]
 
 
 def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple[Any, ...]], dict[str, str]]:
