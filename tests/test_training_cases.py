@@ -16,10 +16,11 @@ from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.participant import sample_participant
 from qperf_app.phantom.scenes import SOURCES
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
-from qperf_app.training.anatomy import Anatomies, Anatomy, UnclearAnatomyError, cine_files, tell_apart
+from qperf_app.training.anatomy import Anatomy, UnclearAnatomyError, tell_apart
 from qperf_app.training.case_ranges import CaseDraws, case_ranges
 from qperf_app.training.case_signals import draw_protocol, source_signals
 from qperf_app.training.cases import HELD_OUT, is_held_out
+from qperf_app.training.cine import Anatomies, cine_files, read_picture
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_segmentation.networks import pool_input, wall_input
 
@@ -189,8 +190,6 @@ def test_most_real_slices_are_told_apart() -> None:
     """Every 40th image; on the others the quality tests refuse to guess."""
     if not (DATA / "sunnybrook").is_dir():
         pytest.skip(f"no cine images at {DATA / 'sunnybrook'}")
-    from qperf_app.training.anatomy import read_picture
-
     found = []
     for image, drawn in cine_files(DATA / "sunnybrook")[::40]:
         try:
