@@ -176,7 +176,7 @@ class NetworkTrainer(Trainer):
         architecture = self.architecture()
         folder = job.out / "cache"
         folder.mkdir(exist_ok=True)
-        shapes = {
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "images": ((count, *architecture.shape, architecture.frames), np.float16),
             "classes": ((count, *architecture.shape), np.uint8),
             "points": ((count, self.points, 2), np.float32),
