@@ -22,7 +22,6 @@ from benchmarks.records import Column, Row, Table, argument_parser, publish
 
 #: Residual modules and filters.
 SIZES = ((6, 12), (6, 24), (8, 12), (8, 24), (8, 36))
-NAMES = ("train-images", "train-classes", "train-points", "held-images", "held-classes", "held-points")
 
 
 def main() -> None:
@@ -65,14 +64,14 @@ def train(args: argparse.Namespace, folder: Path, modules: int, filters: int, tw
 def link_cases(source: Path, target: Path, two_class: bool) -> None:
     """Give a training the cases of another; without right ventricles for two classes."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        path = target / f"{name}.npy"
+    for given in source.glob("*.raw"):
+        path = target / given.name
         path.unlink(missing_ok=True)
-        if two_class and name.endswith("classes"):
-            classes = np.load(source / path.name)
-            np.save(path, np.where(classes == 1, classes, 0))
+        if two_class and path.stem.endswith("classes"):
+            classes = np.fromfile(given, np.uint8)
+            np.where(classes == 1, classes, 0).astype(np.uint8).tofile(path)
         else:
-            path.symlink_to((source / path.name).resolve())
+            path.symlink_to(given.resolve())
     for name in ("train.count", "held.count"):
         (target / name).write_text((source / name).read_text())
 

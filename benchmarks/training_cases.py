@@ -19,7 +19,7 @@ from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import CONTEXT
 from qperf_app.plugins import BloodPools
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
-from qperf_app.training.anatomy import Anatomies
+from qperf_app.training.cine import Anatomies
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetworkOptions

@@ -239,6 +239,12 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path, caps
     first, second = (read_arrays(Path(folder) / "blood-pool.npz") for folder in (whole, broken))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    # Cases may be added: the clock may not be another.
+    more = ("--cases", "10", "--held-out", "3", "--seed", "4", *TINY, "--epochs", "3", "--resume")
+    assert qperf(["train", "blood-pool", broken, *more, "--clock", "seconds"]) == 2
+    assert qperf(["train", "blood-pool", broken, *more]) == 0
+    grown = json.loads((Path(broken) / "blood-pool.json").read_text())
+    assert grown["data"]["examples"] == 10 and grown["epochs"] == 3 and grown["architecture"]["clock"] == "passes"
     card = json.loads((tmp_path / "whole" / "blood-pool.json").read_text())
     assert card["command"].startswith("qperf train blood-pool OUT") and card["seed"] == 4 and len(card["sha256"]) == 64
     assert (tmp_path / "whole" / "blood-pool.png").stat().st_size > 1000

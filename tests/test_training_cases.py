@@ -16,10 +16,11 @@ from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.participant import sample_participant
 from qperf_app.phantom.scenes import SOURCES
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
-from qperf_app.training.anatomy import Anatomies, Anatomy, UnclearAnatomyError, cine_files, tell_apart
+from qperf_app.training.anatomy import Anatomy, UnclearAnatomyError, tell_apart
 from qperf_app.training.case_ranges import CaseDraws, case_ranges
 from qperf_app.training.case_signals import draw_protocol, source_signals
 from qperf_app.training.cases import HELD_OUT, is_held_out
+from qperf_app.training.cine import Anatomies, cine_files, read_picture
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_segmentation.networks import pool_input, wall_input
 
@@ -95,7 +96,7 @@ def test_a_case_on_real_anatomy_is_the_same_from_the_same_seed(anatomy: Anatomy,
     first, again, other = (of(anatomy, kind, seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(first.series.data, again.series.data)
     np.testing.assert_array_equal(first.labels, again.labels)
-    assert first.landmarks == again.landmarks and first.name == again.name
+    assert first.landmarks == again.landmarks and first.scene == again.scene and first.scene.startswith("cine ")
     assert first.series.data.shape != other.series.data.shape or (first.series.data != other.series.data).any()
 
 
@@ -189,8 +190,6 @@ def test_most_real_slices_are_told_apart() -> None:
     """Every 40th image; on the others the quality tests refuse to guess."""
     if not (DATA / "sunnybrook").is_dir():
         pytest.skip(f"no cine images at {DATA / 'sunnybrook'}")
-    from qperf_app.training.anatomy import read_picture
-
     found = []
     for image, drawn in cine_files(DATA / "sunnybrook")[::40]:
         try:
@@ -202,6 +201,26 @@ def test_most_real_slices_are_told_apart() -> None:
     assert sum(one.insertions is not None for one in clear) > 0.7 * len(clear)
     for one in clear:
         assert (one.outer - one.inner > 1.5).all() and not (one.right & one.cavity).any()
+
+
+def test_kinds_of_scene_that_fail_are_drawn_more_often() -> None:
+    from qperf_segmentation.networks.learning import Examples, ImageBatches, flips
+
+    scenes = np.array(["cine tissue-bSSFP"] * 10 + ["phantom input-FLASH"] * 30)
+    shape = (40, 4, 4)
+    images = np.broadcast_to(np.arange(40.0)[:, None, None, None], (*shape, 2)).astype(np.float16)
+    examples = Examples(images, np.zeros(shape, np.uint8), np.zeros((40, 0, 2), np.float32), scenes)
+    failed = {"loss": 0.3, "failed cine tissue-bSSFP": 0.4, "failed phantom input-FLASH": 0.05}
+    figures: dict[str, float] = {}
+    batches = ImageBatches(examples, 4, flips, 0, 0.5, lambda: figures)
+    assert batches.chances() is None, "nothing is known before the first epoch"
+    figures.update(failed)
+    chances = batches.chances()
+    assert chances is not None and chances.sum() == pytest.approx(1.0)
+    assert chances[0] / chances[-1] == pytest.approx((1 / 40 + 0.4 / 5.5) / (1 / 40 + 0.05 / 5.5))
+    assert ImageBatches(examples, 4, flips, 0, 0.0, lambda: figures).chances() is None
+    drawn = [np.asarray(batch[0])[:, 0, 0, 0] for batch in batches.draw(np.random.default_rng(0))]
+    assert np.mean(np.concatenate(drawn) < 10) > 0.35, "a quarter of the examples, more than a third of the epoch"
 
 
 # ------------------------------------------------------------------ time in passes of the bolus

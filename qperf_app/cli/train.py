@@ -213,8 +213,8 @@ def _simulator(kind: CaseKind | None, seed: int, folder: Path | None) -> Any:
         return None
     import numpy as np
 
-    from qperf_app.training.anatomy import Anatomies
     from qperf_app.training.cases import is_held_out
+    from qperf_app.training.cine import Anatomies
     from qperf_app.training.simulated_cases import simulate_case
 
     anatomies = None if folder is None else Anatomies(folder)

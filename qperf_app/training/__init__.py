@@ -1,7 +1,7 @@
 """Training: cases and labels, the trainer's interface, the one training loop, weights with their model cards.
 
-Importing it loads no TensorFlow. ``simulated_cases``, ``drawn_cases`` and ``finished_runs`` are the host's, which hands
-a trainer what they make or read; a plugin imports the rest.
+Importing it loads no TensorFlow. ``simulated_cases`` with what it is made of, ``drawn_cases`` and ``finished_runs`` are
+the host's, which hands a trainer what they make or read; a plugin imports the rest.
 """
 
 from qperf_app.training.cards import write_trained

@@ -38,12 +38,15 @@ class TrainingCase:
         Insertion points of the right ventricle, where they are known.
     name : str
         Where it is from.
+    scene : str
+        What kind of case it is, for figures of each kind: anatomy and sequence, or why nothing is to be found.
     """
 
     series: Series
     labels: NDArray[np.uint8]
     landmarks: tuple[Landmark, ...] = ()
     name: str = ""
+    scene: str = "drawn"
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def simulate_case(
     -------
     TrainingCase
         One slice, already free of the heart's motion but for what a correction leaves. Empty labels where no left
-        ventricle should be found. Its name is why, or says which anatomy, sequence and bolus it has.
+        ventricle should be found. Its name is why, or that of the anatomy.
     """
     draw = CaseDraws(rng, spread)
     if kind is CaseKind.MUSCLE:
@@ -96,8 +96,9 @@ def simulate_case(
     labels = _labels(scene) if not absence else np.zeros(data.shape[:3], np.uint8)
     metadata = {"ProtonDensityVolumeCount": n, "Units": "arbitrary"}
     landmarks = scene.landmarks if not absence else ()
-    name = absence or f"{'phantom' if anatomy is None else anatomy.name} {sequence}"
-    return TrainingCase(Series(data, times, scene.grid.affine, metadata), labels, landmarks, name)
+    name, place = ("phantom", "phantom") if anatomy is None else (anatomy.name, "cine")
+    series = Series(data, times, scene.grid.affine, metadata)
+    return TrainingCase(series, labels, landmarks, absence or name, absence or f"{place} {sequence}")
 
 
 def _grid_of(kind: CaseKind, draw: CaseDraws) -> tuple[tuple[int, int], float]:

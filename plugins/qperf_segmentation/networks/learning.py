@@ -14,15 +14,18 @@ Augment = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[NDAr
 
 #: Held-out images that are looked at together.
 _VALIDATED = 32
+#: A held-out example has failed below this Dice; so are the figures of it named.
+_GOOD, FAILED = 0.7, "failed"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (n, x, y, frames), classes (n, x, y), and points (n, p, 2) in pixels, NaN where there is none."""
+    """Images (n, x, y, frames), classes (n, x, y), points (n, p, 2) in pixels, NaN for none; kinds of scene (n,)."""
 
     images: NDArray[np.float16]
     classes: NDArray[np.uint8]
     points: NDArray[np.float32]
+    scenes: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,12 +67,18 @@ def point_maps(points: NDArray[np.floating], shape: tuple[int, int], sigma: floa
 
 @dataclass(frozen=True)
 class ImageBatches:
-    """Batches of an epoch for :func:`loss_of`: images, classes, and the landmarks' maps where the network has them."""
+    """Batches of an epoch for :func:`loss_of`: images, classes, and the landmarks' maps where the network has them.
+
+    ``hard`` is the share of an epoch that is drawn from the kinds of scene that fail, in proportion to how often those
+    of validation did; ``figures`` gives the last epoch's (:func:`validation_dice`), none before the first.
+    """
 
     examples: Examples
     size: int
     augment: Augment
     points: int
+    hard: float = 0.0
+    figures: Callable[[], Mapping[str, float]] = dict
 
     def __len__(self) -> int:
         return len(self.examples) // self._size
@@ -78,11 +87,22 @@ class ImageBatches:
     def _size(self) -> int:
         return min(self.size, len(self.examples))
 
+    def chances(self) -> NDArray[np.float64] | None:
+        """Chance of each example to be drawn next, None where every one is drawn once."""
+        failures, scenes = self.figures(), self.examples.scenes
+        often = np.array([failures.get(f"{FAILED} {scene}", 0.0) for scene in scenes], np.float64)
+        if not self.hard or not often.any():
+            return None
+        return np.asarray((1.0 - self.hard) / len(scenes) + self.hard * often / often.sum())
+
     def draw(self, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
-        """Every example once, in an order drawn anew, but for those that would not fill the last batch."""
+        """Every example once, in an order drawn anew, but for those that would not fill the last batch; with ``hard``
+        some more than once and some not at all."""
         import tensorflow as tf
 
-        examples, order = self.examples, rng.permutation(len(self.examples))
+        examples, chances = self.examples, self.chances()
+        n = len(examples)
+        order = rng.permutation(n) if chances is None else rng.choice(n, n, p=chances)
         for start in range(0, len(self) * self._size, self._size):
             # Sorted: the cache on disk is read in order.
             chosen = np.sort(order[start : start + self._size])
@@ -95,8 +115,12 @@ class ImageBatches:
 
 
 def validation_dice(model: Any, held: Examples, classes: int) -> dict[str, float]:
-    """Dice of each foreground class over all held-out pixels, as ``dice_1`` and so on."""
-    both, sizes = np.zeros(classes), np.zeros(classes)
+    """Figures on held-out examples.
+
+    Dice of each foreground class over all pixels, as ``dice_1`` and so on; of each kind of scene, as ``failed cine
+    tissue-bSSFP``, the share of the examples whose first class has a Dice below 0.7 (or is seen where there is none).
+    """
+    both, sizes, failed = np.zeros(classes), np.zeros(classes), np.zeros(len(held), bool)
     for start in range(0, len(held), _VALIDATED):
         part = slice(start, start + _VALIDATED)
         logits = np.asarray(model(np.asarray(held.images[part], np.float32), training=False))
@@ -105,7 +129,11 @@ def validation_dice(model: Any, held: Examples, classes: int) -> dict[str, float
             a, b = found == c, held.classes[part] == c
             both[c] += (a & b).sum()
             sizes[c] += a.sum() + b.sum()
-    return {f"dice_{c}": float(2 * both[c] / max(sizes[c], 1)) for c in range(1, classes)}
+        a, b = found == 1, held.classes[part] == 1
+        of_each = [np.count_nonzero(mask, axis=(1, 2)) for mask in (a & b, a, b)]
+        failed[part] = 2 * of_each[0] < _GOOD * (of_each[1] + of_each[2])
+    kinds = {f"{FAILED} {scene}": float(failed[held.scenes == scene].mean()) for scene in np.unique(held.scenes)}
+    return {f"dice_{c}": float(2 * both[c] / max(sizes[c], 1)) for c in range(1, classes)} | kinds
 
 
 def mean_dice(figures: Mapping[str, float]) -> float:

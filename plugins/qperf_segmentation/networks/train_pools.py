@@ -61,7 +61,7 @@ class PoolTrainer(NetworkTrainer):
             kept = (LEFT_BLOOD,) if self.options.two_class else (LEFT_BLOOD, RIGHT_BLOOD)
             for label in kept:
                 classes[seen.grid.bring((labels == label).astype(np.float32)) > 0.5] = label
-            yield Example(seen.image, classes, np.zeros((0, 2)))
+            yield Example(seen.image, classes, np.zeros((0, 2)), case.scene)
 
     def augment(
         self, images: NDArray[Any], targets: NDArray[Any], rng: np.random.Generator

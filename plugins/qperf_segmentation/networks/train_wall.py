@@ -53,7 +53,7 @@ class WallTrainer(NetworkTrainer):
             curve = signal[:, :, k][core if core.any() else left].mean(axis=0)
             shift, in_passes = float(rng.normal(0.0, 0.8)), self.options.clock == "passes"
             seen = wall_input.look_at(signal[:, :, k], times, voxel, (x, y), curve, shift, in_passes)
-            yield Example(seen.image, _classes(case.labels[..., k], seen), self._points(case, k, seen))
+            yield Example(seen.image, _classes(case.labels[..., k], seen), self._points(case, k, seen), case.scene)
 
     @staticmethod
     def _points(case: TrainingCase, k: int, seen: wall_input.WallInput) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from qperf_segmentation.networks.weights import load
 #: Share of the drawn cases that is held out, where there are enough of them.
 HELD_SHARE = 0.2
 #: Options that may change when a training is taken up again.
-SCHEDULE = ("cases", "epochs", "patience", "halve_every", "restart_every")
+SCHEDULE = ("cases", "hard", "epochs", "patience", "halve_every", "restart_every")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class TrainerOptions:
     restart_every: int = field(default=0, metadata={"help": "epochs after which the rate starts anew; 0: never"})
     patience: int = field(default=12, metadata={"help": "epochs without a better validation Dice that end training"})
     clock: str = field(default="passes", metadata={"help": "time between samples: in passes of the bolus, or seconds"})
+    hard: float = field(default=0.0, metadata={"help": "share of an epoch drawn from kinds of scene that fail, 0 to 1"})
     drawn_copies: int = field(default=10, metadata={"help": "times that each drawn case is seen in an epoch"})
 
 
@@ -61,6 +62,7 @@ class Example:
     image: NDArray[np.floating]
     classes: NDArray[np.uint8]
     points: NDArray[np.floating]
+    scene: str
 
 
 class NetworkTrainer(Trainer):
@@ -98,7 +100,7 @@ class NetworkTrainer(Trainer):
         """
         import keras
 
-        from qperf_segmentation.networks.learning import ImageBatches, loss_of, mean_dice, validation_dice
+        from qperf_segmentation.networks.learning import FAILED, ImageBatches, loss_of, mean_dice, validation_dice
 
         options, architecture = self.options, self.architecture()
         if options.clock not in ("seconds", "passes"):
@@ -122,7 +124,14 @@ class NetworkTrainer(Trainer):
             job.seed,
             job.out,
         )
-        batches = ImageBatches(train, options.batch, self.augment, architecture.points)
+        batches = ImageBatches(
+            train,
+            options.batch,
+            self.augment,
+            architecture.points,
+            options.hard,
+            lambda: loop.history[-1] if loop.history else {},
+        )
         started = time.monotonic()
         best = train_network(
             job,
@@ -147,8 +156,9 @@ class NetworkTrainer(Trainer):
             "seconds": round(time.monotonic() - started),
             "limits": self.limits,
         }
+        course = [{k: v for k, v in epoch.items() if not k.startswith(FAILED)} for epoch in loop.history]
         figures = {f"held-out {name}": round(value, 4) for name, value in best.items()}
-        return write_trained(job, job.out / self.file, model.get_weights(), described, figures, loop.history)
+        return write_trained(job, job.out / self.file, model.get_weights(), described, figures, course)
 
     def _examples(self, job: TrainingJob) -> tuple[Any, Any]:
         """Examples to train on and to validate on: simulated, and drawn."""
@@ -166,10 +176,11 @@ class NetworkTrainer(Trainer):
         architecture = self.architecture()
         folder = job.out / "cache"
         folder.mkdir(exist_ok=True)
-        shapes = {
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "images": ((count, *architecture.shape, architecture.frames), np.float16),
             "classes": ((count, *architecture.shape), np.uint8),
             "points": ((count, self.points, 2), np.float32),
+            "scenes": ((count,), np.dtype("<U24")),
         }
         if not count:
             return Examples(*(np.zeros(shape, dtype) for shape, dtype in shapes.values()))
@@ -187,7 +198,7 @@ class NetworkTrainer(Trainer):
         for i in range(done, count):
             example = self._one(job, first + i)
             arrays["images"][i], arrays["classes"][i] = example.image, example.classes
-            arrays["points"][i] = example.points
+            arrays["points"][i], arrays["scenes"][i] = example.points, example.scene
             if time.monotonic() - last > 15 or i + 1 == count:
                 last = time.monotonic()
                 for key in paths:
@@ -231,7 +242,9 @@ def _joined(simulated: Any, drawn: list[Example], copies: int) -> Any:
 
     if not drawn:
         return simulated
-    parts: list[Callable[[Example], NDArray[Any]]] = [lambda e: e.image, lambda e: e.classes, lambda e: e.points]
-    stacked = [np.stack([part(e) for e in drawn] * copies) for part in parts]
-    arrays = (simulated.images, simulated.classes, simulated.points)
+    stacked = [
+        np.stack([np.asarray(getattr(e, part)) for e in drawn] * copies)
+        for part in ("image", "classes", "points", "scene")
+    ]
+    arrays = (simulated.images, simulated.classes, simulated.points, simulated.scenes)
     return Examples(*(np.concatenate([a, b.astype(a.dtype)]) for a, b in zip(arrays, stacked, strict=True)))
