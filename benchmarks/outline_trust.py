@@ -6,6 +6,7 @@ subjects 01 to 06 are measured; 07 to 14 are kept for a test.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def _shares(some: list[Judged]) -> tuple[int, float, int, float]:
 def reliability_table(found: list[Judged]) -> Table:
     """True Dice by the estimated one."""
     rows: list[Row] = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in itertools.pairwise(BINS):
         cells: list[float | int] = []
         for source in dict.fromkeys(one.source for one in found):
             true = [o.truth for o in found if o.source == source and low <= o.trust.dice < high + (high == 1.0)]
@@ -190,8 +191,8 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
             left, wall, _, doubts, seconds = (np.array([r[1 + 5 * n + i] for r in some], float) for i in range(5))
             figures = float(np.nanmedian(wall)), float(np.mean(wall)), float(wall.min())
             lost = int(((wall < WRONG) & (doubts == 0)).sum())
-            blood = float(np.median(left)) if np.isfinite(left).any() else float("nan")
-            totals.append((group, name, len(some), blood, *figures, lost, float(np.median(seconds))))
+            of_blood = float(np.median(left)) if np.isfinite(left).any() else float("nan")
+            totals.append((group, name, len(some), of_blood, *figures, lost, float(np.median(seconds))))
     columns = (
         Column("series"),
         Column("plugins"),
@@ -219,9 +220,8 @@ def _compared(blood: Series, tissue: Series, left: Mask | None, wall: Mask) -> I
         found = wall_class().segment(tissue, pools if pools.found else None, None, CONTEXT)
         seconds = time.perf_counter() - start
         judged = judge_wall(tissue, found.mask, found.estimated_dice)
-        doubts = len(judged.doubts) + (
-            len(judge_pool(blood, pools.lv, pools.estimated_dice).doubts) if pools.found else 0
-        )
+        of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
+        doubts = len(judged.doubts) + len(of_blood)
         known = [d for d in judged.dice if np.isfinite(d)]
         yield float("nan") if left is None else dice(pools.lv, left)
         yield dice(found.mask, wall)

@@ -71,7 +71,7 @@ class TrustModel:
     ----------
     intercept : float
     trusted : float
-        Estimated Dice below which an outline is doubtful: 95.5 % of the wrong ones (Dice below 0.6) of the training are.
+        Estimated Dice below which an outline is doubtful: 95.5 % of the training's wrong ones (Dice below 0.6) are.
     knots, values : mapping of str to (k,) array
         Of each feature's function, constant beyond its ends. It is 0 at the median of good outlines.
     """
