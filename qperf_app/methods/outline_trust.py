@@ -86,11 +86,11 @@ class TrustModel:
         return {name: float(np.interp(features[name], self.knots[name], self.values[name])) for name in self.knots}
 
     def dice(self, features: Features | None) -> float:
-        """Estimated Dice, 0 to 1; 0 where there is nothing to judge."""
+        """Estimated Dice, 0 to 1; 0 where there is nothing to judge, or a feature is no number."""
         if features is None:
             return 0.0
         logit = self.intercept + sum(self.contributions(features).values())
-        return float(1.0 / (1.0 + np.exp(-logit)))
+        return float(1.0 / (1.0 + np.exp(-logit))) if np.isfinite(logit) else 0.0
 
     def against(self, features: Features | None) -> tuple[str, ...]:
         """What speaks most against an outline, in words."""
