@@ -33,7 +33,7 @@ from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleM
 SEED = 4711
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
 #: Draws of worse outlines of each slice.
-DRAWS = 2
+DRAWS = 1
 #: Bounds of the bins of the estimated Dice.
 BINS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
 
