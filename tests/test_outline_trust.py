@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.checks.outlines import blood_outside_wall, judge_pool, judge_wall, right_after_left
 from qperf_app.methods.outline_features import seen_slices
-from qperf_app.methods.outline_trust import TRUSTED, trust_pool, trust_wall
+from qperf_app.methods.outline_trust import trust_pool, trust_wall, wall_model
 from qperf_app.plugins import BloodPools, Myocardium, RunContext, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.outline_trust import examples, fit
@@ -50,7 +50,7 @@ def test_a_right_outline_is_trusted_and_wrong_ones_are_not(case: TrainingCase) -
     }
     for what, outline in wrong.items():
         told = judge_wall(case.series, outline)
-        assert told.dice[0] < TRUSTED and "qperf review" in told.doubts[0], what
+        assert told.dice[0] < wall_model().trusted and "qperf review" in told.doubts[0], what
 
 
 def test_worse_outlines_are_estimated_worse(case: TrainingCase) -> None:
@@ -91,7 +91,7 @@ def test_masks_without_anything_to_judge_are_not_trusted(case: TrainingCase) -> 
     solid = masks(case)[1][..., 0]
     still = seen_slices(Series(np.ones((20, 20, 1, 30)), np.arange(30.0), np.diag([2.0, 2.0, 8.0, 1.0])))
     assert trust_wall(seen, np.zeros_like(solid)).dice == 0.0
-    assert trust_wall(seen, solid).dice < TRUSTED
+    assert trust_wall(seen, solid).dice < trust_wall(seen, solid).least
     assert trust_pool(still[0], np.ones((20, 20), bool)).dice == 0.0
 
 
@@ -142,5 +142,5 @@ def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch
     assert any("estimated Dice of the wall" in reason for reason in doubtful.values())
     assert any("estimated Dice of the wall" in text for text in status["scans"][0]["doubtful"])
     sidecar = json.loads((out / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.json").read_text())
-    assert min(d for d in sidecar["EstimatedDice"] if d is not None) < TRUSTED
+    assert min(d for d in sidecar["EstimatedDice"] if d is not None) < wall_model().trusted
     assert "left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")

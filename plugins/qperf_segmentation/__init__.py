@@ -10,7 +10,14 @@ from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
 from qperf_segmentation.saliency import SaliencySection
 
-__all__ = ["ClassicalMyocardium", "ClassicalOptions", "KMeansBloodPool", "KMeansOptions"]
+__all__ = [
+    "ClassicalMyocardium",
+    "ClassicalOptions",
+    "EnsembleBloodPool",
+    "EnsembleMyocardium",
+    "KMeansBloodPool",
+    "KMeansOptions",
+]
 
 
 @hookimpl

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods.outline_features import SeenSlice, seen_slices
-from qperf_app.methods.outline_trust import TRUSTED, trust_pool, trust_wall
+from qperf_app.methods.outline_features import SeenSlice, cavity_of, seen_slices
+from qperf_app.methods.outline_trust import pool_model, trust_pool, trust_wall, wall_model
 from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_segmentation.blood_pool import KMeansBloodPool
 from qperf_segmentation.myocardium import ClassicalMyocardium
@@ -98,7 +98,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
             return next((pools for pools in answers if not pools.found), answers[0])
         judged = [_judged(seen, pools, [other for other in found if other is not pools]) for pools in found]
         best = max(judged, key=_of_input)
-        if len(found) < len(answers) and _of_input(best) < TRUSTED:
+        if len(found) < len(answers) and _of_input(best) < pool_model().trusted:
             reasons = "; ".join(pools.reason for pools in answers if not pools.found)
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
         return best
@@ -130,8 +130,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
     """Ask ``classical`` and the networks, and take in each slice the outline that can be trusted most.
 
     Each member starts from the pools given. Where none of their outlines can be trusted, pools are looked for anew in
-    the series itself, by every member, and the wall about each. From three outlines on their pixelwise majority is
-    another candidate.
+    the series itself, by every member, and the wall about each. The mean shape of the outlines is another candidate.
     """
 
     name = "ensemble"
@@ -175,7 +174,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
             found = candidates(pools, k)
-            if not any(one.alone >= TRUSTED for one in found):
+            if not any(one.alone >= wall_model().trusted for one in found):
                 asked = [pools]
                 for own in pools_of_its_own():
                     if own.lv[..., k].any() and all(dice(own.lv[..., k], a.lv[..., k]) < SAME for a in asked):
@@ -187,24 +186,41 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
 
 def _most_trusted(seen: SeenSlice, found: Sequence[_Candidate]) -> SliceOutline:
-    """The outline with the highest estimated Dice, that of the majority among them."""
-    votes = np.mean([one.outline.wall for one in found], axis=0)
+    """The outline with the highest estimated Dice, their mean among them."""
+    walls = [one.outline.wall for one in found]
     agreed = [
-        with_agreement(one.alone, [dice(one.outline.wall, other.outline.wall) for other in found if other is not one])
+        with_agreement(one.alone, [dice(one.outline.wall, wall) for wall in walls if wall is not one.outline.wall])
         for one in found
     ]
     best = int(np.argmax(agreed))
     chosen, estimated = found[best].outline, agreed[best]
-    if len(found) > 2 and (votes > 0.5).any():
-        majority = votes > 0.5
-        thought = with_agreement(trust_wall(seen, majority).dice, [dice(majority, one.outline.wall) for one in found])
-        if thought > estimated:
-            chosen, estimated = replace(chosen, wall=majority), thought
-    disputed = [dice(chosen.wall, one.outline.wall) for one in found]
-    doubts = chosen.doubts
-    if min(disputed) < SAME:
-        doubts = (*doubts, f"the members of the pool disagree (Dice down to {min(disputed):.2f}): check the outline")
-    return replace(chosen, doubts=doubts, estimated_dice=estimated)
+    mean = mean_wall(walls, seen.spacing)
+    if len(walls) > 1 and mean.any():
+        of_mean = with_agreement(trust_wall(seen, mean).dice, [dice(mean, wall) for wall in walls])
+        if of_mean > estimated:
+            chosen, estimated = replace(chosen, wall=mean), of_mean
+    apart = min(dice(chosen.wall, wall) for wall in walls)
+    if apart < SAME:
+        note = f"the members of the pool disagree (Dice down to {apart:.2f}): check the outline"
+        chosen = replace(chosen, doubts=(*chosen.doubts, note))
+    return replace(chosen, estimated_dice=estimated)
+
+
+def mean_wall(walls: Sequence[Mask], spacing: NDArray[np.float64]) -> Mask:
+    """The mean shape of outlines (x, y): the mean signed distance from either border, mm."""
+
+    def mean_shape(masks: Sequence[Mask]) -> Mask:
+        return np.asarray(np.mean([_signed_distance(mask, spacing) for mask in masks], axis=0) > 0)
+
+    cavities = [cavity_of(wall) for wall in walls]
+    return mean_shape([wall | cavity for wall, cavity in zip(walls, cavities, strict=True)]) & ~mean_shape(cavities)
+
+
+def _signed_distance(mask: Mask, spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.ndimage import distance_transform_edt
+
+    inside, outside = (distance_transform_edt(m, sampling=spacing) for m in (mask, ~mask))
+    return np.asarray(inside - outside)
 
 
 def with_agreement(estimated: float, overlaps: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
 from qperf_app.methods.outline_features import cavity_of, seen_slices
-from qperf_app.methods.outline_trust import TRUSTED, Trust, trust_pool, trust_wall
+from qperf_app.methods.outline_trust import Trust, trust_pool, trust_wall
 from qperf_app.plugins.records import BloodPools, Series
 
 #: What to do about an outline that isn't trusted.
@@ -97,7 +97,7 @@ def _judge(
         found = trust(seen[k], mask[..., k])
         thought = float(own[k]) if len(own) else np.nan
         dice[k] = np.nanmin([found.dice, thought])
-        if dice[k] < TRUSTED:
+        if dice[k] < found.least:
             doubts.append(f"slice {k}: {_words(what, dice[k], found.against)}")
     return Judged(tuple(dice.tolist()), tuple(doubts))
 

@@ -256,7 +256,7 @@ def _muscle(seen: SeenSlice, course: _Course, wall: Mask, cavity: Mask) -> dict[
         "wall likeness, worst": _lower(by_sector),
         "wall unevenness": float(np.nanstd(heights) / max(abs(middle), 0.05)),
         "wall delay": float(start - course.start),
-        "inner border": float(np.nanmean(step)),
+        "inner border": float(np.nanmean(step)) if np.isfinite(step).any() else -1.0,
     }
 
 

@@ -22,9 +22,6 @@ from qperf_app.methods.outline_features import Features, SeenSlice, pool_feature
 
 Array = NDArray[np.float64]
 
-#: Estimated Dice below which an outline is doubtful: between what is wrong for certain (0.6) and what readers differ by
-#: (0.75).
-TRUSTED = 0.675
 #: A feature speaks against an outline where it costs so much of the logit against that of good ones; so many are told.
 _SPEAKS, _TOLD = 0.4, 2
 _FOLDER = Path(__file__).parent
@@ -73,11 +70,14 @@ class TrustModel:
     Parameters
     ----------
     intercept : float
+    trusted : float
+        Estimated Dice below which an outline is doubtful: 95.5 % of the training's wrong ones (Dice below 0.6) are.
     knots, values : mapping of str to (k,) array
         Of each feature's function, constant beyond its ends. It is 0 at the median of good outlines.
     """
 
     intercept: float
+    trusted: float
     knots: Mapping[str, Array]
     values: Mapping[str, Array]
 
@@ -86,11 +86,11 @@ class TrustModel:
         return {name: float(np.interp(features[name], self.knots[name], self.values[name])) for name in self.knots}
 
     def dice(self, features: Features | None) -> float:
-        """Estimated Dice, 0 to 1; 0 where there is nothing to judge."""
+        """Estimated Dice, 0 to 1; 0 where there is nothing to judge, or a feature is no number."""
         if features is None:
             return 0.0
         logit = self.intercept + sum(self.contributions(features).values())
-        return float(1.0 / (1.0 + np.exp(-logit)))
+        return float(1.0 / (1.0 + np.exp(-logit))) if np.isfinite(logit) else 0.0
 
     def against(self, features: Features | None) -> tuple[str, ...]:
         """What speaks most against an outline, in words."""
@@ -102,7 +102,7 @@ class TrustModel:
     def as_dict(self) -> dict[str, object]:
         """Plain values."""
         functions = {name: [self.knots[name].tolist(), self.values[name].tolist()] for name in self.knots}
-        return {"intercept": self.intercept, "functions": functions}
+        return {"intercept": self.intercept, "trusted": self.trusted, "functions": functions}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, object]) -> TrustModel:
@@ -111,14 +111,15 @@ class TrustModel:
         assert isinstance(functions, dict)
         knots = {name: np.array(both[0], np.float64) for name, both in functions.items()}
         values = {name: np.array(both[1], np.float64) for name, both in functions.items()}
-        return cls(float(str(content["intercept"])), knots, values)
+        return cls(float(str(content["intercept"])), float(str(content["trusted"])), knots, values)
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Estimated Dice of an outline, and what speaks against it."""
+    """Estimated Dice of an outline, that below which it is doubtful, and what speaks against it."""
 
     dice: float
+    least: float
     against: tuple[str, ...]
 
 
@@ -143,7 +144,7 @@ def pool_model() -> TrustModel:
 
 
 def _trust(model: TrustModel, features: Features | None) -> Trust:
-    return Trust(model.dice(features), model.against(features))
+    return Trust(model.dice(features), model.trusted, model.against(features))
 
 
 @lru_cache

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.outline_features import Features, SeenSlice, pool_features, seen_slices, wall_features
-from qperf_app.methods.outline_trust import FEATURES, TRUSTED, TrustModel
+from qperf_app.methods.outline_trust import FEATURES, TrustModel
 from qperf_app.plugins import Series
 from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
 from qperf_app.training.simulated_cases import simulate_case
@@ -42,6 +42,8 @@ PENALTY = 1e-3
 LEFT_APART = 1.5
 #: Outlines from this Dice on are good ones; below and above these, an estimate has to tell them apart.
 GOOD, WRONG, RIGHT = 0.85, 0.6, 0.75
+#: Part of the training's wrong outlines that is doubtful: it sets the estimate below which one is.
+SENSITIVITY = 0.955
 #: What a model's card says of its limits.
 LIMITS = (
     "Learnt on simulated scans alone. An outline that is wrong by little (Dice 0.6 to 0.75) is not told for certain; "
@@ -125,8 +127,10 @@ def fit(features: Sequence[Features], truth: Array, penalty: float = PENALTY) ->
     steps = np.split(found[1:], np.cumsum([len(at) - 1 for at in knots])[:-1])
     bends = [np.append(0.0, np.cumsum(one)) for one in steps]
     middles = [float(np.interp(middle, at, bend)) for middle, at, bend in zip(usual, knots, bends, strict=True)]
+    estimated = 1.0 / (1.0 + np.exp(-design @ found))
     return TrustModel(
         round(float(found[0]) + sum(middles), 4),
+        round(float(np.quantile(estimated[truth < WRONG], SENSITIVITY)), 3),
         dict(zip(names, knots, strict=True)),
         {name: np.round(bend - middle, 4) for name, bend, middle in zip(names, bends, middles, strict=True)},
     )
@@ -144,12 +148,12 @@ def _ramps(values: Array, knots: Array) -> Array:
     return np.asarray(np.clip((values[:, None] - low) / (high - low), 0.0, 1.0))
 
 
-def figures(estimated: Array, truth: Array) -> dict[str, float]:
+def figures(estimated: Array, truth: Array, trusted: float) -> dict[str, float]:
     """How well wrong outlines are told from right ones, and how far estimates lie from the truth."""
     wrong, right = truth < WRONG, truth > RIGHT
     return {
-        "sensitivity": round(float(np.mean(estimated[wrong] < TRUSTED)), 4),
-        "false alarms": round(float(np.mean(estimated[right] < TRUSTED)), 4),
+        "sensitivity": round(float(np.mean(estimated[wrong] < trusted)), 4),
+        "false alarms": round(float(np.mean(estimated[right] < trusted)), 4),
         "mean absolute error": round(float(np.mean(np.abs(estimated - truth))), 4),
     }
 
@@ -170,7 +174,7 @@ def train(what: What, count: int, seed: int, nprocs: int) -> dict[str, object]:
         "title": f"Estimated Dice of the left ventricle's {'wall' if what == 'wall' else 'blood'} in a slice",
         "data": {"simulated cases": count, "outlines": len(learnt), "held out": len(kept)},
         "command": f"python -m qperf_app.training.outline_trust OUT --cases {count} --seed {seed}",
-        "figures": figures(estimated, truth),
+        "figures": figures(estimated, truth, model.trusted),
         "limits": LIMITS,
         **model.as_dict(),
     }

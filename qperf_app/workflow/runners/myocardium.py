@@ -14,7 +14,7 @@ from qperf_app.checks.outlines import blood_outside_wall, judge_wall
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid
-from qperf_app.plugins import Myocardium
+from qperf_app.plugins import BloodPools, Myocardium
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
 from qperf_app.workflow.tasks import Task
@@ -34,21 +34,34 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     handed_in = "myocardium" in given
     judged = judge_wall(series, mask, found.estimated_dice if found and not handed_in else ())
     myocardium = Myocardium(mask, tuple(landmarks), estimated_dice=judged.dice)
-    if "landmarks" in given and "myocardium" not in given:
-        # The wall was not known before; where both are handed in they were checked together.
-        found_points = point_findings(str(given["landmarks"]), landmarks, Grid.of(series.data.shape, affine), mask)
-        warnings += tuple(f"Insertion points handed in: {finding.text}." for finding in found_points)
     pools = records.read_pools(upstream["pools"].files) if upstream["pools"].usable else None
-    apart = septum_apart(myocardium.landmarks, mask, affine, pools) if pools else ""
-    warnings += tuple(told for told in (widening(mask, affine), apart, *_of_blood(task, upstream, mask)) if told)
     outside = blood_outside_wall(mask, affine, pools) if pools else ""
-    doubts = (*judged.doubts, *((outside,) if outside else ()))
+    of_points = _of_points(task, myocardium, Grid.of(series.data.shape, affine), pools)
+    if "landmarks" in given:
+        warnings += tuple(f"{text}." for text in of_points)
+    doubts = (*judged.doubts, *((outside,) if outside else ()), *(of_points if "landmarks" not in given else ()))
+    warnings += tuple(told for told in (widening(mask, affine), *_of_blood(task, upstream, mask)) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points, {_in_words(judged.dice)}"
     if handed_in:
         # Whoever drew it saw the heart: what is odd is said, and the numbers count.
         return StepResult("handed-in", files, (*warnings, *(f"{text}." for text in doubts)), summary)
     return StepResult("done", files, warnings, summary, doubts=doubts)
+
+
+def _of_points(task: Task, found: Myocardium, grid: Grid, pools: BloodPools | None) -> tuple[str, ...]:
+    """What speaks against the insertion points: off the wall, the wrong way round, away from the right ventricle."""
+    told: list[str] = []
+    if found.landmarks and "landmarks" not in task.given:
+        # One point alone, or none, is said by the plugin.
+        findings = point_findings("", found.landmarks, grid, found.mask)
+        told += [f"insertion points: {finding.text}" for finding in findings if finding.refused]
+    elif "landmarks" in task.given and "myocardium" not in task.given:
+        # The wall was not known before; where both are handed in they were checked together.
+        findings = point_findings(str(task.given["landmarks"]), found.landmarks, grid, found.mask)
+        told += [f"Insertion points handed in: {finding.text}" for finding in findings]
+    apart = septum_apart(found.landmarks, found.mask, grid.affine, pools) if pools else ""
+    return (*told, *((apart.rstrip("."),) if apart else ()))
 
 
 def _in_words(dice: Sequence[float]) -> str:

@@ -1,0 +1,258 @@
+"""Are wrong outlines doubted, and right ones not? The host's estimate of an outline's Dice, and the pool of methods.
+
+Run from the root of the repository: ``python -m benchmarks.outline_trust DATA``. Of the free-breathing series those of
+subjects 01 to 06 are measured; 07 to 14 are kept for a test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.masks import dice
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.segmentation_real import BY_HAND, CONTEXT, Case, _still, mlperf_cases, pisa_case
+from qperf_app.checks.outlines import judge_pool, judge_wall
+from qperf_app.methods.outline_features import seen_slices
+from qperf_app.methods.outline_trust import Trust, trust_pool, trust_wall
+from qperf_app.phantom.config import PhantomConfig
+from qperf_app.phantom.scan import simulate_scan
+from qperf_app.plugins import Series
+from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
+from qperf_app.training.outline_trust import RIGHT, SPREAD, WRONG
+from qperf_app.training.simulated_cases import simulate_case
+from qperf_app.training.worse_outlines import worse_pools, worse_walls
+from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
+
+SEED = 4711
+SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
+#: Draws of worse outlines of each slice.
+DRAWS = 1
+#: Bounds of the bins of the estimated Dice.
+BINS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An outline: from where, of what, how it was made, its Dice and the estimate."""
+
+    source: str
+    what: str
+    kind: str
+    truth: float
+    trust: Trust
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the host doubts it."""
+        return self.trust.dice < self.trust.least
+
+
+def judged_slice(source: str, series: Series, k: int, wall: Mask, left: Mask, right: Mask) -> Iterator[Judged]:
+    """Outlines of a slice whose true masks (x, y) are known, made worse in each way."""
+    seen = seen_slices(series)[k]
+    peak = seen.signal.max(axis=-1) - np.median(seen.signal[..., :4], axis=-1)
+    for draw in range(DRAWS):
+        rng = np.random.default_rng([SEED, draw])
+        for kind, mask in worse_walls(wall, left, right, peak, seen.spacing, rng):
+            yield Judged(source, "wall", kind, dice(mask, wall), trust_wall(seen, mask))
+        for kind, mask in worse_pools(left, right, wall, peak, seen.spacing, rng):
+            yield Judged(source, "blood", kind, dice(mask, left), trust_pool(seen, mask))
+
+
+def simulated(count: int) -> Iterator[Judged]:
+    """Held-out simulated slices; of coarse ones, as input-function series are, the blood alone."""
+    for number in range(count):
+        kind = CaseKind.MUSCLE if number % 2 else CaseKind.POOLS
+        case = simulate_case(kind, np.random.default_rng([SEED, number]), SPREAD, absence="")
+        wall, left, right = (case.labels[..., 0] == label for label in (WALL, LEFT_BLOOD, RIGHT_BLOOD))
+        if wall.sum() >= 20 and left.sum() >= 10 and seen_slices(case.series):
+            for one in judged_slice("simulated", case.series, 0, wall, left, right):
+                if one.what == "blood" or kind is CaseKind.MUSCLE:
+                    yield one
+
+
+def phantom_scans(count: int) -> Iterator[tuple[Series, Series, dict[str, Mask]]]:
+    """Series that blood is looked for in, tissue series and its true masks, of the phantom at rest and under stress."""
+    for number in range(count):
+        config = PhantomConfig(
+            task=("rest", "stress")[number % 2],
+            acquisition=("dual", "single")[number // 2 % 2],
+            field_strength=(1.5, 3.0)[number // 4 % 2],
+        )
+        scan = simulate_scan(config, np.random.default_rng([SEED, number]))
+        series = {key: _still(scan.series[key], scan.truth[key]) for key in scan.series}
+        blood = series.get("aif", series["tissue"])
+        yield blood, series["tissue"], dict(scan.truth["tissue"].masks)
+
+
+def on_phantom(count: int) -> Iterator[Judged]:
+    """Outlines of the phantom's slices."""
+    for _, tissue, masks in phantom_scans(count):
+        for k in range(tissue.data.shape[2]):
+            wall, left, right = (masks[name][..., k] for name in ("myocardium", "LV", "RV"))
+            yield from judged_slice("phantom", tissue, k, wall, left, right)
+
+
+def on_real(cases: Iterable[Case]) -> Iterator[Judged]:
+    """Outlines of real series, from the drawn masks; where no right ventricle was drawn, that of ``kmeans``."""
+    for case in cases:
+        assert case.wall is not None
+        right = case.rv if case.rv is not None else KMeansBloodPool().find(case.series, CONTEXT).rv
+        right = right & ~case.wall & ~case.lv
+        yield from judged_slice("real", case.series, 0, case.wall[..., 0], case.lv[..., 0], right[..., 0])
+
+
+def summary_table(found: list[Judged]) -> Table:
+    """Wrong outlines that are doubtful, and right ones that are, by source."""
+    rows: list[Row] = []
+    for source in dict.fromkeys(one.source for one in found):
+        for what in ("wall", "blood"):
+            rows.append((source, what, *_shares([o for o in found if o.source == source and o.what == what])))
+    columns = (Column("outlines"), Column("of"), *_SHARES)
+    return Table("outline-trust", f"Outlines made worse on purpose: {_COUNTED}", columns, tuple(rows), f"{_COUNTED}.")
+
+
+def kinds_table(found: list[Judged]) -> Table:
+    """The same by what was done to the outline."""
+    rows: list[Row] = []
+    for what in ("wall", "blood"):
+        for kind in dict.fromkeys(one.kind for one in found if one.what == what):
+            for source in dict.fromkeys(one.source for one in found):
+                some = [o for o in found if (o.source, o.what, o.kind) == (source, what, kind)]
+                if some:
+                    rows.append((what, kind, source, *_shares(some)))
+    columns = (Column("outline"), Column("what was done"), Column("on"), *_SHARES)
+    return Table("outline-trust-kinds", "The same by what was done to the outline", columns, tuple(rows))
+
+
+_COUNTED = f"wrong is a Dice below {WRONG:g}, right one above {RIGHT:g}"
+_SHARES = (
+    Column("wrong", format="d"),
+    Column("of them doubtful", "%", ".1f"),
+    Column("right", format="d"),
+    Column("of them doubtful (false alarms)", "%", ".1f"),
+)
+
+
+def _shares(some: list[Judged]) -> tuple[int, float, int, float]:
+    wrong, right = [o.doubtful for o in some if o.truth < WRONG], [o.doubtful for o in some if o.truth > RIGHT]
+    shares = [100 * float(np.mean(part)) if part else float("nan") for part in (wrong, right)]
+    return len(wrong), shares[0], len(right), shares[1]
+
+
+def reliability_table(found: list[Judged]) -> Table:
+    """True Dice by the estimated one."""
+    rows: list[Row] = []
+    for low, high in itertools.pairwise(BINS):
+        cells: list[float | int] = []
+        for source in dict.fromkeys(one.source for one in found):
+            true = [o.truth for o in found if o.source == source and low <= o.trust.dice < high + (high == 1.0)]
+            cells += [len(true), float(np.mean(true)) if true else float("nan")]
+        rows.append((f"{low:g} to {high:g}", *cells))
+    sources = dict.fromkeys(one.source for one in found)
+    each = (c for s in sources for c in (Column(f"{s}, outlines", format="d"), Column("mean Dice", format=".2f")))
+    return Table("outline-trust-reliability", "Dice by its estimate", (Column("estimated Dice"), *each), tuple(rows))
+
+
+def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
+    """The pool of methods beside the default ones: Dice of blood and wall, doubts, seconds."""
+    rows: list[Row] = []
+    for case in cases:
+        assert case.wall is not None
+        rows.append((case.name, *_compared(case.series, case.series, case.lv, case.wall)))
+    for number, (blood, tissue, masks) in enumerate(phantom_scans(phantoms)):
+        rows.append((f"phantom {number}", *_compared(blood, tissue, None, masks["myocardium"])))
+    each = (
+        Column("LV Dice", format=".2f"),
+        Column("wall Dice", format=".2f"),
+        Column("its estimate", format=".2f"),
+        Column("doubts", format="d"),
+        Column("time", "s", ".1f"),
+    )
+    columns = (Column("series"), *(Column(f"{c.name}, {n}", c.unit, c.format) for n in _CHAINS for c in each))
+    weights = ("blood-pool", "myocardium")
+    title = "The pool of methods beside the default ones"
+    yield Table("outline-ensemble-series", title, columns, tuple(rows), weights=weights, timed=True)
+    totals: list[Row] = []
+    for group, some in (
+        ("real", [r for r in rows if not str(r[0]).startswith("phantom")]),
+        ("phantom", [r for r in rows if str(r[0]).startswith("phantom")]),
+    ):
+        for n, name in enumerate(_CHAINS):
+            left, wall, _, doubts, seconds = (np.array([r[1 + 5 * n + i] for r in some], float) for i in range(5))
+            figures = float(np.nanmedian(wall)), float(np.mean(wall)), float(wall.min())
+            lost = int(((wall < WRONG) & (doubts == 0)).sum())
+            of_blood = float(np.median(left)) if np.isfinite(left).any() else float("nan")
+            totals.append((group, name, len(some), of_blood, *figures, lost, float(np.median(seconds))))
+    columns = (
+        Column("series"),
+        Column("plugins"),
+        Column("number", format="d"),
+        Column("LV Dice, median", format=".3f"),
+        Column("wall Dice, median", format=".3f"),
+        Column("mean", format=".3f"),
+        Column("least", format=".2f"),
+        Column("wrong and not doubtful", format="d"),
+        Column("time", "s", ".1f"),
+    )
+    yield Table("outline-ensemble", title, columns, tuple(totals), weights=weights, timed=True)
+
+
+_CHAINS = {
+    "`kmeans`, `classical`": (KMeansBloodPool, ClassicalMyocardium),
+    "`ensemble`": (EnsembleBloodPool, EnsembleMyocardium),
+}
+
+
+def _compared(blood: Series, tissue: Series, left: Mask | None, wall: Mask) -> Iterator[float | int]:
+    for pool_class, wall_class in _CHAINS.values():
+        start = time.perf_counter()
+        pools = pool_class().find(blood, CONTEXT)
+        found = wall_class().segment(tissue, pools if pools.found else None, None, CONTEXT)
+        seconds = time.perf_counter() - start
+        judged = judge_wall(tissue, found.mask, found.estimated_dice)
+        of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
+        doubts = len(judged.doubts) + len(of_blood)
+        known = [d for d in judged.dice if np.isfinite(d)]
+        yield float("nan") if left is None else dice(pools.lv, left)
+        yield dice(found.mask, wall)
+        yield float(np.min(known)) if known else float("nan")
+        # Nothing found is no number.
+        yield doubts if found.mask.any() else 1
+        yield seconds
+
+
+def tables(data: Path, count: int, phantoms: int, what: str) -> Iterator[Table]:
+    """All tables."""
+    cases = [*mlperf_cases(data, BY_HAND, SUBJECTS), pisa_case(data)]
+    if what != "choice":
+        found = [*simulated(count), *on_phantom(phantoms), *on_real(cases)]
+        yield summary_table(found)
+        yield kinds_table(found)
+        yield reliability_table(found)
+    if what != "trust":
+        yield from choice_tables(cases, phantoms)
+
+
+def main() -> None:
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("data", type=Path, help="folder of the measurement data")
+    parser.add_argument("--count", type=int, default=200, help="simulated slices")
+    parser.add_argument("--phantoms", type=int, default=4, help="scans of the phantom")
+    parser.add_argument("--what", choices=("all", "trust", "choice"), default="all", help="which tables")
+    args = parser.parse_args()
+    publish(tables(args.data, args.count, args.phantoms, args.what), args, seed=SEED)
+
+
+if __name__ == "__main__":
+    main()
