@@ -1,4 +1,4 @@
-"""What planning a large study takes, how reports come while it runs, and what a report takes: tables of docs/validation-app.md.
+"""What planning a large study takes, how reports come while it runs, and what a report takes.
 
 ``planning`` writes participants of two scans with series of 16 x 16 x 3 voxels and 24 volumes, so that the app is
 measured and not the disk, and makes a dry run of them; ``turns`` runs participants without motion correction and takes
