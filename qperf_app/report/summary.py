@@ -41,9 +41,9 @@ DOUBTFUL = "doubtful, left out: see the warnings"
 _MOST_NAMED = 6
 #: What flow and reserve may be compared with: never without model, sequence and source.
 _HEALTHY = (
-    "For comparison, no cut-off: 20 healthy volunteers had a stress MBF of 3.17 ± 0.49 mL/min/g and a median reserve of "
-    "2.93 by a distributed model, whose flow is lower than that of the 2CXM by a factor of about 1.4 (dual sequence; J "
-    "Cardiovasc Magn Reson 2018, doi:10.1186/s12968-018-0435-1)."
+    "For comparison, no cut-off: 20 healthy volunteers had a stress MBF of 3.17 ± 0.49 mL/min/g and a median reserve "
+    "of 2.93 by a distributed model, whose flow is lower than that of the 2CXM by a factor of about 1.4 (dual "
+    "sequence; J Cardiovasc Magn Reson 2018, doi:10.1186/s12968-018-0435-1)."
 )
 #: Tracer-kinetic models in words.
 _MODELS = {
