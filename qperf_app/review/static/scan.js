@@ -162,7 +162,7 @@ export class ScanPage {
       el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button: window and level. Wheel: frames."),);
     const stale = this.edits.touched.length > 0 || !this.saved;
     show(this.actions,
-      el("button", { class: "primary", onclick: () => this.compute(), disabled: this.locked || !stale, title: "C", id: "compute" }, "Compute again"),
+      el("button", { class: this.saved ? "" : "primary", onclick: () => this.compute(), disabled: this.locked || !stale, title: "C", id: "compute" }, "Compute again"),
       el("button", { onclick: () => this.decide("accepted"), disabled: this.locked || !this.saved, title: "A", id: "accept" }, "Accept"),
       el("button", { onclick: () => this.decide("not usable"), disabled: this.locked, title: "X", id: "not-usable" }, "Not usable"));
   }
