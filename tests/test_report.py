@@ -160,6 +160,9 @@ def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     words = text_of(page)
     assert "nlls 1.7; model (2cxm); Saturation-recovery FLASH, dual sequence, 1.5 T." in words
     assert "beside them the 90 % interval, as if" in words
+    # A range of healthy hearts stands beside dual-sequence flow, with its model and source, and beside no other.
+    assert "20 healthy volunteers" in words and "distributed model" in words and "doi:10.1186" in words
+    assert "healthy volunteers" not in text_of(render_report(participant()))
     # The median of the segments' bounds: 0.8 / 1.1 to 0.8 * 1.1, whatever one wide segment does.
     assert territories(page)["All segments"][0] == ("0.80", "0.73 to 0.88 11 of 12 segments")
     assert "By another method: cnn (2cxm)" in words and words.index("By another method") > words.index("Summary")

@@ -151,7 +151,7 @@ def test_a_scan_is_corrected_and_computed_again(visit: Visit, address: str, stud
         again.page.locator("#report").click()
     shown = opened.value
     shown.wait_for_load_state()
-    text = shown.locator("body").inner_text()
+    text = shown.locator("body").text_content()
     assert any(value in text for value in set(changed) - set(flow))
     assert (study.out_dir / "sub-01.html").read_text(encoding="utf-8") != report
     again.page.locator("#accept").click()
@@ -168,6 +168,27 @@ def test_undo_takes_back_what_was_drawn(visit: Visit) -> None:
     session.page.locator("#undo:disabled").wait_for()
     session.page.wait_for_timeout(500)
     assert session.told()["edits"]["regions"]["myocardium"][0] == before
+
+
+def test_a_brush_paints_and_a_frame_is_left_out(visit: Visit) -> None:
+    session = visit().open()
+    before = session.told()
+    session.page.keyboard.press("b")
+    session.drag(before["edits"]["regions"]["myocardium"][0]["outer"][6], (20, -15))
+    session.says("Kept as a draft")
+    after = session.told()
+    painted = after["edits"]["regions"]["myocardium"][0]["painted"]
+    assert sum(painted[1::2]) > sum(byte > 0 for byte in bytes.fromhex(before["preview"]["segments"][0]))
+    session.page.keyboard.press("l")
+    session.page.locator("output", has_text="left out of the tissue series").wait_for()
+    session.page.wait_for_timeout(500)
+    (frame,) = session.told()["edits"]["left_out"]["tissue"]
+    assert 0 < frame < before["planes"]["tissue"]["shape"][1]
+    session.page.keyboard.press("Control+z")
+    session.page.keyboard.press("Control+z")
+    session.page.locator("#undo:disabled").wait_for()
+    session.page.wait_for_timeout(500)
+    assert session.told()["edits"]["left_out"] == before["edits"]["left_out"]
 
 
 def test_a_second_session_is_told_and_loads_again(visit: Visit) -> None:

@@ -74,7 +74,7 @@ class FermiDeconvolution(KineticsPlugin):
         """Estimate Fb, MBF and Ta of every curve."""
         from qperf_app.methods import kinetic_inputs
         from qperf_app.plugins.quality import legend
-        from qperf_kinetics.judging import fit_and_judge, interval
+        from qperf_kinetics.judging import fit_and_judge
 
         features = kinetic_inputs.check(curves, aif)
         times = np.asarray(curves.times, dtype=np.float64)
@@ -97,7 +97,6 @@ class FermiDeconvolution(KineticsPlugin):
         flow = conversion.myocardial_blood_flow(Fb, constants.density)
         maps = (
             ParameterMap("MBF", "mL/min/g", flow),
-            *interval("MBF", "mL/min/g", flow, judged.sd[:, 0]),
             ParameterMap("Fb", "mL/min/mL", Fb),
             ParameterMap("Ta", "s", judged.x[:, 3]),
         )

@@ -8,7 +8,7 @@ usual.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -112,10 +112,19 @@ def is_number(value: Any) -> TypeGuard[float]:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 1000
 
 
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Whether all values are finite numbers."""
+    found = list(values)
+    # Nearly always floats: asked once for all, and not one by one.
+    if set(map(type, found)) <= {float}:
+        return all(map(math.isfinite, found))
+    return all(map(is_number, found))
+
+
 def numbers(value: Any) -> list[float] | None:
     """A field's value, or values where it is a list, as numbers; None where one of them is none."""
     values = value if isinstance(value, list | tuple) else [value]
-    return [float(v) for v in values] if values and all(map(is_number, values)) else None
+    return [float(v) for v in values] if values and are_numbers(values) else None
 
 
 def range_findings(file: str, metadata: Mapping[str, Any]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.checks.findings import Finding, doubt, refusal
-from qperf_app.checks.ranges import INTERVAL, START, is_number
+from qperf_app.checks.ranges import INTERVAL, START, are_numbers
 
 TIMING = "VolumeTiming"
 #: BIDS' field of other dynamic series, which converters write.
@@ -35,7 +35,7 @@ def timing_findings(file: str, metadata: Mapping[str, Any], shape: Sequence[int]
     if times is None:
         yield refusal(file, TIMING, f"{TIMING} is missing")
         return
-    if not isinstance(times, list) or not all(map(is_number, times)):
+    if not isinstance(times, list) or not are_numbers(times):
         yield refusal(file, TIMING, f"{TIMING} must be a list of numbers (s)")
         return
     broken = False
@@ -54,7 +54,7 @@ def timing_findings(file: str, metadata: Mapping[str, Any], shape: Sequence[int]
 def dynamic_times(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
     """Times of the dynamic volumes, s; None where the fields don't tell them."""
     times, count = metadata.get(TIMING), metadata.get("ProtonDensityVolumeCount", 0)
-    if not isinstance(times, list) or not all(map(is_number, times)):
+    if not isinstance(times, list) or not are_numbers(times):
         return None
     if not isinstance(count, int) or not 0 <= count < len(times):
         return None
@@ -91,7 +91,7 @@ def _against_frame_times(file: str, metadata: Mapping[str, Any], times: list[flo
     frames = metadata.get(FRAME_TIMES)
     if frames is None or frames is times:
         return
-    same = isinstance(frames, list) and len(frames) == len(times) and all(map(is_number, frames))
+    same = isinstance(frames, list) and len(frames) == len(times) and are_numbers(frames)
     if not (same and np.allclose(frames, times, rtol=0, atol=1e-3)):
         found = frames[:3] if isinstance(frames, list) else frames
         yield refusal(

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="work folder of the run: what is in it needs not be computed again (default: ./work)",
     )  # fmt: skip
     parser.add_argument(
-        "--nprocs", type=int, default=allotted_processors(), metavar="N", help="threads of a computation"
+        "--nprocs", type=int, default=allotted_processors(), metavar="N", help="processes that compute at a time"
     )
     parser.add_argument("--port", type=int, default=0, metavar="PORT", help="port on 127.0.0.1 (default: a free one)")
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         check_corrections(study)
     except DatasetError as error:
         return _refuse(error, UNUSABLE_DATASET)
-    set_environment(args.work_dir, args.nprocs, gpu=False)
+    set_environment(args.work_dir, 1, gpu=False)
     try:
         listening = listen(args.port)
     except (OSError, OverflowError) as error:

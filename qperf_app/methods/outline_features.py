@@ -9,8 +9,7 @@ mixes them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,16 +55,24 @@ class SeenSlice:
         Widths of the first pass.
     spacing : (2,) float array
         Edge lengths of a voxel, mm.
+    brightest : float
+        Rise of the slice's brightest blood: 99th percentile of the voxels' ranges.
     """
 
     signal: Array
     times: Array
     spacing: Array
+    brightest: float
 
-    @cached_property
-    def brightest(self) -> float:
-        """Rise of the slice's brightest blood: 99th percentile of the voxels' ranges."""
-        return float(np.percentile(self.signal.max(axis=-1) - np.median(self.signal, axis=-1), 99))
+    def near(self, mask: Mask, region: Mask) -> tuple[SeenSlice, Mask, Mask]:
+        """The slice, a mask and a region of it cut to what lies in reach of them: nothing else is looked at."""
+        places = np.argwhere(region)
+        middle, reach = places.mean(axis=0), _REACH / self.spacing + 1
+        margin = 2 * max(_AROUND, 2.0 * float(self.spacing.max())) / self.spacing
+        low = np.floor(np.minimum(middle - reach, places.min(axis=0) - margin)).astype(int)
+        high = np.ceil(np.maximum(middle + reach, places.max(axis=0) + margin)).astype(int) + 1
+        cut = tuple(slice(max(a, 0), b) for a, b in zip(low, high, strict=True))
+        return replace(self, signal=self.signal[cut]), mask[cut], region[cut]
 
     @property
     def voxel_area(self) -> float:
@@ -86,7 +93,12 @@ def seen_slices(series: Series) -> list[SeenSlice]:
     slices = list(np.moveaxis(data, 2, 0))
     width = first_pass_width(slices, spacing, float(np.median(np.diff(times))))
     sigma = (*np.where(spacing < 2 * _SMOOTHING, _SMOOTHING / spacing, 0.0), _FRAMES)
-    return [SeenSlice(gaussian_filter(one, sigma, mode="nearest"), times / width, spacing) for one in slices]
+    seen = []
+    for one in slices:
+        smooth = gaussian_filter(one, sigma, mode="nearest")
+        brightest = float(np.percentile(smooth.max(axis=-1) - np.median(smooth, axis=-1), 99))
+        seen.append(SeenSlice(smooth, times / width, spacing, brightest))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,7 @@ def pool_features(seen: SeenSlice, pool: Mask) -> dict[str, float] | None:
 
     if pool.sum() < _LEAST_VOXELS:
         return None
+    seen, pool, _ = seen.near(pool, pool)
     course = _Course.about(seen, pool)
     if course is None:
         return None
@@ -168,10 +181,11 @@ def wall_features(seen: SeenSlice, wall: Mask) -> dict[str, float] | None:
     cavity = cavity_of(wall)
     if cavity.sum() < _LEAST_VOXELS or wall.sum() < _LEAST_VOXELS:
         return None
+    seen, wall, heart = seen.near(wall, wall | cavity)
+    cavity = heart & ~wall
     course = _Course.about(seen, cavity)
     if course is None:
         return None
-    heart = wall | cavity
     outside = distance_transform_edt(~heart, sampling=seen.spacing)
     return (
         _blood(seen, course, cavity)

@@ -11,13 +11,16 @@ from typing import Any
 
 from qperf_app.review.study import Study
 
+#: Seconds that the process has to say in OUT_DIR that it was interrupted.
+_GOODBYE_SECONDS = 5.0
+
 
 class Computing:
     """One participant is computed at a time, in the order in which they were asked for."""
 
-    def __init__(self, study: Study, threads: int) -> None:
+    def __init__(self, study: Study, nprocs: int) -> None:
         folders = {name: str(path) for name, path in vars(study).items()}
-        self._command = [sys.executable, "-m", "qperf_app.review.worker", json.dumps(folders), str(threads)]
+        self._command = [sys.executable, "-m", "qperf_app.review.worker", json.dumps(folders), str(nprocs)]
         self._lock = Lock()
         self._process: subprocess.Popen[str] | None = None
         self._jobs: dict[int, dict[str, Any]] = {}
@@ -50,7 +53,10 @@ class Computing:
             process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(_GOODBYE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:

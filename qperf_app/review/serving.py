@@ -35,15 +35,15 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
-def serve(desk: Desk, listening: socket.socket, threads: int, announce: Callable[[str], None]) -> None:
+def serve(desk: Desk, listening: socket.socket, nprocs: int, announce: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Parameters
     ----------
     desk : Desk
     listening : socket
-    threads : int
-        Of a computation.
+    nprocs : int
+        Processes that compute.
     announce : function
         Told the address. The token is behind ``#``: no browser sends that part to a server or on to another page.
     """
@@ -51,7 +51,7 @@ def serve(desk: Desk, listening: socket.socket, threads: int, announce: Callable
 
     token = secrets.token_urlsafe(32)
     address = f"{HOST}:{listening.getsockname()[1]}"
-    application = make_application(desk, Computing(desk.study, threads), address, token)
+    application = make_application(desk, Computing(desk.study, nprocs), address, token)
     config = uvicorn.Config(
         application,
         access_log=False,

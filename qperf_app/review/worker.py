@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from qperf_app.workflow.execution import Execution
 from qperf_app.workflow.outcomes import one_line
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import read_status
+from qperf_app.workflow.workers import StayingProcesses, Workers
 
 Tell = Callable[[Mapping[str, Any]], None]
 
 
-def planned(study: Study, participant: str, threads: int) -> api.StudyPlan:
+def planned(study: Study, participant: str, nprocs: int) -> api.StudyPlan:
     """Plan a participant's scans as they were run last, with the corrections in place of what they correct.
 
     Raises
@@ -49,15 +52,14 @@ def planned(study: Study, participant: str, threads: int) -> api.StudyPlan:
         configuration=configuration,
         # The first dataset that has a file gives it.
         derivatives={**corrections, **study.handed_in(participant)},
-        omp_nthreads=threads,
         registry=_registry(configuration.disable),
-    ).check(threads)
+    ).check(nprocs)
 
 
-def compute(study: Study, participant: str, threads: int, tell: Tell) -> None:
+def compute(study: Study, participant: str, nprocs: int, tell: Tell, workers: Workers | None = None) -> None:
     """Run a participant again and tell of every step. What the corrections don't touch is in the work folder."""
     started = time.monotonic()
-    plan = planned(study, participant, threads)
+    plan = planned(study, participant, nprocs)
     names = {
         f"sub_{each.participant}.{task.node}": f"{task.prefix.partition('_')[2]}: {task.step}"
         + (f" ({task.plugin})" if task.plugin else "")
@@ -74,13 +76,17 @@ def compute(study: Study, participant: str, threads: int, tell: Tell) -> None:
         done += status != "start"
         tell({"state": "running", "step": name, "done": done, "total": len(names)})
 
-    statuses = api.run(
-        plan,
-        Execution(study.work_dir, nprocs=1),
-        command=lambda label: command_line(study, label),
-        notify=notify,
-        say=lambda text: tell({"state": "running", "step": text}),
-    )
+    try:
+        statuses = api.run(
+            plan,
+            Execution(study.work_dir, nprocs=nprocs, workers=workers),
+            command=lambda label: command_line(study, label),
+            notify=notify,
+            say=lambda text: tell({"state": "running", "step": text}),
+        )
+    except SystemExit:
+        api.interrupted(plan, study.work_dir)
+        raise
     failed = [f"{problem.step}: {problem.reason}" for problem in statuses[participant].steps_failed]
     state = "failed" if failed else "done"
     tell({"state": state, "reason": "; ".join(failed), "seconds": round(time.monotonic() - started, 2)})
@@ -108,12 +114,21 @@ def _registry(disable: tuple[str, ...]) -> PluginRegistry:
     return _registries[disable]
 
 
-def _warm_up(study: Study) -> None:
-    """Import what a computation will need: it takes as long as the computation does."""
-    if _has_networks(study):
-        import tensorflow  # noqa: F401
-    from qperf_app.report import render_report  # noqa: F401
-    from qperf_app.workflow import graph  # noqa: F401
+@dataclass(frozen=True)
+class _WarmUp:
+    """Imports what a computation will need, which takes as long as the computation does, and settles Nipype."""
+
+    work_dir: Path
+    networks: bool
+
+    def run(self) -> None:
+        """Import it."""
+        if self.networks:
+            import tensorflow  # noqa: F401
+        from qperf_app.report import render_report  # noqa: F401
+        from qperf_app.workflow import graph
+
+        graph.configure(Execution(self.work_dir))
 
 
 def _has_networks(study: Study) -> bool:
@@ -123,18 +138,22 @@ def _has_networks(study: Study) -> bool:
 
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until there are no more, or the server ends."""
+    # Ctrl-C goes to all processes of a terminal; the server ends this one, which then says that it was interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Whatever a library prints must not get among the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    folders, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+    folders, nprocs = json.loads(sys.argv[1]), int(sys.argv[2])
     study = Study(**{name: Path(path) for name, path in folders.items()})
 
     def answer(content: Mapping[str, Any]) -> None:
         answers.write(json.dumps(content) + "\n")
 
-    _warm_up(study)
-    answer({"state": "ready"})
+    workers = StayingProcesses(nprocs)
+    workers.prepare(_WarmUp(study.work_dir, _has_networks(study)))
+    _WarmUp(study.work_dir, networks=False).run()
     for line in sys.stdin:
         request = json.loads(line)
 
@@ -142,7 +161,7 @@ def main() -> None:
             answer({**request, **content})
 
         try:
-            compute(study, str(request["participant"]), threads, tell)
+            compute(study, str(request["participant"]), nprocs, tell, workers)
         except (DatasetError, SelectionError, ConfigurationError, UnknownPluginError, PluginOptionError) as error:
             tell({"state": "failed", "reason": str(error)})
         except Exception as error:

@@ -24,6 +24,7 @@ from qperf_app.methods.outline_features import Features, SeenSlice, pool_feature
 from qperf_app.methods.outline_trust import FEATURES, TrustModel
 from qperf_app.plugins import Series
 from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
+from qperf_app.training.cine import Anatomies
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import dice, worse_pools, worse_walls
 
@@ -51,12 +52,15 @@ LIMITS = (
 )
 
 
-def examples(what: What, number: int, seed: int) -> list[tuple[str, float, Features]]:
+def examples(
+    what: What, number: int, seed: int, anatomies: Anatomies | None = None
+) -> list[tuple[str, float, Features]]:
     """Outlines of one simulated case: what was done to each, its Dice, its features."""
     rng = np.random.default_rng([seed, number])
     # Blood is outlined in input-function series and, of a single bolus, in tissue series.
     kind = CaseKind.POOLS if what == "pool" and number % 2 == 0 else CaseKind.MUSCLE
-    case = simulate_case(kind, rng, SPREAD, absence="")
+    draw = None if anatomies is None else anatomies.draw
+    case = simulate_case(kind, rng, SPREAD, absence="", anatomies=draw)
     wall, left, right = (case.labels[..., 0] == label for label in (WALL, LEFT_BLOOD, RIGHT_BLOOD))
     seen = seen_slices(_apart(case.series, rng))
     if not seen or wall.sum() < 20 or left.sum() < 10:
@@ -158,9 +162,9 @@ def figures(estimated: Array, truth: Array, trusted: float) -> dict[str, float]:
     }
 
 
-def train(what: What, count: int, seed: int, nprocs: int) -> dict[str, object]:
+def train(what: What, count: int, seed: int, nprocs: int, cine: Path | None = None) -> dict[str, object]:
     """A model's file: title, data, figures on held-out cases, limits, functions."""
-    work = partial(examples, what, seed=seed)
+    work = partial(examples, what, seed=seed, anatomies=None if cine is None else Anatomies(cine))
     if nprocs > 1:
         with ProcessPoolExecutor(nprocs, get_context("spawn")) as pool:
             cases = list(pool.map(work, range(count), chunksize=8))
@@ -173,7 +177,8 @@ def train(what: What, count: int, seed: int, nprocs: int) -> dict[str, object]:
     return {
         "title": f"Estimated Dice of the left ventricle's {'wall' if what == 'wall' else 'blood'} in a slice",
         "data": {"simulated cases": count, "outlines": len(learnt), "held out": len(kept)},
-        "command": f"python -m qperf_app.training.outline_trust OUT --cases {count} --seed {seed}",
+        "command": f"python -m qperf_app.training.outline_trust OUT --cases {count} --seed {seed}"
+        f"{' --anatomy CINE' if cine else ''}",
         "figures": figures(estimated, truth, model.trusted),
         "limits": LIMITS,
         **model.as_dict(),
@@ -186,11 +191,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for the models; shipped: qperf_app/methods")
     parser.add_argument("--cases", type=int, default=400, help="simulated cases, a fifth of them held out")
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--anatomy", type=Path, metavar="CINE", help="cine images to make a part of the cases on")
     parser.add_argument("--nprocs", type=int, default=1)
     args = parser.parse_args()
     kinds: tuple[What, ...] = ("wall", "pool")
     for what in kinds:
-        content = train(what, args.cases, args.seed, args.nprocs)
+        content = train(what, args.cases, args.seed, args.nprocs, args.anatomy)
         print(what, content["figures"], flush=True)
         path = args.out / f"outline_trust_{what}.json"
         path.write_text(json.dumps(content, indent=1) + "\n")

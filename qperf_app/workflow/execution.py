@@ -12,6 +12,7 @@ import yaml
 
 from qperf_app.bids.yaml_files import load_yaml
 from qperf_app.workflow.configuration import ConfigurationError
+from qperf_app.workflow.workers import Workers
 
 #: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
 SLURM_GRAPH = "SLURMGraph"
@@ -22,7 +23,8 @@ class Execution:
     """How a graph is run, and where it works.
 
     ``plugin`` is a Nipype execution plugin with its arguments; None, ``Linear`` and ``MultiProc`` are this machine.
-    ``drop_work`` deletes a participant's part of the work directory as soon as it is done.
+    ``drop_work`` deletes a participant's part of the work directory as soon as it is done. ``workers`` are
+    :class:`~qperf_app.workflow.workers.StayingProcesses` that serve the next run too; else a run starts its own.
     """
 
     work_dir: Path
@@ -32,6 +34,7 @@ class Execution:
     plugin_args: Mapping[str, Any] = field(default_factory=dict)
     stop_on_first_crash: bool = False
     drop_work: bool = False
+    workers: Workers | None = None
 
 
 def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:

@@ -75,7 +75,7 @@ def run(
         What ended the run before its end, where anything did.
     """
     # A workflow copies Nipype's configuration when it is made.
-    _configure(execution)
+    configure(execution)
     if execution.plugin in (None, "Linear", "MultiProc"):
         return _run_here(plans, begin, execution, notify, ended)
     cause = _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
@@ -96,7 +96,9 @@ def _run_here(
     processors = 1 if execution.plugin == "Linear" else int(arguments.get("n_procs", execution.nprocs))
     memory = arguments.get("memory_gb", execution.memory_gb) or 0.9 * _machine_memory_gb()
     turns = (Turn(plan.participant, _expanded(_build([plan], begin, execution))) for plan in plans)
-    workers = ThisProcess() if processors == 1 else OwnProcesses(processors, arguments.get("mp_context"))
+    workers = execution.workers or (
+        ThisProcess() if processors == 1 else OwnProcesses(processors, arguments.get("mp_context"))
+    )
     here = Path.cwd()
     try:
         capacity = Capacity(processors, float(memory))
@@ -206,7 +208,8 @@ def _add_publishing(
     workflow.connect(merge, "out", publish, "outcomes")
 
 
-def _configure(execution: Execution) -> None:
+def configure(execution: Execution) -> None:
+    """Set what Nipype does in this process: it says nothing, and tells nodes apart by the content of what they read."""
     from nipype import config, logging
 
     crashes = execution.work_dir / "crashes"

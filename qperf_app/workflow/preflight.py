@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
+from qperf_app.workflow.workers import start_worker
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Fields that the app itself computes with, whichever plugins run.
@@ -43,6 +45,9 @@ class _Data:
     findings: list[Finding] = dataclasses.field(default_factory=list)
     digest: str = ""
 
+
+#: Images that a process is handed at a time.
+_CHUNK = 8
 
 #: A finding and the scan that it is about, by participant and label.
 Located = tuple[tuple[str, str], Finding]
@@ -64,14 +69,15 @@ def find_findings(
         Derivative datasets by name.
     registry : PluginRegistry
     threads : int
-        Images that are read at the same time.
+        Images that are read at the same time, in processes of their own where there are many.
     progress : function
         Told of each series that has been read.
     """
     series = {s.path: s for plan in plans for s in plan.series}
-    with ThreadPoolExecutor(threads) as pool:
-        of_data: dict[Path, _Data] = {}
-        for done, (path, data) in enumerate(zip(series, pool.map(_of_data, series.values()), strict=True), start=1):
+    of_data: dict[Path, _Data] = {}
+    with _readers(threads, len(series)) as pool:
+        read = pool.map(_of_data, series.values(), chunksize=_CHUNK)
+        for done, (path, data) in enumerate(zip(series, read, strict=True), start=1):
             of_data[path] = data
             progress(done, len(series))
     for path, others in _copies(of_data).items():
@@ -83,6 +89,13 @@ def find_findings(
             found = [*_of_scan(plan, scan, registry, of_data), *hand_in_findings(plan, scan, datasets)]
             findings += [(where, finding) for finding in dict.fromkeys(found)]
     return findings
+
+
+def _readers(count: int, images: int) -> Executor:
+    """Processes that read images side by side, where there are enough of them; threads hold each other up."""
+    if count == 1 or images < 4 * _CHUNK:
+        return ThreadPoolExecutor(count)
+    return ProcessPoolExecutor(count, initializer=start_worker, initargs=(os.getcwd(),))
 
 
 def with_doubts(plan: ParticipantPlan, findings: Iterable[Located]) -> ParticipantPlan:

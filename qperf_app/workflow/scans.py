@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class SeriesInput:
         """Where its voxels lie."""
         return self.header.grid
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """Start of the names of all that is made of it."""
         return prefix(self.entities)

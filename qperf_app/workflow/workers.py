@@ -115,3 +115,19 @@ class OwnProcesses:
         """Wait for the processes to end."""
         for worker in self._workers:
             worker.executor.shutdown()
+
+
+class StayingProcesses(OwnProcesses):
+    """Processes that one run after another uses: what they have loaded stays loaded."""
+
+    def close(self) -> None:
+        """They stay at the end of a run; :meth:`end` ends them."""
+
+    def prepare(self, node: Any) -> None:
+        """Run something, with a method ``run``, in each of them before any node; nobody waits for it."""
+        for worker in self._workers:
+            worker.executor.submit(_run, node)
+
+    def end(self) -> None:
+        """Wait for the processes to end."""
+        super().close()

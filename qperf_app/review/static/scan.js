@@ -1,14 +1,13 @@
 // The page of a scan: film, contours, curves; draw, undo, decide, compute again.
 
 import { api } from "./api.js";
-import { clock, el, isTyping, show } from "./dom.js";
+import { clock, el, show } from "./dom.js";
 import { circle, pixelsOf } from "./geometry.js";
 import { History } from "./history.js";
-import { Plot } from "./plot.js";
+import { onKey } from "./keys.js";
+import { build, showTools } from "./panel.js";
 import { COLOURS, View } from "./view.js";
 
-const NAMES = { myocardium: "Wall", lv: "Left ventricle", rv: "Right ventricle", "aif-voxels": "Input function", landmarks: "Insertion points", frames: "Frames" };
-const TOOLS = [["shape", "Drag", "V"], ["brush", "Brush", "B"], ["erase", "Erase", "E"], ["RVInsertionAnterior", "Anterior point", "1"], ["RVInsertionInferior", "Inferior point", "2"]];
 // Radii, mm, of a new border.
 const NEW = { myocardium: [28, 18], lv: [16], rv: [16], "aif-voxels": [6] };
 const PREVIEW_MS = 120;
@@ -20,7 +19,7 @@ export class ScanPage {
     this.showing = { contours: true, segments: true };
     this.windows = {};
     this.flowBefore = null;
-    this.keys = (event) => this.onKey(event);
+    this.keys = (event) => onKey(this, event);
     this.onResize = () => this.layOut();
   }
 
@@ -51,7 +50,7 @@ export class ScanPage {
     if (!this.views) this.frame = this.peak(times);
     this.views = Object.entries(this.scan.planes).flatMap(([name, plane]) => Array.from({ length: plane.shape[0] }, (_, z) => new View(this, name, z)));
     this.chosen = this.views[Math.floor((this.scan.planes.tissue?.shape[0] ?? 1) / 2)];
-    this.build();
+    build(this);
   }
 
   get mainPlane() {
@@ -104,77 +103,6 @@ export class ScanPage {
     const side = Math.max((bounds[0][1] - bounds[0][0]) * dx, (bounds[1][1] - bounds[1][0]) * dy) + 50;
     const centre = bounds.map(([low, high]) => (low + high) / 2);
     return [centre[0] - side / dx / 2, centre[1] - side / dy / 2, centre[0] + side / dx / 2, centre[1] + side / dy / 2];
-  }
-
-  build() {
-    const { scan } = this;
-    document.title = `sub-${scan.participant} ${scan.label}`;
-    const link = (key, text) => el("a", { class: "button", href: key ? `#/scan/${key}` : "#/", "aria-disabled": String(!key) }, text);
-    this.status = el("p", { class: "status", role: "status" });
-    this.grid = el("div", { class: "views" }, this.views.map((view) => view.canvas));
-    this.plot = new Plot((frame) => this.setFrame(frame));
-    this.slider = el("input", { type: "range", min: "0", max: String(scan.planes[this.mainPlane].times.length - 1), "aria-label": "frame", oninput: () => this.setFrame(Number(this.slider.value)) });
-    this.frameText = el("output", {});
-    this.comment = el("input", { type: "text", placeholder: "Comment", maxlength: "500", class: "comment", "aria-label": "comment" });
-    this.side = el("aside", { class: "tools" });
-    this.actions = el("div", { class: "actions" });
-    this.flow = el("div", { class: "flow" });
-    show(this.page,
-      el("header", { class: "bar" },
-        el("nav", {}, link(null, "☰ List"), link(scan.previous, "‹"), link(scan.next, "›")),
-        el("h1", {}, `sub-${scan.participant} ${scan.label}`),
-        scan.reasons.length ? el("details", { class: "reasons" }, el("summary", {}, el("span", { class: `badge ${scan.severity.replace(" ", "-")}` }, scan.severity), ` ${scan.reasons[0]}`), el("ul", {}, scan.reasons.map((r) => el("li", {}, r)))) : el("p", {}, "Nothing to doubt was found."),
-        el("div", { class: "deed" }, this.comment, this.actions,
-          el("a", { class: "button", href: scan.report, target: "_blank", rel: "noopener", id: "report" }, "Report")),
-        this.status),
-      el("main", { class: "scan" },
-        el("section", { class: "stage" }, this.grid,
-          el("div", { class: "film" }, el("button", { onclick: () => this.play(), title: "Space" }, "▶"), this.slider, this.frameText),
-          el("div", { class: "below" }, this.plot.canvas, this.flow)),
-        this.side));
-    this.buildTools();
-    this.buildFlow();
-    this.layOut();
-    this.say(this.reviewText());
-  }
-
-  buildTools() {
-    const { showing } = this;
-    const structures = Object.keys(this.edits.regions);
-    const check = (name, text, key) => el("label", {}, el("input", { type: "checkbox", checked: showing[name], onchange: (event) => { showing[name] = event.target.checked; this.draw(); } }), ` ${text} (${key})`);
-    const painting = this.tool === "brush" || this.tool === "erase";
-    show(this.side,
-      el("h2", {}, "Region", el("small", {}, this.edits.touched.length ? ` drawn by you: ${this.edits.touched.map((t) => NAMES[t].toLowerCase()).join(", ")}` : "")),
-      el("div", { class: "choices" }, structures.map((s) => el("button", { class: s === this.active ? "on" : "", "data-structure": s, onclick: () => this.activate(s) }, el("i", { class: `dot ${s}` }), NAMES[s]))),
-      el("h2", {}, "Tool"),
-      el("div", { class: "choices" }, TOOLS.filter(([name]) => !name.startsWith("RV") || this.scan.planes.tissue).map(([name, text, key]) => el("button", { class: name === this.tool ? "on" : "", title: key, "data-tool": name, onclick: () => this.take(name) }, text))),
-      painting && el("label", { class: "range" }, `Brush ${this.brush} mm`, el("input", { type: "range", min: "2", max: "25", step: "0.5", value: String(this.brush), oninput: (event) => { this.brush = Number(event.target.value); event.target.previousSibling.textContent = `Brush ${this.brush} mm`; } })),
-      el("div", { class: "choices" },
-        el("button", { onclick: () => this.newBorder(), title: "N" }, "New border"),
-        el("button", { onclick: () => this.clear(), title: "Delete" }, "Clear slice"),
-        el("button", { onclick: () => this.leaveOut(), title: "L", id: "leave-out" }, this.isOut(this.drawnOn) ? "Take frame in" : "Leave frame out")),
-      el("div", { class: "choices" },
-        el("button", { onclick: () => this.undo(), disabled: !this.history.past.length, title: "Ctrl+Z", id: "undo" }, "Undo"),
-        el("button", { onclick: () => this.redo(), disabled: !this.history.future.length, title: "Ctrl+Y" }, "Redo"),
-        el("button", { onclick: () => this.reset(), disabled: !this.edits.touched.length, id: "reset" }, "The app's own")),
-      el("div", { class: "checks" }, check("contours", "contours", "H"), check("segments", "segments", "S"),
-        el("label", {}, el("input", { type: "checkbox", checked: this.whole, onchange: (event) => { this.whole = event.target.checked; this.layOut(); } }), " whole image (Z)")),
-      el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button: window and level. Wheel: frames."),);
-    const stale = this.edits.touched.length > 0 || !this.saved;
-    show(this.actions,
-      el("button", { class: "primary", onclick: () => this.compute(), disabled: this.locked || !stale, title: "C", id: "compute" }, "Compute again"),
-      el("button", { onclick: () => this.decide("accepted"), disabled: this.locked || !this.saved, title: "A", id: "accept" }, "Accept"),
-      el("button", { onclick: () => this.decide("not usable"), disabled: this.locked, title: "X", id: "not-usable" }, "Not usable"));
-  }
-
-  buildFlow() {
-    const { flow } = this.scan;
-    if (!flow) return show(this.flow);
-    const before = this.flowBefore;
-    const cell = (v) => (v === null || v === undefined ? "–" : v.toFixed(2));
-    show(this.flow, el("h2", {}, `Flow, ${flow.units} (${flow.method})`),
-      el("table", {}, el("tbody", {}, Object.entries(flow.values).map(([segment, value]) => el("tr", { "data-segment": segment }, el("th", {}, segment), el("td", {}, cell(value)),
-        before && el("td", { class: before[segment] === value ? "" : "changed" }, before[segment] === value ? "" : `was ${cell(before[segment])}`))))));
   }
 
   layOut() {
@@ -231,7 +159,7 @@ export class ScanPage {
     const count = this.scan.planes[this.mainPlane].times.length;
     const left = this.isOut(this.drawnOn);
     this.frame = Math.min(count - 1, Math.max(0, frame));
-    if (left !== this.isOut(this.drawnOn)) this.buildTools();
+    if (left !== this.isOut(this.drawnOn)) showTools(this);
     this.draw();
   }
 
@@ -250,20 +178,20 @@ export class ScanPage {
   choose(view) {
     const other = view.planeName !== this.chosen.planeName;
     this.chosen = view;
-    if (other) this.buildTools();
+    if (other) showTools(this);
     this.draw();
   }
 
   activate(structure) {
     if (this.active === structure) return;
     this.active = structure;
-    this.buildTools();
+    showTools(this);
     this.draw();
   }
 
   take(tool) {
     this.tool = tool;
-    this.buildTools();
+    showTools(this);
     this.draw();
   }
 
@@ -403,7 +331,7 @@ export class ScanPage {
   // One request after another: each has the version that the one before it made.
   keep() {
     this.saved = false;
-    this.buildTools();
+    showTools(this);
     this.draw();
     const edits = JSON.parse(JSON.stringify(this.edits));
     this.kept = (this.kept ?? Promise.resolve()).then(async () => {
@@ -435,7 +363,7 @@ export class ScanPage {
   fail(error) {
     if (error.code === 409) {
       this.locked = true;
-      this.buildTools();
+      showTools(this);
       show(this.status, error.message, " ", el("button", { id: "load-again", onclick: () => this.load() }, "Load again"));
       this.status.classList.add("error");
     } else this.say(error.message, true);
@@ -463,7 +391,7 @@ export class ScanPage {
       const told = await api.compute(this.key, this.version, this.comment.value);
       Object.assign(this, { version: told.version, saved: told.saved, job: told.job });
       this.flowBefore = this.scan.flow?.values ?? null;
-      this.buildTools();
+      showTools(this);
       this.say("Computing …");
     } catch (error) {
       this.fail(error);
@@ -495,30 +423,4 @@ export class ScanPage {
     this.status.textContent = text;
     this.status.classList.toggle("error", wrong);
   }
-
-  onKey(event) {
-    if (isTyping(event)) return;
-    if (event.ctrlKey || event.metaKey) {
-      if (event.key === "z" && !event.shiftKey) this.undo();
-      else if (event.key === "y" || event.key === "Z" || (event.key === "z" && event.shiftKey)) this.redo();
-      else return;
-      event.preventDefault();
-      return;
-    }
-    if (event.altKey) return;
-    const toggle = (name) => () => { this.showing[name] = !this.showing[name]; this.buildTools(); this.draw(); };
-    const acts = {
-      Escape: () => this.go("#/"), " ": () => this.play(), ArrowLeft: () => this.setFrame(this.frame - 1), ArrowRight: () => this.setFrame(this.frame + 1),
-      PageDown: () => this.scan.next && this.go(`#/scan/${this.scan.next}`), PageUp: () => this.scan.previous && this.go(`#/scan/${this.scan.previous}`),
-      v: () => this.take("shape"), b: () => this.take("brush"), e: () => this.take("erase"), 1: () => this.take("RVInsertionAnterior"), 2: () => this.take("RVInsertionInferior"),
-      n: () => this.newBorder(), Delete: () => this.clear(), l: () => this.leaveOut(), h: toggle("contours"), s: toggle("segments"),
-      z: () => { this.whole = !this.whole; this.buildTools(); this.layOut(); },
-      c: () => this.actions.querySelector("#compute").click(), a: () => this.actions.querySelector("#accept").click(), x: () => this.actions.querySelector("#not-usable").click(),
-    };
-    const act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!act) return;
-    act();
-    event.preventDefault();
-  }
 }
-

@@ -232,7 +232,7 @@ export class View {
     const { owner } = this;
     const at = this.toImage(event);
     owner.choose(this);
-    if (event.button === 2) this.drag = { window: [...owner.windowOf(this.planeName)], from: [event.clientX, event.clientY] };
+    if (event.button === 2 || owner.tool === "window") this.drag = { window: [...owner.windowOf(this.planeName)], from: [event.clientX, event.clientY] };
     else if (event.button !== 0 || owner.locked) return;
     else if (owner.tool === "brush" || owner.tool === "erase") {
       if (owner.planeOf(owner.active) === this.planeName) this.drag = { stroke: [at] };

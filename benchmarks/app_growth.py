@@ -1,0 +1,153 @@
+"""What planning a large study takes, how reports come while it runs, and what a report takes.
+
+``planning`` writes participants of two scans with series of 16 x 16 x 3 voxels and 24 volumes, so that the app is
+measured and not the disk, and makes a dry run of them; ``turns`` runs participants without motion correction and takes
+the time of each report; ``report`` writes the report of a participant in OUT_DIR again, as ``--reports-only`` does.
+Seconds are the processor's, children included. Run from the root of the repository.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.records import Column, Row, Table, argument_parser, publish
+from qperf_app.bids.images import read_image, read_json, write_image, write_json
+
+APP = (sys.executable, "-m", "qperf_app.cli.app")
+SHAPE, VOLUMES = (16, 16), 24
+
+
+def main() -> None:
+    """Publish the tables."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("what", choices=("planning", "turns", "report"))
+    parser.add_argument("work", type=Path, help="folder for datasets and outputs")
+    parser.add_argument("--participants", type=int, nargs="+", default=(1, 12, 1000), help="of planning and turns")
+    parser.add_argument("--nprocs", type=int, default=2)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    tables = {"planning": planning, "turns": turns, "report": report}
+    publish([tables[args.what](args.work, args.participants, args.nprocs)], args)
+
+
+def planning(work: Path, counts: list[int], nprocs: int) -> Table:
+    """Dry runs of small images."""
+    rows: list[Row] = []
+    for count in counts:
+        raw = small_dataset(work, count)
+        seconds, memory, _ = run([str(raw), str(work / "none"), "participant", "--dry-run", "--nprocs", str(nprocs)])
+        rows.append((count, 4 * count, seconds, memory))
+    columns = (
+        Column("participants", format="d"),
+        Column("series", format="d"),
+        Column("dry run", "s of processor", ".1f"),
+        Column("largest memory of a process", "MiB", ".0f"),
+    )
+    return Table("app-planning", "Planning and checking participants of two scans", columns, tuple(rows), timed=True)
+
+
+def turns(work: Path, counts: list[int], nprocs: int) -> Table:
+    """When the reports came, as shares of the whole run."""
+    rows: list[Row] = []
+    for count in counts:
+        raw, out = phantom(work, count), work / f"out-{count}"
+        shutil.rmtree(out, ignore_errors=True)
+        words = [
+            str(raw),
+            str(out),
+            "participant",
+            "--nprocs",
+            str(nprocs),
+            "--drop-work",
+            "--motion-correction",
+            "none",
+        ]
+        _, _, reports = run([*words, "--kinetics", "fermi", "-w", str(work / f"nodes-{count}")])
+        shares = [100 * at / reports[-1] for at in reports]
+        rows.append((count, shares[0], shares[(len(shares) - 1) // 2], reports[-1]))
+    columns = (
+        Column("participants", format="d"),
+        Column("first report", "% of the run", ".0f"),
+        Column("report of the middle one", "% of the run", ".0f"),
+        Column("last report", "s", ".0f"),
+    )
+    return Table("app-turns", "When reports come", columns, tuple(rows), timed=True)
+
+
+def report(work: Path, counts: list[int], nprocs: int) -> Table:
+    """The report of a participant of the phantom, rest and stress, all default methods."""
+    raw, out = phantom(work, 1, small=False), work / "out"
+    if not (out / "sub-01.html").is_file():
+        run([str(raw), str(out), "participant", "--nprocs", str(nprocs), "-w", str(work / "nodes")])
+    seconds, memory, _ = run([str(raw), str(out), "participant", "--reports-only"])
+    start, _, _ = run(["--version"])
+    size = (out / "sub-01.html").stat().st_size / 1e6
+    columns = (
+        Column("report, reading included", "s of processor", ".1f"),
+        Column("page", "MB", ".1f"),
+        Column("largest memory", "MiB", ".0f"),
+        Column("`--version`", "s of processor", ".2f"),
+    )
+    return Table(
+        "app-report", "The report of a rest and stress study", columns, ((seconds, size, memory, start),), timed=True
+    )
+
+
+def run(words: list[str]) -> tuple[float, float, list[float]]:
+    """Run the app: s of its processors, MiB of its largest process, and s after which each report was there."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    command = [*APP, *words, *([] if words == ["--version"] else ["--skip-bids-validation"])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    reports = [time.monotonic() - started for line in process.stderr if re.search("outputs and report: .* s$", line)]
+    if process.wait():
+        raise SystemExit(f"qperf-app ended with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, after.ru_maxrss / 1024, reports
+
+
+def phantom(work: Path, count: int, small: bool = True) -> Path:
+    """A phantom dataset, made once."""
+    raw = work / f"phantom-{count}{'-small' if small else ''}"
+    if not raw.exists():
+        size = ["--matrix", "64", "--frames", "36"] if small else []
+        tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw), "--participants", str(count)]
+        subprocess.run([*tool, "--seed", "1", *size], check=True)
+    return raw
+
+
+def small_dataset(work: Path, count: int) -> Path:
+    """Participants whose series are pieces of the phantom's, each with noise of its own, made once."""
+    raw = work / f"many-{count}"
+    if raw.exists():
+        return raw
+    source, rng = phantom(work, 1), np.random.default_rng(0)
+    raw.mkdir()
+    shutil.copy(source / "dataset_description.json", raw)
+    for path in sorted((source / "sub-01" / "perf").glob("*.nii.gz")):
+        data, affine = read_image(path)
+        corner = [(n - m) // 2 for n, m in zip(data.shape, SHAPE, strict=False)]
+        cut = data[corner[0] :, corner[1] :][: SHAPE[0], : SHAPE[1], :, :VOLUMES]
+        frames, name = data.shape[3], path.name.removeprefix("sub-01")
+        fields = read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
+        sidecar = {k: v[:VOLUMES] if isinstance(v, list) and len(v) == frames else v for k, v in fields.items()}
+        for number in range(count):
+            target = raw / f"sub-{number:04d}" / "perf" / f"sub-{number:04d}{name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_image(target, (cut + rng.integers(0, 3, cut.shape)).astype(np.int16), affine, sidecar)
+            write_json(target.with_name(target.name.replace(".nii.gz", ".json")), sidecar)
+    return raw
+
+
+if __name__ == "__main__":
+    main()
