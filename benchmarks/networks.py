@@ -28,7 +28,7 @@ from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, Training
 from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
-from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
+from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetworkOptions
 
 #: Ranges of the held-out scans over those of the training's.
 SPREAD = 1.25
@@ -41,7 +41,7 @@ def finders(extra: tuple[Path, ...]) -> dict[str, Any]:
     """Blood-pool plugins by name; ``extra`` weights as further networks."""
     found: dict[str, Any] = {"kmeans": KMeansBloodPool(), "resunet": ResUNetBloodPool()}
     for path in extra:
-        found[path.parent.name] = ResUNetBloodPool(PoolNetworkOptions(weights=str(path)))
+        found[path.parent.name or path.name] = ResUNetBloodPool(PoolNetworkOptions(weights=str(path)))
     return found
 
 
@@ -144,10 +144,10 @@ def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
     return [not plugin.find(case.series, CONTEXT).found for plugin in finders(extra).values()]
 
 
-def real_pool_tables(data: Path, extra: Sequence[Path]) -> Iterator[Table]:
+def real_pool_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str]) -> Iterator[Table]:
     """Real input-function series, the breath-held series and all free-breathing ones."""
     plugins = finders(tuple(extra))
-    cases = [*aif_cases(data), pisa_case(data), *mlperf_cases(data, "chained")]
+    cases = [*aif_cases(data), pisa_case(data), *mlperf_cases(data, "chained", subjects)]
     left: dict[str, list[float]] = {name: [] for name in plugins}
     found = dict.fromkeys(plugins, 0)
     rows: list[Row] = []
@@ -175,14 +175,14 @@ def real_pool_tables(data: Path, extra: Sequence[Path]) -> Iterator[Table]:
     yield Table("networks-pools-series", title, (Column("series"), *scores), tuple(rows), weights=("blood-pool",))
 
 
-def real_wall_tables(data: Path) -> Iterator[Table]:
+def real_wall_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str]) -> Iterator[Table]:
     """Myocardium on the real series after motion correction, and the peak frame."""
-    rows = [_wall_row(case) for case in [*mlperf_cases(data, "chained"), pisa_case(data)]]
-    scores = np.array([row[1:3] for row in rows], dtype=float)
+    names = ("`classical`", "`resunet`", *(f"`{path.parent.name or path.name}`" for path in extra))
+    rows = [_wall_row(case, extra) for case in [*mlperf_cases(data, "chained", subjects), pisa_case(data)]]
+    scores = np.array([row[1 : 1 + len(names)] for row in rows], dtype=float)
     free = np.median(scores[:-1], axis=0)
     better = int((scores[:, 1] > scores[:, 0]).sum())
     head = (Column("plugin"), Column("myocardium Dice, median of the free-breathing", format=".3f"))
-    names = ("`classical`", "`resunet`")
     totals: list[Row] = [(name, float(free[k]), float(scores[:, k].min())) for k, name in enumerate(names)]
     note = f"`resunet` is the better one in {better} of {len(rows)} series."
     weights = ("blood-pool", "myocardium")
@@ -191,16 +191,22 @@ def real_wall_tables(data: Path) -> Iterator[Table]:
     yield Table("networks-wall-real", title, columns, tuple(totals), note, weights=weights)
     pairs = {"myocardium": ".2f", "epicardium": ".2f", "peak frame": "+.1f", "insertions": "d"}
     each = (Column(f"{what}, {name}", format=form) for what, form in pairs.items() for name in names)
-    columns = (Column("series"), *each, Column("doubts of `resunet`"))
+    columns = (Column("series"), *each, Column(f"doubts of {names[-1]}"))
     yield Table("networks-wall-real-series", "The same, series by series", columns, tuple(rows), weights=weights)
 
 
-def _wall_row(case: Case) -> Row:
-    """Dice of wall and epicardium, frames from the drawn peak, insertion points, each of both plugins; doubts."""
+def _wall_row(case: Case, extra: Sequence[Path]) -> Row:
+    """Dice of wall and epicardium, frames from the drawn peak, insertion points, each of all plugins; doubts of the
+    last."""
     assert case.wall is not None
     cells: dict[str, list[Cell]] = {"dice": [], "outer": [], "peak": [], "points": []}
     doubts = ""
-    for pool_plugin, plugin in ((KMeansBloodPool(), ClassicalMyocardium()), (ResUNetBloodPool(), ResUNetMyocardium())):
+    others = [
+        (ResUNetBloodPool(PoolNetworkOptions(weights=str(w))), ResUNetMyocardium(WallNetworkOptions(weights=str(w))))
+        for w in extra
+    ]
+    usual = (KMeansBloodPool(), ClassicalMyocardium()), (ResUNetBloodPool(), ResUNetMyocardium())
+    for pool_plugin, plugin in (*usual, *others):
         pools = pool_plugin.find(case.series, CONTEXT)
         found = plugin.segment(case.series, pools, None, CONTEXT)
         cells["dice"].append(dice(found.mask, case.wall))
@@ -326,14 +332,17 @@ def main() -> None:
     parser.add_argument("table", choices=("present", "absent", "real-pools", "real-wall", "wall", "speed"))
     parser.add_argument("data", type=Path, nargs="?", help="folder of the measurement data, for the real ones")
     parser.add_argument("--count", type=int, default=1000, help="simulated scans")
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="further blood-pool networks to compare")
+    parser.add_argument(
+        "--weights", type=Path, nargs="*", default=[], help="further networks to compare; cine: shipped"
+    )
+    parser.add_argument("--subjects", nargs="+", default=["*"], help="labels of the free-breathing series; all")
     parser.add_argument("--nprocs", type=int, default=2, help="processes for the simulated scans")
     args = parser.parse_args()
     tables: dict[str, Callable[[], Iterable[Table]]] = {
         "present": lambda: present_tables(args.count, args.weights, args.nprocs),
         "absent": lambda: [absent_table(args.count, args.weights, args.nprocs)],
-        "real-pools": lambda: real_pool_tables(args.data, args.weights),
-        "real-wall": lambda: real_wall_tables(args.data),
+        "real-pools": lambda: real_pool_tables(args.data, args.weights, args.subjects),
+        "real-wall": lambda: real_wall_tables(args.data, args.weights, args.subjects),
         "wall": lambda: [wall_table(args.count, args.nprocs)],
         "speed": lambda: [speed_table()],
     }

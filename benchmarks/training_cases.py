@@ -101,13 +101,13 @@ WALL_COLUMNS = (
 
 
 def table(step: str, count: int, data: Path, extra: Sequence[Path], nprocs: int) -> Table:
-    """Shipped weights and others on cases of both kinds."""
+    """Weights that are shipped, the usual ones and ``cine``, and others on cases of both kinds."""
     measures: dict[str, tuple[Callable[..., Any], Callable[[Any], Row], tuple[Column, ...]]] = {
         "blood-pool": (pool_scores, pool_row, POOL_COLUMNS),
         "myocardium": (wall_scores, wall_row, WALL_COLUMNS),
     }
     measure, row, columns = measures[step]
-    names = {"": "shipped", **{str(path): path.parent.name for path in extra}}
+    names = {"": "usual", "cine": "cine", **{str(path): path.parent.name for path in extra}}
     rows: list[Row] = []
     for anatomy in KINDS:
         items = [(anatomy, number) for number in range(count)]
@@ -115,7 +115,7 @@ def table(step: str, count: int, data: Path, extra: Sequence[Path], nprocs: int)
         rows += [(anatomy, name, *row([one[k] for one in found])) for k, name in enumerate(names.values())]
     title = "Held-out simulated cases, the phantom's hearts and real slices of persons held out"
     head = (Column("anatomy"), Column("weights"))
-    return Table(f"training-cases-{step}", title, (*head, *columns), tuple(rows), weights=(step,))
+    return Table(f"training-cases-{step}", title, (*head, *columns), tuple(rows), weights=(step, f"{step}-cine"))
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("step", choices=("blood-pool", "myocardium"))
     parser.add_argument("data", type=Path, help="folder of the measurement data")
     parser.add_argument("--count", type=int, default=300, help="cases of each kind")
-    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="other weights than the shipped ones")
+    parser.add_argument("--weights", type=Path, nargs="*", default=[], help="other weights than those shipped")
     parser.add_argument("--nprocs", type=int, default=2, help="processes")
     args = parser.parse_args()
     publish([table(args.step, args.count, args.data, args.weights, args.nprocs)], args, seed=SEED)

@@ -248,3 +248,15 @@ def test_a_network_counting_in_passes_sees_slow_and_fast_series_alike(anatomy: A
     assert wall_input.PASSES[0] < wall_input.curve_width(times, curve) < wall_input.PASSES[1] / slower
     np.testing.assert_allclose(looks[0], looks[1], atol=1e-4)
     assert np.abs(looks[2] - looks[3]).max() > 0.05, "by a clock in seconds they differ"
+
+
+def test_weights_that_are_shipped_have_names() -> None:
+    from qperf_segmentation.networks.weights import read_architecture, weights_file
+    from qperf_segmentation.resunet_blood_pool import WEIGHTS
+
+    assert weights_file("", WEIGHTS) == WEIGHTS
+    named = weights_file("cine", WEIGHTS)
+    assert named.is_file() and named != WEIGHTS
+    assert read_architecture(named).clock == "passes" and read_architecture(WEIGHTS).clock == "seconds"
+    assert weights_file("some/cine", WEIGHTS) == Path("some/cine"), "a path stays one"
+    assert weights_file("none", WEIGHTS) == Path("none")

@@ -16,7 +16,7 @@ from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES, measure_enhancement
-from qperf_segmentation.networks.weights import SHIPPED
+from qperf_segmentation.networks.weights import SHIPPED, weights_file
 from qperf_segmentation.pool_growth import curves_about, grow
 from qperf_segmentation.templates import CanonicalBloodPool, not_found
 
@@ -102,7 +102,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
     @property
     def weights(self) -> Path:
         """File of the weights."""
-        return Path(self.options.weights) if self.options.weights else WEIGHTS
+        return weights_file(self.options.weights, WEIGHTS)
 
     def loaded_files(self) -> Mapping[str, str]:
         """The weights."""

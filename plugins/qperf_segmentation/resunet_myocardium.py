@@ -14,7 +14,7 @@ from qperf_app.plugins import BloodPools, Resources, Series
 from qperf_app.plugins.digests import file_digests
 from qperf_segmentation.enhancement import MIN_VOLUMES
 from qperf_segmentation.insertions import name_points
-from qperf_segmentation.networks.weights import SHIPPED
+from qperf_segmentation.networks.weights import SHIPPED, weights_file
 from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
 from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
@@ -59,7 +59,7 @@ class ResUNetMyocardium(SliceWiseMyocardium):
     @property
     def weights(self) -> Path:
         """File of the weights."""
-        return Path(self.options.weights) if self.options.weights else WEIGHTS
+        return weights_file(self.options.weights, WEIGHTS)
 
     def loaded_files(self) -> Mapping[str, str]:
         """The weights, and those of the network that looks for pools where none are handed on."""
