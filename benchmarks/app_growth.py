@@ -8,8 +8,8 @@ Seconds are the processor's, children included. Run from the root of the reposit
 
 from __future__ import annotations
 
+import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -103,17 +103,15 @@ def report(work: Path, counts: list[int], nprocs: int) -> Table:
 
 def run(words: list[str]) -> tuple[float, float, list[float]]:
     """Run the app: s of its processors, MiB of its largest process, and s after which each report was there."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     command = [*APP, *words, *([] if words == ["--version"] else ["--skip-bids-validation"])]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     reports = [time.monotonic() - started for line in process.stderr if re.search("outputs and report: .* s$", line)]
-    if process.wait():
-        raise SystemExit(f"qperf-app ended with {process.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds, after.ru_maxrss / 1024, reports
+    _, code, used = os.wait4(process.pid, 0)
+    if code:
+        raise SystemExit(f"qperf-app ended with {os.waitstatus_to_exitcode(code)}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, reports
 
 
 def phantom(work: Path, count: int, small: bool = True) -> Path:

@@ -56,12 +56,14 @@ class Judged:
         return self.trust.dice < self.trust.least
 
 
-def judged_slice(source: str, series: Series, k: int, wall: Mask, left: Mask, right: Mask) -> Iterator[Judged]:
-    """Outlines of a slice whose true masks (x, y) are known, made worse in each way."""
+def judged_slice(
+    source: str, number: int, series: Series, k: int, wall: Mask, left: Mask, right: Mask
+) -> Iterator[Judged]:
+    """Outlines of a source's slice whose true masks (x, y) are known, made worse in each way."""
     seen = seen_slices(series)[k]
     peak = seen.signal.max(axis=-1) - np.median(seen.signal[..., :4], axis=-1)
     for draw in range(DRAWS):
-        rng = np.random.default_rng([SEED, draw])
+        rng = np.random.default_rng([SEED, number, draw])
         for kind, mask in worse_walls(wall, left, right, peak, seen.spacing, rng):
             yield Judged(source, "wall", kind, dice(mask, wall), trust_wall(seen, mask))
         for kind, mask in worse_pools(left, right, wall, peak, seen.spacing, rng):
@@ -75,7 +77,7 @@ def simulated(count: int) -> Iterator[Judged]:
         case = simulate_case(kind, np.random.default_rng([SEED, number]), SPREAD, absence="")
         wall, left, right = (case.labels[..., 0] == label for label in (WALL, LEFT_BLOOD, RIGHT_BLOOD))
         if wall.sum() >= 20 and left.sum() >= 10 and seen_slices(case.series):
-            for one in judged_slice("simulated", case.series, 0, wall, left, right):
+            for one in judged_slice("simulated", number, case.series, 0, wall, left, right):
                 if one.what == "blood" or kind is CaseKind.MUSCLE:
                     yield one
 
@@ -96,19 +98,19 @@ def phantom_scans(count: int) -> Iterator[tuple[Series, Series, dict[str, Mask]]
 
 def on_phantom(count: int) -> Iterator[Judged]:
     """Outlines of the phantom's slices."""
-    for _, tissue, masks in phantom_scans(count):
+    for number, (_, tissue, masks) in enumerate(phantom_scans(count)):
         for k in range(tissue.data.shape[2]):
             wall, left, right = (masks[name][..., k] for name in ("myocardium", "LV", "RV"))
-            yield from judged_slice("phantom", tissue, k, wall, left, right)
+            yield from judged_slice("phantom", 10 * number + k, tissue, k, wall, left, right)
 
 
 def on_real(cases: Iterable[Case]) -> Iterator[Judged]:
     """Outlines of real series, from the drawn masks; where no right ventricle was drawn, that of ``kmeans``."""
-    for case in cases:
+    for number, case in enumerate(cases):
         assert case.wall is not None
         right = case.rv if case.rv is not None else KMeansBloodPool().find(case.series, CONTEXT).rv
         right = right & ~case.wall & ~case.lv
-        yield from judged_slice("real", case.series, 0, case.wall[..., 0], case.lv[..., 0], right[..., 0])
+        yield from judged_slice("real", number, case.series, 0, case.wall[..., 0], case.lv[..., 0], right[..., 0])
 
 
 def summary_table(found: list[Judged]) -> Table:

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from qperf_app.checks.outlines import blood_outside_wall, judge_pool, judge_wall, right_after_left
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import trust_pool, trust_wall, wall_model
-from qperf_app.plugins import BloodPools, Myocardium, RunContext, Series
+from qperf_app.plugins import BloodPools, Myocardium, Resources, RunContext, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.outline_trust import examples, fit
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_walls
+from qperf_segmentation import EnsembleMyocardium, KMeansBloodPool
+from qperf_segmentation.ensemble import mean_wall
+from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
 Mask = NDArray[np.bool_]
 #: A seed whose slice lies at mid level, far from those of the training.
@@ -144,3 +147,41 @@ def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch
     sidecar = json.loads((out / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.json").read_text())
     assert min(d for d in sidecar["EstimatedDice"] if d is not None) < wall_model().trusted
     assert "left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
+
+
+class Fixed(SliceWiseMyocardium):
+    """A member that always gives one wall, wherever the pools lie."""
+
+    name, version, summary = "fixed", "1", "one wall"
+    pool_finder = KMeansBloodPool
+
+    def __init__(self, wall: Mask) -> None:
+        super().__init__()
+        self.wall = wall
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        return Resources(memory_gb=1.0)
+
+    def outliner(self, series: Series) -> SliceOutliner:
+        return lambda pools, k: SliceOutline(self.wall[..., k])
+
+
+def test_the_pool_takes_the_member_that_can_be_trusted(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, left, right = masks(case)
+    pools = BloodPools(left, right, left, case.series.affine)
+    monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(moved(wall, 12)), Fixed(wall)))
+    found = EnsembleMyocardium().segment(case.series, pools, None, RunContext())
+    assert np.array_equal(found.mask, wall)
+    alone = judge_wall(case.series, wall).dice[0]
+    assert found.estimated_dice[0] < alone and any("disagree" in text for text in found.warnings)
+    monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(wall)))
+    agreed = EnsembleMyocardium().segment(case.series, pools, None, RunContext())
+    assert agreed.estimated_dice[0] > alone and not agreed.warnings
+
+
+def test_the_mean_of_two_walls_lies_between_them() -> None:
+    x, y = np.indices((48, 48)) - 24
+    radius = np.hypot(x, y)
+    thin, thick = (radius >= 8) & (radius < 12), (radius >= 8) & (radius < 16)
+    mean = mean_wall([thin, thick], np.array([1.5, 1.5]))
+    assert thin.sum() < mean.sum() < thick.sum() and not (thin & ~mean).any() and not (mean & ~thick).any()

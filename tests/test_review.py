@@ -415,9 +415,12 @@ def test_what_is_undone_is_no_correction_any_more(study: Study) -> None:
 
 def test_corrections_are_training_cases(study: Study) -> None:
     corrected(study, widened(Desk(study).describe(KEY)["edits"], 3.0))
-    (case,) = find_drawn_cases(study.bids_dir, study.corrections, CaseKind.MUSCLE, "none", lambda text: None)
+    (case,) = find_drawn_cases(study.bids_dir, study.corrections, CaseKind.MUSCLE, "chained", lambda text: None)
     mask = read_mask(study.corrections / "sub-01" / "perf" / f"{KEY}_label-myocardium_mask.nii.gz")
     assert ((case().labels == WALL) == mask).all()
+    # On the very series that the reader saw, and not one that is aligned anew.
+    seen, _ = read_image(study.out_dir / "sub-01/perf/sub-01_task-rest_desc-preproc_dce.nii.gz")
+    assert np.array_equal(case().series.data, seen)
 
 
 def flow_of(study: Study) -> list[float]:

@@ -20,6 +20,8 @@ from qperf_app.bids.whole import replace_text
 OWN_NAME = "qperf-app"
 #: The tool of ours that writes corrections.
 REVIEW = "qperf review"
+#: Name that the results have in the links of the corrections.
+RESULTS = "results"
 #: Version of BIDS that the names and metadata follow.
 BIDS_VERSION = "1.11.2"
 

@@ -106,7 +106,7 @@ def _written(words: str, size: tuple[int, int], at: tuple[float, float], anchor:
     from PIL import Image
 
     stamp = Image.new("L", size[::-1], 128)
-    write(stamp, at, words, 12, anchor, "white")
+    write(stamp, at, words, max(8.0, size[1] / 17), anchor, "white")
     return np.asarray(stamp)
 
 

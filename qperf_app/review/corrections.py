@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qperf_app import __version__
-from qperf_app.bids.dataset import BIDS_VERSION, OWN_NAME, REVIEW, is_review, replace_files
+from qperf_app.bids.dataset import BIDS_VERSION, OWN_NAME, RESULTS, REVIEW, is_review, replace_files
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import left_out_name
 from qperf_app.bids.images import read_json, sidecar_path, write_image, write_json
@@ -22,8 +22,6 @@ from qperf_app.review.edits import Edits, PlaneName, Structure, Touched, landmar
 from qperf_app.review.planes import Plane
 from qperf_app.review.study import CORRECTIONS, ReviewScan, Study
 
-#: Name that the results have in the links of the corrections.
-RESULTS = "results"
 _WORDS: Mapping[Structure, str] = {
     "myocardium": "Left-ventricular myocardium",
     "lv": "Left-ventricular blood pool",

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.bids.dataset import RESULTS, is_review
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_json
 from qperf_app.bids.index import SeriesFile, find_series, sidecar
 from qperf_app.bids.names import derivative_name, folder_of
 from qperf_app.bids.records import read_landmarks, read_mask, read_series
@@ -37,7 +39,8 @@ def find_drawn_cases(
     ----------
     raw, masks : Path
         The masks bear the names of the contract, such as ``…_label-LV_mask.nii.gz``. A corrected series or a
-        displacement among them is used; without one the series is corrected by the plugin ``motion_correction``.
+        displacement among them, or among the results that a review was of, is used; without one the series is
+        corrected by the plugin ``motion_correction``.
     kind : CaseKind
     say : function
 
@@ -52,8 +55,10 @@ def find_drawn_cases(
         Where a dataset can't be read or no series has masks.
     """
     cases: list[Callable[[], TrainingCase]] = []
+    looked_at = _looked_at(masks)
     for series in find_series(raw):
-        paths = {role: _path(masks, series, role) for role in ("lv", "rv", "myocardium", "landmarks", "preproc", "xfm")}
+        paths = {role: _path(looked_at, series, role) for role in ("preproc", "xfm")}
+        paths |= {role: _path(masks, series, role) for role in ("lv", "rv", "myocardium", "landmarks")}
         there = {role: path for role, path in paths.items() if path.is_file()}
         if all(role in there for role in NEEDED[kind]):
             cases.append(partial(read_case, series, raw, there, motion_correction))
@@ -82,6 +87,14 @@ def read_case(series: SeriesFile, raw: Path, files: dict[str, Path], motion_corr
             labels[read_mask(files[role], grid)] = label
     landmarks = read_landmarks(files["landmarks"]) if "landmarks" in files else ()
     return TrainingCase(corrected, labels, landmarks, series.prefix)
+
+
+def _looked_at(masks: Path) -> Path:
+    """The dataset with the corrected series that masks were drawn on: that of the results that a review was of."""
+    if not is_review(masks):
+        return masks
+    link = read_json(masks / "dataset_description.json").get("DatasetLinks", {}).get(RESULTS)
+    return (masks / str(link)).resolve() if link else masks
 
 
 def _path(masks: Path, series: SeriesFile, role: str) -> Path:

@@ -107,13 +107,15 @@ export class ScanPage {
 
   layOut() {
     const width = this.grid.clientWidth;
-    const height = Math.max(220, window.innerHeight - this.grid.getBoundingClientRect().top - window.scrollY - 260);
+    const height = Math.max(220, window.innerHeight - this.grid.getBoundingClientRect().top - window.scrollY - 110);
     const n = this.views.length;
-    let best = [1, Math.min(width, 160)];
-    for (let columns = 1; columns <= n; columns++) {
+    let best = [n, 0];
+    // One row where it can be; more only where the slices are then clearly larger.
+    for (let columns = n; columns >= 1; columns--) {
       const size = Math.floor(Math.min((width - 6 * (columns - 1)) / columns, height / Math.ceil(n / columns) - 6));
-      if (size > best[1]) best = [columns, size];
+      if (size > 1.2 * best[1]) best = [columns, size];
     }
+    best[1] = Math.max(best[1], 80);
     this.grid.style.gridTemplateColumns = `repeat(${best[0]}, ${best[1]}px)`;
     for (const view of this.views) view.resize(best[1]);
     this.draw();
