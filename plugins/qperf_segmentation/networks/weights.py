@@ -15,10 +15,11 @@ SHIPPED = Path(__file__).parent.parent / "weights"
 
 def weights_file(given: str, usual: Path) -> Path:
     """File that an option means: the usual one where it is empty, others that are shipped by name, or a path."""
-    named = usual.with_name(f"{usual.stem}-{given}.npz")
     if not given:
         return usual
-    return named if Path(given).name == given and named.is_file() else Path(given)
+    if Path(given).name == given and (named := usual.with_name(f"{usual.stem}-{given}.npz")).is_file():
+        return named
+    return Path(given)
 
 
 def read_architecture(path: Path) -> Architecture:
