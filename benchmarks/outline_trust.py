@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,19 @@ from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import Trust, trust_pool, trust_wall
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import simulate_scan
-from qperf_app.plugins import Series
+from qperf_app.plugins import BloodPoolPlugin, MyocardiumPlugin, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
 from qperf_app.training.outline_trust import RIGHT, SPREAD, WRONG
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_pools, worse_walls
-from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
+from qperf_segmentation import (
+    ClassicalMyocardium,
+    EnsembleBloodPool,
+    EnsembleMyocardium,
+    KMeansBloodPool,
+    ResUNetBloodPool,
+    ResUNetMyocardium,
+)
 
 SEED = 4711
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
@@ -209,17 +216,25 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     yield Table("outline-ensemble", title, columns, tuple(totals), weights=weights, timed=True)
 
 
-_CHAINS = {
+_CHAINS: dict[str, tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumPlugin]]] = {
     "`kmeans`, `classical`": (KMeansBloodPool, ClassicalMyocardium),
+    "`resunet`, `cine`": (
+        lambda: ResUNetBloodPool(ResUNetBloodPool.Options(weights="cine")),
+        lambda: ResUNetMyocardium(ResUNetMyocardium.Options(weights="cine")),
+    ),
     "`ensemble`": (EnsembleBloodPool, EnsembleMyocardium),
+    "`ensemble`, `cine`": (
+        lambda: EnsembleBloodPool(EnsembleBloodPool.Options(weights=("cine",))),
+        lambda: EnsembleMyocardium(EnsembleMyocardium.Options(weights=("cine",))),
+    ),
 }
 
 
 def _compared(blood: Series, tissue: Series, left: Mask | None, wall: Mask) -> Iterator[float | int]:
-    for pool_class, wall_class in _CHAINS.values():
+    for make_pool, make_wall in _CHAINS.values():
         start = time.perf_counter()
-        pools = pool_class().find(blood, CONTEXT)
-        found = wall_class().segment(tissue, pools if pools.found else None, None, CONTEXT)
+        pools = make_pool().find(blood, CONTEXT)
+        found = make_wall().segment(tissue, pools if pools.found else None, None, CONTEXT)
         seconds = time.perf_counter() - start
         judged = judge_wall(tissue, found.mask, found.estimated_dice)
         of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
