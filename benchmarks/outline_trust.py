@@ -28,14 +28,9 @@ from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
 from qperf_app.training.outline_trust import RIGHT, SPREAD, WRONG
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_pools, worse_walls
-from qperf_segmentation import (
-    ClassicalMyocardium,
-    EnsembleBloodPool,
-    EnsembleMyocardium,
-    KMeansBloodPool,
-    ResUNetBloodPool,
-    ResUNetMyocardium,
-)
+from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
+from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
+from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
 
 SEED = 4711
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
