@@ -218,10 +218,6 @@ _CHAINS: dict[str, tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumP
         lambda: ResUNetMyocardium(ResUNetMyocardium.Options(weights="cine")),
     ),
     "`ensemble`": (EnsembleBloodPool, EnsembleMyocardium),
-    "`ensemble`, `cine`": (
-        lambda: EnsembleBloodPool(EnsembleBloodPool.Options(weights=("cine",))),
-        lambda: EnsembleMyocardium(EnsembleMyocardium.Options(weights=("cine",))),
-    ),
 }
 
 

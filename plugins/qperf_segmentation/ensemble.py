@@ -1,4 +1,4 @@
-"""Several methods asked, and the answer that can be trusted most taken.
+"""Several methods asked, one after another, until an answer can be trusted; else the one that can be trusted most.
 
 The pool's members are the family's own methods, networks of as many weights as are given. Each answer has an estimated
 Dice from what it looks like (:mod:`qperf_app.methods.outline_trust`) and from how far the others agree with it. That a
@@ -8,7 +8,7 @@ pool chooses among its members by their disagreement is the idea of DAUGS (Yalci
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -50,7 +50,7 @@ class EnsemblePoolOptions:
     """Options of :class:`EnsembleBloodPool`."""
 
     weights: tuple[str, ...] = field(
-        default=("",), metadata={"help": "weights of the networks that take part; an empty name: those shipped"}
+        default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
     )
 
 
@@ -59,19 +59,19 @@ class EnsembleWallOptions:
     """Options of :class:`EnsembleMyocardium`."""
 
     weights: tuple[str, ...] = field(
-        default=("",), metadata={"help": "weights of the networks that take part; an empty name: those shipped"}
+        default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
     )
 
 
 class EnsembleBloodPool(CanonicalBloodPool):
-    """Ask ``kmeans`` and the networks, and take the pools that can be trusted most.
+    """Ask ``kmeans``, then the networks: the first pools that can be trusted, or else those that can be trusted most.
 
     Where one member sees no left ventricle, those of another are taken only if they can be trusted.
     """
 
     name = "ensemble"
     version = "1.0"
-    summary = "asks kmeans and resunet and takes the pools with the highest estimated Dice"
+    summary = "asks kmeans, then resunet, until pools can be trusted"
     citations = (XUE_2020, DAUGS)
     Options = EnsemblePoolOptions
 
@@ -91,9 +91,14 @@ class EnsembleBloodPool(CanonicalBloodPool):
 
     def find_in_order(self, series: Series) -> BloodPools:
         """Find the pools of a series in canonical order."""
-        answers = [member.find_in_order(series) for member in self.members]
+        seen, answers = seen_slices(series), []
+        for member in self.members:
+            answers.append(member.find_in_order(series))
+            if answers[-1].found and seen:
+                alone = _judged(seen, answers[-1], ())
+                if _of_input(alone) >= pool_model().trusted:
+                    return alone
         found = [pools for pools in answers if pools.found]
-        seen = seen_slices(series)
         if not found or not seen:
             return next((pools for pools in answers if not pools.found), answers[0])
         judged = [_judged(seen, pools, [other for other in found if other is not pools]) for pools in found]
@@ -127,15 +132,16 @@ class _Candidate:
 
 
 class EnsembleMyocardium(SliceWiseMyocardium):
-    """Ask ``classical`` and the networks, and take in each slice the outline that can be trusted most.
+    """Ask ``classical``, then the networks: in each slice the first outline that can be trusted.
 
     Each member starts from the pools given. Where none of their outlines can be trusted, pools are looked for anew in
-    the series itself, by every member, and the wall about each. The mean shape of the outlines is another candidate.
+    the series itself, by every member, and the wall about each. Where still none can be trusted the answer is the
+    outline that can be trusted most, their mean shape among them.
     """
 
     name = "ensemble"
     version = "1.0"
-    summary = "asks classical and resunet and takes the outline with the highest estimated Dice in each slice"
+    summary = "asks classical, then resunet, in each slice until an outline can be trusted"
     citations = (*ResUNetMyocardium.citations, DAUGS)
     Options = EnsembleWallOptions
     pool_finder = EnsembleBloodPool
@@ -157,29 +163,40 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
     def outliner(self, series: Series) -> SliceOutliner | None:
         """What asks every member about a slice."""
-        outliners = [one for one in (member.outliner(series) for member in self.members) if one is not None]
-        seen = seen_slices(series)
-        if not outliners or not seen:
+        seen, members = seen_slices(series), self.members
+
+        @cache
+        def outliner_of(member: int) -> SliceOutliner | None:
+            return members[member].outliner(series)
+
+        if not seen or outliner_of(0) is None:
             return None
 
         @cache
         def pools_of_its_own() -> list[BloodPools]:
             return [pools for m in EnsembleBloodPool().members if (pools := m.find_in_order(series)).found]
 
-        def candidates(pools: BloodPools, k: int) -> list[_Candidate]:
-            found = [outline(pools, k) for outline in outliners]
-            return [
-                _Candidate(one, trust_wall(seen[k], one.wall).dice) for one in found if isinstance(one, SliceOutline)
-            ]
+        def candidates(pools: BloodPools, k: int) -> Iterator[_Candidate]:
+            for member in range(len(members)):
+                outlined = None if (ask := outliner_of(member)) is None else ask(pools, k)
+                if isinstance(outlined, SliceOutline):
+                    yield _Candidate(outlined, trust_wall(seen[k], outlined.wall).dice)
+
+        def every_candidate(pools: BloodPools, k: int) -> Iterator[_Candidate]:
+            yield from candidates(pools, k)
+            asked = [pools]
+            for own in pools_of_its_own():
+                if own.lv[..., k].any() and all(dice(own.lv[..., k], a.lv[..., k]) < SAME for a in asked):
+                    asked.append(own)
+                    yield from candidates(own, k)
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
-            found = candidates(pools, k)
-            if not any(one.alone >= wall_model().trusted for one in found):
-                asked = [pools]
-                for own in pools_of_its_own():
-                    if own.lv[..., k].any() and all(dice(own.lv[..., k], a.lv[..., k]) < SAME for a in asked):
-                        asked.append(own)
-                        found += candidates(own, k)
+            found: list[_Candidate] = []
+            for one in every_candidate(pools, k):
+                if one.alone >= wall_model().trusted:
+                    trusted: SliceOutline = replace(one.outline, estimated_dice=one.alone)
+                    return trusted
+                found.append(one)
             return _most_trusted(seen[k], found) if found else "no member sees a wall"
 
         return outline

@@ -40,7 +40,7 @@ BLOOD_POOL = StepSpec(
         interface=BloodPoolPlugin,
         method="find",
         check=check_pools,
-        default=("kmeans",),
+        default=("ensemble",),
         phrase="The ventricles' blood pools were found by {}",
     ),
     on=RunsOn.BLOOD,

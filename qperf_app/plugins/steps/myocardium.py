@@ -48,7 +48,7 @@ MYOCARDIUM = StepSpec(
         interface=MyocardiumPlugin,
         method="segment",
         check=check_myocardium,
-        default=("classical",),
+        default=("ensemble",),
         phrase="The left-ventricular myocardium was outlined by {}",
     ),
     reads=(
