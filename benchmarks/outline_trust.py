@@ -6,6 +6,7 @@ subjects 01 to 06 are measured; 07 to 14 are kept for a test.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -191,7 +192,7 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
         ("real", [r for r in rows if not str(r[0]).startswith("phantom")]),
         ("phantom", [r for r in rows if str(r[0]).startswith("phantom")]),
     ):
-        for n, name in enumerate(_CHAINS):
+        for n, name in enumerate(_CHAINS if some else ()):
             left, wall, _, doubts, seconds = (np.array([r[1 + 5 * n + i] for r in some], float) for i in range(5))
             figures = float(np.nanmedian(wall)), float(np.mean(wall)), float(wall.min())
             lost = int(((wall < WRONG) & (doubts == 0)).sum())
@@ -239,9 +240,11 @@ def _compared(blood: Series, tissue: Series, left: Mask | None, wall: Mask) -> I
         yield seconds
 
 
-def tables(data: Path, count: int, phantoms: int, what: str) -> Iterator[Table]:
+def tables(args: argparse.Namespace) -> Iterator[Table]:
     """All tables."""
-    cases = [*mlperf_cases(data, BY_HAND, SUBJECTS), pisa_case(data)]
+    data, count, phantoms, what = args.data, args.count, args.phantoms, args.what
+    breath_held = [pisa_case(data)] if args.subjects == list(SUBJECTS) else []
+    cases = [*mlperf_cases(data, args.motion, args.subjects), *breath_held]
     if what != "choice":
         found = [*simulated(count), *on_phantom(phantoms), *on_real(cases)]
         yield summary_table(found)
@@ -258,8 +261,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="simulated slices")
     parser.add_argument("--phantoms", type=int, default=4, help="scans of the phantom")
     parser.add_argument("--what", choices=("all", "trust", "choice"), default="all", help="which tables")
+    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), help="labels of the free-breathing series")
+    parser.add_argument("--motion", default=BY_HAND, help=f"what aligns them: a plugin, or {BY_HAND!r} for the masks")
     args = parser.parse_args()
-    publish(tables(args.data, args.count, args.phantoms, args.what), args, seed=SEED)
+    publish(tables(args), args, seed=SEED)
 
 
 if __name__ == "__main__":
