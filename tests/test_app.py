@@ -234,7 +234,7 @@ def test_what_is_handed_in_is_named_by_its_dataset(finished: tuple[Path, Path]) 
 
 
 def methods_in(report: Path) -> set[str]:
-    return set(re.findall(r"Segments by (\w+)", report.read_text(encoding="utf-8")))
+    return set(re.findall(r"(?:by|method:) (\w+) \((?:2CXM|Fermi)\)", report.read_text(encoding="utf-8")))
 
 
 def test_another_plugin_is_added_to_an_earlier_run_of_the_same_input(

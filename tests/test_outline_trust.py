@@ -138,7 +138,8 @@ def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(ClassicalMyocardium, "segment", wrong)
     raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
-    fast = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "--nprocs", "1")
+    fast = ("--motion-correction", "none", "--kinetics", "fermi", "--myocardium", "classical")
+    fast += ("--skip-bids-validation", "--nprocs", "1")
     assert main([str(raw), str(out), "participant", "-w", str(tmp_path / "work"), *fast]) == 0
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
     doubtful = {one["step"]: one["reason"] for one in status["steps_doubtful"]}

@@ -97,8 +97,11 @@ class SegmentTable:
     units: Mapping[str, str]
 
 
+#: Over a segment's voxels at each time. Below the middle: noise errs to both sides, but what else is in a voxel of
+#: muscle is most often blood, which only adds. ``docs/models.md`` has the comparison.
+CURVE_PERCENTILE = 40
 #: What a segment's curve is, in words.
-CURVE_DEFINITION = "the median over its voxels at each time"
+CURVE_DEFINITION = f"the {CURVE_PERCENTILE}th percentile over its voxels at each time"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins import SegmentRow, SegmentTable
+from qperf_app.plugins.results import CURVE_PERCENTILE
 
 #: Standard deviation of a normal distribution over its median absolute deviation.
 _TO_SD = 1.4826
@@ -32,11 +33,11 @@ def segment_regions(
 
 
 def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Median over curves (n, t) at each time, missing samples left out.
+    """Percentile ``CURVE_PERCENTILE`` over curves (n, t) at each time, missing samples left out.
 
     Blood, whose concentration is ten times that of muscle, is left in voxels where breathing moves it in and out; it
-    would decide a mean, and moves a median little. Noise is averaged before the fit: the median of many fits of noisy
-    curves is not the flow, since the error of a fit is lopsided.
+    would decide a mean; it moves a median little, and a percentile below it less still. Noise is averaged before the
+    fit: the median of many fits of noisy curves is not the flow, since the error of a fit is lopsided.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def segment_curve(curves: NDArray[np.floating]) -> NDArray[np.float64]:
     finite = np.where(np.isfinite(curves), curves, np.nan).astype(np.float64)
     result = np.full(finite.shape[1], np.nan)
     some = np.isfinite(finite).any(axis=0)
-    result[some] = np.nanmedian(finite[:, some], axis=0)
+    result[some] = np.nanpercentile(finite[:, some], CURVE_PERCENTILE, axis=0)
     return result
 
 

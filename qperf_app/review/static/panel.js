@@ -62,8 +62,8 @@ export function showTools(page) {
     el("p", { class: "hint" }, "Drag a handle, a border or a point. Double-click a border: one handle more; Alt-click a handle: one less. Right button or Window: drag for window and level. Wheel: frames."));
   const stale = page.edits.touched.length > 0 || !page.saved;
   show(page.actions,
-    el("button", { class: page.saved ? "" : "primary", onclick: () => page.compute(), disabled: page.locked || !stale, title: "C", id: "compute" }, "Compute again"),
-    el("button", { onclick: () => page.decide("accepted"), disabled: page.locked || !page.saved, title: "A", id: "accept" }, "Accept"),
+    el("button", { class: page.saved ? "" : "primary", onclick: () => page.compute(), disabled: page.locked || page.computing || !stale, title: "C", id: "compute" }, "Compute again"),
+    el("button", { onclick: () => page.decide("accepted"), disabled: page.locked || page.computing || !page.saved, title: "A", id: "accept" }, "Accept"),
     el("button", { onclick: () => page.decide("not usable"), disabled: page.locked, title: "X", id: "not-usable" }, "Not usable"));
 }
 

@@ -43,7 +43,7 @@ export class ScanPage {
 
   async load() {
     this.scan = await api.scan(this.key);
-    Object.assign(this, { edits: this.scan.edits, version: this.scan.version, saved: this.scan.saved, preview: this.scan.preview, locked: false });
+    Object.assign(this, { edits: this.scan.edits, version: this.scan.version, saved: this.scan.saved, preview: this.scan.preview, locked: false, computing: false });
     this.history = new History(this.edits);
     if (!this.edits.regions[this.active]) this.active = Object.keys(this.edits.regions)[0];
     const times = this.scan.planes[this.mainPlane].times;
@@ -375,7 +375,8 @@ export class ScanPage {
 
   async decide(decision) {
     await this.kept;
-    if (this.locked) return;
+    // What is accepted are the numbers on the page, not those that are on their way.
+    if (this.locked || (this.computing && decision === "accepted")) return;
     try {
       const told = await api.decide(this.key, this.version, decision, this.comment.value);
       this.version = told.version;
@@ -391,10 +392,10 @@ export class ScanPage {
     if (this.locked) return;
     try {
       const told = await api.compute(this.key, this.version, this.comment.value);
-      Object.assign(this, { version: told.version, saved: told.saved, job: told.job });
+      Object.assign(this, { version: told.version, saved: told.saved, job: told.job, computing: true });
       this.flowBefore = this.scan.flow?.values ?? null;
       showTools(this);
-      this.say("Computing …");
+      this.say("Computing … The report is the earlier one until it ends.");
     } catch (error) {
       this.fail(error);
     }
@@ -403,6 +404,10 @@ export class ScanPage {
   // A job of the server has changed.
   async onJob(job) {
     if (job.participant !== this.scan?.participant) return;
+    if (job.job === this.job && ["done", "failed"].includes(job.state)) {
+      this.computing = false;
+      showTools(this);
+    }
     if (job.job === this.job && job.state === "failed") this.say(`Not computed: ${job.reason}`, true);
     if (job.state !== "done" || job.job !== this.job) return;
     await this.kept;
