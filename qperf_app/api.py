@@ -265,8 +265,12 @@ def _ended(out_dir: Path, request: Any, cause: str) -> ParticipantStatus:
         return status
 
 
-def interrupted(study: StudyPlan, work_dir: Path) -> None:
-    """Tidy up after a run that was stopped: nothing of it is half in OUT_DIR, and its status says that it was."""
+def interrupted(study: StudyPlan, execution: Execution) -> None:
+    """Tidy up after a run that was stopped: nothing of it is half in OUT_DIR, and its status says that it was.
+
+    No process is started but to cancel jobs of Slurm: a run on this machine may be starting workers at the same moment,
+    which would hold the ends of its pipes.
+    """
     from qperf_app.bids.dataset import remove_staging
     from qperf_app.workflow import slurm
 
@@ -274,8 +278,8 @@ def interrupted(study: StudyPlan, work_dir: Path) -> None:
     for label in labels:
         remove_staging(study.out_dir, f"sub-{label}")
     mark_interrupted(study.out_dir, labels)
-    if slurm.is_slurm("SLURM"):
-        slurm.send_cancel({slurm.mark(work_dir, label) for label in labels})
+    if slurm.is_slurm(execution.plugin):
+        slurm.send_cancel({slurm.mark(execution.work_dir.resolve(), label) for label in labels})
 
 
 def load(

@@ -75,12 +75,12 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     if args.dry_run:
         say(_listing(study.participants))
         return DONE
-    at_stop.append(lambda: api.interrupted(study, args.work_dir.resolve()))
-    return _execute(args, argv, study)
-
-
-def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan) -> int:
     execution = _execution(args)
+    at_stop.append(lambda: api.interrupted(study, execution))
+    return _execute(args, argv, study, execution)
+
+
+def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan, execution: Execution) -> int:
     inputs.make_folder("OUT_DIR", args.out_dir)
     inputs.make_folder("--work-dir", args.work_dir)
     started = time.monotonic()

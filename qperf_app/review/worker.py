@@ -76,16 +76,17 @@ def compute(study: Study, participant: str, nprocs: int, tell: Tell, workers: Wo
         done += status != "start"
         tell({"state": "running", "step": name, "done": done, "total": len(names)})
 
+    execution = Execution(study.work_dir, nprocs=nprocs, workers=workers)
     try:
         statuses = api.run(
             plan,
-            Execution(study.work_dir, nprocs=nprocs, workers=workers),
+            execution,
             command=lambda label: command_line(study, label),
             notify=notify,
             say=lambda text: tell({"state": "running", "step": text}),
         )
     except SystemExit:
-        api.interrupted(plan, study.work_dir)
+        api.interrupted(plan, execution)
         raise
     failed = [f"{problem.step}: {problem.reason}" for problem in statuses[participant].steps_failed]
     state = "failed" if failed else "done"
