@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, true_means
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_means
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import covered
 from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import parse_entities
-from qperf_app.bids.tables import read_numbers, read_table
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import interval_column
 from qperf_app.report.agreement import agreement
@@ -107,14 +106,14 @@ def read_flow(raw: Path, out: Path) -> dict[str, Found]:
     for path in sorted(out.rglob("*_seg-AHA17_desc-*_segments.tsv")):
         each = found.setdefault(parse_entities(path.name)["desc"], Found())
         prefix = path.name.split("_seg-")[0]
-        sidecar, rows = read_json(sidecar_path(path)), read_table(path)
+        sidecar = read_json(sidecar_path(path))
         each.scans.add(prefix)
         if sidecar.get("Doubtful"):
             each.doubtful.add(prefix)
         if sidecar["MBF"]["Units"] != _MBF or _relative_input(path.parent, prefix):
             each.relative.add(prefix)
             continue
-        columns = {name: _column(path, rows, name) for name in ("MBF", _LOW, _HIGH)}
+        columns = {name: segment_column(path, name) for name in ("MBF", _LOW, _HIGH)}
         for segment, value in true_means(raw / "derivatives" / "truth", prefix).items():
             each.true.append(value)
             for values, name in ((each.measured, "MBF"), (each.low, _LOW), (each.high, _HIGH)):
@@ -127,13 +126,6 @@ def _relative_input(folder: Path, prefix: str) -> bool:
     tables = [folder / f"{prefix}_desc-{role}_timeseries.json" for role in ("aifjoint", "aif")]
     last = next((table for table in tables if table.is_file()), None)
     return last is not None and read_json(last)["concentration"].get("Units") == RELATIVE_UNITS
-
-
-def _column(path: Path, rows: list[dict[str, str]], name: str) -> dict[int, float]:
-    """Values of a column by segment; empty where the table has none."""
-    if not rows or name not in rows[0]:
-        return {}
-    return dict(zip((int(row["index"]) for row in rows), read_numbers(path, rows, name), strict=True))
 
 
 def scored(name: str, scans: int, plugin: str, found: Found) -> Row:

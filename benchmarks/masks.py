@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from qperf_app.geometry.masks import dice
+
 Mask = NDArray[np.bool_]
 
 
@@ -22,12 +24,6 @@ def read_image(path: Path) -> Any:
 def read_mask(path: Path) -> Mask:
     """A mask; a single False where there is no file."""
     return np.asarray(read_image(path).get_fdata() > 0) if path.is_file() else np.zeros(1, dtype=bool)
-
-
-def dice(a: Mask, b: Mask) -> float:
-    """Dice overlap; 0 where both are empty."""
-    total = a.sum() + b.sum()
-    return float(2 * (a & b).sum() / total) if total else 0.0
 
 
 def pairwise_dice(masks: Mask) -> float:

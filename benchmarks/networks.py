@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.masks import Mask, dice, filled
+from benchmarks.masks import Mask, filled
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
+from qperf_app.geometry.masks import dice
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.masks import dice
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import BY_HAND, CONTEXT, Case, _still, mlperf_cases, pisa_case
 from qperf_app.checks.outlines import judge_pool, judge_wall
+from qperf_app.geometry.masks import dice
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import Trust, trust_pool, trust_wall
 from qperf_app.phantom.config import PhantomConfig

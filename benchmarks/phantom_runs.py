@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.masks import read_image
 from qperf_app.bids.names import ROLES, folder_of
 from qperf_app.bids.records import read_mask
-from qperf_app.bids.tables import read_landmarks
+from qperf_app.bids.tables import read_landmarks, read_numbers, read_table
 from qperf_app.geometry.segments import label_segments
 
 HAND_INS = {
@@ -62,3 +62,11 @@ def true_means(truth: Path, prefix: str) -> dict[int, float]:
     labels = label_segments(read_mask(mask_path), read_image(mask_path).affine, landmarks).labels
     flow = read_image(next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))).get_fdata()
     return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
+
+
+def segment_column(path: Path, name: str = "MBF") -> dict[int, float]:
+    """Values of a column of a table of segments, by segment; empty where the table has none."""
+    rows = read_table(path)
+    if not rows or name not in rows[0]:
+        return {}
+    return dict(zip((int(row["index"]) for row in rows), read_numbers(path, rows, name), strict=True))

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.masks import Mask, dice, pairwise_dice, read_image, read_mask
+from benchmarks.masks import Mask, pairwise_dice, read_image, read_mask
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import correlation
 from qperf_app.bids.names import derivative_name, folder_of, parse_entities
 from qperf_app.bids.tables import read_table
+from qperf_app.geometry.masks import dice
 from qperf_app.geometry.warp import warp
 from qperf_app.plugins.records import value_keys
 from tests import realdata

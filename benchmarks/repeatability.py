@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, true_means
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_means
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.bids.names import LAYERS, parse_entities, segments_name
 from qperf_app.bids.tables import read_numbers, read_table
@@ -102,19 +102,12 @@ def _segments(truth: Path, out: Path, plugin: str) -> Iterator[tuple[float, floa
         if parse_entities(path.name)["task"] != "stress":
             continue
         prefix = path.name.split("_seg-")[0]
-        stress, endo, epi = (_column(path.with_name(segments_name(prefix, plugin, layer))) for layer in LAYERS)
+        stress, endo, epi = (segment_column(path.with_name(segments_name(prefix, plugin, layer))) for layer in LAYERS)
         at_rest = path.with_name(segments_name(prefix.replace("task-stress", "task-rest"), plugin, "transmural"))
-        rest = _column(at_rest) if at_rest.exists() else {}
+        rest = segment_column(at_rest) if at_rest.exists() else {}
         for segment, true in true_means(truth, prefix).items():
             flow, inner, outer, before = (values.get(segment, np.nan) for values in (stress, endo, epi, rest))
             yield true, flow, flow / before, inner / outer
-
-
-def _column(path: Path) -> dict[int, float]:
-    rows = read_table(path)
-    if not rows or "MBF" not in rows[0]:
-        return {}
-    return dict(zip((int(row["index"]) for row in rows), read_numbers(path, rows, "MBF"), strict=True))
 
 
 def area_under_roc(values: Array, ill: NDArray[np.bool_]) -> float | None:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.masks import Mask, dice, filled, read_image
+from benchmarks.masks import Mask, filled, read_image
 from benchmarks.records import Column, Table, argument_parser, publish
 from qperf_app.geometry import world_displacement
+from qperf_app.geometry.masks import dice
 from qperf_app.geometry.warp import warp
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import simulate_scan

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.masks import read_image
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, true_means
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_means
 from benchmarks.phantom_segments import SCORES, paired, read_segments, scores
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.bids.names import LAYERS, ROLES, folder_of, map_name, parse_entities, segments_name
 from qperf_app.bids.records import read_mask
-from qperf_app.bids.tables import read_landmarks, read_numbers, read_table
+from qperf_app.bids.tables import read_landmarks
 from qperf_app.geometry import label_layers, label_segments, wall_depth
 from qperf_app.plugins import MapKey
 from qperf_app.plugins.manager import load_plugins
@@ -140,7 +140,7 @@ def layer_ratios(truth: Path, out: Path) -> dict[tuple[str, str], tuple[float, f
         layers = [table.with_name(segments_name(prefix, plugin, layer)) for layer in ("endo", "epi")]
         if not all(path.exists() for path in layers):
             continue
-        measured = [_column(path) for path in layers]
+        measured = [segment_column(path) for path in layers]
         for segment, true in true_layer_ratios(truth, prefix).items():
             values = [m.get(segment, np.nan) for m in measured]
             for group in (task, "both"):
@@ -167,11 +167,6 @@ def true_layer_ratios(truth: Path, prefix: str) -> dict[int, float]:
 def _true_flow(folder: Path, prefix: str) -> Array:
     path = next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))
     return np.asarray(read_image(path).get_fdata())
-
-
-def _column(path: Path) -> dict[int, float]:
-    rows = read_table(path)
-    return dict(zip((int(row["index"]) for row in rows), read_numbers(path, rows, "MBF"), strict=True))
 
 
 if __name__ == "__main__":

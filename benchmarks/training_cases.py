@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.masks import dice
 from benchmarks.networks import SEED, point_errors, spread_out
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import CONTEXT
+from qperf_app.geometry.masks import dice
 from qperf_app.plugins import BloodPools
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.cine import Anatomies

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,6 @@ import pytest
 
 from qperf_app.report import render_report
 from tests.report_examples import participant
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 
 WIDTHS = {"desktop": 1440, "phone": 390}
 
@@ -47,17 +43,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "sub-07.html"
     path.write_text(render_report(participant()), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("no Chromium or Chrome on the PATH")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
 
 
 class Visit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,23 +16,10 @@ from qperf_app.geometry.segments import SEGMENT_NAMES
 from qperf_app.review.study import Study
 from tests.reviewed import finished_study
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
-
 KEY = "sub-01_task-rest"
 SIZES = {"laptop": (1366, 768), "tablet": (1024, 768), "tablet upright": (820, 1180)}
 #: ms; a machine that does other things takes long to compute.
 PATIENCE = 300_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if executable is None:
-        pytest.skip("no Chromium or Chrome on the PATH")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
 
 
 Visit = Callable[..., "Session"]

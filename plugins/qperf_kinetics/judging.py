@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.judging import MAX_OF_PRIOR, enhances, lacks_fit
 from qperf_app.methods.kinetic_inputs import usable_curves
+from qperf_app.methods.wider_intervals import NINETY
 from qperf_app.plugins import ParameterMap
 from qperf_app.plugins.quality import OPEN_PARAMETERS, QualityCode
 from qperf_app.plugins.records import Statistic
 from qperf_kinetics.fitting import Estimates, Problem, estimate
 
 Array = NDArray[np.float64]
-
-# Standard deviations from the middle to a bound of a normal distribution's 90 % interval.
-_NINETY = 1.6449
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def fit_and_judge(
 
 def interval(name: str, units: str, values: Array, log_sd: Array) -> list[ParameterMap]:
     """Bounds of a quantity's 90 % interval from the standard deviation (n,) of its logarithm (Laplace's method)."""
-    bounds: tuple[tuple[Statistic, float], ...] = (("q05", -_NINETY), ("q95", _NINETY))
+    bounds: tuple[tuple[Statistic, float], ...] = (("q05", -NINETY), ("q95", NINETY))
     return [ParameterMap(name, units, values * np.exp(z * log_sd), statistic) for statistic, z in bounds]
 
 

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import dice
 from qperf_app.methods.outline_features import SeenSlice, cavity_of, seen_slices
 from qperf_app.methods.outline_trust import pool_model, trust_pool, trust_wall, wall_model
 from qperf_app.plugins import BloodPools, Resources, Series
@@ -46,17 +47,8 @@ AGREEMENT, USUAL_AGREEMENT = 3.0, 0.8
 
 
 @dataclass(frozen=True)
-class EnsemblePoolOptions:
-    """Options of :class:`EnsembleBloodPool`."""
-
-    weights: tuple[str, ...] = field(
-        default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
-    )
-
-
-@dataclass(frozen=True)
-class EnsembleWallOptions:
-    """Options of :class:`EnsembleMyocardium`."""
+class EnsembleOptions:
+    """Options of both plugins ``ensemble``."""
 
     weights: tuple[str, ...] = field(
         default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
@@ -73,7 +65,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
     version = "1.0"
     summary = "asks kmeans, then resunet, until pools can be trusted"
     citations = (XUE_2020, DAUGS)
-    Options = EnsemblePoolOptions
+    Options = EnsembleOptions
 
     @property
     def members(self) -> tuple[CanonicalBloodPool, ...]:
@@ -87,21 +79,22 @@ class EnsembleBloodPool(CanonicalBloodPool):
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """The most that a member takes, and TensorFlow."""
-        return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+        return _resources(shape)
 
     def find_in_order(self, series: Series) -> BloodPools:
         """Find the pools of a series in canonical order."""
         seen, answers = seen_slices(series), []
         for member in self.members:
-            answers.append(member.find_in_order(series))
-            if answers[-1].found and seen:
-                alone = _judged(seen, answers[-1], ())
-                if _of_input(alone) >= pool_model().trusted:
-                    return alone
+            pools = member.find_in_order(series)
+            if pools.found and seen:
+                pools = _judged(seen, pools)
+                if _of_input(pools) >= pool_model().trusted:
+                    return pools
+            answers.append(pools)
         found = [pools for pools in answers if pools.found]
         if not found or not seen:
             return next((pools for pools in answers if not pools.found), answers[0])
-        judged = [_judged(seen, pools, [other for other in found if other is not pools]) for pools in found]
+        judged = [_with_others(pools, [other for other in found if other is not pools]) for pools in found]
         best = max(judged, key=_of_input)
         if len(found) < len(answers) and _of_input(best) < pool_model().trusted:
             reasons = "; ".join(pools.reason for pools in answers if not pools.found)
@@ -109,13 +102,30 @@ class EnsembleBloodPool(CanonicalBloodPool):
         return best
 
 
-def _judged(seen: Sequence[SeenSlice], pools: BloodPools, others: Sequence[BloodPools]) -> BloodPools:
+def _resources(shape: tuple[int, int, int, int]) -> Resources:
+    return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+
+
+def _judged(seen: Sequence[SeenSlice], pools: BloodPools) -> BloodPools:
     """Pools with their estimated Dice."""
-    estimated = np.full(pools.lv.shape[2], np.nan)
-    for k in map(int, np.flatnonzero(pools.lv.any(axis=(0, 1)))):
-        found = trust_pool(seen[k], pools.lv[..., k]).dice
-        estimated[k] = with_agreement(found, [dice(pools.lv[..., k], other.lv[..., k]) for other in others])
-    return replace(pools, estimated_dice=tuple(estimated.tolist()))
+    estimated = [trust_pool(seen[k], left).dice if left.any() else np.nan for k, left in _slices(pools)]
+    return replace(pools, estimated_dice=tuple(estimated))
+
+
+def _with_others(pools: BloodPools, others: Sequence[BloodPools]) -> BloodPools:
+    """The same with the others' agreement."""
+    estimated = [
+        with_agreement(pools.estimated_dice[k], [dice(left, other.lv[..., k]) for other in others])
+        if left.any()
+        else np.nan
+        for k, left in _slices(pools)
+    ]
+    return replace(pools, estimated_dice=tuple(estimated))
+
+
+def _slices(pools: BloodPools) -> Iterator[tuple[int, Mask]]:
+    """Left pool of each slice."""
+    return enumerate(np.moveaxis(pools.lv, 2, 0))
 
 
 def _of_input(pools: BloodPools) -> float:
@@ -143,7 +153,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
     version = "1.0"
     summary = "asks classical, then resunet, in each slice until an outline can be trusted"
     citations = (*ResUNetMyocardium.citations, DAUGS)
-    Options = EnsembleWallOptions
+    Options = EnsembleOptions
     pool_finder = EnsembleBloodPool
 
     @property
@@ -159,7 +169,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """The most that a member takes, and TensorFlow."""
-        return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+        return _resources(shape)
 
     def outliner(self, series: Series) -> SliceOutliner | None:
         """What asks every member about a slice."""
@@ -247,9 +257,3 @@ def with_agreement(estimated: float, overlaps: Sequence[float]) -> float:
     p = min(max(estimated, 1e-3), 1 - 1e-3)
     logit = math.log(p / (1 - p)) + AGREEMENT * (float(np.mean(overlaps)) - USUAL_AGREEMENT)
     return 1.0 / (1.0 + math.exp(-logit))
-
-
-def dice(a: Mask, b: Mask) -> float:
-    """Dice overlap; 0 where both are empty."""
-    total = a.sum() + b.sum()
-    return float(2 * (a & b).sum() / total) if total else 0.0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import largest_piece
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.heart import first_pass_width, squared_distance
 from qperf_app.methods.noise import white_noise_sd
@@ -157,7 +158,7 @@ def cavity_of(wall: Mask) -> Mask:
     inside = binary_fill_holes(wall) & ~wall
     if wall.any() and inside.sum() < _LEAST_VOXELS:
         inside = convex_hull_image(wall) & ~wall
-    return _largest(inside)
+    return largest_piece(inside)
 
 
 def pool_features(seen: SeenSlice, pool: Mask) -> dict[str, float] | None:
@@ -234,9 +235,9 @@ def _other_pools(seen: SeenSlice, course: _Course, pool: Mask, heart: Mask) -> d
     centre = np.argwhere(pool).mean(axis=0)
     near = (squared_distance(pool.shape, centre, seen.spacing) < _REACH**2) & ~heart
     high = near & (np.nanmax(course.rise, axis=-1) > _HEIGHT)
-    before = _largest(high & _between(course.arrival, _EARLIER))
+    before = largest_piece(high & _between(course.arrival, _EARLIER))
     falls = course.height - course.left > 0.15
-    after = _largest(high & _between(course.arrival, _LATER) & falls)
+    after = largest_piece(high & _between(course.arrival, _LATER) & falls)
     area = np.array([before.sum(), after.sum()]) * seen.voxel_area
     return {
         "blood before": float(np.log1p(area[0] / 100.0)),
@@ -384,14 +385,6 @@ def _upper(values: Array) -> float:
 
 def _between(values: Array, limits: tuple[float, float]) -> Mask:
     return np.asarray((values > limits[0]) & (values < limits[1]))
-
-
-def _largest(mask: Mask) -> Mask:
-    """The largest connected piece."""
-    from scipy.ndimage import label
-
-    labels, count = label(mask)
-    return mask if count < 2 else np.asarray(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
 
 
 def _roundness(region: Mask, spacing: Array) -> float:

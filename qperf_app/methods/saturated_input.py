@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.linalg import solve_triangular
 
+from qperf_app.methods.wider_intervals import NINETY
 from qperf_app.physics.baseline import baseline_frames
 from qperf_app.physics.noise import white_noise_sd
 from qperf_app.plugins.records import Series, SignalEquation
@@ -39,7 +40,7 @@ DRAWS = 400
 # Samples without which a curve is not estimated.
 _LEAST_SAMPLES = 12
 # Width of a normal distribution's 90 % interval in standard deviations.
-_INTERVAL = 2 * 1.6449
+_INTERVAL = 2 * NINETY
 # Least noise, relative to the largest signal: rounding of stored images, and what keeps a noise-free series regular.
 _LEAST_NOISE = 3e-4
 # Nodes of the scale's grid, and how many standard deviations they reach from its mean.

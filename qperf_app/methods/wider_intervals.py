@@ -17,7 +17,7 @@ FLOWS = ("MBF", "Fb", "Fp")
 #: Quantities that go as one over the input's height; a delay does not.
 SCALED = ("MBF", "Fb", "Fp", "PS", "Ktrans", "vp", "vb", "ve")
 # Standard deviations from the median to a bound of a normal distribution's 90 % interval.
-_BOUND = 1.6449
+NINETY = 1.6449
 
 
 def widened(
@@ -60,6 +60,6 @@ def _widened(one: ParameterMap, values: Mapping[tuple[str, str | None], Array], 
     if one.statistic not in ("q05", "q95"):
         return one.values
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.hypot(np.log(one.values / middle), _BOUND * log_sd)
+        off = np.hypot(np.log(one.values / middle), NINETY * log_sd)
         bound = middle * np.exp(-off if one.statistic == "q05" else off)
     return np.where((one.values > 0) & (middle > 0), bound, one.values)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qperf_app.geometry.masks import largest_piece
+
 #: Points that a curve is drawn with between two handles.
 POINTS_PER_SPAN = 12
 #: Numbers of handles that are tried, fewest first.
@@ -51,7 +53,7 @@ def fit_handles(mask: NDArray[np.bool_]) -> list[tuple[float, float]] | None:
     """
     from scipy.ndimage import binary_fill_holes
 
-    border = _border(np.asarray(binary_fill_holes(_largest(mask)), bool))
+    border = _border(np.asarray(binary_fill_holes(largest_piece(mask)), bool))
     if border is None:
         return None
     handles = np.zeros((0, 2))
@@ -108,15 +110,6 @@ def from_runs(runs: Sequence[int], shape: tuple[int, int]) -> NDArray[np.bool_]:
             raise ValueError(f"the run {start}, {length} lies outside an image of {shape}")
         flat[start : start + length] = True
     return flat.reshape(shape)
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import label
-
-    parts, count = label(mask)
-    if count < 2:
-        return np.asarray(mask, bool)
-    return np.asarray(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.float64] | None:

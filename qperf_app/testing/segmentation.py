@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import dice
 from qperf_app.plugins import BloodPoolPlugin, BloodPools, Myocardium, MyocardiumPlugin
 from qperf_app.testing.conformance import PluginConformance, Runs
 from qperf_app.testing.examples import example_landmarks, example_masks
@@ -97,11 +98,6 @@ class MyocardiumConformance(PluginConformance):
         result: Myocardium = runs.nothing
         assert not result.mask.any(), f"{result.mask.sum()} voxels of myocardium in a series without a bolus"
         assert any(w.strip() for w in result.warnings), "the mask is empty and no warning says why"
-
-
-def dice(found: Mask, true: Mask) -> float:
-    """Overlap of two masks, 0 to 1: twice what they share over what they hold (Dice 1945)."""
-    return float(2 * (found & true).sum() / max(found.sum() + true.sum(), 1))
 
 
 def _overlap(what: str, found: Mask, true: Mask, least: float) -> str:

@@ -20,13 +20,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import dice
 from qperf_app.methods.outline_features import Features, SeenSlice, pool_features, seen_slices, wall_features
 from qperf_app.methods.outline_trust import FEATURES, TrustModel
 from qperf_app.plugins import Series
 from qperf_app.training.cases import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind
 from qperf_app.training.cine import Anatomies
 from qperf_app.training.simulated_cases import simulate_case
-from qperf_app.training.worse_outlines import dice, worse_pools, worse_walls
+from qperf_app.training.worse_outlines import worse_pools, worse_walls
 
 Array = NDArray[np.float64]
 What = Literal["wall", "pool"]

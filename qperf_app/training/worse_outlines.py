@@ -85,12 +85,6 @@ def worse_pools(
             yield kind, outline
 
 
-def dice(a: Mask, b: Mask) -> float:
-    """Dice overlap; 0 where both are empty."""
-    total = a.sum() + b.sum()
-    return float(2 * (a & b).sum() / total) if total else 0.0
-
-
 def _depth(mask: Mask, spacing: Array) -> Array:
     from scipy.ndimage import distance_transform_edt
 

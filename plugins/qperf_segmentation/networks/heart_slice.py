@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import dice, largest_piece
 from qperf_segmentation.networks import wall_input
-from qperf_segmentation.networks.reading import ask, largest, softmax
+from qperf_segmentation.networks.reading import ask, softmax
 
 Mask = NDArray[np.bool_]
+
 Array = NDArray[np.float32]
 
 #: Channels of the network's classes.
@@ -88,12 +90,12 @@ def outline_heart(
             return None
         pool = left
     on_grid = each.mean(axis=0).argmax(axis=-1) == WALL
-    agreement = float(np.mean([_dice(one.argmax(axis=-1) == WALL, on_grid) for one in each]))
+    agreement = float(np.mean([dice(one.argmax(axis=-1) == WALL, on_grid) for one in each]))
     points, sure = find_points(_plane_softmax(answers[..., 4]).mean(axis=0))
     if len(points):
         middle = (np.array(seen.grid.shape) - 1) / 2.0
         points = (points - middle) * seen.grid.pixel / np.array(seen.grid.voxel) + np.array(seen.grid.centre)
-    right = largest((mean.argmax(axis=-1) == RIGHT) & (mean[..., RIGHT] > 0.5))
+    right = largest_piece((mean.argmax(axis=-1) == RIGHT) & (mean[..., RIGHT] > 0.5))
     return HeartSlice(wall, left, right & ~wall & ~left, points, agreement, closed, sure)
 
 
@@ -112,11 +114,13 @@ def one_ring(shares: Array) -> tuple[Mask, Mask, bool]:
     from scipy import ndimage
 
     both = shares[..., LEFT] + shares[..., WALL]
-    heart = ndimage.binary_fill_holes(largest(both > 0.5))
-    heart = largest(ndimage.binary_opening(heart, iterations=1))
+    heart = ndimage.binary_fill_holes(largest_piece(both > 0.5))
+    heart = largest_piece(ndimage.binary_opening(heart, iterations=1))
     inside = heart & (shares[..., WALL] < 0.5)
     # Between wall and right blood the shares may both be low: only pieces away from the border are cavity.
-    cavity = ndimage.binary_fill_holes(largest(inside & (ndimage.binary_erosion(heart) | (shares[..., LEFT] > 0.5))))
+    cavity = ndimage.binary_fill_holes(
+        largest_piece(inside & (ndimage.binary_erosion(heart) | (shares[..., LEFT] > 0.5)))
+    )
     cavity &= heart
     closed = bool(not (cavity & ~ndimage.binary_erosion(heart)).any())
     return heart & ~cavity, cavity, closed
@@ -151,7 +155,3 @@ def _plane_softmax(logits: Array) -> Array:
     """Shares (n, gx, gy) over the plane."""
     flat = softmax(logits.reshape(len(logits), -1))
     return flat.reshape(logits.shape)
-
-
-def _dice(a: Mask, b: Mask) -> float:
-    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))

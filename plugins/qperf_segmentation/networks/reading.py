@@ -67,15 +67,3 @@ def one_blob(probability: Array, threshold: float, lowest: float) -> Mask:
     weight = np.bincount(labels.ravel(), probability.ravel())
     weight[0] = 0.0
     return np.asarray(ndimage.binary_fill_holes(labels == weight.argmax()))
-
-
-def largest(mask: Mask) -> Mask:
-    """The largest connected piece; empty stays empty."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
