@@ -257,6 +257,7 @@ def test_a_description_in_yaml_stands_over_the_metadata(tmp_path):
         ("SaturationDelayTime: .inf", ("SaturationDelayTime", "finite")),
         ("- 0.1", ("expected fields",)),
         ("a: [", ("not a YAML file",)),
+        ("EchoTime: 0.001\nEchoTime: 0.002", ("not a YAML file", "'EchoTime' is there twice")),
         ("!!python/object/apply:os.system ['true']", ("not a YAML file",)),
         ("Catalysation: two pulses", ("Catalysation is 'two pulses'",)),
         ("PulseSequenceType: TrueFISP", ("bSSFP",)),

@@ -36,12 +36,16 @@ def read_description(path: str) -> dict[str, Any]:
     import yaml
     from pydantic import ValidationError
 
+    from qperf_app.methods.yaml_files import load_yaml
+
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         raise ValueError(f"{path}: not a YAML file") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected fields with values, such as SaturationDelayTime: 0.1")
     try:

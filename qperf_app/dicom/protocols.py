@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.whole import replace_text
-from qperf_app.bids.yaml_files import load_yaml
+from qperf_app.methods.yaml_files import load_yaml
 
 #: Name of the file in a dataset's ``code`` folder, where ``--protocol`` names no other.
 DEFAULT_NAME = "import_protocols.yaml"

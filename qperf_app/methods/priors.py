@@ -11,6 +11,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from qperf_app.methods.yaml_files import load_yaml
+
 # A parameter whose logarithm is taken is at least this.
 _SMALLEST = 1e-30
 
@@ -56,7 +58,7 @@ def read(path: str, model: str, names: Sequence[str]) -> Priors:
     source = priors_file(path)
     where, text = path or source.name, source.read_text("utf-8")
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     return parse(content, model, names, where)

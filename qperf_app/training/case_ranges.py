@@ -8,8 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from qperf_app.methods.yaml_files import load_yaml
 from qperf_app.phantom.draws import Draws
 
 Ranges = Mapping[str, Mapping[str, Any]]
@@ -18,7 +17,7 @@ Ranges = Mapping[str, Mapping[str, Any]]
 @cache
 def case_ranges() -> Ranges:
     """Sections of the file: ranges, chances and constants by name."""
-    content: Ranges = yaml.safe_load(Path(__file__).with_name("case_ranges.yaml").read_text(encoding="utf-8"))
+    content: Ranges = load_yaml(Path(__file__).with_name("case_ranges.yaml").read_text(encoding="utf-8"))
     return content
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from qperf_app.bids.yaml_files import load_yaml
+from qperf_app.methods.yaml_files import load_yaml
 from qperf_app.plugins.manager import PluginRegistry, plain_options, resolve_options
 from qperf_app.plugins.steps import STEPS, configurable_steps
 from qperf_app.plugins.steps.spec import AUTO, slot_of

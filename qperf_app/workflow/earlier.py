@@ -10,9 +10,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from qperf_app.bids.images import sidecar_path
+from qperf_app.methods.yaml_files import load_yaml
 from qperf_app.plugins.steps import (
     INPUT_FUNCTION,
     JOINT_INPUT_FUNCTION,
@@ -56,7 +55,7 @@ def basis_of(scan: ScanRecord, out_dir: Path, configuration: str) -> str:
             return ""
         for path in (out_dir / name, sidecar_path(out_dir / name)) if name else ():
             digest.update(path.read_bytes() if path.is_file() else b"")
-    content = yaml.safe_load(configuration) or {}
+    content = load_yaml(configuration) or {}
     digest.update(repr([content.get(key) for key in _CONSTANTS]).encode())
     return digest.hexdigest()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from qperf_app.bids.yaml_files import load_yaml
+from qperf_app.methods.yaml_files import load_yaml
 from qperf_app.workflow.configuration import ConfigurationError
 from qperf_app.workflow.workers import Workers
 

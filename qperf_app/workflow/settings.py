@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from qperf_app.methods.yaml_files import load_yaml
 from qperf_app.workflow.status import ScanRecord
 
 #: Keys of the configuration that decide about flow beside the plugins.
@@ -38,7 +37,7 @@ def settings_apart(out_dir: Path, scans: Mapping[str, Iterable[ScanRecord]]) -> 
 
 def _constants(out_dir: Path, participant: str) -> Iterator[tuple[str, Any]]:
     path = out_dir / f"sub-{participant}" / f"sub-{participant}_config.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    content = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None
     if isinstance(content, dict):
         yield from ((name, content.get(name)) for name in _CONSTANTS)
 
