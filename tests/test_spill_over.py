@@ -55,19 +55,23 @@ def mixture() -> tuple[Array, Array, Array, Array]:
 
 def test_given_the_fraction_the_muscle_is_what_it_was(mixture: tuple[Array, Array, Array, Array]) -> None:
     mixed, blood, fractions, muscle = mixture
-    np.testing.assert_allclose(as_concentration(spill_over.muscle_signal(mixed, fractions, blood)), muscle, atol=1e-9)
+    np.testing.assert_allclose(
+        as_concentration(spill_over.muscle_signal(mixed, fractions[:, None], blood)), muscle, atol=1e-9
+    )
 
 
 def test_the_curve_alone_tells_the_fraction(mixture: tuple[Array, Array, Array, Array]) -> None:
     mixed, blood, fractions, _ = mixture
     aif = examples.example_aif()
     mixed = mixed + np.random.default_rng(0).normal(0.0, 0.01 * np.ptp(mixed[0]), mixed.shape)
-    left = spill_over.muscle_signal(mixed[:, None], FRACTIONS[None], blood)
+    left = spill_over.muscle_signal(mixed[:, None], FRACTIONS[:, None], blood)
     # Signal over a straight line through the origin: all that matters here, and defined below zero too.
     curves = (left - as_signal(np.zeros(1))) / (as_signal(np.ones(1)) - as_signal(np.zeros(1)))
     weight = np.broadcast_to(1.0 - FRACTIONS, curves.shape[:2])
     draws = spill_over.MuscleCurves.of(aif.times, aif.times, aif.in_plasma(0.42))
-    likely = spill_over.log_likelihood(curves, weight, np.ones(mixed.shape), draws, np.zeros(len(mixed), bool))
+    frames = np.ones(mixed.shape)
+    prior = spill_over.muscle_log_prior(curves[:, 0], weight[:, 0], frames, draws, np.zeros(len(mixed), bool))
+    likely = spill_over.log_likelihood(curves, weight, frames, draws, prior)
     assert np.abs(FRACTIONS[likely.argmax(axis=1)] - fractions).max() <= 0.1
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES
+from qperf_app.methods.moving_border import border_motion, moved_fraction
 from qperf_app.methods.spill_over import (
+    BLUR,
     FRACTIONS,
-    Fractions,
     MuscleCurves,
     Pool,
+    expected_curves,
     frame_weights,
     log_likelihood,
+    muscle_log_prior,
     muscle_signal,
     posterior,
 )
@@ -44,6 +48,8 @@ _ANY_HEIGHT = 5.0
 _INNER = 1.25
 #: A frame of less weight in a voxel is left out: blood has moved into it, or out.
 _LEAST_WEIGHT = 0.25
+#: Voxels that a border's motion is seen in, at least.
+_LEAST_VOXELS = 8
 _TINY = 1e-30
 
 
@@ -51,11 +57,12 @@ class TwoPool(SpillOverPlugin):
     """Finds the fraction of left or right ventricular blood in every voxel of the wall and takes its signal out.
 
     What the fraction is, the voxel's curve, its place in the outline and its neighbours tell
-    (:mod:`qperf_app.methods.spill_over`).
+    (:mod:`qperf_app.methods.spill_over`); how it changes from frame to frame, all voxels along the border together
+    (:mod:`qperf_app.methods.moving_border`).
     """
 
     name = "two-pool"
-    version = "1.0"
+    version = "1.1"
     summary = "Takes the signal of left and right ventricular blood out of the voxels of the wall."
     citations = ("Hutchins GD, et al. J Am Coll Cardiol 1990;15:1032-1042. doi:10.1016/0735-1097(90)90237-J",)
 
@@ -82,18 +89,16 @@ class TwoPool(SpillOverPlugin):
         sd = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
         left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
         for z in np.flatnonzero(wall.any(axis=(0, 1))).tolist():
-            inside, frames = wall[:, :, z], series.data[:, :, z].astype(np.float64)
-            jumps[inside, z] = _frame_weights(series, inside, z) < _LEAST_WEIGHT
+            inside = wall[:, :, z]
             neighbours = neighbours_of(series, wall, pools, z)
             muscle = _muscle_curves(aif, constants, dynamic.times + series.slice_times[z])
-            if not neighbours or not len(muscle.shapes):
-                continue
-            signals = {name: np.median(frames[n.core], axis=0) for name, n in neighbours.items()}
-            found = _slice_fractions(series, inside, z, neighbours, signals, muscle, convert)
-            for name, fraction, spread in zip(neighbours, found.mean, found.sd, strict=True):
-                mean[name][inside, z], sd[name][inside, z] = fraction, spread
-                left[inside, z] -= fraction[:, None] * signals[name]
-            left[inside, z] /= 1.0 - found.mean.sum(axis=0)[:, None]
+            part = _WallSlice(series, inside, z, neighbours, muscle, convert)
+            if neighbours and len(muscle.shapes):
+                found = _moving_mixture(part)
+                left[inside, z] = found.muscle
+                for name, fraction in found.fractions.items():
+                    mean[name][inside, z], sd[name][inside, z] = fraction.mean(axis=1), found.sd[name]
+            jumps[inside, z] = part.frame_weights(left[inside, z]) < _LEAST_WEIGHT
         converted = convert(series.with_data(left))
         data = np.where(jumps, np.nan, converted.data)
         return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)
@@ -105,62 +110,82 @@ def _muscle_curves(aif: InputFunction, constants: TissueConstants, times: Array)
     return MuscleCurves.of(times, aif.times, aif.in_plasma(constants.haematocrit), log_height_sd=spread)
 
 
-def _frame_weights(series: Series, inside: NDArray[np.bool_], z: int) -> Array:
-    dynamic = series.dynamic()
-    return frame_weights(dynamic.data[inside, z].astype(np.float64), float(np.median(np.diff(dynamic.times))))
+@dataclass(frozen=True)
+class _WallSlice:
+    """The n voxels of the wall in one slice, the pools beside them, and what is known of muscle.
 
-
-def _slice_fractions(
-    series: Series,
-    inside: NDArray[np.bool_],
-    z: int,
-    neighbours: Mapping[str, Neighbour],
-    signals: Mapping[str, Array],
-    muscle: MuscleCurves,
-    convert: Converter,
-) -> Fractions:
-    """Fractions of each neighbour's blood in the voxels of the wall in one slice."""
-    # No blood at all, then each pool's fractions.
-    parts, bloods = [FRACTIONS[:1]], [np.zeros((1, series.data.shape[3]))]
-    for name in neighbours:
-        parts.append(FRACTIONS[1:])
-        bloods.append(np.broadcast_to(signals[name], (len(FRACTIONS) - 1, series.data.shape[3])))
-    fractions = np.concatenate(parts)
-    curves, weight = _muscle_of_each(series, inside, z, fractions, np.concatenate(bloods), convert)
-    away = np.min([n.distance[inside] for n in neighbours.values()], axis=0) > _INNER * float(
-        series.voxel_size[:2].mean()
-    )
-    likelihood = log_likelihood(curves, weight, _frame_weights(series, inside, z), muscle, away)
-    pools, each = [], len(FRACTIONS) - 1
-    for k, neighbour in enumerate(neighbours.values()):
-        own = likelihood[:, 1 + k * each : 1 + (k + 1) * each]
-        pools.append(Pool(neighbour.distance[inside], np.concatenate([likelihood[:, :1], own], axis=1)))
-    spacing = series.voxel_size[:2]
-    return posterior(pools, np.argwhere(inside) * spacing, float(spacing.mean()))
-
-
-def _muscle_of_each(
-    series: Series, inside: NDArray[np.bool_], z: int, fractions: Array, blood: Array, convert: Converter
-) -> tuple[Array, Array]:
-    """Concentration (n, c, t) of the muscle beside each fraction (c,) of each blood (c, t), and what it weighs, (n, c).
-
-    The weight is what a unit of concentration changes in the signal. The wall is converted where it lies, a copy
-    for each fraction as a slice of its own: a conversion may look at the voxels around.
+    Signals have all v volumes of the series, curves its t dynamic ones.
     """
-    box = tuple(slice(max(0, k.min() - _MARGIN), k.max() + _MARGIN + 1) for k in np.nonzero(inside))
-    within = inside[box]
-    copies = np.repeat(series.data[box][:, :, z : z + 1].astype(np.float64), len(fractions), axis=2)
-    signal = muscle_signal(copies[within], fractions, blood)
-    copies[within] = signal
-    curves = np.asarray(convert(series.with_data(copies)).data[within], np.float64)
-    change = signal[..., series.n_proton_density :]
-    known = np.isfinite(curves)
-    slope = _slope(np.where(known, curves, 0.0), change, known)[..., None]
-    # Below the baseline, and above what the sequence can show, there is no concentration: the signal goes on straight.
-    start = np.where(known, change - slope * np.where(known, curves, 0.0), 0.0).sum(axis=2, keepdims=True)
-    start /= np.maximum(known.sum(axis=2, keepdims=True), 1)
-    straight = (change - start) / np.where(slope > 0, slope, np.inf)
-    return np.where(known, curves, straight), (1.0 - fractions) * slope[..., 0]
+
+    series: Series
+    inside: NDArray[np.bool_]
+    z: int
+    neighbours: Mapping[str, Neighbour]
+    expected: MuscleCurves
+    convert: Converter
+
+    @cached_property
+    def signal(self) -> Array:
+        """Signal (n, v) of the voxels."""
+        return np.asarray(self.series.data[self.inside, self.z], np.float64)
+
+    @cached_property
+    def blood(self) -> dict[str, Array]:
+        """Signal (v,) of each pool."""
+        frames = self.series.data[:, :, self.z].astype(np.float64)
+        return {name: np.median(frames[n.core], axis=0) for name, n in self.neighbours.items()}
+
+    @cached_property
+    def distance(self) -> dict[str, Array]:
+        """Distance (n,) of the voxels from each pool's outline, mm."""
+        return {name: n.distance[self.inside] for name, n in self.neighbours.items()}
+
+    @property
+    def edge(self) -> float:
+        """Edge of a voxel, mm."""
+        return float(self.series.voxel_size[:2].mean())
+
+    @property
+    def inner(self) -> NDArray[np.bool_]:
+        """Voxels away from every pool."""
+        return np.asarray(np.min(list(self.distance.values()), axis=0) > _INNER * self.edge)
+
+    def frame_weights(self, signal: Array) -> Array:
+        """Weight (n, t) of the dynamic frames of a signal (n, v)."""
+        interval = float(np.median(np.diff(self.series.dynamic().times)))
+        return frame_weights(signal[:, self.series.n_proton_density :], interval)
+
+    def converted(self, fractions: Array, blood: Array) -> _Curves:
+        """Concentration of the muscle beside fractions (n, c, v) of blood of c signals, (c, v) or (n, c, v).
+
+        The wall is converted where it lies, a copy for each fraction as a slice of its own: a conversion may look at
+        the voxels around.
+        """
+        box = tuple(slice(max(0, k.min() - _MARGIN), k.max() + _MARGIN + 1) for k in np.nonzero(self.inside))
+        within, first = self.inside[box], self.series.n_proton_density
+        here = self.series.data[box][:, :, self.z : self.z + 1]
+        copies = np.repeat(here.astype(np.float64), fractions.shape[1], axis=2)
+        copies[within] = muscle_signal(copies[within], fractions, blood)
+        curves = np.asarray(self.convert(self.series.with_data(copies)).data[within], np.float64)
+        signal, known = copies[within][..., first:], np.isfinite(curves)
+        slope = _slope(np.where(known, curves, 0.0), signal, known)[..., None]
+        # Below the baseline, and above what the sequence can show, there is no concentration: the signal goes straight.
+        start = np.where(known, signal - slope * np.where(known, curves, 0.0), 0.0).sum(axis=2, keepdims=True)
+        start /= np.maximum(known.sum(axis=2, keepdims=True), 1)
+        straight = (signal - start) / np.where(slope > 0, slope, np.inf)
+        weight = (1.0 - fractions[..., first:].mean(axis=2)) * slope[..., 0]
+        return _Curves(np.where(known, curves, straight), weight, start[..., 0], slope[..., 0])
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Concentration (n, c, t), what a unit of it changes in the voxel's signal (n, c), and the line (n, c) that gives
+    the muscle's signal from it."""
+
+    concentration: Array
+    weight: Array
+    start: Array
+    slope: Array
 
 
 def _slope(curves: Array, signal: Array, known: NDArray[np.bool_]) -> Array:
@@ -169,3 +194,109 @@ def _slope(curves: Array, signal: Array, known: NDArray[np.bool_]) -> Array:
     centred = np.where(known, curves - curves.sum(axis=2, keepdims=True) / count, 0.0)
     slope: Array = (centred * signal).sum(axis=2) / ((centred**2).sum(axis=2) + _TINY)
     return slope
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """What the n voxels of a slice hold.
+
+    Parameters
+    ----------
+    mean, sd : mapping of str to (n,) array
+        Fraction of each pool's blood with the border at its mean position.
+    fractions : mapping of str to (n, v) array
+        The same in every volume.
+    log_prior : (m,) array
+        Of the draws of muscle.
+    """
+
+    part: _WallSlice
+    mean: Mapping[str, Array]
+    sd: Mapping[str, Array]
+    fractions: Mapping[str, Array]
+    log_prior: NDArray[np.float32]
+
+    @property
+    def total(self) -> Array:
+        """Fraction (n, v) of blood; no more than what is weighed, beyond which noise is all that would be left."""
+        return np.asarray(np.minimum(sum(self.fractions.values()), FRACTIONS[-1]))
+
+    @property
+    def blood(self) -> Array:
+        """Signal (n, v) of the blood in each voxel."""
+        parts = [fraction * self.part.blood[name] for name, fraction in self.fractions.items()]
+        return np.asarray(sum(parts) / np.maximum(sum(self.fractions.values()), _TINY))
+
+    @property
+    def muscle(self) -> Array:
+        """Signal (n, v) of the muscle."""
+        return muscle_signal(self.part.signal, self.total, self.blood)
+
+    def expected_signal(self) -> Array:
+        """Signal (n, t) that is expected of each voxel's muscle."""
+        curves = self.part.converted(self.total[:, None], self.blood[:, None])
+        frames = self.part.frame_weights(self.muscle)
+        expected = expected_curves(
+            curves.concentration[:, 0], curves.weight[:, 0], frames, self.part.expected, self.log_prior
+        )
+        return np.asarray(curves.start + curves.slope * expected)
+
+
+def _moving_mixture(part: _WallSlice) -> _Mixture:
+    """Mixture of blood and muscle in every frame: first as if nothing moved, then with the borders' motion."""
+    still = {name: np.zeros_like(part.signal) for name in part.neighbours}
+    found = _mixture(part, still, part.frame_weights(part.signal))
+    motion = _motion(part, found)
+    moved = {name: moved_fraction(fraction, motion[name]) for name, fraction in found.mean.items()}
+    return _mixture(part, motion, part.frame_weights(replace(found, fractions=moved).muscle))
+
+
+def _mixture(part: _WallSlice, motion: Mapping[str, Array], frames: Array) -> _Mixture:
+    """Mixture where each pool's border moves into the voxels by ``motion`` (n, v), in units of the blur."""
+    # No blood at all, then each pool's fractions.
+    nothing = np.zeros((*part.signal.shape[:1], 1, part.signal.shape[1]))
+    fractions, bloods = [nothing], [nothing[0]]
+    for name, own in motion.items():
+        grid = np.broadcast_to(FRACTIONS[1:], (len(own), len(FRACTIONS) - 1))
+        fractions.append(np.minimum(moved_fraction(grid, own[:, None]), FRACTIONS[-1]))
+        bloods.append(np.broadcast_to(part.blood[name], (len(FRACTIONS) - 1, own.shape[1])))
+    curves = part.converted(np.concatenate(fractions, axis=1), np.concatenate(bloods))
+    log_prior = muscle_log_prior(curves.concentration[:, 0], curves.weight[:, 0], frames, part.expected, part.inner)
+    likelihood = log_likelihood(curves.concentration, curves.weight, frames, part.expected, log_prior)
+    pools, each = [], len(FRACTIONS) - 1
+    for k, name in enumerate(motion):
+        own = likelihood[:, 1 + k * each : 1 + (k + 1) * each]
+        pools.append(Pool(part.distance[name], np.concatenate([likelihood[:, :1], own], axis=1)))
+    found = posterior(pools, np.argwhere(part.inside) * part.series.voxel_size[:2], part.edge)
+    mean, sd = (dict(zip(motion, values, strict=True)) for values in (found.mean, found.sd))
+    return _Mixture(part, mean, sd, {name: moved_fraction(mean[name], motion[name]) for name in motion}, log_prior)
+
+
+def _motion(part: _WallSlice, found: _Mixture) -> dict[str, Array]:
+    """Motion (n, v) of each pool's border into the voxels, in units of the blur; proton-density volumes lie still."""
+    first, expected = part.series.n_proton_density, found.expected_signal()
+    motion = {}
+    for name, neighbour in part.neighbours.items():
+        motion[name] = np.zeros_like(part.signal)
+        near = np.isfinite(part.distance[name])
+        if near.sum() < _LEAST_VOXELS:
+            continue
+        others = [k for k in found.fractions if k != name]
+        other = sum((found.fractions[k] for k in others), np.zeros_like(part.signal))[near, first:]
+        blood = sum((found.fractions[k] * part.blood[k] for k in others), np.zeros_like(part.signal))[near, first:]
+        motion[name][near, first:] = border_motion(
+            part.signal[near, first:] - blood,
+            (1.0 - other) * expected[near],
+            part.blood[name][first:],
+            found.mean[name][near],
+            _across(neighbour.distance, part.series.voxel_size[:2])[part.inside][near],
+            BLUR,
+        )
+    return motion
+
+
+def _across(distance: Array, spacing: Array) -> Array:
+    """Unit vectors (x, y, 2) across a pool's border, away from it."""
+    along_x, along_y = np.gradient(np.where(np.isfinite(distance), distance, 0.0), *spacing)
+    slope = np.stack([along_x, along_y], axis=-1)
+    return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9))

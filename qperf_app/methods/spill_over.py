@@ -12,6 +12,8 @@ it is three things tell:
 - the curve: muscle obeys a kinetic model (:class:`MuscleCurves`, :func:`log_likelihood`);
 - the outline: blood lies near the border of a pool (:func:`log_border_prior`);
 - the neighbours: an outline that errs does so along a part of the wall (:func:`posterior`).
+
+Breathing lets the fraction vary from frame to frame (:mod:`~qperf_app.methods.moving_border`).
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ _OFFSETS: Array = np.linspace(-2.0, 2.0, 17)
 _OFFSET_SD, _OWN_SD, _ALIKE = 1.0, 0.4, 1.5
 #: Standard deviation of the point spread across a border, in voxels' edges: a box of one voxel has 0.29, an acquired
 #: resolution of 0.85 of it and an oblique wall add to it.
-_BLUR = 0.5
+BLUR = 0.5
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,8 @@ def _interpolated(grid: Array, curves: Array, times: Array) -> Array:
 
 
 def muscle_signal(signal: Array, fraction: Array, blood: Array) -> Array:
-    """Signal (..., t) of a voxel's muscle, given the fraction (...,) of blood and the blood's signal (t,)."""
-    part = np.asarray(fraction)[..., None]
-    return np.asarray((signal - part * blood) / (1.0 - part))
+    """Signal (..., t) of muscle, given the fraction (..., t or 1) of blood, and the blood's signal (..., t)."""
+    return np.asarray((signal - fraction * blood) / (1.0 - fraction))
 
 
 def frame_weights(signal: Array, interval: float) -> Array:
@@ -171,27 +172,34 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     return np.asarray(score.reshape(n, g, -1), np.float32)
 
 
-def log_likelihood(
+def muscle_log_prior(
     curves: Array, weight: Array, frames: Array, muscle: MuscleCurves, inner: NDArray[np.bool_]
-) -> Array:
-    """Log likelihood (n, g) of every fraction of blood, over all that muscle may do.
+) -> NDArray[np.float32]:
+    """Log prior (m,) of the draws of muscle: in the main their shares in what this muscle does (empirical Bayes).
 
-    What this muscle does is learnt from the voxels ``inner`` (n,) that lie away from every border: a draw's prior is in
-    the main its share in what they show (empirical Bayes), so that a late, slow curve is not left over where blood was
-    taken out. Other arguments as of :func:`log_scores`.
+    So that a late, slow curve is not left over where blood was taken out. It is learnt from the voxels ``inner`` (n,)
+    that lie away from every border; ``curves`` (n, t) and ``weight`` (n,) are theirs without any blood.
     """
     from scipy.special import logsumexp
 
     prior = np.full(len(muscle.shapes), 1.0 / len(muscle.shapes))
     if inner.any():
-        chosen = np.flatnonzero(inner)
         own = np.zeros_like(prior)
-        for k in range(0, len(chosen), _AT_ONCE * 8):
-            some = chosen[k : k + _AT_ONCE * 8]
-            score = log_scores(curves[some, :1], weight[some, :1], frames[some], muscle)[:, 0].astype(np.float64)
+        chosen = np.flatnonzero(inner)
+        for some in (chosen[k : k + _AT_ONCE * 8] for k in range(0, len(chosen), _AT_ONCE * 8)):
+            score = log_scores(curves[some, None], weight[some, None], frames[some], muscle)[:, 0].astype(np.float64)
             own += np.exp(score - logsumexp(score, axis=1, keepdims=True)).sum(axis=0)
         prior = (1.0 - _LEARNT) * prior + _LEARNT * own / own.sum()
-    log_prior = np.log(prior).astype(np.float32)
+    return np.asarray(np.log(prior), np.float32)
+
+
+def log_likelihood(
+    curves: Array, weight: Array, frames: Array, muscle: MuscleCurves, log_prior: NDArray[np.float32]
+) -> Array:
+    """Log likelihood (n, g) of every fraction of blood, over all that muscle may do.
+
+    ``log_prior`` (m,) is that of the draws (:func:`muscle_log_prior`); other arguments as of :func:`log_scores`.
+    """
     found = []
     for rows in (slice(k, k + _AT_ONCE) for k in range(0, len(curves), _AT_ONCE)):
         score = log_scores(curves[rows], weight[rows], frames[rows], muscle) + log_prior
@@ -199,6 +207,20 @@ def log_likelihood(
         score -= top[..., None]
         found.append(top + np.log(np.exp(score, out=score).sum(axis=2)))
     return np.concatenate(found).astype(np.float64)
+
+
+def expected_curves(
+    curves: Array, weight: Array, frames: Array, muscle: MuscleCurves, log_prior: NDArray[np.float32]
+) -> Array:
+    """What is expected of the muscle of voxels whose curves (n, t) are known but for noise: the posterior mean.
+
+    ``weight`` (n,); other arguments as of :func:`log_likelihood`.
+    """
+    from scipy.special import softmax
+
+    score = log_scores(curves[:, None], weight[:, None], frames, muscle)[:, 0] + log_prior
+    factor = ((curves * frames) @ muscle.shapes.T) / np.maximum(frames @ (muscle.shapes**2).T, _TINY)
+    return np.asarray((softmax(score.astype(np.float64), axis=1) * np.maximum(factor, 0.0)) @ muscle.shapes)
 
 
 def log_border_prior(distance: Array, offset: Array, voxel: float) -> Array:
@@ -222,7 +244,7 @@ def log_border_prior(distance: Array, offset: Array, voxel: float) -> Array:
     """
     from scipy.special import ndtr, ndtri
 
-    blur, own = _BLUR * voxel, _OWN_SD * voxel
+    blur, own = BLUR * voxel, _OWN_SD * voxel
     edges = 0.5 * (FRACTIONS[1:] + FRACTIONS[:-1])
     depth = distance[:, None, None] - offset[None, :, None]
     below = ndtr((blur * ndtri(edges) + depth) / own)
