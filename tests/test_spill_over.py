@@ -10,10 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from qperf_app.bids.images import read_image
 from qperf_app.cli.app import main
-from qperf_app.methods import spill_over
+from qperf_app.methods import moving_border, spill_over
 from qperf_app.methods.spill_over import FRACTIONS
 from qperf_app.physics import signal
 from qperf_app.physics.models import two_compartment_exchange
@@ -107,6 +108,50 @@ def test_a_jump_is_left_out_and_a_bolus_is_not() -> None:
     assert (spill_over.frame_weights(curve, 2.4) == 1.0).all()
 
 
+def breathing_ring(seed: int) -> tuple[Array, Array, Array, Array, Array]:
+    """Motion (3, t) of a cavity's border, voxels' edges; normals, fractions, muscle's signal and the pool's."""
+    rng = np.random.default_rng(seed)
+    aif, angle = examples.example_aif(60), rng.uniform(0.0, 2.0 * np.pi, 150)
+    normal = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    breath = np.sin(2.0 * np.pi * aif.times / 4.5)
+    motion = np.stack([0.3 * breath, 0.4 * breath, -0.2 * np.cos(2.0 * np.pi * aif.times / 4.5)])
+    fraction = np.exp(rng.uniform(np.log(0.001), np.log(0.5), 150))
+    flow = rng.uniform(0.5, 1.0, 150)
+    muscle = two_compartment_exchange(aif.times, aif.in_plasma(0.42), flow, 0.8, 0.06, 0.16, 1.0)
+    return motion, normal, fraction, 10.0 + 5.0 * muscle, 10.0 + 3.0 * aif.concentration
+
+
+def test_all_voxels_together_tell_where_the_border_is() -> None:
+    motion, normal, fraction, muscle, blood = breathing_ring(3)
+    into = (np.concatenate([np.ones((150, 1)), normal], axis=1) @ motion) / spill_over.BLUR
+    share = moving_border.moved_fraction(fraction, into)
+    noise = np.random.default_rng(4).normal(0.0, 0.1, share.shape)
+    signal = (1.0 - share) * muscle + share * blood + noise
+    # No more is known of the muscle than its mean curve.
+    expected = np.broadcast_to(muscle.mean(axis=0), muscle.shape)
+    found = moving_border.border_motion(signal, expected, blood, fraction, normal, spill_over.BLUR)
+    first_pass = blood - blood[0] > 0.3 * np.ptp(blood)
+    error = (found - into)[:, first_pass] * spill_over.BLUR
+    assert np.sqrt((error**2).mean()) < 0.25 * np.sqrt((into[:, first_pass] ** 2).mean()) * spill_over.BLUR
+    # What it is for: the muscle's curve, first as if nothing moved.
+    still, moved = (
+        spill_over.muscle_signal(signal, moving_border.moved_fraction(fraction, by), blood)
+        for by in (np.zeros_like(found), found)
+    )
+    before, after = (np.sqrt(((each - muscle)[:, first_pass] ** 2).mean()) for each in (still, moved))
+    assert after < 0.3 * before
+
+
+def test_a_border_that_rests_is_left_where_it_is() -> None:
+    """Also where all muscle brightens more in a frame than is expected: that is no motion."""
+    _, normal, fraction, muscle, blood = breathing_ring(5)
+    share = moving_border.moved_fraction(fraction, np.zeros(muscle.shape))
+    common = 1.0 + np.random.default_rng(6).normal(0.0, 0.03, muscle.shape[1])
+    signal = (1.0 - share) * common * muscle + share * blood
+    found = moving_border.border_motion(signal, muscle, blood, fraction, normal, spill_over.BLUR)
+    assert np.abs(found).max() * spill_over.BLUR < 0.1
+
+
 def separated(series: Series) -> SpillOver:
     found = TwoPool(None).separate(
         series,
@@ -151,6 +196,29 @@ def test_without_pools_the_cavity_is_known_all_the_same() -> None:
     )  # fmt: skip
     assert found.fractions["LV"][WALL][true[WALL] == 0.4].mean() == pytest.approx(0.4, abs=0.06)
     assert (found.fractions["RV"][WALL] == 0.0).all()
+
+
+def test_blood_that_comes_and_goes_with_the_breath_is_taken_out() -> None:
+    """The cavity widens and narrows by a quarter of a voxel, as it does where the heart moves through the slice."""
+    series, masks = examples.example_series(), examples.example_masks()
+    x, y = np.indices(WALL.shape)
+    depth = np.hypot(x - 17, y - 16) - 5.0
+    breath = 0.25 * np.sin(2.0 * np.pi * series.times / 4.5)
+    share = WALL[..., None] * moving_border.moved_fraction(ndtr(-depth / 0.5), breath / 0.5)
+    blood = series.data[masks["lv"], 0].mean(axis=0)
+    mixed = (1.0 - share[:, :, None]) * series.data + share[:, :, None] * blood
+    found = separated(series.with_data(mixed.astype(np.float32)))
+    assert found.muscle is not None
+    inner = WALL & (depth < 2.0) & (found.fractions["LV"][..., 0] <= 0.5)
+    true = examples.example_concentration()[inner, 0]
+    mean = share[inner].mean(axis=-1, keepdims=True)
+    constant = series.with_data(np.where(inner[..., None, None], 0.0, mixed).astype(np.float32))
+    constant.data[inner, 0] = spill_over.muscle_signal(mixed[inner, 0], mean, blood)
+    errors = [
+        np.sqrt(np.nanmean((curves[inner, 0] - true) ** 2))
+        for curves in (found.muscle.data, examples.example_conversion(constant).data)
+    ]
+    assert errors[0] < 0.7 * errors[1]
 
 
 @pytest.fixture(scope="module")
