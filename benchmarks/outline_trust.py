@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from qperf_app.training.worse_outlines import worse_pools, worse_walls
 from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
 from qperf_segmentation.resunet_blood_pool import ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
+from qperf_segmentation.templates import CanonicalBloodPool, SliceWiseMyocardium
 
 SEED = 4711
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
@@ -171,11 +172,8 @@ def reliability_table(found: list[Judged]) -> Table:
 def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     """The pool of methods beside the default ones: Dice of blood and wall, doubts, seconds."""
     rows: list[Row] = []
-    for case in cases:
-        assert case.wall is not None
-        rows.append((case.name, *_compared(case.series, case.series, case.lv, case.wall)))
-    for number, (blood, tissue, masks) in enumerate(phantom_scans(phantoms)):
-        rows.append((f"phantom {number}", *_compared(blood, tissue, None, masks["myocardium"])))
+    for name, series in _measured(cases, phantoms):
+        rows.append((name, *itertools.chain(*(_cells(*series, chain) for chain in _CHAINS.values()))))
     each = (
         Column("LV Dice", format=".2f"),
         Column("wall Dice", format=".2f"),
@@ -187,33 +185,84 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     weights = ("blood-pool", "myocardium")
     title = "The pool of methods beside the default ones"
     yield Table("outline-ensemble-series", title, columns, tuple(rows), weights=weights, timed=True)
-    totals: list[Row] = []
-    for group, some in (
-        ("real", [r for r in rows if not str(r[0]).startswith("phantom")]),
-        ("phantom", [r for r in rows if str(r[0]).startswith("phantom")]),
-    ):
-        for n, name in enumerate(_CHAINS if some else ()):
-            left, wall, _, doubts, seconds = (np.array([r[1 + 5 * n + i] for r in some], float) for i in range(5))
-            figures = float(np.nanmedian(wall)), float(np.mean(wall)), float(wall.min())
-            lost = int(((wall < WRONG) & (doubts == 0)).sum())
-            of_blood = float(np.median(left)) if np.isfinite(left).any() else float("nan")
-            totals.append((group, name, len(some), of_blood, *figures, lost, float(np.median(seconds))))
-    columns = (
-        Column("series"),
-        Column("plugins"),
-        Column("number", format="d"),
-        Column("LV Dice, median", format=".3f"),
-        Column("wall Dice, median", format=".3f"),
-        Column("mean", format=".3f"),
-        Column("least", format=".2f"),
-        Column("wrong and not doubtful", format="d"),
-        Column("time", "s", ".1f"),
+    totals = (
+        (group, name, len(some), *_totals(np.array([r[1 + 5 * n : 6 + 5 * n] for r in some], float)))
+        for group, some in _groups(rows)
+        for n, name in enumerate(_CHAINS)
     )
+    columns = (Column("series"), Column("plugins"), Column("number", format="d"), *_TOTALS)
     yield Table("outline-ensemble", title, columns, tuple(totals), weights=weights, timed=True)
 
 
-_CHAINS: dict[str, tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumPlugin]]] = {
-    "`kmeans`, `classical`": (KMeansBloodPool, ClassicalMyocardium),
+def ingredients_table(cases: Iterable[Case], phantoms: int) -> Table:
+    """What each part of the pool of methods brings: all of them, and each left out once."""
+    rows = [
+        (name, *itertools.chain(*(_cells(*series, chain) for chain in _INGREDIENTS.values())))
+        for name, series in _measured(cases, phantoms)
+    ]
+    totals = (
+        (group, name, len(some), *_totals(np.array([r[1 + 5 * n : 6 + 5 * n] for r in some], float)))
+        for group, some in _groups(rows)
+        for n, name in enumerate(_INGREDIENTS)
+    )
+    columns = (Column("series"), Column("left out"), Column("number", format="d"), *_TOTALS)
+    title = "Outlines with each part of the pool left out"
+    weights = ("blood-pool", "myocardium")
+    return Table("outline-ingredients", title, columns, tuple(totals), weights=weights, timed=True)
+
+
+def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of real series and of the phantom's, where there are any."""
+    for group in ("real", "phantom"):
+        some = [row for row in rows if str(row[0]).startswith("phantom") == (group == "phantom")]
+        if some:
+            yield group, some
+
+
+_TOTALS = (
+    Column("LV Dice, median", format=".3f"),
+    Column("wall Dice, median", format=".3f"),
+    Column("mean", format=".3f"),
+    Column("least", format=".2f"),
+    Column("wrong", format="d"),
+    Column("wrong and not doubtful", format="d"),
+    Column("time", "s", ".1f"),
+)
+
+
+def _totals(cells: NDArray[np.float64]) -> Row:
+    """Figures of the series' cells (n, 5)."""
+    left, wall, _, doubts, seconds = cells.T
+    wrong = wall < WRONG
+    of_blood = float(np.nanmedian(left)) if np.isfinite(left).any() else float("nan")
+    figures = float(np.median(wall)), float(np.mean(wall)), float(wall.min())
+    counts = int(wrong.sum()), int((wrong & (doubts == 0)).sum())
+    return (of_blood, *figures, *counts, float(np.median(seconds)))
+
+
+class _NetworkPools(EnsembleBloodPool):
+    """The pool of methods without the classical one."""
+
+    @property
+    def members(self) -> tuple[CanonicalBloodPool, ...]:
+        return super().members[1:]
+
+
+class _NetworkWalls(EnsembleMyocardium):
+    """The same for the wall."""
+
+    pool_finder = _NetworkPools
+
+    @property
+    def members(self) -> tuple[SliceWiseMyocardium, ...]:
+        return super().members[1:]
+
+
+Chain = tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumPlugin]]
+
+_CLASSICAL: Chain = (KMeansBloodPool, ClassicalMyocardium)
+_CHAINS: dict[str, Chain] = {
+    "`kmeans`, `classical`": _CLASSICAL,
     "`resunet`, `cine`": (
         lambda: ResUNetBloodPool(ResUNetBloodPool.Options(weights="cine")),
         lambda: ResUNetMyocardium(ResUNetMyocardium.Options(weights="cine")),
@@ -222,22 +271,46 @@ _CHAINS: dict[str, tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumP
 }
 
 
-def _compared(blood: Series, tissue: Series, left: Mask | None, wall: Mask) -> Iterator[float | int]:
-    for make_pool, make_wall in _CHAINS.values():
-        start = time.perf_counter()
-        pools = make_pool().find(blood, CONTEXT)
-        found = make_wall().segment(tissue, pools if pools.found else None, None, CONTEXT)
-        seconds = time.perf_counter() - start
-        judged = judge_wall(tissue, found.mask, found.estimated_dice)
-        of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
-        doubts = len(judged.doubts) + len(of_blood)
-        known = [d for d in judged.dice if np.isfinite(d)]
-        yield float("nan") if left is None else dice(pools.lv, left)
-        yield dice(found.mask, wall)
-        yield float(np.min(known)) if known else float("nan")
-        # Nothing found is no number.
-        yield doubts if found.mask.any() else 1
-        yield seconds
+def _with_weights(*names: str) -> Chain:
+    options = EnsembleBloodPool.Options(weights=names)
+    return lambda: EnsembleBloodPool(options), lambda: EnsembleMyocardium(options)
+
+
+_INGREDIENTS: dict[str, Chain] = {
+    "nothing": (EnsembleBloodPool, EnsembleMyocardium),
+    "networks trained on real anatomy and every sequence": _with_weights(""),
+    "networks trained on drawn shapes": _with_weights("cine"),
+    "all networks": _CLASSICAL,
+    "classical methods": (_NetworkPools, _NetworkWalls),
+}
+
+
+def _measured(cases: Iterable[Case], phantoms: int) -> Iterator[tuple[str, tuple[Series, Series, Mask | None, Mask]]]:
+    """Names, series that blood and that the wall are looked for in, and true blood and wall."""
+    for case in cases:
+        assert case.wall is not None
+        yield case.name, (case.series, case.series, case.lv, case.wall)
+    for number, (blood, tissue, masks) in enumerate(phantom_scans(phantoms)):
+        yield f"phantom {number}", (blood, tissue, None, masks["myocardium"])
+
+
+def _cells(blood: Series, tissue: Series, left: Mask | None, wall: Mask, chain: Chain) -> Iterator[float | int]:
+    """Dice of blood and wall, the wall's estimate, doubts, seconds."""
+    make_pool, make_wall = chain
+    start = time.perf_counter()
+    pools = make_pool().find(blood, CONTEXT)
+    found = make_wall().segment(tissue, pools if pools.found else None, None, CONTEXT)
+    seconds = time.perf_counter() - start
+    judged = judge_wall(tissue, found.mask, found.estimated_dice)
+    of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
+    doubts = len(judged.doubts) + len(of_blood)
+    known = [d for d in judged.dice if np.isfinite(d)]
+    yield float("nan") if left is None else dice(pools.lv, left)
+    yield dice(found.mask, wall)
+    yield float(np.min(known)) if known else float("nan")
+    # Nothing found is no number.
+    yield doubts if found.mask.any() else 1
+    yield seconds
 
 
 def tables(args: argparse.Namespace) -> Iterator[Table]:
@@ -245,13 +318,15 @@ def tables(args: argparse.Namespace) -> Iterator[Table]:
     data, count, phantoms, what = args.data, args.count, args.phantoms, args.what
     breath_held = [pisa_case(data)] if args.subjects == list(SUBJECTS) else []
     cases = [*mlperf_cases(data, args.motion, args.subjects), *breath_held]
-    if what != "choice":
+    if what in ("all", "trust"):
         found = [*simulated(count), *on_phantom(phantoms), *on_real(cases)]
         yield summary_table(found)
         yield kinds_table(found)
         yield reliability_table(found)
-    if what != "trust":
+    if what in ("all", "choice"):
         yield from choice_tables(cases, phantoms)
+    if what in ("all", "ingredients"):
+        yield ingredients_table(cases, phantoms)
 
 
 def main() -> None:
@@ -260,7 +335,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the measurement data")
     parser.add_argument("--count", type=int, default=200, help="simulated slices")
     parser.add_argument("--phantoms", type=int, default=4, help="scans of the phantom")
-    parser.add_argument("--what", choices=("all", "trust", "choice"), default="all", help="which tables")
+    parser.add_argument("--what", choices=("all", "trust", "choice", "ingredients"), default="all", help="which tables")
     parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), help="labels of the free-breathing series")
     parser.add_argument("--motion", default=BY_HAND, help=f"what aligns them: a plugin, or {BY_HAND!r} for the masks")
     args = parser.parse_args()
