@@ -29,7 +29,8 @@ from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
 from qperf_app.report import render_report
 from qperf_app.report.group import render_group
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
-from qperf_app.report.summary import headline_elements, warnings_of
+from qperf_app.report.summary import headline_elements
+from qperf_app.report.warnings import warnings_of
 from qperf_app.testing.examples import AFFINE, example_series
 from qperf_app.workflow.flow import judged, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from qperf_app.report import svg
 from qperf_app.report.elements import Drawing
+from qperf_app.report.marks import CONTRADICTED, WIDE
 from qperf_app.report.pictures import hexadecimal
 from qperf_app.report.scales import ColourScale
 
@@ -22,7 +23,7 @@ SECTORS: dict[int, tuple[float, float, float, float]] = {
 #: Edge of the drawing and pixels of the outermost radius; the middle lies a little below that of the drawing.
 _WIDTH, _HEIGHT, _RADIUS = 300.0, 322.0, 132.0
 _MIDDLE = np.array([_WIDTH / 2, _HEIGHT - _WIDTH / 2])
-_WALLS = (("Anterior", 0, 1.055, 0), ("Inferior", 0, -1.075, 0), ("Septal", -1.065, 0, -90), ("Lateral", 1.065, 0, 90))
+_WALLS = (("Anterior", 0, 1.055, 0), ("Inferior", 0, -1.075, 0), ("Septal", -1.04, 0, -90), ("Lateral", 1.04, 0, 90))
 #: Nothing was estimated: the page's pattern of that name, so that it is not told by colour alone.
 HATCH = "url(#hatch)"
 
@@ -39,15 +40,15 @@ class SegmentPicture:
     title : str
     low : float, optional
         A segment below it has a triangle beside its value.
-    doubtful : set of int
-        Segments with a question mark beside their value.
+    marks : mapping
+        Marks beside the value, by segment number (:mod:`qperf_app.report.marks`).
     """
 
     values: Mapping[int, float]
     scale: ColourScale
     title: str
     low: float | None = None
-    doubtful: frozenset[int] = frozenset()
+    marks: Mapping[int, str] = field(default_factory=dict)
 
     def value(self, number: int) -> float:
         """Value of a segment, NaN where there is none."""
@@ -56,7 +57,7 @@ class SegmentPicture:
     def words(self, number: int) -> str:
         """What is written into a segment; nothing where there is no value."""
         value = self.value(number)
-        mark = "?" if number in self.doubtful else ""
+        mark = self.marks.get(number, "")
         mark += "\u25be" if self.low is not None and value < self.low else ""
         return f"{value:.2f}{mark}" if np.isfinite(value) else ""
 
@@ -68,7 +69,9 @@ class SegmentPicture:
             return f"Bull's-eye, {self.title}: no segment was estimated."
         words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(known.items()))
         below = f"; {sum(v < self.low for v in known.values())} below {self.low:g}" if self.low is not None else ""
-        below += f"; wide interval: {', '.join(map(str, sorted(self.doubtful)))}" if self.doubtful else ""
+        for mark, means in ((WIDE, "wide interval"), (CONTRADICTED, "wall and layers contradict each other")):
+            numbers = [str(number) for number, marks in sorted(self.marks.items()) if mark in marks]
+            below += f"; {means}: {', '.join(numbers)}" if numbers else ""
         return f"Bull's-eye, {self.title}, by segment: {words}{below}. Grey: not estimated."
 
 
@@ -82,10 +85,17 @@ def bullseye(picture: SegmentPicture) -> Drawing:
     return _finished(parts, picture.title, picture.alt)
 
 
-def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: ColourScale, title: str) -> Drawing:
+def layers_bullseye(
+    endo: Mapping[int, float],
+    epi: Mapping[int, float],
+    scale: ColourScale,
+    title: str,
+    contradicted: Collection[int] = (),
+) -> Drawing:
     """Draw the inner and the outer layer of every segment as a gradient from its inner to its outer edge.
 
-    The number is the quotient endo/epi. A segment that lacks a layer is hatched.
+    The number is the quotient endo/epi, marked where the wall contradicts its layers. A segment that lacks a layer is
+    hatched.
     """
     parts, quotients = [], {}
     for number, (inner, outer, _, _) in SECTORS.items():
@@ -104,7 +114,8 @@ def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: 
             f'r="{outer * _RADIUS:g}">{stops}</radialGradient>'
         )
         parts.append(_sector(number, f"url(#{name})"))
-        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2)))
+        mark = CONTRADICTED if number in contradicted else ""
+        parts.append(_words(number, f"{quotients[number]:.2f}{mark}", ink_on(scale, (inside + outside) / 2)))
     words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(quotients.items()))
     return _finished(
         parts, title, f"Bull's-eye, {title}, endo/epi by segment: {words or 'no segment has both layers'}."

@@ -16,7 +16,8 @@ from qperf_app.report.provenance import methods_section, plugin_sections, steps_
 from qperf_app.report.scales import ramps
 from qperf_app.report.scans import anatomy_of, scan_section
 from qperf_app.report.studies import studies_of
-from qperf_app.report.summary import advice, headline_elements, warnings_of
+from qperf_app.report.summary import headline_elements
+from qperf_app.report.warnings import advice, warnings_of
 
 
 def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSectionPlugin] = ()) -> str:

@@ -36,14 +36,17 @@ class Row:
 
 
 def reasons_of(scan: ScanRecord) -> tuple[Severity, tuple[str, ...]]:
-    """How much there is to doubt about a scan, and why: what is missing, what can't be right, what was warned of."""
+    """How much there is to doubt about a scan, and why: what is missing, what can't be right, what was warned of.
+
+    The warnings are those of the report; a status without them tells of the scan's and its steps'.
+    """
     missing = [
         f"{record.key}: {record.outcome.reason or record.outcome.state}"
         for record in scan.steps
         if record.outcome.state in ("failed", "not-found")
     ]
     doubts = [*scan.doubtful, *(doubt for record in scan.steps for doubt in record.outcome.doubts)]
-    warnings = [*scan.warnings, *(text for record in scan.steps for text in record.outcome.warnings)]
+    warnings = scan.remarks or [*scan.warnings, *(text for record in scan.steps for text in record.outcome.warnings)]
     severity: Severity = "no result" if missing or not scan.has_flow else "doubtful" if doubts else "none"
     if severity == "none" and warnings:
         severity = "warnings"
