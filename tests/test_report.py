@@ -258,7 +258,7 @@ def test_a_mark_follows_its_value_wherever_it_is_shown() -> None:
     stress = bare_scan("stress", segments=(dataclasses.replace(table, rows=tuple(rows)),))
     page = render_report(participant(bare_scan("rest", segments=(segments("rest"),)), stress))
     words = text_of(page).replace("\u00a0", " ")
-    assert [note for _, note in territories(page)["RCA"]] == ["", "† in 1", "† in 1"]
+    assert [note for _, note in territories(page)["RCA"]] == ["", "† in 1 segment", "† in 1 segment"]
     assert territories(page)["LAD"][1][1] == ""
     assert "Lowest stress MBF: 1.00 †, basal inferior." in words
     assert "segments: basal inferior †, mid inferior." in words
@@ -267,11 +267,8 @@ def test_a_mark_follows_its_value_wherever_it_is_shown() -> None:
     drawn = [html.unescape(w) for w in re.findall(r'aria-label="(Bull[^"]*)"', page)]
     assert [("contradict each other: 4" in w) for w in drawn[:3]] == [False, True, True]
     # The value in the bull's-eyes, that of the reserve with its triangle, and endo/epi.
-    assert [v for v in re.findall(r'class="segment-value[^>]*>([^<]*)<', page) if "†" in v] == [
-        "1.00†",
-        "1.25†▾",
-        "1.00†",
-    ]
+    shown = re.findall(r'class="segment-value[^>]*>([^<]*)<tspan class="segment-mark">([^<]*)<', page)
+    assert [value for value in shown if "†" in value[1]] == [("1.00", "†"), ("1.25", "†▾"), ("1.00", "†")]
     assert "† marks a segment whose wall and layers" in words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 
@@ -54,12 +55,11 @@ class SegmentPicture:
         """Value of a segment, NaN where there is none."""
         return float(self.values.get(number, np.nan))
 
-    def words(self, number: int) -> str:
-        """What is written into a segment; nothing where there is no value."""
+    def words(self, number: int) -> tuple[str, str]:
+        """What is written into a segment: its value and the marks beside it; nothing where there is no value."""
         value = self.value(number)
-        mark = self.marks.get(number, "")
-        mark += "\u25be" if self.low is not None and value < self.low else ""
-        return f"{value:.2f}{mark}" if np.isfinite(value) else ""
+        low = "\u25be" if self.low is not None and value < self.low else ""
+        return (f"{value:.2f}", self.marks.get(number, "") + low) if np.isfinite(value) else ("", "")
 
     @property
     def alt(self) -> str:
@@ -79,9 +79,9 @@ def bullseye(picture: SegmentPicture) -> Drawing:
     """Draw the values of the segments."""
     parts = []
     for number in SECTORS:
-        value, words = picture.value(number), picture.words(number)
+        value, (words, marks) = picture.value(number), picture.words(number)
         fill = hexadecimal(picture.scale.paint(np.array(value))) if words else HATCH
-        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value))]
+        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value), marks)]
     return _finished(parts, picture.title, picture.alt)
 
 
@@ -115,7 +115,7 @@ def layers_bullseye(
         )
         parts.append(_sector(number, f"url(#{name})"))
         mark = CONTRADICTED if number in contradicted else ""
-        parts.append(_words(number, f"{quotients[number]:.2f}{mark}", ink_on(scale, (inside + outside) / 2)))
+        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2), mark))
     words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(quotients.items()))
     return _finished(
         parts, title, f"Bull's-eye, {title}, endo/epi by segment: {words or 'no segment has both layers'}."
@@ -145,16 +145,18 @@ def _sector(number: int, fill: str) -> str:
     return f'<path {shape} d="{edge}L{_point(inner, end)}{back} 1 {_point(inner, start)}Z"/>'
 
 
-def _words(number: int, value: str, ink: str) -> str:
+def _words(number: int, value: str, ink: str, marks: str = "") -> str:
     inner, outer, start, end = SECTORS[number]
     radius, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
     x, y = _MIDDLE + _RADIUS * radius * np.array([np.cos(angle), -np.sin(angle)])
     if not value:
         return svg.text(x, y + 3, str(number), "segment-number on-light")
     style = f"on-{ink}"
-    return svg.text(x, y + 8, value, f"segment-value {style}") + svg.text(
-        x, y - 6, str(number), f"segment-number {style}"
-    )
+    written = svg.text(x, y + 8, value, f"segment-value {style}")
+    if marks:
+        # Smaller than the value, which has little more room than it takes.
+        written = written.replace("</text>", f'<tspan class="segment-mark">{escape(marks)}</tspan></text>')
+    return written + svg.text(x, y - 6, str(number), f"segment-number {style}")
 
 
 def ink_on(scale: ColourScale, value: float) -> str:

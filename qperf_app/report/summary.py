@@ -193,7 +193,7 @@ def _cells(
         known = bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
         contradicted = contradicted_among(marks, found)
-        notes += [f"{CONTRADICTED} in {contradicted}"] if contradicted else []
+        notes += [f"{CONTRADICTED} in {contradicted} segment{'s' if contradicted > 1 else ''}"] if contradicted else []
         cells[label] = Cell(
             marked(number(value), WIDE if is_wide(value, (ends[0], ends[1])) else ""),
             f"{number(ends[0])} to {number(ends[1])}" if known else "",
@@ -229,8 +229,8 @@ def _heart_rate(study: Study) -> Iterator[str]:
     rates = [_images_a_minute(scan) for scan in (study.rest, study.stress)]
     if all(np.isfinite(rates)):
         yield (
-            f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress; the heart rate, where every beat "
-            "has one. It says how the stress agent worked, and is no verdict."
+            f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
+            "is the heart rate: a rise tells that the stress agent worked, and is no verdict."
         )
 
 

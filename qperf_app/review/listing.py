@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qperf_app.bids.errors import DatasetError
@@ -18,7 +18,8 @@ _ORDER: tuple[Severity, ...] = ("no result", "doubtful", "warnings", "none")
 
 @dataclass(frozen=True)
 class Row:
-    """A scan in the list. ``pending``: there are edits that the results were not computed with.
+    """A scan in the list. ``pending``: there are edits that the results were not computed with; ``corrected``: results
+    of the app were corrected, whatever was decided since.
 
     ``key`` is empty for a participant whose status can't be read.
     """
@@ -29,6 +30,7 @@ class Row:
     severity: Severity
     reasons: tuple[str, ...]
     pending: bool = False
+    corrected: bool = False
     decision: Decision | Literal[""] = ""
     reader: str = ""
     time: str = ""
@@ -75,5 +77,13 @@ def _row(study: Study, scan: ReviewScan) -> Row:
     if not reviews:
         return row
     last = reviews[-1]
-    return Row(**{**vars(row), "decision": last.decision, "reader": last.reader, "time": last.time,
-                  "comment": last.comment})  # fmt: skip
+    # What was taken back and computed again was written down as a correction that changes nothing.
+    changed = [review.changed for review in reviews if review.decision == "corrected"]
+    return replace(
+        row,
+        corrected=bool(changed and changed[-1]),
+        decision=last.decision,
+        reader=last.reader,
+        time=last.time,
+        comment=last.comment,
+    )
