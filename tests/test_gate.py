@@ -653,7 +653,7 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert "is doubtful and left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
     assert main([str(dataset), str(out), "group"]) == 0
     assert "\tyes\t" in (out / "group_segments.tsv").read_text()
-    assert "its flow is doubtful" in (out / "group.html").read_text(encoding="utf-8")
+    assert "doubtful, and left out of this page: MBF is above 2" in (out / "group.html").read_text(encoding="utf-8")
 
 
 def flow_of(out: Path, task: str, flow: float, run: str = "") -> ScanRecord:

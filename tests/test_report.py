@@ -229,7 +229,7 @@ def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None
 
 
 def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> None:
-    assert "Stress: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
+    assert "All scans: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
 
 
 def test_a_wall_whose_layers_contradict_it_is_marked() -> None:

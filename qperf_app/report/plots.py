@@ -14,7 +14,9 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def ticks(limits: Limits, most: int = 6) -> list[float]:
-    """Round numbers within limits, at most so many intervals between them."""
+    """Round numbers within limits, at most so many intervals between them; none for 0."""
+    if not most:
+        return []
     low, high = limits
     span = max(high - low, 1e-12)
     power = 10.0 ** np.floor(np.log10(span / most))
