@@ -88,7 +88,8 @@ def render_group(
         summary.append(TextTable(columns, tuple(suspects), "Scans to look at, in their own reports or by qperf review"))
     warnings = [f"{text[0].upper()}{text[1:]}." for text in apart]
     if not suspects:
-        summary.append(Paragraph("No scan's flow is doubtful or far from that of the others."))
+        words = "No scan is doubtful, and where a task has eight or more, none has a flow far from that of the others."
+        summary.append(Paragraph(words))
     return render_page("Group", warnings, summary, sections)
 
 
@@ -106,7 +107,8 @@ def _strata_elements(strata: Mapping[str, Mapping[str, Sequence[Dots]]]) -> list
     """A picture for every task and method: flow of the scans of each site, scanner or sequence."""
     elements: list[HostElement] = []
     for by, pictures in strata.items():
-        drawn = tuple(dot_plot(title, lines, _MBF) for title, lines in pictures.items())
+        counted = {title: [(f"{name} ({len(of)})", of) for name, of in lines] for title, lines in pictures.items()}
+        drawn = tuple(dot_plot(title, lines, _MBF) for title, lines in counted.items())
         caption = "A dot for each scan: the median over its segments. The bar is the median of the scans."
         elements.append(Details(f"Flow by {by}", (Gallery(drawn, caption),)))
     return elements
@@ -120,7 +122,7 @@ def _agreement_elements(comparisons: Sequence[Compared]) -> tuple[HostElement, .
         inner: list[HostElement] = [_agreement_table(of_by)]
         iccs: dict[str, list[Dots]] = {}
         for c in of_by:
-            iccs.setdefault(c.what, []).append((c.stratum, [c.agreement.icc]))
+            iccs.setdefault(c.what, []).append((f"{c.stratum} ({c.agreement.n} pairs)", [c.agreement.icc]))
         pictures = [dot_plot(f"ICC, {what}", lines, "ICC(A,1)", (-0.05, 1.05)) for what, lines in iccs.items()]
         inner.append(Gallery(tuple(pictures), f"Intraclass correlation of each {by}; 1: the same."))
         for what in iccs:
@@ -153,17 +155,17 @@ def _limits(comparisons: Sequence[Compared]) -> tuple[Limits, Limits]:
 
 def _bland_altman(c: Compared, limits: tuple[Limits, Limits]) -> Drawing:
     a, x, y = c.agreement, np.asarray(c.first, float), np.asarray(c.second, float)
-    axes = Axes((56, 10, 470, 250), *limits)
+    axes = Axes((56, 24, 470, 264), *limits)
     axes.level(0.0, "axis")
     axes.dots((x + y) / 2, y - x, BLUE, 2.2)
     for level, dash in ((a.bias, ""), (a.lower, "6 4"), (a.upper, "6 4")):
         if np.isfinite(level):
             axes.level(level, "level", dash)
-    axes.frame("Mean of both, MBF (mL/min/g)", f"{c.difference} (mL/min/g)")
+    axes.frame("Mean of both, MBF (mL/min/g)", f"{c.difference} (mL/min/g)", c.stratum)
     agree = f"limits {a.lower:+.2f} to {a.upper:+.2f}"
     what = ", ".join(filter(None, (c.stratum, c.what)))
     words = f"{what}: difference against mean of {a.n} pairs, bias {a.bias:+.2f}, {agree}."
-    return replace(plot(axes, 480, 288, words), caption=words)
+    return replace(plot(axes, 480, 302, words), caption=words)
 
 
 #: Height of a line of a dot plot, and how many characters of its name there is room for.
@@ -185,7 +187,7 @@ def dot_plot(title: str, lines: Sequence[Dots], x_label: str, limits: Limits | N
             (x, y) = axes.points(np.median(of), height)
             axes.parts.append(svg.path([(x, y - 8), (x, y + 8)], VERMILION, 2.2))
         short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
-        names.append(svg.text(184, 24 + (number + 0.5) * _LINE + 4, f"{short} ({of.size})", "tick", "end"))
+        names.append(svg.text(184, 24 + (number + 0.5) * _LINE + 4, short, "tick", "end"))
     axes.frame(x_label, title=title, most=(6, 0))
     axes.parts += names
     told = "; ".join(f"{name}: {np.median(of):.2f}" for (name, _), of in zip(lines, values, strict=True) if of.size)
