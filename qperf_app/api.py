@@ -218,7 +218,7 @@ def _run(
             out_dir=str(study.out_dir),
             nodes_dir=str(graph.participant_dir(execution.work_dir, each.participant)),
             nodes=request_nodes(each),
-            scans=tuple(request_scan(scan, study.bids_dir) for scan in each.scans),
+            scans=tuple(request_scan(scan, study.bids_dir, study.configuration.haematocrit) for scan in each.scans),
             configuration=study.configuration.to_yaml(),
             seed=study.configuration.random_seed,
             disable=study.configuration.disable,

@@ -50,6 +50,7 @@ SLOW = (
     "test_gate.py::test_doubts_stand",
     "test_gate.py::test_flow_too_high",
     "test_gate.py::test_what_worked",
+    "test_group.py::test_the_page",
     "test_hmc.py",
     "test_input_plausibility.py::test_a_peak_that",
     "test_input_plausibility.py::test_the_plugin",

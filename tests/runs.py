@@ -28,7 +28,7 @@ def request_of(raw: Path, out: Path, work: Path, drawn: Path, configuration: Map
         out_dir=str(out),
         nodes_dir=str(participant_dir(work, "01")),
         nodes=request_nodes(plan),
-        scans=tuple(request_scan(scan, raw) for scan in plan.scans),
+        scans=tuple(request_scan(scan, raw, 0.42) for scan in plan.scans),
         configuration=study.configuration.to_yaml(),
         seed=0,
         disable=(),

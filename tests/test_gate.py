@@ -29,7 +29,8 @@ from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
 from qperf_app.report import render_report
 from qperf_app.report.group import render_group
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
-from qperf_app.report.summary import headline_elements, warnings_of
+from qperf_app.report.summary import headline_elements
+from qperf_app.report.warnings import warnings_of
 from qperf_app.testing.examples import AFFINE, example_series
 from qperf_app.workflow.flow import judged, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
@@ -652,7 +653,7 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert "is doubtful and left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
     assert main([str(dataset), str(out), "group"]) == 0
     assert "\tyes\t" in (out / "group_segments.tsv").read_text()
-    assert "its flow is doubtful" in (out / "group.html").read_text(encoding="utf-8")
+    assert "doubtful, and left out of this page: MBF is above 2" in (out / "group.html").read_text(encoding="utf-8")
 
 
 def flow_of(out: Path, task: str, flow: float, run: str = "") -> ScanRecord:

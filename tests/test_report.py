@@ -27,6 +27,7 @@ from qperf_app.plugins import (
     Table,
     VoxelMap,
 )
+from qperf_app.plugins.results import Haematocrit
 from qperf_app.report import render_report
 from qperf_app.report.bullseye import ink_on
 from qperf_app.report.scales import scale_for
@@ -211,7 +212,7 @@ def test_values_with_a_wide_interval_are_marked() -> None:
         assert "wide interval: 3." in words
     assert "? marks a value whose 90 % interval is wider" in text_of(page)
     row = [cell.replace("\u00a0", " ") for cell in table_rows(page, "3 basal inferoseptal")[0]]
-    assert row[1] == "0.80 (0.27 to 2.40)" and row[2] == "2.60 (0.87 to 7.80)"
+    assert row[1] == "0.80 ? (0.27 to 2.40)" and row[2] == "2.60 ? (0.87 to 7.80)"
 
 
 def test_reserve_table_divides_stress_by_rest(page: str) -> None:
@@ -228,7 +229,7 @@ def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None
 
 
 def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> None:
-    assert "Stress: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
+    assert "All scans: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
 
 
 def test_a_wall_whose_layers_contradict_it_is_marked() -> None:
@@ -245,6 +246,30 @@ def test_a_wall_whose_layers_contradict_it_is_marked() -> None:
         shown = segment_table(wall(flow), "MBF", "mL/min/g")
         assert shown.rows[0][1] == f"{flow:.2f}{mark}"
         assert ("contradict" in shown.caption) == bool(mark)
+
+
+def test_a_mark_follows_its_value_wherever_it_is_shown() -> None:
+    """Segment 4 has the lowest flow under stress and the lowest reserve, and layers that contradict it."""
+    table = segments("stress")
+    rows = [
+        dataclasses.replace(row, values={"MBF": 3.0}) if row.segment == 4 and row.layer != "transmural" else row
+        for row in table.rows
+    ]
+    stress = bare_scan("stress", segments=(dataclasses.replace(table, rows=tuple(rows)),))
+    page = render_report(participant(bare_scan("rest", segments=(segments("rest"),)), stress))
+    words = text_of(page).replace("\u00a0", " ")
+    assert [note for _, note in territories(page)["RCA"]] == ["", "† in 1 segment", "† in 1 segment"]
+    assert territories(page)["LAD"][1][1] == ""
+    assert "Lowest stress MBF: 1.00 †, basal inferior." in words
+    assert "segments: basal inferior †, mid inferior." in words
+    row, median = (table_rows(page, name)[0] for name in ("4 basal inferior", "RCA territory, median"))
+    assert row[1:4] == ["0.80", "1.00\u00a0†", "1.25\u00a0†"] and median[1:4] == ["0.80", "1.90\u00a0†", "2.38\u00a0†"]
+    drawn = [html.unescape(w) for w in re.findall(r'aria-label="(Bull[^"]*)"', page)]
+    assert [("contradict each other: 4" in w) for w in drawn[:3]] == [False, True, True]
+    # The value in the bull's-eyes, that of the reserve with its triangle, and endo/epi.
+    shown = re.findall(r'class="segment-value[^>]*>([^<]*)<tspan class="segment-mark">([^<]*)<', page)
+    assert [value for value in shown if "†" in value[1]] == [("1.00", "†"), ("1.25", "†▾"), ("1.00", "†")]
+    assert "† marks a segment whose wall and layers" in words
 
 
 def test_rest_and_stress_share_one_fixed_colour_scale() -> None:
@@ -395,7 +420,52 @@ def test_contours_lie_where_the_masks_do(page: str) -> None:
     assert ((np.abs(radius - 17) < 2) | (np.abs(radius - 9) < 2)).all()
     # It lies over the very image that the row above shows plain.
     shown = re.search(r'<use href="#([^"]+)"/>', body)
-    assert shown and f'<image id="{shown[1]}"' in drawings(page, "Slice 1, basal, dynamic volume")[0]
+    assert shown and f'<image id="{shown[1]}"' in drawings(page, "Slice 1, basal, volume")[0]
+
+
+def test_blood_of_a_dual_sequence_stands_beside_the_wall_on_one_clock() -> None:
+    """Its pools lie in a slice that the tissue series has none of, at a fifth of its signal."""
+    whole = scan("stress", acquisition="dual sequence")
+    assert whole.corrected is not None and whole.pools is not None
+    apart = whole.corrected.affine.copy()
+    apart[2, 3] += 40.0
+    low = dataclasses.replace(whole.corrected.with_data(whole.corrected.data / 5), affine=apart)
+    pools = dataclasses.replace(whole.pools, affine=apart)
+    page = render_report(participant(dataclasses.replace(whole, aif_corrected=low, pools=pools)))
+    words = text_of(page)
+    assert "Blood and myocardium" in words and "Compare times, not heights" in words
+    (picture,) = drawings(page, "Mean signal over time in Slice 1")
+    lines = [
+        np.array(re.findall(r"[ML](\S+) ([\d.-]+)", d), float)
+        for d in re.findall(r'stroke-width="1.6"[^>]* d="([^"]*)"', picture)
+    ]
+    # Right ventricle, left ventricle, wall: peaks in this order; the higher pool is as high as the wall.
+    peaks = [line[line[:, 1].argmin()] for line in lines]
+    assert [at[0] for at in peaks] == sorted(at[0] for at in peaks) and len(peaks) == 3
+    assert peaks[1][1] == pytest.approx(peaks[2][1], abs=0.2)
+    # A prebolus is another passage.
+    alone = dataclasses.replace(whole, aif_corrected=low, pools=pools, acquisition="dual bolus")
+    assert "Blood and myocardium" not in text_of(render_report(participant(alone)))
+
+
+def test_volumes_have_the_numbers_of_the_series() -> None:
+    """Two of its twelve volumes are proton-density weighted, and not in the film."""
+    whole = scan("stress")
+    assert whole.corrected is not None
+    fields = {**whole.corrected.metadata, "ProtonDensityVolumeCount": 2}
+    series = dataclasses.replace(whole.corrected, metadata=fields)
+    page = render_report(participant(dataclasses.replace(whole, series=series, corrected=series)))
+    assert 'data-numbers="3 4 5 6 7 8 9 10 11 12" data-total="12"' in page
+    assert "12 volumes over 10 s (2 proton-density weighted)" in text_of(page)
+    assert "Volume 10 of 12 at 8.4 s, where the myocardium is brightest" in text_of(page)
+
+
+def test_haematocrit_is_shown_with_where_it_stood() -> None:
+    own, assumed = Haematocrit(0.5, "sidecar"), Haematocrit(0.42, "configuration")
+    scans = bare_scan("rest", haematocrit=own), bare_scan("stress", haematocrit=assumed)
+    words = text_of(render_report(participant(*scans)))
+    assert "haematocrit 0.5 (of the series' sidecar)" in words
+    assert "haematocrit 0.42 (of the configuration: the sidecar gives none)" in words
 
 
 def test_features_of_the_input_function(page: str) -> None:

@@ -81,6 +81,22 @@ def test_nothing_is_wider_than_the_screen(visit: Visit) -> None:
     assert outside == []
 
 
+@pytest.mark.parametrize("width", [1100, 1400, 400])
+def test_no_words_of_a_drawing_are_cut_off(browser: Any, page_file: Path, width: int) -> None:
+    visit = Visit(browser, page_file, viewport={"width": width, "height": 900})
+    visit.page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    # A box of words has room for their descent and ascent, some px, that they need not fill.
+    cut = visit.page.evaluate(
+        """() => [...document.querySelectorAll("svg.drawing text")].filter((words) => {
+            const [all, own] = [words.ownerSVGElement, words].map((e) => e.getBoundingClientRect());
+            const [across, down] = [["left", "right"], ["top", "bottom"]].map(([a, b]) =>
+              Math.max(all[a] - own[a], own[b] - all[b]));
+            return Math.max(across, down) > 2;
+        }).map((words) => words.textContent)"""
+    )
+    assert cut == []
+
+
 def test_every_image_is_decoded_and_described(visit: Visit) -> None:
     widths = visit.decoded_widths()
     assert len(widths) > 8 and min(widths) > 0

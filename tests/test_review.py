@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -451,6 +455,12 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     page = (study.out_dir / "group.html").read_text(encoding="utf-8")
     assert in_words([reviewed], 1)[0] == "Readers looked at 1 of 1 scans: 1 corrected."
     assert all(text in page for text in in_words([reviewed], 1))
+    # Another session sees what flow was before, and that the scan is a corrected one, once it is accepted too.
+    told = Desk(study).describe(KEY)
+    assert [v for v in told["flow_before"]["values"].values() if v is not None] == pytest.approx(list(reviewed.before))
+    Desk(study).decide(KEY, told["version"], "accepted", "")
+    (row,) = Desk(study).rows()
+    assert (row.decision, row.corrected) == ("accepted", True)
     # As it was: nothing is drawn, the corrections are taken away, and the results are those of before.
     desk = Desk(study)
     version = desk.describe(KEY)["version"]
@@ -459,6 +469,28 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     desk.decide(KEY, kept["version"], "corrected", "")
     compute(study, "01", 1, lambda content: None)
     assert flow_of(study) == before
+    assert desk.describe(KEY)["flow_before"] is None and not desk.rows()[0].corrected
+
+
+def test_the_list_warns_of_what_the_report_does(study: Study) -> None:
+    (record,) = read_status(study.out_dir, "01").scans
+    (row,) = Desk(study).rows()
+    page = html.unescape((study.out_dir / "sub-01.html").read_text(encoding="utf-8"))
+    assert record.remarks and set(record.remarks) <= set(row.reasons) and row.severity != "none"
+    assert all(text in page for text in row.reasons)
+
+
+def test_libraries_say_nothing_to_the_terminal(tmp_path: Path) -> None:
+    """The process that computes loads TensorFlow, which writes past everything as it is loaded."""
+    package = tmp_path / "tensorflow"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os\nos.write(2, b'I0000 00:00:17.5 cpu_feature_guard\\nkept\\n')\n")
+    code = "from qperf_app.review.worker import _WarmUp; from pathlib import Path; _WarmUp(Path('work'), True).run()"
+    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "plugins")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True
+    )
+    assert done.returncode == 0 and done.stderr == b"kept\n", done.stderr
 
 
 def test_scans_that_are_not_usable_take_no_part_in_the_group() -> None:

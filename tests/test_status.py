@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import yaml
 
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError
@@ -21,7 +23,7 @@ from qperf_app.cli.app import main
 from qperf_app.cli.tools import main as tools
 from qperf_app.training.weights import read_arrays, read_card, write_weights
 from qperf_app.workflow.status import read_status, status_path, status_schema, write_status
-from tests.datasets import hand_drawn, small_dataset, step_states, write_json
+from tests.datasets import edit_sidecar, hand_drawn, small_dataset, step_states, write_json
 
 SCHEMA = Path(__file__).parents[1] / "bids_spec" / "status.schema.json"
 
@@ -69,6 +71,24 @@ def test_results_are_loaded_for_a_notebook(finished: tuple[Path, Path]) -> None:
     assert api.load(out)["01"].scans[0].series is None
     with pytest.raises(DatasetError, match="no participant's results"):
         api.load(raw)
+
+
+def test_terminal_status_and_report_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings, and the haematocrit that was used: the series' own, not that of the configuration."""
+    raw, drawn, out = small_dataset(tmp_path / "raw"), hand_drawn(tmp_path / "drawn"), tmp_path / "out"
+    edit_sidecar(raw, Haematocrit=0.5)
+    flags = ["--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-d", f"drawn={drawn}"]
+    assert main([str(raw), str(out), "participant", "--work-dir", str(tmp_path / "work"), *flags]) == 0
+    (scan,) = read_status(out, "01").scans
+    terminal, page = capsys.readouterr().err, html.unescape((out / "sub-01.html").read_text(encoding="utf-8"))
+    assert scan.remarks
+    for text in scan.remarks:
+        assert terminal.count(f"sub-01 task-rest: {text}") == 1 and text in page
+    assert (scan.haematocrit.value, scan.haematocrit.source) == (0.5, "sidecar")
+    assert "haematocrit 0.5 (of the series' sidecar)" in page
+    configuration = (out / "sub-01" / "sub-01_config.yaml").read_text(encoding="utf-8")
+    assert "haematocrit: 0.42  # of series whose sidecar gives none\n" in configuration
+    assert yaml.safe_load(configuration)["haematocrit"] == 0.42
 
 
 def test_other_weights_are_named_by_their_digest_everywhere(tmp_path: Path) -> None:

@@ -23,12 +23,13 @@ def fermi_model(times: Array, input_times: Array, cb: Array) -> Model:
     """
     lags = input_times - input_times[0]
     spacing = lags[1]
-    by_integral, by_double_integral, slope_by_integral, slope_by_response = _input_matrices(lags, cb)
+    first, ramps = cb[0], _changes_of_slope(lags, cb)
 
     def curves(width: Array, rate: Array) -> tuple[Array, Array]:
         response, single, double = response_integrals(NumpyOps, lags, width[:, None], rate[:, None])
-        values = single @ by_integral + double @ by_double_integral
-        return values, response @ slope_by_response + single @ slope_by_integral
+        # With the input's first value and its changes of slope: c R1 + sum m R2, and the slope c R + sum m R1, R1 and
+        # R2 being the single and double integral of the response R.
+        return first * single + double @ ramps, first * response + single @ ramps
 
     def evaluate(x: Array, derivatives: bool = True) -> tuple[Array, Array | None]:
         flow, width, rate = per_second(np.exp(x[:, :1])), np.exp(x[:, 1]), np.exp(x[:, 2])
@@ -52,20 +53,14 @@ def fermi_model(times: Array, input_times: Array, cb: Array) -> Model:
     return evaluate
 
 
-def _input_matrices(lags: Array, cb: Array) -> tuple[Array, Array, Array, Array]:
-    """Matrices (lag, knot) that turn R, its integral and its double integral at the lags into curve and slope.
-
-    With c the input's first value and m its changes of slope, the curve is c R1 + sum m R2 and its slope
-    c R + sum m R1, R1 and R2 being the single and double integral of R.
-    """
+def _changes_of_slope(lags: Array, cb: Array) -> Array:
+    """Matrix (lag, knot): the input's change of slope a lag before the knot, for a sum over lags."""
     n = len(lags)
     slope = np.diff(cb) / np.diff(lags)
     change = np.diff(slope, prepend=0.0)
     lag, knot = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
     origin = knot - lag
-    ramps = np.where((origin >= 0) & (origin < n - 1), change[np.clip(origin, 0, n - 2)], 0.0)
-    step = cb[0] * np.eye(n)
-    return step, ramps, ramps, step
+    return np.where((origin >= 0) & (origin < n - 1), change[np.clip(origin, 0, n - 2)], 0.0)
 
 
 def _hermite(values: Array, slopes: Array, position: Array, spacing: float) -> tuple[Array, Array]:

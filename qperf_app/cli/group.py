@@ -19,16 +19,21 @@ from qperf_app.workflow.group import (
     acquisitions,
     agreement_cells,
     compare,
+    compare_by_stratum,
     doubtful_scans,
     flows_by_method,
+    hearts,
+    outliers,
     read_group,
     segment_cells,
+    strata_among,
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
 from qperf_app.workflow.selection import published_scans
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
+from qperf_app.workflow.strata import STRATA
 
 #: What the group level writes.
 FILES = ("group.html", "group_segments.tsv", "group_agreement.tsv")
@@ -42,7 +47,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.reports_only or args.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
     selection = read_selection(args)
-    rows = read_group(out_dir, selection)
+    rows = read_group(out_dir, args.bids_dir.resolve(), selection)
     scans = published_scans(out_dir, selection)
     reviewed = reviewed_scans(out_dir, scans)
     rows = without_unusable(rows, reviewed)
@@ -55,17 +60,34 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         for name in FILES:
             say(f"would write: {args.out_dir / name}")
         return DONE
-    from qperf_app.report.group import render_group
+    from qperf_app.report.group import Compared, render_group
 
-    comparisons = compare(rows)
+    comparisons = [*compare(rows), *compare_by_stratum(rows)]
     participants = len({row.participant for row in rows})
-    compared = [(f"{c.task}: {c.reference} and {c.other}, {c.part}", f"{c.other} - {c.reference}", *c.pairs, c.result)
-                for c in comparisons]  # fmt: skip
-    doubtful = doubtful_scans(rows)
+    compared = [
+        Compared(
+            f"{c.task}: {c.reference} and {c.other}, {c.part}",
+            f"{c.other} - {c.reference}",
+            *c.pairs,
+            c.result,
+            c.by,
+            c.stratum,
+        )
+        for c in comparisons
+    ]
     reviews = in_words(reviewed, sum(len(of_one) for of_one in scans.values()))
     for told in reviews:
         say(told)
-    page = render_group(flows_by_method(rows), compared, participants, doubtful, apart, acquisitions(rows), reviews)
+    page = render_group(
+        flows_by_method(rows),
+        compared,
+        participants,
+        _suspects(rows),
+        apart,
+        acquisitions(rows),
+        reviews,
+        _strata(rows),
+    )
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
@@ -73,6 +95,34 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE
+
+
+def _suspects(rows: Sequence[GroupRow]) -> list[tuple[str, str, str]]:
+    """Scan, method and why it should be looked at."""
+    doubtful = [
+        (scan, plugin, f"doubtful, and left out of this page: {why}") for scan, plugin, why in doubtful_scans(rows)
+    ]
+    far = [
+        (
+            heart.scan,
+            heart.plugin,
+            f"its MBF, {heart.flow:.2f} mL/min/g, is far from that of the others ({low:.2f} to {high:.2f})",
+        )
+        for heart, (low, high) in outliers(hearts(rows))
+    ]
+    return doubtful + far
+
+
+def _strata(rows: Sequence[GroupRow]) -> dict[str, dict[str, list[tuple[str, list[float]]]]]:
+    """Flow of the scans by site, scanner and sequence, of each task and method."""
+    found: dict[str, dict[str, list[tuple[str, list[float]]]]] = {}
+    scans = hearts(rows)
+    for by, names in strata_among(rows).items():
+        for task, plugin in sorted({(heart.task, heart.plugin) for heart in scans}):
+            of = [heart for heart in scans if (heart.task, heart.plugin) == (task, plugin)]
+            lines = [(name, [heart.flow for heart in of if heart.strata.get(by) == name]) for name in names]
+            found.setdefault(by, {})[f"{task}, {plugin}"] = lines
+    return found
 
 
 def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Comparison]) -> None:
@@ -83,6 +133,7 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
             "Description": "How the input function was acquired: dual sequence, dual bolus, or single bolus, where it "
             "comes from the tissue series itself"
         },
+        **{name: {"Description": f"{told}; n/a where the metadata don't say"} for name, told in STRATA.items()},
         "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"},
     }
     described |= {
@@ -98,6 +149,8 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
         "icc": {"Description": "Intraclass correlation ICC(A,1)"},
         "correlation": {"Description": "Pearson correlation"},
         "part": {"Description": "Segments, their layers, or medians over the segments of a territory or of the heart"},
+        "by": {"Description": "What the scans are divided by; n/a: all of them together"},
+        "stratum": {"Description": "The site, scanner or sequence that the pairs are of"},
         "cv": {"Description": "Within-subject coefficient of variation, 1"},
     }
     sidecar = {**describe("Agreement of plugins and of repetitions over segments", "n/a", sources), **explained}

@@ -101,7 +101,7 @@ def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan
     _write_citations(study)
     before = set(_of_plans(study.participants))
     ran = {(plan.participant, scan.scan.label) for plan in study.participants for scan in plan.scans}
-    _tell_warnings(each for each in _of_results(statuses, ran) if each not in before)
+    _tell_warnings((each for each in _of_results(statuses, ran) if each not in before), _MOST_WARNINGS)
     return _conclude(args, statuses, time.monotonic() - started)
 
 
@@ -129,14 +129,21 @@ def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 
-def _tell_warnings(warnings: Iterable[tuple[str, str]]) -> None:
-    """Tell each warning once, with the scans that it is about: pairs of scan and warning."""
+#: Warnings that are told each after a run; the others are counted.
+_MOST_WARNINGS = 20
+
+
+def _tell_warnings(warnings: Iterable[tuple[str, str]], most: int | None = None) -> None:
+    """Tell each warning once, with the scans that it is about: pairs of scan and warning; ``most`` of them."""
     told: dict[str, list[str]] = {}
     for scan, warning in warnings:
         told.setdefault(warning, []).append(scan)
-    for warning, scans in told.items():
+    for warning, scans in [*told.items()][:most]:
         more = f" and {len(scans) - 1} more" if len(scans) > 1 else ""
         say(f"warning: {scans[0]}{more}: {warning}")
+    left = len(told) - most if most is not None else 0
+    if left > 0:
+        say(f"warning: {left} more: they stand on top of each participant's report")
 
 
 def _of_plans(plans: Iterable[ParticipantPlan]) -> list[tuple[str, str]]:
@@ -150,13 +157,14 @@ def _of_plans(plans: Iterable[ParticipantPlan]) -> list[tuple[str, str]]:
 
 
 def _of_results(statuses: Mapping[str, ParticipantStatus], ran: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Warnings after it, those of steps as well, of the scans that ran."""
+    """Warnings after it, of the scans that ran: those of the report, and of steps where there is none."""
     return [
         (f"sub-{label} {scan.label}", warning)
         for label, status in statuses.items()
         for scan in status.scans
         if (label, scan.label) in ran
-        for warning in (*scan.warnings, *(line for step in scan.steps for line in step.outcome.warnings))
+        for warning in scan.remarks
+        or (*scan.warnings, *(line for step in scan.steps for line in step.outcome.warnings))
     ]
 
 
@@ -259,7 +267,8 @@ def _write_reports(args: argparse.Namespace, configuration: Configuration) -> in
     from qperf_app.workflow.results import write_report
 
     for label in chosen:
-        say(f"report: {write_report(args.out_dir.resolve(), args.bids_dir.resolve(), label, configuration.disable)}")
+        path, _ = write_report(args.out_dir.resolve(), args.bids_dir.resolve(), label, configuration.disable)
+        say(f"report: {path}")
     return DONE
 
 

@@ -195,8 +195,8 @@ def relaxation_rate_from_saturation_recovery(
     flat, target = r1.reshape(-1), relative.reshape(-1)
     for block in (slice(start, start + _BLOCK) for start in range(0, flat.size, _BLOCK)):
         for _ in range(_NEWTON_STEPS):
-            excess = saturation_recovery_flash(flat[block], *sequence) - target[block]
-            flat[block] -= excess / _saturation_recovery_slope(flat[block], *sequence)
+            values, slope = _saturation_recovery_and_slope(flat[block], *sequence)
+            flat[block] -= (values - target[block]) / slope
     r1 = flat.reshape(relative.shape)
     return np.where(invalid, np.nan, r1), invalid
 
@@ -262,27 +262,28 @@ def _power_and_sum(a: Any, count: int) -> tuple[Any, Any]:
     return power, total
 
 
-def _saturation_recovery_slope(
+def _saturation_recovery_and_slope(
     r1: NDArray[np.float64], delay: float, repetition_time: float, flip_angle: float, n_pulses: int
-) -> NDArray[np.float64]:
-    """dS/dR1 of :func:`saturation_recovery_flash` with rho 1, from the differentiated recursion."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """S of :func:`saturation_recovery_flash` with rho 1, and dS/dR1 from the differentiated recursion."""
     e, delayed = np.exp(-repetition_time * r1), np.exp(-delay * r1)
+    recovered = np.expm1(-repetition_time * r1)
     sine, versine = _sine_and_versine(flip_angle)
     a = (1.0 - versine) * e
     power, total = _power_and_sum(a, n_pulses - 1)
+    values = sine * (-np.expm1(-delay * r1) * power - recovered * total)
     power_slope = -(n_pulses - 1) * repetition_time * power
     # From (1 - a) total = 1 - power; its rounding error costs Newton's method a step at worst, never accuracy.
-    total_slope = -(repetition_time * a * total + power_slope) / (
-        versine - (1.0 - versine) * np.expm1(-repetition_time * r1)
-    )
+    total_slope = -(repetition_time * a * total + power_slope) / (versine - (1.0 - versine) * recovered)
     slope = (
         delay * delayed * power + (1.0 - delayed) * power_slope + repetition_time * e * total + (1.0 - e) * total_slope
     )
-    return np.asarray(sine * slope)
+    return values, np.asarray(sine * slope)
 
 
 def _sensitive_limit(sequence: tuple[float, float, float, int], minimum_sensitivity: float) -> float:
     """Largest R1 whose relative slope d(ln S)/d(ln R1) still reaches ``minimum_sensitivity``."""
     grid = np.geomspace(1e-3, 1e6, 4096)
-    sensitivity = grid * _saturation_recovery_slope(grid, *sequence) / saturation_recovery_flash(grid, *sequence)
+    values, slope = _saturation_recovery_and_slope(grid, *sequence)
+    sensitivity = grid * slope / values
     return float(grid[np.flatnonzero(sensitivity >= minimum_sensitivity)[-1]])

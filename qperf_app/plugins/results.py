@@ -125,11 +125,20 @@ class SegmentCurves:
 
 
 @dataclass(frozen=True)
+class Haematocrit:
+    """The one that a scan was computed with, and where it stood: the series' sidecar, or the configuration."""
+
+    value: float
+    source: Literal["sidecar", "configuration"]
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """One tissue series (or a lone input-function series) and all that was made of it; None: not made.
 
     ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``; ``acquisition`` says
-    how its input function was acquired; ``spill_over`` holds the shares of the voxels that are blood, ``fLV``, ``fRV``.
+    how its input function was acquired; ``haematocrit`` is the one that was computed with; ``spill_over`` holds the
+    shares of the voxels that are blood, ``fLV``, ``fRV``.
     """
 
     label: str
@@ -151,6 +160,7 @@ class ScanResult:
     steps: tuple[StepOutcome, ...] = ()
     warnings: tuple[str, ...] = ()
     acquisition: Acquisition | Literal[""] = ""
+    haematocrit: Haematocrit | None = None
 
 
 @dataclass(frozen=True)

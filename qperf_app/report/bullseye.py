@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 
 from qperf_app.report import svg
 from qperf_app.report.elements import Drawing
+from qperf_app.report.marks import CONTRADICTED, WIDE
 from qperf_app.report.pictures import hexadecimal
 from qperf_app.report.scales import ColourScale
 
@@ -22,7 +24,7 @@ SECTORS: dict[int, tuple[float, float, float, float]] = {
 #: Edge of the drawing and pixels of the outermost radius; the middle lies a little below that of the drawing.
 _WIDTH, _HEIGHT, _RADIUS = 300.0, 322.0, 132.0
 _MIDDLE = np.array([_WIDTH / 2, _HEIGHT - _WIDTH / 2])
-_WALLS = (("Anterior", 0, 1.055, 0), ("Inferior", 0, -1.075, 0), ("Septal", -1.065, 0, -90), ("Lateral", 1.065, 0, 90))
+_WALLS = (("Anterior", 0, 1.055, 0), ("Inferior", 0, -1.075, 0), ("Septal", -1.04, 0, -90), ("Lateral", 1.04, 0, 90))
 #: Nothing was estimated: the page's pattern of that name, so that it is not told by colour alone.
 HATCH = "url(#hatch)"
 
@@ -39,26 +41,25 @@ class SegmentPicture:
     title : str
     low : float, optional
         A segment below it has a triangle beside its value.
-    doubtful : set of int
-        Segments with a question mark beside their value.
+    marks : mapping
+        Marks beside the value, by segment number (:mod:`qperf_app.report.marks`).
     """
 
     values: Mapping[int, float]
     scale: ColourScale
     title: str
     low: float | None = None
-    doubtful: frozenset[int] = frozenset()
+    marks: Mapping[int, str] = field(default_factory=dict)
 
     def value(self, number: int) -> float:
         """Value of a segment, NaN where there is none."""
         return float(self.values.get(number, np.nan))
 
-    def words(self, number: int) -> str:
-        """What is written into a segment; nothing where there is no value."""
+    def words(self, number: int) -> tuple[str, str]:
+        """What is written into a segment: its value and the marks beside it; nothing where there is no value."""
         value = self.value(number)
-        mark = "?" if number in self.doubtful else ""
-        mark += "\u25be" if self.low is not None and value < self.low else ""
-        return f"{value:.2f}{mark}" if np.isfinite(value) else ""
+        low = "\u25be" if self.low is not None and value < self.low else ""
+        return (f"{value:.2f}", self.marks.get(number, "") + low) if np.isfinite(value) else ("", "")
 
     @property
     def alt(self) -> str:
@@ -68,7 +69,9 @@ class SegmentPicture:
             return f"Bull's-eye, {self.title}: no segment was estimated."
         words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(known.items()))
         below = f"; {sum(v < self.low for v in known.values())} below {self.low:g}" if self.low is not None else ""
-        below += f"; wide interval: {', '.join(map(str, sorted(self.doubtful)))}" if self.doubtful else ""
+        for mark, means in ((WIDE, "wide interval"), (CONTRADICTED, "wall and layers contradict each other")):
+            numbers = [str(number) for number, marks in sorted(self.marks.items()) if mark in marks]
+            below += f"; {means}: {', '.join(numbers)}" if numbers else ""
         return f"Bull's-eye, {self.title}, by segment: {words}{below}. Grey: not estimated."
 
 
@@ -76,16 +79,23 @@ def bullseye(picture: SegmentPicture) -> Drawing:
     """Draw the values of the segments."""
     parts = []
     for number in SECTORS:
-        value, words = picture.value(number), picture.words(number)
+        value, (words, marks) = picture.value(number), picture.words(number)
         fill = hexadecimal(picture.scale.paint(np.array(value))) if words else HATCH
-        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value))]
+        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value), marks)]
     return _finished(parts, picture.title, picture.alt)
 
 
-def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: ColourScale, title: str) -> Drawing:
+def layers_bullseye(
+    endo: Mapping[int, float],
+    epi: Mapping[int, float],
+    scale: ColourScale,
+    title: str,
+    contradicted: Collection[int] = (),
+) -> Drawing:
     """Draw the inner and the outer layer of every segment as a gradient from its inner to its outer edge.
 
-    The number is the quotient endo/epi. A segment that lacks a layer is hatched.
+    The number is the quotient endo/epi, marked where the wall contradicts its layers. A segment that lacks a layer is
+    hatched.
     """
     parts, quotients = [], {}
     for number, (inner, outer, _, _) in SECTORS.items():
@@ -104,7 +114,8 @@ def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: 
             f'r="{outer * _RADIUS:g}">{stops}</radialGradient>'
         )
         parts.append(_sector(number, f"url(#{name})"))
-        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2)))
+        mark = CONTRADICTED if number in contradicted else ""
+        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2), mark))
     words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(quotients.items()))
     return _finished(
         parts, title, f"Bull's-eye, {title}, endo/epi by segment: {words or 'no segment has both layers'}."
@@ -134,16 +145,18 @@ def _sector(number: int, fill: str) -> str:
     return f'<path {shape} d="{edge}L{_point(inner, end)}{back} 1 {_point(inner, start)}Z"/>'
 
 
-def _words(number: int, value: str, ink: str) -> str:
+def _words(number: int, value: str, ink: str, marks: str = "") -> str:
     inner, outer, start, end = SECTORS[number]
     radius, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
     x, y = _MIDDLE + _RADIUS * radius * np.array([np.cos(angle), -np.sin(angle)])
     if not value:
         return svg.text(x, y + 3, str(number), "segment-number on-light")
     style = f"on-{ink}"
-    return svg.text(x, y + 8, value, f"segment-value {style}") + svg.text(
-        x, y - 6, str(number), f"segment-number {style}"
-    )
+    written = svg.text(x, y + 8, value, f"segment-value {style}")
+    if marks:
+        # Smaller than the value, which has little more room than it takes.
+        written = written.replace("</text>", f'<tspan class="segment-mark">{escape(marks)}</tspan></text>')
+    return written + svg.text(x, y - 6, str(number), f"segment-number {style}")
 
 
 def ink_on(scale: ColourScale, value: float) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.records import RELATIVE_UNITS, InputFunction, Series
+from qperf_app.plugins.records import RELATIVE_UNITS, BloodPools, InputFunction, Series
 from qperf_app.plugins.results import Table
 from qperf_app.report import svg
-from qperf_app.report.elements import Drawing
+from qperf_app.report.elements import Drawing, Key, LineStyle
 from qperf_app.report.pictures import BLUE, ORANGE, SKY, VERMILION
 from qperf_app.report.plots import Axes, Limits, limits_of, plot
 
@@ -28,10 +28,11 @@ FEATURES = {
     "noise": ("Noise (standard deviation)", "{units}"),
 }
 TIME = "Time (s)"
-_CURVES = {
-    "rv": (SKY, "6 4", "RV blood"),
-    "lv": (ORANGE, "", "LV blood"),
-    "myocardium": (BLUE, "", "myocardium"),
+#: Colour, line style and words of a curve.
+_CURVES: dict[str, tuple[str, LineStyle, str]] = {
+    "rv": (SKY, "dashed", "right-ventricular blood"),
+    "lv": (ORANGE, "solid", "left-ventricular blood"),
+    "myocardium": (BLUE, "solid", "myocardium"),
 }
 
 
@@ -110,11 +111,23 @@ def mean_curve(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def slice_curves(series: Series, masks: Mapping[str, NDArray[np.bool_]], slices: Sequence[str]) -> tuple[Drawing, ...]:
+def blood_curves(series: Series, pools: BloodPools) -> dict[str, NDArray[np.float64]]:
+    """Mean signal over time of the blood pools, on the grid of the series; a pool without voxels stays away."""
+    masks = {name: np.asarray(getattr(pools, name), bool) for name in ("rv", "lv")}
+    return {name: mean_curve(series.data[mask]) for name, mask in masks.items() if mask.any()}
+
+
+def slice_curves(
+    series: Series,
+    masks: Mapping[str, NDArray[np.bool_]],
+    slices: Sequence[str],
+    blood: tuple[NDArray[np.floating], Mapping[str, NDArray[np.floating]]] | None = None,
+) -> tuple[tuple[Drawing, ...], Key]:
     """Draw mean signal over time of blood and myocardium, one picture for each slice, all with the same axis.
 
     ``masks`` holds (x, y, z) bool arrays named ``rv``, ``lv``, ``myocardium`` on the grid of the series. A slice with
-    none of them is left out.
+    none of them is left out. ``blood`` has the blood's curves with their times, s, where they are of another series of
+    the same bolus: its signal is another one, so that they are brought to the height of the picture, all alike.
     """
     curves = []
     for z in range(len(slices)):
@@ -122,21 +135,36 @@ def slice_curves(series: Series, masks: Mapping[str, NDArray[np.bool_]], slices:
         curves.append({name: mean for name, mean in means.items() if np.isfinite(mean).any()})
     everything = [value for of_slice in curves for value in of_slice.values()]
     if not everything:
-        return ()
+        return (), Key(())
     limits = limits_of(np.concatenate(everything), 0.05, 0.0)
-    return tuple(
-        _slice_picture(series, of_slice, name, limits)
+    beside = {} if blood is None else _at_height(blood[0], blood[1], max(map(np.nanmax, everything)))
+    pictures = tuple(
+        _slice_picture(series, {name: (series.times, curve) for name, curve in of_slice.items()} | beside, name, limits)
         for name, of_slice in zip(slices, curves, strict=True)
         if of_slice
     )
+    there = {name for of_slice in curves for name in of_slice} | set(beside)
+    return pictures, Key(tuple(style for name, style in _CURVES.items() if name in there))
 
 
-def _slice_picture(series: Series, curves: Mapping[str, NDArray[np.floating]], name: str, limits: Limits) -> Drawing:
+#: Times and values of a curve.
+_Curve = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+
+def _at_height(
+    times: NDArray[np.floating], curves: Mapping[str, NDArray[np.floating]], height: float
+) -> dict[str, _Curve]:
+    """Curves, all by one factor, from 0 at their lowest to a height at their highest."""
+    known = np.concatenate(list(curves.values()))
+    low, high = np.nanmin(known), np.nanmax(known)
+    return {name: (times, height * (curve - low) / ((high - low) or 1.0)) for name, curve in curves.items()}
+
+
+def _slice_picture(series: Series, curves: Mapping[str, _Curve], name: str, limits: Limits) -> Drawing:
     axes = Axes((52, 24, 370, 210), limits_of(series.times, 0.02), limits)
     drawn = [(key, style) for key, style in _CURVES.items() if key in curves]
-    for key, (colour, dash, _) in drawn:
-        axes.line(series.times, curves[key], colour, dash=dash)
+    for key, (colour, style, _) in drawn:
+        axes.line(*curves[key], colour, dash="6 4" if style == "dashed" else "")
     axes.frame(TIME, "Mean signal" + ("" if series.units == "arbitrary" else f" ({series.units})"), name)
-    axes.legend([style for _, style in drawn])
     shown = ", ".join(words for _, (_, _, words) in drawn)
     return plot(axes, 380, 246, f"Mean signal over time in {name}: {shown}.")

@@ -23,13 +23,16 @@ class Drawing:
 class Movie:
     """A moving picture with a still that stands in for it where movement is unwelcome.
 
-    ``times`` are the s of its frames, for the label beside the slider; ``still_at`` is the frame that the still shows;
-    ``columns`` head its panels from left to right.
+    ``times`` are the s of its frames and ``numbers`` those of their volumes in a series of ``total``, from 1, for the
+    label beside the slider; ``still_at`` is the frame that the still shows; ``columns`` head its panels from left to
+    right.
     """
 
     moving: Picture
     still: Picture
     times: tuple[float, ...]
+    numbers: tuple[int, ...]
+    total: int
     still_at: int
     columns: tuple[str, ...]
 

@@ -11,7 +11,7 @@ from qperf_app.plugins.records import Motion, Series
 from qperf_app.report import svg
 from qperf_app.report.curves import TIME, mean_curve
 from qperf_app.report.display import View
-from qperf_app.report.elements import Drawing, Movie, PictureGrid, PictureRow
+from qperf_app.report.elements import Drawing, Key, LineStyle, Movie, PictureGrid, PictureRow
 from qperf_app.report.pictures import (
     BLUE,
     ORANGE,
@@ -33,7 +33,12 @@ MOST_FRAMES, MOST_PIXELS = 120, 300_000
 
 
 def moving_picture(
-    versions: Sequence[Series], headings: Sequence[str], view: View, slices: Sequence[str], still_at: int
+    versions: Sequence[Series],
+    headings: Sequence[str],
+    view: View,
+    slices: Sequence[str],
+    still_at: int,
+    leading: int = 0,
 ) -> Movie:
     """Show the versions of a series beside each other, a row for each slice, all with the same grey levels.
 
@@ -48,6 +53,8 @@ def moving_picture(
         Name of each slice.
     still_at : int
         Volume of the still.
+    leading : int
+        Proton-density volumes that were left out; they count in the numbers of the volumes.
     """
     every = -(-len(versions[0].times) // MOST_FRAMES)
     shown = range(0, len(versions[0].times), every)
@@ -58,6 +65,8 @@ def moving_picture(
         encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
         encode(frames[still_at // every], f"One volume of the first pass: {what}.", quality=75),
         tuple(float(versions[0].times[t]) for t in shown),
+        tuple(leading + t + 1 for t in shown),
+        leading + len(versions[0].times),
         still_at // every,
         tuple(headings),
     )
@@ -182,7 +191,7 @@ def motion_in_words(motion: Motion | None, region: NDArray[np.bool_] | None) -> 
 
 def frame_pictures(
     motion: Motion, times: NDArray[np.floating], region: NDArray[np.bool_] | None, slices: Sequence[str]
-) -> tuple[Drawing, ...]:
+) -> tuple[tuple[Drawing, ...], Key]:
     """Draw what motion correction did to every volume, one picture for each slice, all with the same axis.
 
     How far the heart was from its middle position, what is left by the method's own reckoning, and which volumes could
@@ -197,20 +206,19 @@ def frame_pictures(
         axes = Axes((48, 24, 370, 180), limits_of(times, 0.02), (0.0, 1.08 * top))
         axes.line(times, shifts[z], BLUE, 1.2)
         axes.dots(times, shifts[z], BLUE, 1.7)
-        entries = [(BLUE, "", "before")]
         if motion.residual is not None:
             axes.line(times, motion.residual[z], ORANGE)
-            entries.append((ORANGE, "", "left"))
         lost = ~np.asarray(motion.corrected[z])
         if lost.any():
             axes.parts.append(svg.crosses(axes.points(times[lost], np.zeros(lost.sum())), VERMILION, 3.5))
-            entries.append((VERMILION, "x", "not corrected"))
         axes.frame(TIME, "Motion (mm)", name)
-        axes.legend(entries)
         count = f"{int(lost.sum())} of {len(lost)} volumes could not be corrected"
         words = f"Motion of every volume in {name}: up to {shifts[z].max():.1f} mm; {count}."
         pictures.append(plot(axes, 380, 216, words))
-    return tuple(pictures)
+    entries: list[tuple[str, LineStyle, str]] = [(BLUE, "solid", "before correction")]
+    entries += [(ORANGE, "solid", "left after it")] if motion.residual is not None else []
+    entries += [] if np.all(motion.corrected) else [(VERMILION, "cross", "not corrected")]
+    return tuple(pictures), Key(tuple(entries))
 
 
 def _shifts(motion: Motion, region: NDArray[np.bool_] | None) -> list[NDArray[np.float64]]:

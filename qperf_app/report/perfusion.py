@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult, interval_column
+from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult
 from qperf_app.report.backdrops import Backdrop, region_of
 from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
-from qperf_app.report.elements import Details, Gallery, HostElement, PictureGrid, Section, Subheading
+from qperf_app.report.elements import Details, Drawing, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
+from qperf_app.report.marks import CONTRADICTED, contradicted_segments, marks_of, marks_of_reserve
 from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
@@ -30,13 +31,7 @@ from qperf_app.report.studies import (
     units_of,
     values_of,
 )
-from qperf_app.report.tables import (
-    doubtful_reserves,
-    doubtful_segments,
-    other_quantities_table,
-    reserve_table,
-    segment_table,
-)
+from qperf_app.report.tables import marks_in_words, other_quantities_table, reserve_table, segment_table
 
 Method = tuple[str, str]
 Backdrops = Mapping[str, Backdrop]
@@ -150,17 +145,15 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values])
     pictures = [
         SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
-                       doubtful=frozenset(doubtful_segments(table, quantity)))
+                       marks=marks_of(table, quantity))
         for (scan, table), of in zip(known, values, strict=True)
     ]  # fmt: skip
     both = reserve_tables(study, method)
     reserve = reserve_of(*both, quantity)
     if reserve:
-        doubtful = doubtful_reserves(*both, quantity, drawn_reserves(study.rest, study.stress, method))
+        marks = marks_of_reserve(*both, quantity, drawn_reserves(study.rest, study.stress, method))
         title = "Perfusion reserve (stress / rest)"
-        pictures.append(
-            SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, frozenset(doubtful))
-        )
+        pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks))
     return pictures
 
 
@@ -174,26 +167,27 @@ def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
             f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
             "guide the eye, no diagnostic cut-off."
         )
-    interval = interval_column(primary_quantity(study, method), "q05")
-    if any(table is not None and interval in table.units for table in (segments_of(s, method) for s in study.scans)):
-        caption += " ? marks a value whose 90 % interval is wider than the value itself."
+    caption += marks_in_words(marks for picture in pictures for marks in picture.marks.values())
     return [Gallery(tuple(map(bullseye, pictures)), caption)]
 
 
 def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
     """Inner and outer layer of every segment as a gradient through the wall; nothing where no scan has layers."""
-    pictures = []
+    pictures: list[Drawing] = []
+    doubted: set[int] = set()
     for scan in study.scans:
         table = segments_of(scan, method)
         endo, epi = (values_of(table, quantity, layer) for layer in ("endo", "epi"))
         if table is not None and np.isfinite([*endo.values()]).any():
             units = _units(study, quantity, table.units.get(quantity, ""))
             scale = scale_for(quantity, units, None, [np.array([*endo.values(), *epi.values()])])
-            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
+            contradicted = contradicted_segments(table, quantity)
+            doubted |= contradicted
+            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi", contradicted))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
         "is endo/epi, the transmural gradient. Hatched: a layer has no value. Blood left in the inner layer raises it."
-    )
+    ) + marks_in_words(CONTRADICTED for _ in doubted)
     return [Subheading("Through the wall"), Gallery(tuple(pictures), caption)] if pictures else []
 
 

@@ -49,7 +49,7 @@ def encode(image: NDArray[np.uint8] | Image, alt: str, quality: int = 88) -> Pic
 
     buffer = io.BytesIO()
     picture = PillowImage.fromarray(image) if isinstance(image, np.ndarray) else image
-    picture.save(buffer, "WEBP", quality=quality, method=4)
+    picture.save(buffer, "WEBP", quality=quality, method=2)
     return Picture(buffer.getvalue(), "image/webp", alt)
 
 

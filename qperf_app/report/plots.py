@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,7 +14,9 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def ticks(limits: Limits, most: int = 6) -> list[float]:
-    """Round numbers within limits, at most so many intervals between them."""
+    """Round numbers within limits, at most so many intervals between them; none for 0."""
+    if not most:
+        return []
     low, high = limits
     span = max(high - low, 1e-12)
     power = 10.0 ** np.floor(np.log10(span / most))
@@ -88,23 +88,10 @@ class Axes:
         if x_label:
             behind.append(svg.text((left + right) / 2, bottom + 29, x_label, "label", "middle"))
         if y_label:
-            behind.append(svg.text(left - 38, (top + bottom) / 2, y_label, "label", "middle", -90))
+            behind.append(svg.text(left - 36, (top + bottom) / 2, y_label, "label", "middle", -90))
         if title:
             behind.append(svg.text(left, top - 8, title, "title"))
         self.parts = behind + self.parts
-
-    def legend(self, entries: Sequence[tuple[str, str, str]]) -> None:
-        """Name curves above the axes, from the right: colour, dash (``x``: a cross) and words of each."""
-        at = self.box[2]
-        for colour, dash, words in reversed(entries):
-            at -= 5.6 * len(words)
-            y = self.box[1] - 8
-            self.parts.append(svg.text(at, y, words, "tick"))
-            if dash == "x":
-                self.parts.append(svg.crosses([(at - 9, y - 3.5)], colour, 3.0))
-            else:
-                self.parts.append(svg.path([(at - 19, y - 3.5), (at - 4, y - 3.5)], colour, 2.0, dash))
-            at -= 27
 
 
 def plot(axes: Axes, width: float, height: float, alt: str) -> Drawing:

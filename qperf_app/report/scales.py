@@ -71,13 +71,14 @@ class ColourScale:
     @property
     def palette(self) -> NDArray[np.uint8]:
         """Colours of :meth:`levels`, (256, 3); the first is that of what was not estimated."""
-        return np.vstack([np.array(_rgb(MISSING), np.uint8), colour_map(self.colours)[1:]])
+        return _palette(self.colours)
 
     def levels(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Steps 1 to 255 from ``low`` to ``high``; 0 where there is no value."""
-        scaled = np.nan_to_num((np.asarray(values, float) - self.low) / (self.high - self.low))
+        finite = np.isfinite(values)
+        scaled = (np.where(finite, values, self.low) - self.low) / (self.high - self.low)
         steps = np.clip(np.floor(256 * scaled), 1, 255).astype(np.uint8)
-        return np.where(np.isfinite(values), steps, np.uint8(0))
+        return np.where(finite, steps, np.uint8(0))
 
     def paint(self, values: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Colour values (...,) into (..., 3); NaN takes the grey of what was not estimated."""
@@ -105,6 +106,13 @@ def colour_map(name: str) -> NDArray[np.uint8]:
     lines = files("qperf_app.report").joinpath("colour_maps.csv").read_text(encoding="utf-8").split()
     column = lines[0].split(",").index(name)
     return np.array([_rgb(line.split(",")[column]) for line in lines[1:]], np.uint8)
+
+
+@cache
+def _palette(colours: str) -> NDArray[np.uint8]:
+    palette = np.vstack([np.array(_rgb(MISSING), np.uint8), colour_map(colours)[1:]])
+    palette.setflags(write=False)
+    return palette
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

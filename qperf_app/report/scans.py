@@ -13,7 +13,7 @@ from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.records import Landmark, Series
 from qperf_app.plugins.results import Paragraph, ScanResult
 from qperf_app.plugins.steps import BLOOD_POOL
-from qperf_app.report.curves import features_table, input_function_picture, slice_curves
+from qperf_app.report.curves import blood_curves, features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Details, Gallery, HostElement, Section, Subheading
 from qperf_app.report.motion import (
@@ -42,13 +42,15 @@ KINDS: Mapping[Acquisition, str] = {
 class Anatomy:
     """A scan's dynamic series before and after correction, and what was segmented, all on the grid of the series.
 
-    ``before`` is None where there was no correction. ``heart`` (x, y, z) is everything segmented, or None.
+    ``before`` is None where there was no correction. ``heart`` (x, y, z) is everything segmented, or None. ``leading``
+    proton-density volumes were left out: volumes are numbered as in the series, with them.
     """
 
     before: Series | None
     after: Series
     masks: dict[str, NDArray[np.bool_]]
     slices: tuple[str, ...]
+    leading: int = 0
 
     @property
     def heart(self) -> NDArray[np.bool_] | None:
@@ -67,7 +69,8 @@ def anatomy_of(scan: ScanResult) -> Anatomy | None:
     before = scan.series.dynamic() if scan.corrected is not None and scan.series is not None and moved else None
     if before is not None and before.data.shape != after.data.shape:
         before = None
-    return Anatomy(before, after, _masks(scan, after), _slice_names(scan, after.data.shape[2]))
+    names = _slice_names(scan, after.data.shape[2])
+    return Anatomy(before, after, _masks(scan, after), names, series.n_proton_density)
 
 
 def _masks(scan: ScanResult, series: Series) -> dict[str, NDArray[np.bool_]]:
@@ -145,16 +148,16 @@ def _motion_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
     wide = view_of(after.affine, after.data.shape, heart, 30.0, 300)
     view = wide.scaled(movie_edge(wide, len(anatomy.slices), len(versions)))
     still_at = brightest_volume(after, anatomy.masks.get("lv"))
-    movie = moving_picture(versions, headings, view, anatomy.slices, still_at)
+    movie = moving_picture(versions, headings, view, anatomy.slices, still_at, anatomy.leading)
     profiles = profiles_over_time(versions, headings, view, anatomy.slices, _centres(anatomy))
     words = f"{motion_in_words(scan.motion, heart)} {orientation_in_words(view)} Grey levels are fixed over time."
     title = "Series before and after motion correction" if corrected else "Series"
     elements: list[HostElement] = [Subheading(title), Paragraph(words), Columns((movie,), (profiles,))]
     series, motion = scan.series, scan.motion
     if series is not None and motion is not None and np.any(motion.displacement):
-        pictures = frame_pictures(motion, np.asarray(series.times), heart, anatomy.slices)
+        pictures, key = frame_pictures(motion, np.asarray(series.times), heart, anatomy.slices)
         caption = "Distance of the heart from its middle position in every volume, and motion that is left in it."
-        elements.append(Details("Motion of every volume", (Gallery(pictures, caption),)))
+        elements.append(Details("Motion of every volume", (key, Gallery(pictures, caption))))
     return elements
 
 
@@ -182,7 +185,14 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy, number: int) -> list[H
         landmarks = scan.myocardium.landmarks if scan.myocardium is not None else ()
         region = anatomy.masks.get("myocardium", anatomy.masks.get("lv"))
         elements += _contours_on(
-            anatomy.after, anatomy.masks, landmarks, anatomy.slices, region, "Contours", f"scan-{number}-tissue"
+            anatomy.after,
+            anatomy.masks,
+            landmarks,
+            anatomy.slices,
+            region,
+            "Contours",
+            f"scan-{number}-tissue",
+            anatomy.leading,
         )
         if "myocardium" in anatomy.masks and not landmarks:
             elements.append(Paragraph("No RV insertion points: no segments and no bull's-eye.", "warning"))
@@ -200,6 +210,7 @@ def _contour_elements(scan: ScanResult, anatomy: Anatomy, number: int) -> list[H
                 pools["lv"],
                 "Blood pools on the input-function series",
                 f"scan-{number}-blood",
+                own_series.n_proton_density,
             )
     return elements
 
@@ -222,13 +233,15 @@ def _contours_on(
     region: NDArray[np.bool_] | None,
     title: str,
     key: str,
+    leading: int,
 ) -> list[HostElement]:
     since = None if region is masks.get("lv") else blood_peak(series, masks.get("lv"))
     at = brightest_volume(series, region, since)
     heart = np.any([mask for name, mask in masks.items() if name != "aif"], axis=0)
     view = view_of(series.affine, series.data.shape, heart, 22.0, 420)
     what = "myocardium" if region is masks.get("myocardium") else "LV blood"
-    when = f"dynamic volume {at + 1} of {len(series.times)} at {series.times[at]:.1f} s, where the {what} is brightest"
+    volume = f"volume {leading + at + 1} of {leading + len(series.times)}"
+    when = f"{volume} at {series.times[at]:.1f} s, where the {what} is brightest"
     grid, legend = contour_grid(series.data[..., at], masks, landmarks, series.affine, view, slices, when, key)
     return [Subheading(title), legend, grid]
 
@@ -246,10 +259,28 @@ def _curve_elements(scan: ScanResult, anatomy: Anatomy | None) -> list[HostEleme
                 else (Paragraph("The features of its first pass were not determined."),),
             )
         )
-    pictures = slice_curves(anatomy.after, anatomy.masks, anatomy.slices) if anatomy is not None else ()
-    if anatomy is not None and pictures:
-        elements += [
-            Subheading("Blood and myocardium" if {"lv", "rv"} & set(anatomy.masks) else "Myocardium"),
-            Gallery(pictures, "Mean signal over time, all slices on one axis."),
-        ]
-    return elements
+    return [*elements, *(_signal_elements(scan, anatomy) if anatomy is not None else ())]
+
+
+def _signal_elements(scan: ScanResult, anatomy: Anatomy) -> list[HostElement]:
+    """Signal of blood and wall over time. Of a dual sequence the blood is that of its own series, which it is shown in.
+
+    A prebolus is another passage: its blood is not put beside the wall.
+    """
+    masks, own, pools = anatomy.masks, scan.aif_corrected, scan.pools
+    blood, caption = None, "Mean signal over time, all slices on one axis."
+    if scan.acquisition == "dual sequence" and own is not None and pools is not None and pools.found:
+        series = own.dynamic()
+        curves = blood_curves(series, pools) if pools.lv.shape == series.data.shape[:3] else {}
+        blood = (np.asarray(series.times, float), curves) if curves else None
+    if blood is not None:
+        masks = {name: mask for name, mask in masks.items() if name not in ("lv", "rv")}
+        caption += (
+            " Blood is that of the input-function series, another sequence: its curves are brought to the height of "
+            "the picture. Compare times, not heights."
+        )
+    pictures, key = slice_curves(anatomy.after, masks, anatomy.slices, blood)
+    if not pictures:
+        return []
+    title = "Blood and myocardium" if blood is not None or {"lv", "rv"} & set(masks) else "Myocardium"
+    return [Subheading(title), key, Gallery(pictures, caption)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,9 @@ LOW_RESERVE = 2.0
 PRIMARY = ("MBF", "Fb", "Fp", "Ktrans")
 #: Cosine of the angle between two stacks' normals, 20 degrees, beyond which their slices are other planes.
 SAME_PLANE = 0.94
+#: How many segments are named before they are only counted.
+_MOST_NAMED = 6
+NO_MARKS: Mapping[int, str] = {}
 _ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
 
 
@@ -145,6 +148,13 @@ def segments_of(scan: ScanResult | None, method: tuple[str, str]) -> SegmentTabl
 def rows_by_segment(table: SegmentTable | None, layer: str = "transmural") -> dict[int, SegmentRow]:
     """Rows of one layer by segment number."""
     return {row.segment: row for row in table.rows if row.layer == layer} if table else {}
+
+
+def segments_in_words(numbers: Iterable[int], table: SegmentTable | None, marks: Mapping[int, str] = NO_MARKS) -> str:
+    """Name segments with their marks; many are counted."""
+    rows, every = rows_by_segment(table), sorted(numbers)
+    names = [f"{rows[k].name}\u00a0{marks[k]}" if k in marks else rows[k].name for k in every[:_MOST_NAMED]]
+    return ", ".join(names) + (f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else "")
 
 
 def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmural") -> dict[int, float]:

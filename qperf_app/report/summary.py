@@ -7,20 +7,29 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qperf_app.geometry.segments import TERRITORIES
-from qperf_app.plugins.records import RELATIVE_UNITS
-from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
-from qperf_app.plugins.steps import BLOOD_POOL, SEGMENT_VALUES
+from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, Table
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
 from qperf_app.report.fits import drawn_reserves
+from qperf_app.report.marks import (
+    CONTRADICTED,
+    WIDE,
+    Drawn,
+    contradicted_among,
+    interval_of,
+    is_wide,
+    marked,
+    marks_of,
+    marks_of_reserve,
+    reserve_interval,
+)
 from qperf_app.report.perfusion import bullseye_elements
 from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
-from qperf_app.report.scans import acquisition_in_words, lost_ventricle
+from qperf_app.report.scans import acquisition_in_words
 from qperf_app.report.studies import (
     LOW_RESERVE,
     Study,
     doubts_of,
     flow_units,
-    is_relative,
     method_title,
     methods_of,
     primary_quantity,
@@ -29,16 +38,15 @@ from qperf_app.report.studies import (
     rows_by_segment,
     scan_title,
     segments_apart,
+    segments_in_words,
     segments_of,
     values_of,
 )
-from qperf_app.report.tables import Drawn, interval_of, median_over, number, reserve_interval
+from qperf_app.report.tables import median_over, number
 
 Method = tuple[str, str]
 #: Note of a figure that is left out.
 DOUBTFUL = "doubtful, left out: see the warnings"
-#: How many segments are named before they are only counted.
-_MOST_NAMED = 6
 #: What flow and reserve may be compared with: never without model, sequence and source.
 _HEALTHY = (
     "For comparison, no cut-off: 20 healthy volunteers had a stress MBF of 3.17 ± 0.49 mL/min/g and a median reserve "
@@ -105,6 +113,7 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     versions = dict.fromkeys(s.version for scan in study.scans for s in scan.steps if s.plugin == plugin and s.version)
     words = [f"{plugin} {', '.join(versions)}".strip(), f"{_MODELS.get(model, 'model')} ({model})" if model else ""]
     words += dict.fromkeys(_sequence(scan) for scan in study.scans)
+    words += dict.fromkeys(_haematocrit(scan) for scan in study.scans)
     text = "Medians over the segments that have a value"
     tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
@@ -113,6 +122,14 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     absolute = quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
     if absolute and study.stress is not None and study.stress.acquisition == "dual sequence":
         yield _HEALTHY
+
+
+def _haematocrit(scan: ScanResult) -> str:
+    """The one that was computed with, and where it stood; empty where that is not known."""
+    if scan.haematocrit is None:
+        return ""
+    sources = {"sidecar": "of the series' sidecar", "configuration": "of the configuration: the sidecar gives none"}
+    return f"haematocrit {scan.haematocrit.value:g} ({sources[scan.haematocrit.source]})"
 
 
 def _sequence(scan: ScanResult) -> str:
@@ -132,7 +149,7 @@ def _flow_cells(
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
     bounds = {k: interval_of(row, quantity) for k, row in rows_by_segment(segments_of(scan, method)).items()}
-    return _cells(values, bounds, groups, doubts_of(scan, method))
+    return _cells(values, bounds, groups, doubts_of(scan, method), marks_of(segments_of(scan, method), quantity))
 
 
 def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
@@ -144,7 +161,8 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     bounds = {
         k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
     }
-    cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
+    marks = marks_of_reserve(rest, stress, quantity, drawn)
+    cells = _cells(values, bounds, groups, doubts, marks, LOW_RESERVE)
     if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
     return cells
@@ -155,6 +173,7 @@ def _cells(
     bounds: Mapping[int, tuple[float, float]],
     groups: Mapping[str, Sequence[int]],
     doubts: Sequence[str],
+    marks: Mapping[int, str],
     low: float = -np.inf,
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
@@ -173,8 +192,10 @@ def _cells(
         ends = [median_over({k: bounds[k][side] for k in found if k in bounds}, found) for side in (0, 1)]
         known = bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
+        contradicted = contradicted_among(marks, found)
+        notes += [f"{CONTRADICTED} in {contradicted} segment{'s' if contradicted > 1 else ''}"] if contradicted else []
         cells[label] = Cell(
-            number(value),
+            marked(number(value), WIDE if is_wide(value, (ends[0], ends[1])) else ""),
             f"{number(ends[0])} to {number(ends[1])}" if known else "",
             "; ".join(notes),
             bool(value < low),
@@ -189,11 +210,14 @@ def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]
     flow = {k: v for k, v in values_of(stress, quantity).items() if np.isfinite(v)}
     if flow and not doubts_of(study.stress, method):
         lowest = min(flow, key=lambda k: flow[k])
-        yield f"Lowest stress {quantity}: {number(flow[lowest])}, {_named({lowest}, stress)}."
-    reserves = {k: v for k, v in reserve_of(*reserve_tables(study, method), quantity).items() if np.isfinite(v)}
+        value = marked(number(flow[lowest]), marks_of(stress, quantity).get(lowest, ""))
+        yield f"Lowest stress {quantity}: {value}, {segments_in_words({lowest}, stress)}."
+    both = reserve_tables(study, method)
+    reserves = {k: v for k, v in reserve_of(*both, quantity).items() if np.isfinite(v)}
     if reserves and sound:
         low = {k for k, v in reserves.items() if v < LOW_RESERVE}
-        where = f": {_named(low, stress)}" if low else ""
+        marks = marks_of_reserve(*both, quantity, drawn_reserves(study.rest, study.stress, method))
+        where = f": {segments_in_words(low, stress, marks)}" if low else ""
         yield (
             f"Reserve below {LOW_RESERVE:g} (a round figure to guide the eye, no diagnostic cut-off) in {len(low)} of "
             f"{len(reserves)} segments{where}."
@@ -205,8 +229,8 @@ def _heart_rate(study: Study) -> Iterator[str]:
     rates = [_images_a_minute(scan) for scan in (study.rest, study.stress)]
     if all(np.isfinite(rates)):
         yield (
-            f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress; the heart rate, where every beat "
-            "has one. It says how the stress agent worked, and is no verdict."
+            f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
+            "is the heart rate: a rise tells that the stress agent worked, and is no verdict."
         )
 
 
@@ -230,13 +254,6 @@ def typical_reserve(study: Study, method: Method, quantity: str) -> float:
     if any(doubts_of(scan, method) for scan in study.scans):
         return float("nan")
     return median_over(reserve_of(*reserve_tables(study, method), quantity), range(1, 18))
-
-
-def _named(numbers: set[int], table: SegmentTable | None) -> str:
-    rows = rows_by_segment(table)
-    names = [rows[k].name for k in sorted(numbers)]
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _methods_table(study: Study) -> Table:
@@ -268,95 +285,6 @@ def _scans_table(scans: Sequence[ScanResult]) -> Table:
 
 
 _BAD = ("failed", "not-found")
-
-
-def warnings_of(result: ParticipantResult, studies: Sequence[Study]) -> tuple[str, ...]:
-    """Collect every warning, the gravest first, each once and with the scans it is about."""
-    scans = result.scans
-    found: list[str] = []
-    for kind in (_failures, _doubtful, _relative):
-        found += _once([(scan_title(scan), text) for scan in scans for text in kind(scan)], len(scans))
-    for study in studies:
-        found += [study.note] if study.note else []
-        if study.rest is not None and study.stress is not None and (apart := segments_apart(study)):
-            found.append(
-                f"{scan_title(study.rest)} and {scan_title(study.stress)} have other slices: there is no reserve of "
-                f"{len(apart)} segments, which lie in different places."
-            )
-        found += _lost(study)
-    lines = []
-    for scan in scans:
-        of_wall = scan.myocardium.warnings if scan.myocardium is not None else ()
-        of_steps = (line for step in scan.steps for line in step.warnings)
-        lines += [(scan_title(scan), line) for line in (*scan.warnings, *of_wall, *of_steps)]
-    return tuple(dict.fromkeys([*found, *_once(lines, len(scans))]))
-
-
-def _once(said: Sequence[tuple[str, str]], count: int) -> Iterator[str]:
-    """Each text once, after the titles of the scans that it is said of; ``count`` scans are all."""
-    titles: dict[str, dict[str, None]] = {}
-    for title, text in said:
-        titles.setdefault(text, {})[title] = None
-    for text, scans in titles.items():
-        yield f"{'All scans' if len(scans) == count > 1 else '; '.join(scans)}: {text}"
-
-
-def advice(studies: Sequence[Study]) -> str:
-    """What to do about doubtful scans; empty where none is."""
-    doubtful = [scan_title(s) for study in studies for s in study.scans if doubts_of(s, methods_of(study)[0])]
-    if not doubtful:
-        return ""
-    return (
-        f"What to do about {' and '.join(doubtful)}: look at its other warnings first, then at its contours and its "
-        "input function below. Correct the contours (qperf review) or the metadata that a warning names, and compute "
-        "again; what still can't be right can't be reported."
-    )
-
-
-def _failures(scan: ScanResult) -> Iterator[str]:
-    lost = lost_ventricle(scan)
-    if lost:
-        yield lost
-    for step in scan.steps:
-        if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
-            what = "failed" if step.state == "failed" else "did not find what it looks for"
-            name = f"{step.step} ({step.plugin})" if step.plugin else step.step
-            yield f"{name} {what}{': ' if step.reason else '.'}{step.reason}"
-
-
-def _doubtful(scan: ScanResult) -> Iterator[str]:
-    """Each reason once, with the methods whose flow it touches, or the step whose flow nobody estimated."""
-    of_flow: dict[str, list[str]] = {}
-    for step in scan.steps:
-        for text in step.doubts if step.step == SEGMENT_VALUES.name else ():
-            of_flow.setdefault(text, []).append(step.plugin)
-    for text, plugins in of_flow.items():
-        yield f"flow by {', '.join(plugins)} is doubtful and left out of the summary: {text}."
-    told = set(of_flow)
-    for step in scan.steps:
-        for text in step.doubts:
-            if text not in told:
-                told.add(text)
-                yield f"{step.step} ({step.plugin}) is doubtful: {text}."
-
-
-def _lost(study: Study) -> Iterator[str]:
-    """Segments of the headline's method that have no value: an absent number is easily overlooked."""
-    method = methods_of(study)[0]
-    quantity = primary_quantity(study, method)
-    for scan in study.scans:
-        table = segments_of(scan, method)
-        values = values_of(table, quantity)
-        lost = {k for k, value in values.items() if not np.isfinite(value)}
-        if lost:
-            what = f"{scan_title(scan)}: {quantity} could not be estimated in {len(lost)} of {len(values)} segments"
-            yield f"{what}: {_named(lost, table)}."
-
-
-def _relative(scan: ScanResult) -> Iterator[str]:
-    if scan.maps and is_relative(scan):
-        source = "the input function is in relative units" if scan.aif and scan.aif.units == RELATIVE_UNITS else "units"
-        yield f"relative units: values of flow are not absolute ({source}). Compare regions, not patients."
 
 
 def options_in_words(options: Mapping[str, object]) -> str:

@@ -96,6 +96,7 @@ class Desk:
             "version": draft.version,
             "saved": draft.saved or self._as_published(opened, edits),
             "flow": published_flow(record, out_dir),
+            "flow_before": published_flow(record, self.study.corrections),
             "edits": to_json(edits),
             "preview": preview(edits, opened.planes, opened.levels),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qperf_app.bids.errors import DatasetError
@@ -18,7 +18,8 @@ _ORDER: tuple[Severity, ...] = ("no result", "doubtful", "warnings", "none")
 
 @dataclass(frozen=True)
 class Row:
-    """A scan in the list. ``pending``: there are edits that the results were not computed with.
+    """A scan in the list. ``pending``: there are edits that the results were not computed with; ``corrected``: results
+    of the app were corrected, whatever was decided since.
 
     ``key`` is empty for a participant whose status can't be read.
     """
@@ -29,6 +30,7 @@ class Row:
     severity: Severity
     reasons: tuple[str, ...]
     pending: bool = False
+    corrected: bool = False
     decision: Decision | Literal[""] = ""
     reader: str = ""
     time: str = ""
@@ -36,14 +38,17 @@ class Row:
 
 
 def reasons_of(scan: ScanRecord) -> tuple[Severity, tuple[str, ...]]:
-    """How much there is to doubt about a scan, and why: what is missing, what can't be right, what was warned of."""
+    """How much there is to doubt about a scan, and why: what is missing, what can't be right, what was warned of.
+
+    The warnings are those of the report; a status without them tells of the scan's and its steps'.
+    """
     missing = [
         f"{record.key}: {record.outcome.reason or record.outcome.state}"
         for record in scan.steps
         if record.outcome.state in ("failed", "not-found")
     ]
     doubts = [*scan.doubtful, *(doubt for record in scan.steps for doubt in record.outcome.doubts)]
-    warnings = [*scan.warnings, *(text for record in scan.steps for text in record.outcome.warnings)]
+    warnings = scan.remarks or [*scan.warnings, *(text for record in scan.steps for text in record.outcome.warnings)]
     severity: Severity = "no result" if missing or not scan.has_flow else "doubtful" if doubts else "none"
     if severity == "none" and warnings:
         severity = "warnings"
@@ -72,5 +77,13 @@ def _row(study: Study, scan: ReviewScan) -> Row:
     if not reviews:
         return row
     last = reviews[-1]
-    return Row(**{**vars(row), "decision": last.decision, "reader": last.reader, "time": last.time,
-                  "comment": last.comment})  # fmt: skip
+    # What was taken back and computed again was written down as a correction that changes nothing.
+    changed = [review.changed for review in reviews if review.decision == "corrected"]
+    return replace(
+        row,
+        corrected=bool(changed and changed[-1]),
+        decision=last.decision,
+        reader=last.reader,
+        time=last.time,
+        comment=last.comment,
+    )

@@ -79,7 +79,10 @@ def published_input(scan: ScanRecord, out_dir: Path) -> dict[str, Any] | None:
 
 
 def published_flow(scan: ScanRecord, out_dir: Path) -> dict[str, Any] | None:
-    """Flow of each segment over the whole wall, by the method that leads; None where there is none."""
+    """Flow of each segment over the whole wall, by the method that leads; None where there is none.
+
+    ``out_dir`` may be the dataset of corrections: it keeps what flow was before the first of them.
+    """
     for record in scan.of_step(SEGMENT_VALUES.name):
         path = record.paths.get("transmural")
         if path is None or not (out_dir / path).is_file():

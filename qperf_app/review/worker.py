@@ -24,6 +24,7 @@ from qperf_app.review.study import CORRECTIONS, Study
 from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
 from qperf_app.workflow.execution import Execution
 from qperf_app.workflow.outcomes import one_line
+from qperf_app.workflow.quiet import quiet_libraries
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import read_status
 from qperf_app.workflow.workers import StayingProcesses, Workers
@@ -124,6 +125,7 @@ class _WarmUp:
 
     def run(self) -> None:
         """Import it."""
+        quiet_libraries()
         if self.networks:
             import tensorflow  # noqa: F401
         from qperf_app.report import render_report  # noqa: F401

@@ -57,7 +57,9 @@ class Configuration:
             "tissue-density": self.tissue_density,
             "leave-out-uncorrected": self.leave_out_uncorrected,
         }
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        # A series' own goes before it: who reads the file must not take this one for what was used.
+        return text.replace("\ntissue-density:", "  # of series whose sidecar gives none\ntissue-density:")
 
 
 def read_configuration(path: Path | None) -> dict[str, Any]:

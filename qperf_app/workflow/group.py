@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,25 @@ from qperf_app.report.agreement import Agreement, agreement
 from qperf_app.workflow.reviewed import ReviewedScan
 from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.status import ScanRecord
+from qperf_app.workflow.strata import STRATA, strata_of
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
-SEGMENT_COLUMNS = (*_WHO, "acquisition", "index", "name", "n_voxels", "n_estimated", "doubtful")
-_WHAT = ("comparison", "reference", "other", "task", "quantity", "part")
+SEGMENT_COLUMNS = (*_WHO, "acquisition", *STRATA, "index", "name", "n_voxels", "n_estimated", "doubtful")
+_WHAT = ("comparison", "reference", "other", "task", "quantity", "part", "by", "stratum")
 AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation", "cv")
 #: What repetitions are compared in: layers of segments, and medians over the segments of a territory and of the heart.
 LAYER_PARTS = {"transmural": "segments", "endo": "segments, endo", "epi": "segments, epi"}
 _TERRITORY, _HEART = "territories", "heart"
+_OF_STRATA = (LAYER_PARTS["transmural"], _HEART)
 
 
 @dataclass(frozen=True)
 class GroupRow:
     """One segment of one scan and plugin.
 
-    ``doubtful``: the scan's flow by this plugin can't be right, or a reader found the scan not usable. ``acquisition``:
-    how its input function was acquired.
+    ``doubtful``: the scan's flow by this plugin can't be right, or a reader found the scan not usable; ``why`` says so.
+    ``acquisition``: how its input function was acquired. ``strata``: where and how the scan was acquired, by the names
+    of :data:`~qperf_app.workflow.strata.STRATA`.
     """
 
     participant: str
@@ -46,11 +49,16 @@ class GroupRow:
     units: Mapping[str, str]
     doubtful: bool = False
     acquisition: str = ""
+    why: str = ""
+    strata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agreement of two plugins, or of two repetitions, over all segments, or other parts of hearts, they share."""
+    """Agreement of two plugins, or of two repetitions, over all segments, or other parts of hearts, they share.
+
+    Of the scans of one ``stratum`` alone, where that is named, such as a scanner; ``by`` says what it is.
+    """
 
     kind: str
     reference: str
@@ -60,9 +68,26 @@ class Comparison:
     pairs: tuple[list[float], list[float]]
     result: Agreement
     part: str = LAYER_PARTS["transmural"]
+    by: str = ""
+    stratum: str = ""
 
 
-def read_group(out_dir: Path, selection: Selection) -> list[GroupRow]:
+@dataclass(frozen=True)
+class Heart:
+    """Median over the segments of a scan by one plugin, and where and how it was acquired."""
+
+    scan: str
+    task: str
+    plugin: str
+    flow: float
+    strata: Mapping[str, str]
+
+
+#: Scans of a task that tell what is usual.
+LEAST_FOR_FENCES = 8
+
+
+def read_group(out_dir: Path, bids_dir: Path, selection: Selection) -> list[GroupRow]:
     """Read the segment tables of all selected scans.
 
     Raises
@@ -73,7 +98,12 @@ def read_group(out_dir: Path, selection: Selection) -> list[GroupRow]:
         When OUT_DIR holds no participant's results, or a file of one can't be read.
     """
     scans = published_scans(out_dir, selection)
-    rows = [row for label, chosen in scans.items() for row in _participant_rows(out_dir, label, chosen)]
+    strata = strata_of(scans, bids_dir, out_dir)
+    rows = [
+        replace(row, strata=strata[label, row.scan])
+        for label, chosen in scans.items()
+        for row in _participant_rows(out_dir, label, chosen)
+    ]
     if not rows:
         raise DatasetError(f"{out_dir}: no participant's segments to put together; run the participant level first")
     return rows
@@ -86,18 +116,22 @@ def _participant_rows(out_dir: Path, participant: str, scans: Iterable[ScanRecor
             plugin = record.key.plugin
             files = {role: out_dir / path for role, path in record.paths.items()}
             table = read_segments(plugin, "", files)
-            doubtful = bool(record.outcome.doubts)
-            rows += [
-                GroupRow(participant, scan.entities, scan.label, plugin, row, table.units, doubtful, scan.acquisition)
-                for row in table.rows
-            ]
+            why = "; ".join(record.outcome.doubts)
+            of_scan = (participant, scan.entities, scan.label, plugin)
+            rows += [GroupRow(*of_scan, row, table.units, bool(why), scan.acquisition, why) for row in table.rows]
     return rows
 
 
 def without_unusable(rows: Iterable[GroupRow], reviewed: Iterable[ReviewedScan]) -> list[GroupRow]:
     """Rows with the scans marked as doubtful that a reader found not usable."""
     unusable = {(each.participant, each.scan) for each in reviewed if each.decision == "not usable"}
-    return [replace(g, doubtful=True) if (g.participant, g.scan) in unusable else g for g in rows]
+    said = "a reader found it not usable"
+    return [
+        replace(g, doubtful=True, why="; ".join(filter(None, (said, g.why))))
+        if (g.participant, g.scan) in unusable
+        else g
+        for g in rows
+    ]
 
 
 def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple[Any, ...]], dict[str, str]]:
@@ -108,7 +142,8 @@ def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple
     cells = [
         (
             f"sub-{g.participant}", f"ses-{g.entities['ses']}" if "ses" in g.entities else None, g.entities.get("task"),
-            g.scan, g.plugin, g.row.layer, g.acquisition or None, g.row.segment, g.row.name, g.row.n_voxels,
+            g.scan, g.plugin, g.row.layer, g.acquisition or None, *(g.strata.get(name) for name in STRATA),
+            g.row.segment, g.row.name, g.row.n_voxels,
             g.row.n_estimated, "yes" if g.doubtful else "no",
             *(g.row.values.get(q) for q in quantities),
         )
@@ -136,6 +171,26 @@ def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]
         for plugin in plugins:
             found += _repetitions([g for g in here if g.plugin == plugin], plugin, task, quantity)
     return found
+
+
+def compare_by_stratum(rows: Sequence[GroupRow]) -> list[Comparison]:
+    """The comparisons of each site, scanner and sequence by itself, where there are several.
+
+    Segments over the whole wall, and whole hearts: what is less is told by the comparison of all.
+    """
+    found = []
+    for by, values in strata_among(rows).items():
+        for stratum in values:
+            of_stratum = compare([g for g in rows if g.strata.get(by) == stratum])
+            found += [replace(c, by=by, stratum=stratum) for c in of_stratum if c.part in _OF_STRATA]
+    return found
+
+
+def strata_among(rows: Iterable[GroupRow]) -> dict[str, list[str]]:
+    """The sites, scanners and sequences of scans whose flow is not doubtful, of each there are several of."""
+    kept = [g.strata for g in rows if not g.doubtful]
+    values = {by: sorted({of[by] for of in kept if by in of}) for by in STRATA}
+    return {by: names for by, names in values.items() if len(names) > 1}
 
 
 def _by(
@@ -189,15 +244,55 @@ def _paired(first: Mapping[Any, float], second: Mapping[Any, float]) -> tuple[li
 def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
     """Rows of ``group_agreement.tsv``."""
     return [
-        (c.kind, c.reference, c.other, c.task, c.quantity, c.part, c.result.n, c.result.mean, c.result.bias,
+        (c.kind, c.reference, c.other, c.task, c.quantity, c.part, c.by or None, c.stratum or None,
+         c.result.n, c.result.mean, c.result.bias,
          c.result.lower, c.result.upper, c.result.icc, c.result.correlation, c.result.cv)
         for c in comparisons
     ]  # fmt: skip
 
 
-def doubtful_scans(rows: Iterable[GroupRow]) -> list[str]:
-    """Scans and plugins whose flow is doubtful, in words."""
-    return list(dict.fromkeys(f"sub-{g.participant} {g.scan} ({g.plugin})" for g in rows if g.doubtful))
+def doubtful_scans(rows: Iterable[GroupRow]) -> list[tuple[str, str, str]]:
+    """Scan, plugin and why its flow is doubtful, of each that is."""
+    return list(dict.fromkeys((f"sub-{g.participant} {g.scan}", g.plugin, g.why) for g in rows if g.doubtful))
+
+
+def hearts(rows: Iterable[GroupRow], quantity: str = "MBF") -> list[Heart]:
+    """Median over the segments of every scan, by every plugin, whose flow is not doubtful."""
+    members: dict[tuple[str, str, str], list[GroupRow]] = {}
+    for g in rows:
+        if g.row.layer == "transmural" and not g.doubtful and math.isfinite(g.row.values.get(quantity, math.nan)):
+            members.setdefault((g.participant, g.scan, g.plugin), []).append(g)
+    return [
+        Heart(
+            f"sub-{of[0].participant} {of[0].scan}",
+            of[0].entities.get("task", ""),
+            of[0].plugin,
+            statistics.median(g.row.values[quantity] for g in of),
+            of[0].strata,
+        )
+        for of in members.values()
+    ]
+
+
+def outliers(found: Sequence[Heart]) -> list[tuple[Heart, tuple[float, float]]]:
+    """Scans that lie outside of the fences of their task and plugin, with the fences: to be looked at.
+
+    Tukey's inner fences: one and a half interquartile ranges beyond the quartiles (Exploratory Data Analysis, 1977), on
+    the logarithmic scale, since flow is lopsided. Of fewer than eight scans the quartiles say nothing.
+    """
+    told = []
+    groups: dict[tuple[str, str], list[Heart]] = {}
+    for heart in found:
+        if heart.flow > 0:
+            groups.setdefault((heart.task, heart.plugin), []).append(heart)
+    for members in groups.values():
+        if len(members) < LEAST_FOR_FENCES:
+            continue
+        first, _, third = statistics.quantiles((math.log(h.flow) for h in members), n=4, method="inclusive")
+        beyond = 1.5 * (third - first)
+        fences = math.exp(first - beyond), math.exp(third + beyond)
+        told += [(heart, fences) for heart in members if not fences[0] <= heart.flow <= fences[1]]
+    return told
 
 
 def acquisitions(rows: Iterable[GroupRow]) -> dict[str, int]:

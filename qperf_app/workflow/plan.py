@@ -13,6 +13,7 @@ from qperf_app.bids.tables import read_left_out
 from qperf_app.checks.ranges import is_number
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
+from qperf_app.plugins.results import Haematocrit
 from qperf_app.plugins.steps import INPUT_FUNCTION, JOINT_INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of
 from qperf_app.workflow.configuration import Choice, Configuration
@@ -143,7 +144,7 @@ class Planner:
             sources=(*handed, *(() if handed and not spec.reads_raw else (series.source,))),
             handed_in=tuple(FileRecord(role, str(path)) for role, path in given.items()),
             upstream=_upstream(spec, scan, series, plugin, bool(given), nodes, tasks),
-            haematocrit=_haematocrit(series, self._configuration.haematocrit),
+            haematocrit=haematocrit_of(series, self._configuration.haematocrit).value,
             tissue_density=self._configuration.tissue_density,
             leave_out_uncorrected=self._configuration.leave_out_uncorrected and spec.leaves_out_frames,
             grid=series.grid if given else None,
@@ -219,10 +220,10 @@ def _second_echo(series: SeriesInput) -> SecondEcho | None:
     return None if echo is None or not is_number(time) else SecondEcho(str(echo.path), float(time), echo.source)
 
 
-def _haematocrit(series: SeriesInput, configured: float) -> float:
+def haematocrit_of(series: SeriesInput, configured: float) -> Haematocrit:
     """Haematocrit of the series, or the configured one. What is no number is refused before anything runs."""
     own = series.metadata.get("Haematocrit")
-    return float(own) if is_number(own) else configured
+    return Haematocrit(float(own), "sidecar") if is_number(own) else Haematocrit(configured, "configuration")
 
 
 def _several(spec: StepSpec) -> bool:

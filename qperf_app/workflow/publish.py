@@ -31,7 +31,7 @@ from qperf_app.workflow.outcomes import (
     one_line,
     to_json,
 )
-from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
+from qperf_app.workflow.plan import ParticipantPlan, ScanPlan, haematocrit_of
 from qperf_app.workflow.results import write_report
 from qperf_app.workflow.status import (
     ParticipantStatus,
@@ -96,14 +96,23 @@ def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:
     return tuple(NodeRequest(t.node, ended(t, "skipped"), t.digest, dict(t.upstream)) for t in plan.tasks.values())
 
 
-def request_scan(plan: ScanPlan, bids_dir: Path) -> ScanRequest:
-    """A scan of a participant's plan."""
+def request_scan(plan: ScanPlan, bids_dir: Path, configured: float) -> ScanRequest:
+    """A scan of a participant's plan; ``configured`` is the haematocrit of one whose sidecar gives none."""
     tissue, aif = (
         None if series is None else series.path.relative_to(bids_dir).as_posix()
         for series in (plan.scan.tissue, plan.scan.aif)
     )
+    series = plan.scan.tissue or plan.scan.aif
+    assert series is not None
     record = ScanRecord(
-        plan.scan.label, plan.entities, tissue, aif, plan.warnings, (), acquisition=plan.scan.acquisition
+        plan.scan.label,
+        plan.entities,
+        tissue,
+        aif,
+        plan.warnings,
+        (),
+        acquisition=plan.scan.acquisition,
+        haematocrit=haematocrit_of(series, configured),
     )
     return ScanRequest(record, tuple(plan.nodes.items()))
 
@@ -139,7 +148,8 @@ def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
     # The report is made from the status and what it names; only then is the participant done.
     write_status(out_dir, replace(status, state="running", complete=False))
     try:
-        write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
+        _, remarks = write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
+        status = status.with_remarks(remarks)
     except Exception as error:
         reason = one_line(error)
         status = status.failed_in("report", reason)

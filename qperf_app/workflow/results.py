@@ -48,16 +48,28 @@ from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
 REPORTED_PACKAGES = ("qperf-app", "numpy", "scipy", "nibabel", "nipype", "scikit-image")
 
 
-def write_report(out_dir: Path, bids_dir: Path, participant: str, disable: Collection[str] = ()) -> Path:
-    """Render ``sub-X.html`` from what is published."""
+def write_report(
+    out_dir: Path, bids_dir: Path, participant: str, disable: Collection[str] = ()
+) -> tuple[Path, dict[str, tuple[str, ...]]]:
+    """Render ``sub-X.html`` from what is published.
+
+    Returns
+    -------
+    path, dict
+        The page, and what it warns of each scan, by label, beyond failed steps and doubtful results.
+    """
     from qperf_app.report import render_report
+    from qperf_app.report.studies import studies_of
+    from qperf_app.report.warnings import remarks_of
 
     registry = load_plugins(disable)
     result = load_participant(out_dir, bids_dir, participant, registry)
     sections = [plugin.cls() for plugin in registry.of_step(REPORT_SECTION.name)]
     path = out_dir / f"sub-{participant}.html"
     replace_text(path, render_report(result, sections))
-    return path
+    said = remarks_of(result, studies_of(result.scans))
+    remarks = {scan.label: dict.fromkeys(text for label, text in said if label == scan.label) for scan in result.scans}
+    return path, {label: tuple(texts) for label, texts in remarks.items()}
 
 
 def load_participant(
@@ -107,6 +119,7 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
         label=scan.label,
         entities=scan.entities,
         acquisition=scan.acquisition,
+        haematocrit=scan.haematocrit,
         series=_raw(bids_dir, scan.series),
         corrected=_series(motion.get("preproc")),
         motion=_motion(motion.get("xfm")),

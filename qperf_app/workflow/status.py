@@ -15,6 +15,7 @@ from qperf_app.bids.images import read_json
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
 from qperf_app.plugins.keys import Acquisition, Role
+from qperf_app.plugins.results import Haematocrit
 from qperf_app.workflow.outcomes import USABLE, FileRecord, adapter, to_json
 
 
@@ -54,6 +55,10 @@ class ScanRecord:
         Whether a method gave flow in at least half of the segments in view.
     doubtful : tuple of str
         Why flow of a method can't be right, with the method's name; empty where it may be.
+    haematocrit : Haematocrit or None
+        The one that was computed with; None in a status of an earlier version.
+    remarks : tuple of str
+        All that the report warns of in this scan beyond failed steps and doubts; empty where there is no report.
     """
 
     label: str
@@ -66,6 +71,8 @@ class ScanRecord:
     has_flow: bool = False
     doubtful: tuple[str, ...] = ()
     acquisition: Acquisition | Literal[""] = ""
+    haematocrit: Haematocrit | None = None
+    remarks: tuple[str, ...] = ()
 
     def find(self, step: str, plugin: str = "", series: Literal["", "aif"] = "") -> StepRecord | None:
         """The record of a step, or None where there is none."""
@@ -109,6 +116,11 @@ class ParticipantStatus:
     steps_doubtful: tuple[StepProblem, ...] = ()
     seed: int = 0
     scans: tuple[ScanRecord, ...] = ()
+
+    def with_remarks(self, remarks: Mapping[str, tuple[str, ...]]) -> ParticipantStatus:
+        """The same with what the report warns of each scan, by label."""
+        scans = tuple(replace(scan, remarks=remarks.get(scan.label, ())) for scan in self.scans)
+        return replace(self, scans=scans)
 
     def failed_in(self, step: str, reason: str) -> ParticipantStatus:
         """The same with one more failure."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from highdicom import VOILUTTransformation
@@ -20,9 +20,9 @@ from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import ScanResult, SegmentTable, VoxelMap
 from qperf_app.report.fits import drawn_reserves
+from qperf_app.report.marks import CONTRADICTED, WIDE, marks_of, marks_of_reserve
 from qperf_app.report.scales import scale_for
 from qperf_app.report.studies import Study, is_relative, methods_of, primary_quantity, reserve_of, segments_of
-from qperf_app.report.tables import doubtful_reserves, doubtful_segments
 
 #: Statistics of a posterior that are exported: what stands for the value, and the bounds of its 90 % interval.
 STATISTICS = (None, "q50", "q05", "q95")
@@ -66,7 +66,7 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
         label,
         f"{voxel_map.quantity}{relative}{words} {_task(scan)} ({voxel_map.plugin}){nothing}",
         doubts(scan),
-        (*scan.warnings, *_wide(doubtful_segments(_table(scan, voxel_map), voxel_map.quantity))),
+        (*scan.warnings, *_marked(marks_of(_table(scan, voxel_map), voxel_map.quantity))),
     )
 
 
@@ -164,7 +164,7 @@ def write_reserves(
             "RESERVE",
             f"Perfusion reserve by AHA segment ({method[0]})",
             (*doubts(study.rest), *doubts(study.stress)),
-            _wide(_wide_reserves(study, method)),
+            _marked(_marks_of_reserve(study, method)),
         )
         yield write_map(export, what, study.stress, VoxelMap(*method, RESERVE, "", values), grid, numbers)
 
@@ -173,16 +173,17 @@ def _table(scan: ScanResult, voxel_map: VoxelMap) -> SegmentTable | None:
     return segments_of(scan, (voxel_map.plugin, voxel_map.model))
 
 
-def _wide_reserves(study: Study, method: Method) -> set[int]:
+def _marks_of_reserve(study: Study, method: Method) -> dict[int, str]:
     rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
     drawn = drawn_reserves(study.rest, study.stress, method)
-    return doubtful_reserves(rest, stress, primary_quantity(study, method), drawn)
+    return marks_of_reserve(rest, stress, primary_quantity(study, method), drawn)
 
 
-def _wide(segments: Collection[int]) -> tuple[str, ...]:
-    """What the report marks with a question mark, in words."""
-    numbers = ", ".join(map(str, sorted(segments)))
-    return (f"90 % interval wider than the value itself in AHA segment {numbers}",) if segments else ()
+def _marked(marks: Mapping[int, str]) -> tuple[str, ...]:
+    """What the report marks, in words."""
+    told = {WIDE: "90 % interval wider than the value itself", CONTRADICTED: "wall and layers contradict each other"}
+    found = {words: ", ".join(str(k) for k in sorted(marks) if mark in marks[k]) for mark, words in told.items()}
+    return tuple(f"{words} in AHA segment {numbers}" for words, numbers in found.items() if numbers)
 
 
 def _order_frames(dataset: Dataset, shape: tuple[int, ...]) -> None:

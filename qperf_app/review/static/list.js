@@ -15,7 +15,8 @@ export async function openList(page, go, from) {
       el("td", {}, row.label),
       el("td", {}, el("span", { class: `badge ${row.severity.replace(" ", "-")}` }, WORDS[row.severity])),
       el("td", { class: "why" }, why(row.reasons)),
-      el("td", {}, row.decision ? el("span", { class: `badge ${row.decision.replace(" ", "-")}` }, row.decision) : "",
+      el("td", {}, row.corrected && row.decision !== "corrected" ? el("span", { class: "badge corrected" }, "corrected") : "",
+        row.decision ? el("span", { class: `badge ${row.decision.replace(" ", "-")}` }, row.decision) : "",
         row.pending ? el("span", { class: "badge pending" }, "edits not computed") : ""),
       el("td", { class: "who" }, [row.reader, clock(row.time)].filter(Boolean).join(", "), row.comment ? el("p", {}, row.comment) : ""),
     ));

@@ -70,9 +70,9 @@ export function showTools(page) {
 export function showFlow(page) {
   const { flow } = page.scan;
   if (!flow) return show(page.flow);
-  const before = page.flowBefore;
+  const before = page.scan.flow_before?.method === flow.method ? page.scan.flow_before.values : null;
   const cell = (v) => (v === null || v === undefined ? "–" : v.toFixed(2));
-  show(page.flow, el("h2", {}, `Flow, ${flow.units} (${flow.method})`),
+  show(page.flow, el("h2", {}, `Flow, ${flow.units} (${flow.method})`, before ? el("small", {}, " was: before the corrections") : ""),
     el("table", {}, el("tbody", {}, Object.entries(flow.values).map(([segment, value]) => el("tr", { "data-segment": segment }, el("th", {}, segment), el("td", {}, cell(value)),
       before && el("td", { class: before[segment] === value ? "" : "changed" }, before[segment] === value ? "" : `was ${cell(before[segment])}`))))));
 }

@@ -18,7 +18,6 @@ export class ScanPage {
     Object.assign(this, { page, go, key, films: {}, frame: 0, tool: "shape", active: "myocardium", brush: 5, whole: false });
     this.showing = { contours: true, segments: true };
     this.windows = {};
-    this.flowBefore = null;
     this.keys = (event) => onKey(this, event);
     this.onResize = () => this.layOut();
   }
@@ -393,7 +392,6 @@ export class ScanPage {
     try {
       const told = await api.compute(this.key, this.version, this.comment.value);
       Object.assign(this, { version: told.version, saved: told.saved, job: told.job, computing: true });
-      this.flowBefore = this.scan.flow?.values ?? null;
       showTools(this);
       this.say("Computing … The report is the earlier one until it ends.");
     } catch (error) {

@@ -73,11 +73,13 @@ export class View {
     context.fillStyle = "#000";
     context.fillRect(0, 0, this.size, this.size);
     this.drawFilm(context);
-    if (this.owner.showing.segments && this.planeName === "tissue") this.drawSegments(context);
+    const numbers = this.owner.showing.segments && this.planeName === "tissue" ? this.drawSegments(context) : [];
     if (this.owner.showing.contours) {
       for (const structure of this.structures) this.drawRegion(context, structure);
       if (this.planeName === "tissue") this.drawPoints(context);
     }
+    // Over the handles, which are as large as the wall is thick.
+    for (const [number, at] of numbers) this.write(context, number, at);
     this.drawStroke(context);
     this.drawEdges(context);
   }
@@ -102,6 +104,7 @@ export class View {
     context.drawImage(this.picture, this.offset[0], this.offset[1], columns * this.scale[0], rows * this.scale[1]);
   }
 
+  // Colour the segments; returns their numbers with where they stand.
   drawSegments(context) {
     const labels = bytesOf(this.owner.preview?.segments?.[this.slice] ?? "");
     const columns = this.plane.shape[3];
@@ -119,7 +122,7 @@ export class View {
       sum[2] += 1;
     });
     context.globalAlpha = 1;
-    for (const [label, [x, y, n]] of Object.entries(sums)) this.write(context, label, this.toScreen([x / n, y / n]));
+    return Object.entries(sums).map(([label, [x, y, n]]) => [label, this.toScreen([x / n, y / n])]);
   }
 
   write(context, text, [x, y]) {

@@ -51,7 +51,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     doubts = (*dict.fromkeys(passed_on), *_doubts(task, upstream, table))
     files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
     warnings = _warnings(upstream, table) if fitted else ()
-    summary = f"{len({row.segment for row in table.rows})} segments"
+    flows = flows_of(table)
+    summary = f"{int(np.isfinite(flows).sum())} of {len(flows)} segments have a value"
     return StepResult("done", files, warnings, summary, doubts=doubts)
 
 

@@ -1,0 +1,110 @@
+"""How sure a segment's value is: its 90 % interval, and the marks that it carries wherever it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from qperf_app.plugins.results import INTERVAL, SegmentRow, SegmentTable, interval_column
+from qperf_app.report.studies import reserve_of, rows_by_segment, values_of
+
+#: Its 90 % interval is wider than the value itself.
+WIDE = "?"
+#: The whole wall's value does not lie between those of its layers.
+CONTRADICTED = "†"
+#: 90 % intervals by segment.
+Drawn = Mapping[int, tuple[float, float]]
+NONE_DRAWN: Drawn = {}
+LAYERS = ("transmural", "endo", "epi")
+#: How far, as a share, the wall may lie outside its layers.
+_TENTH = 0.1
+
+
+def interval_of(row: SegmentRow, quantity: str) -> tuple[float, float]:
+    """Bounds of a quantity's 90 % interval; NaN where the plugin gives none."""
+    low, high = (float(row.values.get(interval_column(quantity, s), np.nan)) for s in INTERVAL)
+    return low, high
+
+
+def reserve_interval(rest: SegmentRow, stress: SegmentRow, quantity: str) -> tuple[float, float]:
+    """90 % interval of stress over rest.
+
+    The two scans are independent, and flow's posterior is lopsided in the way of a lognormal: distances of the bounds
+    from the estimates add as squares on the logarithmic scale, each side for itself.
+    """
+    (rest_low, rest_high), (stress_low, stress_high) = (interval_of(row, quantity) for row in (rest, stress))
+    at_rest, at_stress = (float(row.values.get(quantity, np.nan)) for row in (rest, stress))
+    known = np.array([rest_low, at_rest, rest_high, stress_low, at_stress, stress_high])
+    if not (np.isfinite(known).all() and (known > 0).all()):
+        return float("nan"), float("nan")
+    middle = np.log(at_stress / at_rest)
+    down = np.hypot(np.log(at_stress / stress_low), np.log(rest_high / at_rest))
+    up = np.hypot(np.log(stress_high / at_stress), np.log(at_rest / rest_low))
+    return float(np.exp(middle - down)), float(np.exp(middle + up))
+
+
+def is_wide(value: float, bounds: tuple[float, float]) -> bool:
+    """Whether an interval is wider than its value: such a number says little."""
+    return bool(np.isfinite([value, *bounds]).all() and bounds[1] - bounds[0] > value)
+
+
+def wide_segments(table: SegmentTable | None, quantity: str) -> set[int]:
+    """Segments whose 90 % interval is wider than their value."""
+    values = values_of(table, quantity)
+    return {k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity))}
+
+
+def wide_reserves(
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
+) -> set[int]:
+    """Segments whose reserve has a 90 % interval wider than itself; ``drawn`` has those that come from draws."""
+    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
+    return {
+        k
+        for k, value in reserve_of(rest, stress, quantity).items()
+        if is_wide(value, drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity))
+    }
+
+
+def contradicted_segments(table: SegmentTable | None, quantity: str) -> set[int]:
+    """Segments whose wall lies outside their layers by more than a tenth: each is a fit of its own, so doubt all."""
+    whole, endo, epi = (values_of(table, quantity, layer) for layer in LAYERS)
+    found = set()
+    for segment, value in whole.items():
+        layers = [endo.get(segment, np.nan), epi.get(segment, np.nan)]
+        if np.isfinite([value, *layers]).all():
+            between = (1 - _TENTH) * min(layers) <= value <= (1 + _TENTH) * max(layers)
+            found |= set() if between else {segment}
+    return found
+
+
+def marks_of(table: SegmentTable | None, quantity: str) -> dict[int, str]:
+    """Marks of each segment's value that has some, such as ``?†``."""
+    return _marks(wide_segments(table, quantity), contradicted_segments(table, quantity))
+
+
+def marks_of_reserve(
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
+) -> dict[int, str]:
+    """Marks of each segment's reserve: it is contradicted where flow at rest or under stress is."""
+    contradicted = contradicted_segments(rest, quantity) | contradicted_segments(stress, quantity)
+    known = {k for k, value in reserve_of(rest, stress, quantity).items() if np.isfinite(value)}
+    return _marks(wide_reserves(rest, stress, quantity, drawn), contradicted & known)
+
+
+def _marks(wide: set[int], contradicted: set[int]) -> dict[int, str]:
+    return {
+        k: (WIDE if k in wide else "") + (CONTRADICTED if k in contradicted else "")
+        for k in sorted(wide | contradicted)
+    }
+
+
+def contradicted_among(marks: Mapping[int, str], segments: Iterable[int]) -> int:
+    """How many of some segments have a wall and layers that contradict each other."""
+    return sum(CONTRADICTED in marks.get(k, "") for k in segments)
+
+
+def marked(words: str, marks: str) -> str:
+    """A value in a line of words with its marks, which stay with it."""
+    return f"{words}\u00a0{marks}" if marks else words

@@ -1,0 +1,107 @@
+"""The group level: which scans to look at, and how sites, scanners and sequences compare."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qperf_app.bids.tables import read_table
+from qperf_app.cli.app import main
+from qperf_app.plugins import SegmentRow
+from qperf_app.workflow.group import GroupRow, compare, compare_by_stratum, hearts, outliers, strata_among
+from qperf_app.workflow.strata import strata_of
+from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_json
+from tests.test_gate import record
+
+UNITS = {"MBF": "mL/min/g"}
+
+
+def group(flows: list[float], second: float = 1.1, doubtful: tuple[int, ...] = ()) -> list[GroupRow]:
+    """A scan for each flow, with twelve segments about it, by two plugins; scanners A and B take turns."""
+    rows = []
+    for number, flow in enumerate(flows):
+        scanner = {"scanner": "AB"[number % 2], "sequence": "FLASH"}
+        for plugin, factor in (("nlls", 1.0), ("fermi", second if number % 2 else 1.0)):
+            for segment in range(1, 13):
+                value = factor * flow * (1 + 0.02 * (segment - 6.5))
+                row = SegmentRow(segment, f"segment {segment}", "transmural", 10, 10, {"MBF": value})
+                who = (f"{number:02}", {"task": "rest"}, "task-rest", plugin, row, UNITS, number in doubtful)
+                rows.append(GroupRow(*who, why="too high" if number in doubtful else "", strata=scanner))
+    return rows
+
+
+FLOWS = [0.7, 0.8, 0.75, 0.9, 0.85, 0.72, 0.78, 0.81, 0.88]
+
+
+def test_a_scan_far_from_the_others_is_told_and_no_other() -> None:
+    assert outliers(hearts(group(FLOWS))) == []
+    told = outliers(hearts(group([*FLOWS, 1.9])))
+    assert [(heart.scan, heart.plugin) for heart, _ in told] == [("sub-09 task-rest", p) for p in ("nlls", "fermi")]
+    heart, (low, high) = told[0]
+    assert heart.flow == pytest.approx(1.9, rel=0.02) and low < min(FLOWS) and max(FLOWS) < high < 1.9
+    # Twice or half: what is far is told on the scale of ratios. Of a few scans nobody knows what is usual.
+    assert len(outliers(hearts(group([*FLOWS, 0.3])))) == 2
+    assert outliers(hearts(group([0.7, 0.8, 0.75, 1.9]))) == []
+    # What is left out does not say what is usual either.
+    assert outliers(hearts(group([*FLOWS, 1.9], doubtful=(9,)))) == []
+
+
+def test_agreement_is_that_of_each_scanner_where_there_are_several() -> None:
+    rows = group(FLOWS)
+    assert strata_among(rows) == {"scanner": ["A", "B"]}
+    (whole,) = compare(rows)
+    one, other = compare_by_stratum(rows)
+    assert [(c.by, c.stratum, c.part) for c in (one, other)] == [("scanner", s, "segments") for s in "AB"]
+    assert whole.result.n == one.result.n + other.result.n
+    assert one.result.bias == pytest.approx(0.0) and one.result.icc == pytest.approx(1.0)
+    flows = np.array([row.row.values["MBF"] for row in rows if row.strata["scanner"] == "B" and row.plugin == "nlls"])
+    assert other.result.bias == pytest.approx(0.1 * flows.mean()) and other.result.icc < 0.9
+
+
+def test_site_scanner_and_sequence_come_from_the_metadata(tmp_path: Path) -> None:
+    raw = small_dataset(tmp_path / "raw", participants=("01", "02"))
+    told = {"Manufacturer": "Acme", "ManufacturersModelName": "One", "MagneticFieldStrength": 3, "InstitutionName": "X"}
+    edit_sidecar(raw, **told)
+    (raw / "participants.tsv").write_text("participant_id\tsite\nsub-01\tBerne\nsub-02\tn/a\n")
+    path = series_path(raw, "01").relative_to(raw).as_posix()
+    scans = {
+        "01": [record("task-rest", tissue=path, acquisition="single bolus")],
+        "02": [record("task-rest", tissue=series_path(raw, "02").relative_to(raw).as_posix())],
+    }
+    found = strata_of(scans, raw, tmp_path / "out")
+    assert found["01", "task-rest"]["site"] == "Berne" and found["01", "task-rest"]["scanner"] == "Acme One 3 T"
+    assert found["01", "task-rest"]["sequence"].endswith(", single bolus") and "site" not in found["02", "task-rest"]
+    # Without the table, the institution; without the raw dataset nothing but what results carry.
+    (raw / "participants.tsv").unlink()
+    assert strata_of(scans, raw, tmp_path / "out")["01", "task-rest"]["site"] == "X"
+    assert "scanner" not in strata_of(scans, tmp_path / "gone", tmp_path / "out")["01", "task-rest"]
+
+
+def test_the_page_compares_two_sites(tmp_path: Path) -> None:
+    raw, out = small_dataset(tmp_path / "raw", participants=("01", "02")), tmp_path / "out"
+    (raw / "participants.tsv").write_text("participant_id\tsite\nsub-01\tBerne\nsub-02\tLeeds\n")
+    write_json(raw / "participants.json", {"site": {"Description": "Where"}})
+    for who in ("01", "02"):
+        hand_drawn(tmp_path / "drawn", who)
+    flags = ["--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi", "cnn"]
+    flags += ["-d", f"drawn={tmp_path / 'drawn'}", "--work-dir", str(tmp_path / "work")]
+    assert main([str(raw), str(out), "participant", *flags]) == 0
+    assert main([str(raw), str(out), "group"]) == 0
+    page = html.unescape((out / "group.html").read_text(encoding="utf-8"))
+    drawn = re.findall(r'role="img" aria-label="([^"]*)"', page)
+    for start in (
+        "rest, fermi, medians by line: Berne",
+        "ICC, rest: fermi and cnn, segments",
+        "Leeds, rest: fermi and",
+    ):
+        assert any(words.startswith(start) for words in drawn), (start, drawn)
+    assert "Agreement by site" in page and "Flow by site" in page and "Flow by scanner" not in page
+    rows = read_table(out / "group_segments.tsv")
+    assert {(row["participant_id"], row["site"]) for row in rows} == {("sub-01", "Berne"), ("sub-02", "Leeds")}
+    assert {row["stratum"] for row in read_table(out / "group_agreement.tsv")} == {"n/a", "Berne", "Leeds"}
+    assert json.loads((out / "group_agreement.json").read_text())["stratum"]
