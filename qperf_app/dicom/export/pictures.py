@@ -128,7 +128,7 @@ def _bullseye(picture: SegmentPicture) -> Image.Image:
     for number, (inner, outer, start, end) in SECTORS.items():
         at, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
         x, y = (middle + radius * at * np.array([np.cos(angle), -np.sin(angle)])) / 2
-        write(canvas, (x, y), picture.words(number) or f"{number}: none", 17, "mm")
+        write(canvas, (x, y), "".join(picture.words(number)) or f"{number}: none", 17, "mm")
     return _headed(canvas, picture.title)
 
 
