@@ -30,8 +30,8 @@ _REACH = 2.5
 _RANGE, _COLLINEAR = (0.1, 100.0), 1e-4
 # Longest Gauss-Newton step in the logarithm of an amplitude.
 _LONGEST_STEP = 1.5
-# Gauss-Newton steps to a mode from one of the cell around, and from further away.
-_STEPS, _MORE_STEPS = 2, 3
+# Gauss-Newton steps to a mode, and how far from where two modes part a climb starts at least.
+_STEPS, _APART = 3, 1.0
 # Least log K- below log K+, and least pivot of the curvature, as a part of its diagonal.
 _LEAST_GAP, _LEAST_PIVOT = 1e-4, 1e-6
 
@@ -118,25 +118,33 @@ class _Expansion(NamedTuple):
     curvature: tuple[Any, Any, Any]
 
 
-def modes(evidence: Evidence, prior: Prior, fast: Any, slow: Any, start: Sequence[Any]) -> tuple[Peak, Peak]:
-    """The mode near a start, and the one with little of the fast member, which may be the same."""
-    with_little = _little_of_the_fast(evidence, prior, fast, slow)
-    return climb(evidence, prior, fast, slow, _STEPS, start), climb(
-        evidence, prior, fast, slow, _MORE_STEPS, with_little
-    )
+def modes(evidence: Evidence, prior: Prior, fast: Any, slow: Any, start: Sequence[Any]) -> Peak:
+    """The mode with much of the fast member and that with little, which may be the same: each (2, n).
 
-
-def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int, start: Sequence[Any]) -> Peak:
-    """Mode of the two log amplitudes by Gauss-Newton steps of bounded length."""
-    first, second = start
+    Given the rates PS falls to either side of A1 K+ = A2 K-, so that the density may have a mode on each. Each is
+    climbed to on its own side by Gauss-Newton steps of bounded length, from the ``start``, log amplitudes (2, n) and
+    (2, n), where that is on the right one.
+    """
+    (much, little), (second, beside) = map(tf.unstack, start)
+    between, within = second + slow - fast, beside + slow - fast
+    again, alone = _little_of_the_fast(evidence, prior, fast, slow)
+    first = tf.stack([tf.where(much > between, much, between + _APART), tf.where(little < within, little, again)])
+    second = tf.stack([second, tf.where(little < within, beside, alone)])
     rates = _Rates(tf.exp(fast), tf.exp(slow), 2.0 * _log_gap(fast, slow), fast + slow)
-    for _ in range(steps):
-        _, (g1, g2), (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
+
+    # A loop is compiled once for all steps; in its last turn it stays where it is and looks around.
+    def step(k: Any, first: Any, second: Any, *_: Any) -> tuple[Any, ...]:
+        value, (g1, g2), (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
         determinant = c11 * c22 - c21 * c21
         d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
         shorter = _LONGEST_STEP / tf.maximum(_LONGEST_STEP, tf.maximum(tf.abs(d1), tf.abs(d2)))
-        first, second = first + d1 * shorter, second + d2 * shorter
-    value, _, (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
+        moved = [tf.where(k < _STEPS, at + d * shorter, at) for at, d in ((first, d1), (second, d2))]
+        return k + 1, *moved, value, c11, c21, c22
+
+    state = (tf.constant(0), first, second, *[tf.zeros_like(first)] * 4)
+    _, first, second, value, c11, c21, c22 = tf.while_loop(
+        lambda k, *_: k <= _STEPS, step, state, maximum_iterations=_STEPS + 1
+    )
     l11 = tf.sqrt(c11)
     l21 = c21 / l11
     return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, _LEAST_PIVOT * c22)), value)
@@ -148,17 +156,16 @@ def log_mass(peak: Peak) -> Any:
 
 
 def _little_of_the_fast(evidence: Evidence, prior: Prior, fast: Any, slow: Any) -> tuple[Any, Any]:
-    """Log amplitudes where a climb to the second mode starts.
+    """Log amplitudes with little of the fast member.
 
-    Given the rates PS falls to either side of A1 K+ = A2 K-, so that a curve which hardly needs the fast member has
-    two modes. In that with little of it PS is near A1 (K+ / K- - 1)^2 and v_e near A1 (K+ / K- - 1)^2 / K+: A1 is where
-    their priors meet, and A2 is the slow member's alone.
+    There PS is near A1 (K+ / K- - 1)^2 and v_e near A1 (K+ / K- - 1)^2 / K+: A1 is where their priors meet, and A2 is
+    the slow member's alone.
     """
     stretch = 2.0 * (_log_gap(fast, slow) - slow)
     weights = [1.0 / (prior.sd[i] * prior.sd[i]) for i in (1, 3)]
     first = (weights[0] * prior.mean[1] + weights[1] * (prior.mean[3] + fast)) / (weights[0] + weights[1]) - stretch
     second = tf.math.log(_likely_flow(evidence.y2 / evidence.h22, prior))
-    return tf.minimum(first, second + slow - fast), second
+    return tf.minimum(first, second + slow - fast - _APART), second
 
 
 def _likely_flow(flow: Any, prior: Prior) -> Any:

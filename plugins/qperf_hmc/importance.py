@@ -28,7 +28,7 @@ Index = NDArray[np.intp]
 # from one as wide as the curvature says and from one that is wider: a mode can have a long tail (the defensive mixture
 # of Hesterberg 1995, doi:10.1080/00401706.1995.10484303).
 _FREEDOM = 5
-_SHARES, _WIDTHS = (0.7, 0.3), (1.0, 2.5)
+_SHARES, _WIDTHS = (0.6, 0.4), (1.0, 3.5)
 # Least share of the draws about either of two modes.
 _LEAST_OF_MODE = 0.1
 # A slope below this is drawn as this one, which differs by nothing that single precision tells.
@@ -45,7 +45,7 @@ class Pool(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """Cells that draws (n,) fall in: centre, width and slope (3, n), log density, mode (2, n)."""
+    """Cells that draws (n,) fall in: centre, width and slope (3, n), log density, modes (4, n)."""
 
     centre: Any
     width: Any
@@ -55,7 +55,7 @@ class _Cells(NamedTuple):
 
     @classmethod
     def of(cls, rows: Any) -> _Cells:
-        """From rows (12, n) in this order."""
+        """From rows (14, n) in this order."""
         return cls(rows[:3], rows[3:6], rows[6:9], rows[9], rows[10:])
 
 
@@ -63,8 +63,8 @@ class _Draw(NamedTuple):
     """Rows of what :func:`_log_weights` is told of each draw.
 
     Of its curve the sum of squares outside the features, the likelihood's exponent and the effective samples per
-    sample; its rates and delay, the logarithm of the octree's density there and a mode to start from; Student-t noise,
-    and a number in [0, 1) that chooses between the modes.
+    sample; its rates and delay, and the logarithm of the octree's density there; Student-t noise, and a number in
+    [0, 1) that chooses between the modes.
     """
 
     rest: Any
@@ -74,8 +74,6 @@ class _Draw(NamedTuple):
     slow: Any
     delay: Any
     log_density: Any
-    first: Any
-    second: Any
     noise_first: Any
     noise_second: Any
     which: Any
@@ -104,7 +102,7 @@ def _noise(rng: np.random.Generator, count: int) -> Array:
 
 
 def _rows(tree: Octree, levels: list[Leaves]) -> tuple[FloatArray, Leaves]:
-    """Rows of :class:`_Cells` (12, n) of the leaves of all levels, one behind the other."""
+    """Rows of :class:`_Cells` (14, n) of the leaves of all levels, one behind the other."""
     leaves = Leaves(*(np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)))
     depth = np.repeat(np.arange(len(levels)), [len(part.voxel) for part in levels])
     centre = [
@@ -149,9 +147,9 @@ def _importance(tree: Octree, problem: Problem, rows: FloatArray, voxel: Index, 
             for m in members:
                 m[own] = m[own] @ turn.T
     _, *of_voxel = octree.voxel_rows(problem, voxel)
-    draws = np.stack([problem.rest.numpy().take(voxel), *of_voxel, *point, log_density, *cells.mode, *noise[3:]])
+    draws = np.stack([problem.rest.numpy().take(voxel), *of_voxel, *point, log_density, *noise[3:]])
     data = np.ascontiguousarray(problem.data.numpy().T).take(voxel, axis=0)
-    found: FloatArray = _log_weights(octree.prior_row(problem), draws, data, *members).numpy()
+    found: FloatArray = _log_weights(octree.prior_row(problem), draws, cells.mode, data, *members).numpy()
     return found[:, :count]
 
 
@@ -181,19 +179,19 @@ def _member(rows: Any, x: Any, y: Any) -> Any:
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _log_weights(prior_row: Any, rows: Any, data: Any, h1: Any, h2: Any) -> Any:
+def _log_weights(prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: Any) -> Any:
     """Draw the amplitudes; coordinates of the model's parameters and log weights, (p + 1, n).
 
-    ``rows`` (12, n) are a :class:`_Draw`, ``data``, ``h1`` and ``h2`` (n, r) the curves' features and the members'.
+    ``rows`` (10, n) are a :class:`_Draw`, ``start`` (4, n) the modes of its cell, ``data``, ``h1`` and ``h2`` (n, r)
+    the curves' features and the members'.
     """
     draw = _Draw(*tf.unstack(rows))
     prior = octree.amplitude_prior(prior_row, draw.exponent)
     evidence = _evidence(draw, data, h1, h2)
-    peaks = amplitudes.modes(evidence, prior, draw.fast, draw.slow, (draw.first, draw.second))
-    near, other = map(amplitudes.log_mass, peaks)
-    share = _LEAST_OF_MODE + (1.0 - 2.0 * _LEAST_OF_MODE) * tf.sigmoid(other - near)
-    first, second = _amplitudes(peaks, draw.which < share, draw)
-    density = (1.0 - share) * _density(peaks[0], first, second) + share * _density(peaks[1], first, second)
+    peaks = amplitudes.modes(evidence, prior, draw.fast, draw.slow, (start[:2], start[2:]))
+    share = _LEAST_OF_MODE + (1.0 - 2.0 * _LEAST_OF_MODE) * tf.nn.softmax(amplitudes.log_mass(peaks), axis=0)
+    first, second = _amplitudes(peaks, draw.which < share[1], draw)
+    density = tf.reduce_sum(share * _density(peaks, first, second), axis=0)
     residual = data - tf.exp(first)[:, None] * h1 - tf.exp(second)[:, None] * h2
     squares = draw.rest + draw.efficiency * tf.reduce_sum(residual * residual, axis=-1)
     x = list(amplitudes.parameters(draw.fast, draw.slow, first, second))
@@ -201,7 +199,9 @@ def _log_weights(prior_row: Any, rows: Any, data: Any, h1: Any, h2: Any) -> Any:
     off += ((draw.delay - prior_row[4]) / prior_row[9]) ** 2
     value = -prior.exponent * tf.math.log(prior.scale + 0.5 * squares) - 0.5 * off
     weight = value - draw.log_density - tf.math.log(density + _LEAST_DENSITY)
-    weight = tf.where(tf.math.is_finite(weight) & (draw.fast > draw.slow), weight, NOTHING)
+    counts = tf.math.is_finite(weight) & (draw.fast > draw.slow)
+    x = [tf.where(counts, a, m) for a, m in zip(x, prior.mean, strict=True)]
+    weight = tf.where(counts, weight, NOTHING)
     return tf.stack([x[0] + amplitudes.LOG_MINUTE, x[1] + amplitudes.LOG_MINUTE, x[2], x[3], draw.delay, weight])
 
 
@@ -213,16 +213,16 @@ def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
     return amplitudes.weighted(found, draw.efficiency)
 
 
-def _amplitudes(peaks: tuple[Peak, Peak], other: Any, draw: _Draw) -> tuple[Any, Any]:
+def _amplitudes(peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
     """Draw log amplitudes about the one or the other mode: mode + L'^-1 z, with L the factor of the curvature there."""
-    peak = Peak(*(tf.where(other, b, a) for a, b in zip(*peaks, strict=True)))
+    peak = Peak(*(tf.where(other, values[1], values[0]) for values in peaks))
     second = draw.noise_second / peak.l22
     first = (draw.noise_first - peak.l21 * second) / peak.l11
     return peak.first + first, peak.second + second
 
 
 def _density(peak: Peak, first: Any, second: Any) -> Any:
-    """Density of the draws about one mode, up to a constant."""
+    """Density of draws (n,) about modes (2, n), up to a constant."""
     a, b = first - peak.first, second - peak.second
     radius = (peak.l11 * a + peak.l21 * b) ** 2 + (peak.l22 * b) ** 2
     # (freedom + 2) / 2 is no whole number.

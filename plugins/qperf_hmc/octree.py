@@ -42,9 +42,10 @@ _SURROUNDINGS = 3
 # this.
 _SLOPE, _STEEPEST = 0.8, 2.0
 # Climbs to the amplitudes' modes from least squares; from those of the cell around one is enough.
-_CLIMBS = 3
+_CLIMBS = 2
 #: Cells, or draws, that are looked at together: compiled for so many.
 AT_ONCE = 32768
+_WIDTH = 64
 # What stands for the logarithm of a density of 0, and what keeps shares from 0.
 NOTHING = -1e9
 LEAST_SHARE, _LEAST_MASS = 1e-300, 1e-30
@@ -89,8 +90,8 @@ class Leaves(NamedTuple):
     """Cells of one level that are not divided further, voxel after voxel.
 
     ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
-    ``mode`` (2, n) the log amplitudes there, ``slope`` (3, n) by how much the density's logarithm rises through the
-    cell along each axis; ``share`` (n,) of the draws.
+    ``mode`` (4, n) the log amplitudes A1 of two modes there, then A2, ``slope`` (3, n) by how much the density's
+    logarithm rises through the cell along each axis; ``share`` (n,) of the draws.
     """
 
     voxel: Index
@@ -221,19 +222,19 @@ def _dilate(octree: Octree, mass: Array) -> Array:
 def _evaluate(
     level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (2, n)."""
+    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (4, n)."""
     rows = [*_products(level, problem, voxel, at), *voxel_rows(problem, voxel)]
     rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
-    rows += [np.zeros_like(rows[0])] * 2 if start is None else [*start]
+    rows += [np.zeros_like(rows[0])] * 4 if start is None else [*start]
     prior = prior_row(problem)
     parts = []
     for columns in chunks(np.stack(rows)):
         if start is None:
-            columns[-2:] = _least_squares(prior, columns)
+            columns[-4:] = np.repeat(_least_squares(prior, columns), 2, axis=0)
             for _ in range(_CLIMBS - 1):
-                columns[-2:] = _marginal(prior, columns)[1:]
+                columns[-4:] = _marginal(prior, columns)[1:]
         parts.append(_marginal(prior, columns).numpy())
-    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((3, 0), np.float32)
+    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((5, 0), np.float32)
     return found[0], found[1:]
 
 
@@ -246,8 +247,10 @@ def chunks(columns: FloatArray) -> Iterator[FloatArray]:
 
 def voxel_rows(problem: Problem, voxel: Index) -> list[FloatArray]:
     """Weighted y'y, the likelihood's exponent and the effective samples per sample of voxels (n,)."""
-    data, efficiency = problem.data.numpy(), problem.weight[0].numpy() ** 2
-    squares = problem.rest.numpy() + efficiency * (data * data).sum(axis=0)
+    efficiency = problem.weight[0].numpy() ** 2
+    # In double precision, so that the order of the sum does not show.
+    energy = (problem.data.numpy().astype(np.float64) ** 2).sum(axis=0)
+    squares = (problem.rest.numpy() + efficiency * energy).astype(np.float32)
     exponent = (problem.shape + 0.5 * problem.count).numpy()
     return [row.take(voxel) for row in (squares, exponent, efficiency)]
 
@@ -271,8 +274,10 @@ def _products(level: Level, problem: Problem, voxel: Index, at: Index) -> list[F
         # So many members that most belong to no cell that is looked at.
         found = _inner(np.ascontiguousarray(data.T)[voxel], level.first[first], level.second[second])
     else:
-        count = data.shape[1]
-        y1, y2 = ((m @ data).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second)))
+        # A product of one width rounds alike, however many voxels there are.
+        data_of_all = np.pad(data, ((0, 0), (0, -data.shape[1] % _WIDTH)))
+        count = data_of_all.shape[1]
+        y1, y2 = ((m @ data_of_all).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second)))
         both = level.both.take(i * len(level.second) + second)
         found = [y1, y2, level.norms[0].take(first), both, level.norms[1].take(second)]
     for v, turn in problem.turned():
@@ -298,11 +303,16 @@ class _Cell(NamedTuple):
     delay: Any
 
 
-def _known(prior: Any, columns: Any) -> tuple[Evidence, amplitudes.Prior, _Cell, list[Any]]:
+def _known(prior: Any, columns: Any) -> tuple[Evidence, amplitudes.Prior, _Cell, Any]:
     """Evidence, the amplitudes' prior, the cell and where to start, from the rows of :func:`_marginal`."""
     rows = tf.unstack(columns)
     cell = _Cell(*rows[6:11])
-    return weighted(Evidence(*rows[:6]), cell.efficiency), amplitude_prior(prior, cell.exponent), cell, rows[11:]
+    return (
+        weighted(Evidence(*rows[:6]), cell.efficiency),
+        amplitude_prior(prior, cell.exponent),
+        cell,
+        (columns[11:13], columns[13:]),
+    )
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
@@ -313,13 +323,13 @@ def _least_squares(prior: Any, columns: Any) -> Any:
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _marginal(prior: Any, columns: Any) -> Any:
-    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (3, n).
+    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (5, n).
 
-    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (13, n) are evidence, a :class:`_Cell` and log amplitudes
+    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (15, n) are evidence, a :class:`_Cell` and log amplitudes
     to start from. Of two modes the one with more mass counts.
     """
     evidence, known, cell, start = _known(prior, columns)
-    near, other = amplitudes.modes(evidence, known, cell.fast, cell.slow, start)
-    late = (cell.delay - prior[4]) / prior[9]
-    mass = [tf.where(tf.math.is_finite(m), m, NOTHING) for m in map(amplitudes.log_mass, (near, other))]
-    return tf.stack([tf.maximum(*mass) - 0.5 * late * late, near.first, near.second])
+    peaks = amplitudes.modes(evidence, known, cell.fast, cell.slow, start)
+    late, mass = (cell.delay - prior[4]) / prior[9], amplitudes.log_mass(peaks)
+    mass = tf.reduce_max(tf.where(tf.math.is_finite(mass), mass, NOTHING), axis=0)
+    return tf.concat([(mass - 0.5 * late * late)[None], peaks.first, peaks.second], axis=0)

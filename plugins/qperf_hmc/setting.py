@@ -59,7 +59,11 @@ class Setting(NamedTuple):
         known = np.nan_to_num(curves)
         if self.basis is None:
             return known, np.zeros(len(curves)), None
-        data, turns = known @ self.basis, np.tile(np.eye(self.basis.shape[1]), (len(curves), 1, 1))
+        # No product of matrices, whose rounding depends on their size.
+        data, turns = (
+            np.einsum("nt,tr->nr", known, self.basis),
+            np.tile(np.eye(self.basis.shape[1]), (len(curves), 1, 1)),
+        )
         for k in np.flatnonzero(~np.isfinite(curves).all(axis=1)):
             own, turns[k] = np.linalg.qr(np.isfinite(curves[k])[:, None] * self.basis)
             data[k] = known[k] @ own

@@ -31,8 +31,7 @@ def judge(x: FloatArray, log_weight: FloatArray) -> Worth:
 
     The effective sample size of a mean is the posterior's variance over that of the weighted mean (Owen 2013, Monte
     Carlo theory, methods and examples, section 9.3). It can't see what was not drawn; the shape k of a generalised
-    Pareto distribution fitted to the largest weights can: below 0.7 it may be relied on (Vehtari et al. 2024, Pareto
-    smoothed importance sampling, J Mach Learn Res 25:72, arXiv:1507.02646).
+    Pareto distribution fitted to the largest weights can (:func:`largest_shape`).
     """
     weight = np.exp(log_weight.astype(np.float64) - log_weight.max(axis=1, keepdims=True))
     weight /= weight.sum(axis=1, keepdims=True)
@@ -43,6 +42,14 @@ def judge(x: FloatArray, log_weight: FloatArray) -> Worth:
         off *= off
         ess.append(np.einsum("vn,vn->v", weight, off) / np.maximum(np.einsum("vn,vn->v", squares, off), _LEAST_WEIGHT))
     return Worth(weight, np.stack(ess, axis=1), _pareto_shapes(weight))
+
+
+def largest_shape(count: int) -> float:
+    """Shape up to which ``count`` draws are enough: they have to be 10^(1 / (1 - k)).
+
+    Vehtari et al. 2024, Pareto smoothed importance sampling, J Mach Learn Res 25:72, section 3.2.4, arXiv:1507.02646.
+    """
+    return 1.0 - 1.0 / float(np.log10(count))
 
 
 def resample(weight: Array, count: int, at: float) -> NDArray[np.intp]:
