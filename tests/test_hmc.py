@@ -82,13 +82,27 @@ def test_rates_and_amplitudes_are_the_parameters_in_other_words():
     assert np.abs(np.linalg.det(slopes.transpose(2, 0, 1))) == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.fixture(scope="module")
+def prior_curves(input_function, priors):
+    """Draws of the prior (5, n) and the exact model's curves (n, t) of them."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc.setting import prior_draws
+
+    times, points, cp = input_function
+    joined = np.union1d(points, times)
+    x = prior_draws(priors, 65536)
+    models = two_compartment_exchange(joined, np.interp(joined, points, cp), *np.exp(x[:4]), x[4])
+    return x, models[:, np.searchsorted(joined, times)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [[], [12, 13, 14, 15, 16, 20, 21]])
-def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors, missing):
+def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors, prior_curves, missing):
     """Their weighed means are those of draws of the prior, weighed by the exact model's likelihood in float64."""
     pytest.importorskip("tensorflow")
     from qperf_hmc import importance
     from qperf_hmc.posterior import Sampling
-    from qperf_hmc.setting import choose, prior_draws
+    from qperf_hmc.setting import choose
 
     times, points, cp = input_function
     rng = np.random.default_rng(3)
@@ -108,8 +122,7 @@ def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors, missin
     assert weight.sum() ** 2 / (weight**2).sum() > 800
     found = np.average(pool.x[:, 0], weights=weight, axis=1)
 
-    x = prior_draws(priors, 65536)
-    models = two_compartment_exchange(joined, cp_joined, *np.exp(x[:4]), x[4])[:, index]
+    x, models = prior_curves
     squares, count = np.nansum((curve - models) ** 2, axis=1), np.isfinite(curve).sum()
     level = -(priors.noise_shape + 0.5 * count) * np.log(scale**2 + 0.5 * squares)
     weight = np.exp(level - level.max())

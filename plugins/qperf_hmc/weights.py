@@ -60,7 +60,7 @@ def resample(weight: Array, count: int, at: float) -> NDArray[np.intp]:
     running, n = np.cumsum(weight, axis=1), weight.shape[1]
     level = (np.arange(count) + at) / count
     found = [np.searchsorted(row, level * row[-1], side="right") for row in running]
-    return np.minimum(np.stack(found), n - 1)
+    return np.asarray(np.minimum(np.stack(found), n - 1), dtype=np.intp)
 
 
 def _pareto_shapes(weight: Array) -> Array:
