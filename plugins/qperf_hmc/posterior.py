@@ -40,7 +40,7 @@ Try = Independent | Hamiltonian
 PASSES: tuple[tuple[Try, ...], ...] = (
     (Independent(4096, 3e-3),),
     (Independent(16384, 1e-3), Independent(65536, 1e-3)),
-    (Hamiltonian(2, 4096, 2400, 0.93),),
+    (Independent(262144, 3e-4), Hamiltonian(2, 4096, 2400, 0.93)),
 )
 #: Any other model: longer, then longer with a safer step.
 GENERAL_PASSES: tuple[tuple[Try, ...], ...] = (
