@@ -78,6 +78,6 @@ def _pareto_shape(excess: Array) -> float:
     scale = 1.0 / excess[-1] + (1.0 - np.sqrt(len(grid) / (grid - 0.5))) / (_GRID_PRIOR * excess[int(m / 4 + 0.5) - 1])
     shape = np.log1p(-scale[:, None] * excess).mean(axis=1)
     likelihood = m * (np.log(-scale / shape) - shape - 1.0)
-    weight = 1.0 / np.exp(likelihood - likelihood[:, None]).sum(axis=1)
-    found = np.log1p(-np.sum(weight * scale) * excess).mean()
+    weight = np.exp(likelihood - likelihood.max())
+    found = np.log1p(-np.average(scale, weights=weight) * excess).mean()
     return float((m * found + _PRIOR_COUNT * _PRIOR_SHAPE) / (m + _PRIOR_COUNT))
