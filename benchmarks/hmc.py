@@ -1,6 +1,6 @@
 """What the posteriors of ``hmc`` are worth.
 
-convergence  R-hat and effective sample size within the passes, and whether the flags are right
+convergence  effective sample size and tail of the weights within the passes
 accuracy     error and coverage beside ``nlls`` and ``fermi`` at three noise levels
 calibration  simulation-based calibration: ranks of prior draws within their posteriors
 osipi        OSIPI's 2CXM curves at OSIPI's tolerances
@@ -57,7 +57,7 @@ TAIL = "{:.1f} ({:.1f})"
 
 
 def convergence(count: int, threads: int) -> Table:
-    """R-hat, effective sample size and passes at three noise levels."""
+    """Effective sample size, tail of the weights and passes at three noise levels."""
     rows: list[Row] = []
     posterior(simulate(64, 4, NOISES[0], of="input"), threads, 2)  # compiles
     for noise in NOISES:
@@ -66,20 +66,21 @@ def convergence(count: int, threads: int) -> Table:
         found = posterior(curves, threads)
         rate = count / (time.perf_counter() - started)
         good = [100.0 * float((found.good & (found.passes <= k)).mean()) for k in (1, 2, 3)]
-        ess, rhat = found.ess.min(axis=1), found.rhat.max(axis=1)
-        tails = _tail(ess, 5), _tail(rhat, 95)
+        weighted = np.isfinite(found.shape)
+        tails = tail(found.ess.min(axis=1), 5), tail(found.shape[weighted], 95)
         rows.append((100 * noise, *good, *tails, rate))
     columns = (
         NOISE,
         *(Column(f"converged after pass {k}", "%", ".1f") for k in (1, 2, 3)),
         Column("ESS of the worst parameter, median (5th percentile)", format="{:.0f} ({:.0f})"),
-        Column("R-hat, median (95th)", format="{:.4f} ({:.4f})"),
+        Column("Pareto shape of the weights, median (95th)", format="{:.2f} ({:.2f})"),
         Column("speed, all passes", "curves/s", ".1f"),
     )
     return Table("hmc-convergence", f"Convergence of {count} curves a row", columns, tuple(rows), timed=True)
 
 
-def _tail(values: NDArray[np.floating], percentile: float) -> Cell:
+def tail(values: NDArray[np.floating], percentile: float) -> Cell:
+    """Median, and a percentile."""
     return float(np.median(values)), float(np.percentile(values, percentile))
 
 
@@ -96,8 +97,8 @@ def flags(count: int, threads: int) -> Table:
             good, bad = off[found.good], off[~found.good]
             shown: Row = (None, None)
             if len(bad):
-                shown = _tail(bad, 95), 100.0 * float((bad[:, None] > good).mean())
-            rows.append((100 * noise, passes, count, len(bad), _tail(good, 95), *shown))
+                shown = tail(bad, 95), 100.0 * float((bad[:, None] > good).mean())
+            rows.append((100 * noise, passes, count, len(bad), tail(good, 95), *shown))
     columns = (
         NOISE,
         *(Column(name, format="d") for name in ("passes", "curves", "flagged")),
@@ -290,7 +291,10 @@ def main() -> None:
     parser = argument_parser(__doc__)
     choices = ("convergence", "flags", "calibration", "spatial", "accuracy", "osipi", "real")
     parser.add_argument("table", choices=choices)
-    parser.add_argument("--data", type=Path, help="folder or file of reference data (osipi, real)")
+    parser.add_argument(
+        "--data", type=Path, help="folder or file of reference data (osipi, real), or OUT_DIR of the app"
+    )
+    parser.add_argument("--scans", default="*", help="pattern of the scans' names (hearts, referee)")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=3, help="passes at most (accuracy)")

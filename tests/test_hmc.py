@@ -82,12 +82,27 @@ def test_rates_and_amplitudes_are_the_parameters_in_other_words():
     assert np.abs(np.linalg.det(slopes.transpose(2, 0, 1))) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors):
+@pytest.fixture(scope="module")
+def prior_curves(input_function, priors):
+    """Draws of the prior (5, n) and the exact model's curves (n, t) of them."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc.setting import prior_draws
+
+    times, points, cp = input_function
+    joined = np.union1d(points, times)
+    x = prior_draws(priors, 65536)
+    models = two_compartment_exchange(joined, np.interp(joined, points, cp), *np.exp(x[:4]), x[4])
+    return x, models[:, np.searchsorted(joined, times)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [[], [12, 13, 14, 15, 16, 20, 21]])
+def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors, prior_curves, missing):
     """Their weighed means are those of draws of the prior, weighed by the exact model's likelihood in float64."""
     pytest.importorskip("tensorflow")
     from qperf_hmc import importance
     from qperf_hmc.posterior import Sampling
-    from qperf_hmc.setting import choose, prior_draws
+    from qperf_hmc.setting import choose
 
     times, points, cp = input_function
     rng = np.random.default_rng(3)
@@ -98,17 +113,18 @@ def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors):
     noise = 0.02 * cp.max()
     curve = two_compartment_exchange(joined, cp_joined, *truth[0], truth[1])[index]
     curve = curve + noise * rng.standard_normal(len(times))
+    curve[missing] = np.nan
     setting = choose(MODELS["2CXM"], priors, times, curve[None], points, cp)
     scale = priors.noise_scale * cp.max()
     problem = Sampling(setting, priors, scale, curve[None], 100, RunContext()).problem(np.zeros(4, dtype=int))
     pool = importance.propose(setting.octree, problem, 8192, 1e-3, seed=4)
-    weight = np.exp(pool.log_weight[:, 0] - pool.log_weight[:, 0].max())
+    weight = np.exp(pool.log_weight[0] - pool.log_weight[0].max())
     assert weight.sum() ** 2 / (weight**2).sum() > 800
-    found = [np.average(x[:, 0], weights=weight) for x in pool.x]
+    found = np.average(pool.x[:, 0], weights=weight, axis=1)
 
-    x = prior_draws(priors, 65536)
-    models = two_compartment_exchange(joined, cp_joined, *np.exp(x[:4]), x[4])[:, index]
-    level = -(priors.noise_shape + 0.5 * len(times)) * np.log(scale**2 + 0.5 * ((curve - models) ** 2).sum(axis=1))
+    x, models = prior_curves
+    squares, count = np.nansum((curve - models) ** 2, axis=1), np.isfinite(curve).sum()
+    level = -(priors.noise_shape + 0.5 * count) * np.log(scale**2 + 0.5 * squares)
     weight = np.exp(level - level.max())
     assert weight.sum() ** 2 / (weight**2).sum() > 800
     mean = np.average(x, weights=weight, axis=1)
@@ -116,23 +132,91 @@ def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors):
     assert np.abs((found - mean) / sd).max() < 0.15
 
 
-def test_gaps_turn_the_features_not_the_curves(input_function, priors):
-    """Without some frames, features give the same curves at the frames that are left."""
+def test_missing_samples_count_nothing(input_function, priors):
+    """The density that trajectories follow is that of the samples which a curve has."""
     tf = pytest.importorskip("tensorflow")
-    from qperf_hmc.setting import choose, without_gaps
+    from qperf_hmc.posterior import Sampling
+    from qperf_hmc.setting import choose
+    from qperf_hmc.target import log_posterior
 
     times, points, cp = input_function
-    noisy = 0.05 * cp.max() * np.random.default_rng(1).standard_normal((3, len(times)))
-    setting = choose(MODELS["2CXM"], priors, times, noisy, points, cp)
-    present = np.ones(len(times), dtype=bool)
-    present[[3, 10, 11]] = False
-    gapped = without_gaps(setting, present)
-    x = [tf.constant(v[:50]) for v in setting.dictionary]
-    features = [s.model.features(s.tables, x).numpy().T for s in (setting, gapped)]
-    curves = setting.curves(features[0])
-    assert gapped.basis is not None
-    assert features[1] @ gapped.basis.T == pytest.approx(curves[:, present], abs=1e-6 * curves.max())
-    assert gapped.curves(features[1]) == pytest.approx(curves, abs=1e-3 * curves.max())
+    curves = 0.05 * cp.max() * (0.3 + np.random.default_rng(1).standard_normal((3, len(times))))
+    curves[1, [3, 10, 11, 12]] = np.nan
+    setting = choose(MODELS["2CXM"], priors, times, curves, points, cp)
+    scale = priors.noise_scale * cp.max()
+    problem = Sampling(setting, priors, scale, curves, 100, RunContext()).problem(np.arange(3))
+    x = setting.dictionary[:, :200]
+    models = setting.curves(setting.model.features(setting.tables, [tf.constant(v) for v in x]).numpy().T)
+    squares, count = np.nansum((curves - models[:, None]) ** 2, axis=2), np.isfinite(curves).sum(axis=1)
+    level = -(priors.noise_shape + 0.5 * count) * np.log(scale**2 + 0.5 * squares)
+    expected = level - 0.5 * (((x.T - priors.mean) / priors.sd) ** 2).sum(axis=1)[:, None]
+    points_of_all = [tf.constant(np.repeat(v[:, None], 3, axis=1).astype(np.float32)) for v in x]
+    found = log_posterior(setting.model, problem, points_of_all).numpy()
+    assert found - found[0] == pytest.approx(expected - expected[0], abs=0.05)
+
+
+def test_the_curves_beside_a_curve_change_nothing(input_function, priors):
+    """Alone, among others in another order, beside curves with gaps: the same draws."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc.posterior import Sampling
+    from qperf_hmc.setting import choose
+
+    times, points, cp = input_function
+    curves = example_curves(noise=0.02).concentration.copy()
+    curves[4, 7] = np.nan
+    setting = choose(MODELS["2CXM"], priors, times, curves, points, cp)
+    scale = priors.noise_scale * cp.max()
+
+    def flow(rows):
+        return Sampling(setting, priors, scale, curves[rows], 100, RunContext(seed=3)).run(1).draws[..., 0]
+
+    every = flow(np.arange(6))
+    for rows in ([5, 4], [0]):
+        assert np.isclose(flow(np.array(rows)), every[rows], rtol=1e-3).mean() > 0.95
+
+
+def test_both_modes_of_the_amplitudes_are_found(priors):
+    """Where a curve hardly needs the fast member the density of the amplitudes has two maxima: a grid shows them."""
+    tf = pytest.importorskip("tensorflow")
+    from qperf_hmc import amplitudes
+
+    fast, slow = tf.constant([0.0], tf.float64), tf.constant([np.log(0.005)], tf.float64)
+    h1, h2 = np.exp(-np.arange(40.0)), np.exp(-0.005 * np.arange(40.0))
+    y, exponent, scale = 0.01 * h2 + 5e-3 * np.random.default_rng(0).standard_normal(40), 30.0, 1e-4
+    evidence = amplitudes.Evidence(*(tf.constant([v]) for v in (y @ h1, y @ h2, h1 @ h1, h1 @ h2, h2 @ h2, y @ y)))
+    prior = amplitudes.prior_per_second(list(priors.mean[:4]), list(priors.sd[:4]), exponent, scale)
+    first, second = np.meshgrid(np.arange(-16.0, 0.0, 0.05), np.arange(-8.0, -2.0, 0.025), indexing="ij")
+    parameters = amplitudes.parameters(fast, slow, tf.constant(first), tf.constant(second))
+    off = sum(((v.numpy() - m) / s) ** 2 for v, m, s in zip(parameters, prior.mean, prior.sd, strict=True))
+    models = np.exp(first)[..., None] * h1 + np.exp(second)[..., None] * h2
+    density = -exponent * np.log(scale + 0.5 * ((y - models) ** 2).sum(axis=-1)) - 0.5 * off
+    profile = density.max(axis=1)
+    places = 1 + np.flatnonzero((profile[1:-1] > profile[:-2]) & (profile[1:-1] > profile[2:]))
+    assert len(places) == 2
+
+    start = [tf.fill([2, 1], tf.constant(np.log(v))) for v in (0.05, 0.01)]
+    for _ in range(2):
+        peaks = amplitudes.modes(evidence, prior, fast, slow, start)
+        start = [peaks.first, peaks.second]
+    assert np.sort(peaks.first.numpy()[:, 0]) == pytest.approx(first[places, 0], abs=0.1)
+
+
+def test_weights_say_what_draws_are_worth():
+    """Even weights are worth every draw; the tail's shape is that of the Pareto distribution that they come from."""
+    from qperf_hmc.weights import judge, largest_shape, resample
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 3, 20000)).astype(np.float32)
+    log_weight = np.zeros((3, 20000), np.float32)
+    log_weight[1], log_weight[2] = rng.exponential(0.3, 20000), rng.exponential(0.9, 20000)
+    worth = judge(x, log_weight)
+    assert worth.ess[0] == pytest.approx(20000, rel=1e-5)
+    # Of Pareto weights with a second moment, E[w]^2 / E[w^2] of the draws: (1 - 2 k) / (1 - k)^2.
+    assert worth.ess[1, 0] / 20000 == pytest.approx(0.4 / 0.49, rel=0.1)
+    assert worth.shape[1:] == pytest.approx([0.3, 0.9], abs=0.12)
+    assert worth.shape[2] > largest_shape(20000) > worth.shape[1]
+    picked = resample(np.array([[0.1, 0.0, 0.6, 0.3]]), 100, 0.5)
+    assert (np.bincount(picked[0], minlength=4) == [10, 0, 60, 30]).all()
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ _REACH = 2.5
 _RANGE, _COLLINEAR = (0.1, 100.0), 1e-4
 # Longest Gauss-Newton step in the logarithm of an amplitude.
 _LONGEST_STEP = 1.5
+# Gauss-Newton steps to a mode, and how far from where two modes part a climb starts at least.
+_STEPS, _APART = 3, 1.0
 # Least log K- below log K+, and least pivot of the curvature, as a part of its diagonal.
 _LEAST_GAP, _LEAST_PIVOT = 1e-4, 1e-6
 
@@ -116,29 +118,66 @@ class _Expansion(NamedTuple):
     curvature: tuple[Any, Any, Any]
 
 
-def climb(evidence: Evidence, prior: Prior, fast: Any, slow: Any, steps: int, start: Sequence[Any] = ()) -> Peak:
-    """Mode of the two log amplitudes by Gauss-Newton steps of bounded length, from a start or least squares."""
-    first, second = start or _least_squares(evidence, prior)
+def modes(evidence: Evidence, prior: Prior, fast: Any, slow: Any, start: Sequence[Any]) -> Peak:
+    """The mode with much of the fast member and that with little, which may be the same: each (2, n).
+
+    Given the rates PS falls to either side of A1 K+ = A2 K-, so that the density may have a mode on each. Each is
+    climbed to on its own side by Gauss-Newton steps of bounded length, from the ``start``, log amplitudes (2, n) and
+    (2, n), where that is on the right one.
+    """
+    (much, little), (second, beside) = map(tf.unstack, start)
+    between, within = second + slow - fast, beside + slow - fast
+    again, alone = _little_of_the_fast(evidence, prior, fast, slow)
+    first = tf.stack([tf.where(much > between, much, between + _APART), tf.where(little < within, little, again)])
+    second = tf.stack([second, tf.where(little < within, beside, alone)])
     rates = _Rates(tf.exp(fast), tf.exp(slow), 2.0 * _log_gap(fast, slow), fast + slow)
-    for _ in range(steps):
-        _, (g1, g2), (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
+
+    # A loop is compiled once for all steps; in its last turn it stays where it is and looks around.
+    def step(k: Any, first: Any, second: Any, *_: Any) -> tuple[Any, ...]:
+        value, (g1, g2), (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
         determinant = c11 * c22 - c21 * c21
         d1, d2 = (c22 * g1 - c21 * g2) / determinant, (c11 * g2 - c21 * g1) / determinant
         shorter = _LONGEST_STEP / tf.maximum(_LONGEST_STEP, tf.maximum(tf.abs(d1), tf.abs(d2)))
-        first, second = first + d1 * shorter, second + d2 * shorter
-    value, _, (c11, c21, c22) = _expand(evidence, prior, rates, first, second)
+        moved = [tf.where(k < _STEPS, at + d * shorter, at) for at, d in ((first, d1), (second, d2))]
+        return k + 1, *moved, value, c11, c21, c22
+
+    state = (tf.constant(0), first, second, *[tf.zeros_like(first)] * 4)
+    _, first, second, value, c11, c21, c22 = tf.while_loop(
+        lambda k, *_: k <= _STEPS, step, state, maximum_iterations=_STEPS + 1
+    )
     l11 = tf.sqrt(c11)
     l21 = c21 / l11
     return Peak(first, second, l11, l21, tf.sqrt(tf.maximum(c22 - l21 * l21, _LEAST_PIVOT * c22)), value)
 
 
-def _least_squares(evidence: Evidence, prior: Prior) -> list[Any]:
+def log_mass(peak: Peak) -> Any:
+    """Logarithm of the mass about a mode, by Laplace's method, up to a constant."""
+    return peak.value - tf.math.log(peak.l11 * peak.l22)
+
+
+def _little_of_the_fast(evidence: Evidence, prior: Prior, fast: Any, slow: Any) -> tuple[Any, Any]:
+    """Log amplitudes with little of the fast member.
+
+    There PS is near A1 (K+ / K- - 1)^2 and v_e near A1 (K+ / K- - 1)^2 / K+: A1 is where their priors meet, and A2 is
+    the slow member's alone.
+    """
+    stretch = 2.0 * (_log_gap(fast, slow) - slow)
+    weights = [1.0 / (prior.sd[i] * prior.sd[i]) for i in (1, 3)]
+    first = (weights[0] * prior.mean[1] + weights[1] * (prior.mean[3] + fast)) / (weights[0] + weights[1]) - stretch
+    second = tf.math.log(_likely_flow(evidence.y2 / evidence.h22, prior))
+    return tf.minimum(first, second + slow - fast - _APART), second
+
+
+def _likely_flow(flow: Any, prior: Prior) -> Any:
+    """A curve that is hardly more than noise may say anything: a start is one that the prior of flow knows."""
+    reach = _REACH * prior.sd[0]
+    return tf.clip_by_value(flow, tf.exp(prior.mean[0] - reach), tf.exp(prior.mean[0] + reach))
+
+
+def least_squares(evidence: Evidence, prior: Prior) -> list[Any]:
     """Log amplitudes of the least squares, where they are positive, or near it."""
     determinant = evidence.h11 * evidence.h22 - evidence.h12 * evidence.h12
-    both = (evidence.y1 + evidence.y2) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22)
-    # A curve that is hardly more than noise may say anything: the start is one that the prior of flow knows.
-    reach = _REACH * prior.sd[0]
-    both = tf.clip_by_value(both, tf.exp(prior.mean[0] - reach), tf.exp(prior.mean[0] + reach))
+    both = _likely_flow((evidence.y1 + evidence.y2) / (evidence.h11 + 2.0 * evidence.h12 + evidence.h22), prior)
     least = [
         tf.where(determinant > _COLLINEAR * evidence.h11 * evidence.h22, a / determinant, both)
         for a in (

@@ -1,4 +1,4 @@
-"""Sample one block of voxels: independent draws where the octree gives them, trajectories where it does not."""
+"""Sample one block of voxels: weighted draws where the octree gives them, trajectories where it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qperf_hmc import chains, importance, mixture
+from qperf_hmc import chains, importance, mixture, weights
+from qperf_hmc.diagnostics import diagnose
 from qperf_hmc.setting import Setting
 from qperf_hmc.target import Coordinates, Problem
 
@@ -28,8 +29,7 @@ _BURN_IN = 32
 
 @dataclass(frozen=True)
 class Independent:
-    """Draw points of the octree's density; cells that may hold more than ``least`` of it are divided. The chains choose
-    among the points."""
+    """Draw points of the octree's density; cells that may hold more than ``least`` of it are divided."""
 
     points: int
     least: float
@@ -46,41 +46,39 @@ class Hamiltonian:
 
 
 class Sampled(NamedTuple):
-    """Coordinates (draws, chains, v, p) float32; (v,) least energy fraction of missing information, part of the
-    trajectories that diverged; NaN and 0 where there were no trajectories."""
+    """Coordinates (draws, v, p) float32 that stand for each posterior, and what all draws are worth.
+
+    ``ess`` (v, p) are effective sample sizes, ``rhat`` (v, p) split R-hat of chains, ``shape`` (v,) the Pareto shape of
+    importance weights, ``bfmi`` (v,) the least energy fraction of missing information and ``divergences`` (v,) the part
+    of the trajectories that diverged; NaN where there is no such thing.
+    """
 
     x: FloatArray
+    ess: Array
+    rhat: Array
+    shape: Array
     bfmi: Array
     divergences: Array
 
 
-def independent(setting: Setting, problem: Problem, how: Independent, seed: int) -> Sampled:
-    """Chains that take fresh draws of the octree's density, or stay, by the ratio of importance weights.
+def independent(setting: Setting, problem: Problem, how: Independent, kept: int, seed: int) -> Sampled:
+    """Draws of the octree's density, taken again in proportion to their importance weights.
 
-    The independence sampler of Metropolis and Hastings (Tierney 1994, doi:10.1214/aos/1176325750): it leaves the
-    posterior invariant whatever the density, and the better that is the more independent the draws are. Where it is
-    poor the chains stand still, which R-hat and the effective sample size tell.
+    Sampling importance resampling (Rubin 1988). Draws are independent: their weights say what they are worth, and no
+    chain has to mix.
     """
     assert setting.octree is not None
     pool = importance.propose(setting.octree, problem, how.points, how.least, seed)
-    v, steps = pool.log_weight.shape[1], how.points // CHAINS
-    weight = pool.log_weight.reshape(steps, CHAINS, v)
-    rng = np.random.default_rng([seed, 1])
-    threshold = np.log(rng.random((steps, CHAINS, 1), dtype=np.float32))
-    # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
-    state = (weight[:_BURN_IN] + rng.gumbel(size=(_BURN_IN, CHAINS, 1)).astype(np.float32)).argmax(axis=0)
-    held = np.take_along_axis(weight, state[None], axis=0)[0]
-    kept = np.empty((steps - _BURN_IN, CHAINS, v), dtype=np.intp)
-    for k in range(_BURN_IN, steps):
-        moves = threshold[k] < weight[k] - held
-        state, held = np.where(moves, k, state), np.where(moves, weight[k], held)
-        kept[k - _BURN_IN] = state
-    index = (kept * CHAINS + np.arange(CHAINS)[:, None]).reshape(-1, v)
-    x = np.stack([np.take_along_axis(a, index, axis=0) for a in pool.x], axis=-1)
-    return Sampled(x.reshape(*kept.shape, -1), np.full(v, np.nan), np.zeros(v))
+    worth = weights.judge(pool.x, pool.log_weight)
+    index = weights.resample(worth.weight, kept, np.random.default_rng([seed, 1]).random())
+    x = np.stack([np.take_along_axis(values, index, axis=1).T for values in pool.x], axis=-1)
+    unknown = np.full(len(index), np.nan)
+    return Sampled(x, worth.ess, np.full(worth.ess.shape, np.nan), worth.shape, unknown, unknown)
 
 
-def hamiltonian(setting: Setting, problem: Problem, how: Hamiltonian, seed: int, before: FloatArray | None) -> Sampled:
+def hamiltonian(
+    setting: Setting, problem: Problem, how: Hamiltonian, kept: int, seed: int, before: FloatArray | None
+) -> Sampled:
     """Trajectories and global moves (:mod:`qperf_hmc.chains`), from ``before`` (v, n, p), what was drawn so far."""
     model = setting.model
     if before is None:
@@ -97,7 +95,12 @@ def hamiltonian(setting: Setting, problem: Problem, how: Hamiltonian, seed: int,
         centres, mean, lower = moments.starts, moments.mean, moments.lower
     proposal = _around(model, problem, centres, mean, lower)
     found = chains.run(model, problem, proposal, moments, CHAINS, how.draws, how.acceptance, seeds[-1])
-    return Sampled(tf.stack(found.x, axis=-1).numpy(), found.bfmi.numpy(), found.divergences.numpy())
+    x = tf.stack(found.x, axis=-1)
+    ess, rhat = (a.numpy() for a in diagnose(x))
+    flat = x.numpy().reshape(-1, *x.shape[2:])
+    thin = flat[np.linspace(0, len(flat) - 1, kept).astype(int)]
+    unknown = np.full(flat.shape[1], np.nan)
+    return Sampled(thin, ess, rhat, unknown, found.bfmi.numpy(), found.divergences.numpy())
 
 
 def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[Any], list[list[Any]]]:

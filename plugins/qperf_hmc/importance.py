@@ -1,8 +1,8 @@
 """Draws of the octree's density, and their importance weights for the exchange model's posterior.
 
-The rates and the delay are drawn from the leaves; given them the log amplitudes come from a Student-t about their mode,
-and each draw has its importance weight, posterior over proposal. The same random numbers serve every voxel: what is
-drawn for a curve does not depend on the curves beside it.
+The rates and the delay are drawn from the leaves; given them the log amplitudes come from Student-t densities about
+their modes, and each draw has its importance weight, posterior over proposal. The same random numbers serve every
+voxel: what is drawn for a curve does not depend on the curves beside it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,35 @@ from numpy.typing import NDArray
 
 from qperf_hmc import amplitudes, octree
 from qperf_hmc.amplitudes import Evidence, Peak
-from qperf_hmc.octree import FURTHER_STEPS, LEAST_SHARE, NOTHING, OCTANTS, Leaves, Octree
+from qperf_hmc.octree import AT_ONCE, LEAST_SHARE, NOTHING, OCTANTS, Leaves, Octree
 from qperf_hmc.target import Problem
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
-# Degrees of freedom of the amplitudes' proposal: heavier tails than the posterior's.
+# Amplitudes are drawn from Student-t densities about their modes, of so many degrees of freedom, and with these shares
+# from one as wide as the curvature says and from one that is wider: a mode can have a long tail (the defensive mixture
+# of Hesterberg 1995, doi:10.1080/00401706.1995.10484303).
 _FREEDOM = 5
-# Draws of every voxel that are looked at together.
-_AT_ONCE = 2048
+_SHARES, _WIDTHS = (0.6, 0.4), (1.0, 3.5)
+# Least share of the draws about either of two modes.
+_LEAST_OF_MODE = 0.1
 # A slope below this is drawn as this one, which differs by nothing that single precision tells.
 _LEAST_SLOPE = 1e-3
+# What keeps a density from 0.
+_LEAST_DENSITY = 1e-37
 
 
 class Pool(NamedTuple):
-    """Draws with importance weights: p arrays (n, v) of coordinates, and the weights' logarithms (n, v)."""
+    """Draws with importance weights: coordinates (p, v, n), and the weights' logarithms (v, n)."""
 
-    x: list[FloatArray]
+    x: FloatArray
     log_weight: FloatArray
 
 
 class _Cells(NamedTuple):
-    """Cells that draws (n, v) fall in: centre, width and slope (3, n, v), log density, mode (2, n, v)."""
+    """Cells that draws (n,) fall in: centre, width and slope (3, n), log density, modes (4, n)."""
 
     centre: Any
     width: Any
@@ -50,56 +55,54 @@ class _Cells(NamedTuple):
 
     @classmethod
     def of(cls, rows: Any) -> _Cells:
-        """From rows (12, n, v) in this order."""
+        """From rows (14, n) in this order."""
         return cls(rows[:3], rows[3:6], rows[6:9], rows[9], rows[10:])
 
 
-class _Places(NamedTuple):
-    """Where draws lie: log K+, log K- and Ta (3, n, v), and the logarithm of the octree's density there."""
+class _Draw(NamedTuple):
+    """Rows of what :func:`_log_weights` is told of each draw.
 
-    point: Any
-    log_density: Any
+    Of its curve the sum of squares outside the features, the likelihood's exponent and the effective samples per
+    sample; its rates and delay, and the logarithm of the octree's density there; Student-t noise, and a number in
+    [0, 1) that chooses between the modes.
+    """
 
-
-class _Polynomials(NamedTuple):
-    """Those of both members (n * v, 6 r) about the draws, and where in their cells these lie, -1 to 1, (n, v)."""
-
-    first: Any
-    second: Any
+    rest: Any
+    exponent: Any
+    efficiency: Any
     fast: Any
     slow: Any
     delay: Any
-
-
-class _Noise(NamedTuple):
-    """Bivariate Student-t noise, (n, 1) each, and its log density up to a constant."""
-
-    first: Any
-    second: Any
     log_density: Any
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, count: int) -> _Noise:
-        z = rng.standard_normal((2, count, 1)) / np.sqrt(rng.chisquare(_FREEDOM, (count, 1)) / _FREEDOM)
-        return cls(z[0], z[1], -0.5 * (_FREEDOM + 2) * np.log1p((z**2).sum(axis=0) / _FREEDOM))
+    noise_first: Any
+    noise_second: Any
+    which: Any
 
 
 def propose(tree: Octree, problem: Problem, count: int, least: float, seed: int) -> Pool:
     """Draw ``count`` points of every voxel and weight them; cells that may hold more than ``least`` are divided."""
     rng, levels = np.random.default_rng(seed), octree.refine(tree, problem, least)
     rows, leaves = _rows(tree, levels)
-    picked = _pick(leaves, problem.data.shape[1], rng.random(count))
-    noise = np.asarray([*rng.random((3, count, 1)), *_Noise.draw(rng, count)], np.float32)
+    v = problem.data.shape[1]
+    picked = _pick(leaves, v, rng.random(count)).T.ravel()
+    voxel = np.repeat(np.arange(v), count)
+    noise = np.tile(np.concatenate([rng.random((3, count)), _noise(rng, count)]).astype(np.float32), v)
     parts = [
-        _importance(tree, problem, rows.take(picked[k : k + _AT_ONCE], axis=1), noise[:, k : k + _AT_ONCE])
-        for k in range(0, count, _AT_ONCE)
+        _importance(tree, problem, rows.take(picked[part], axis=1), voxel[part], noise[:, part])
+        for part in (slice(k, k + AT_ONCE) for k in range(0, len(voxel), AT_ONCE))
     ]
-    x, weight = zip(*parts, strict=True)
-    return Pool([np.concatenate(a) for a in zip(*x, strict=True)], np.concatenate(weight))
+    found = np.concatenate(parts, axis=1).reshape(-1, v, count)
+    return Pool(found[:-1], found[-1])
+
+
+def _noise(rng: np.random.Generator, count: int) -> Array:
+    """Bivariate noise of the wider and the narrower Student-t, and a uniform number, (3, count)."""
+    t = rng.standard_normal((2, count)) / np.sqrt(rng.chisquare(_FREEDOM, count) / _FREEDOM)
+    return np.concatenate([t * rng.choice(_WIDTHS, count, p=_SHARES), rng.random((1, count))])
 
 
 def _rows(tree: Octree, levels: list[Leaves]) -> tuple[FloatArray, Leaves]:
-    """Rows of :class:`_Cells` (12, n) of the leaves of all levels, one behind the other."""
+    """Rows of :class:`_Cells` (14, n) of the leaves of all levels, one behind the other."""
     leaves = Leaves(*(np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)))
     depth = np.repeat(np.arange(len(levels)), [len(part.voxel) for part in levels])
     centre = [
@@ -125,29 +128,39 @@ def _pick(leaves: Leaves, count: int, at: Array) -> Index:
     return np.asarray(order[picked])
 
 
-def _importance(tree: Octree, problem: Problem, rows: FloatArray, noise: FloatArray) -> tuple[list[Any], Any]:
-    """Coordinates and log weights of draws in cells, for uniform and Student-t noise (6, n, 1)."""
+def _importance(tree: Octree, problem: Problem, rows: FloatArray, voxel: Index, noise: FloatArray) -> FloatArray:
+    """Coordinates and log weights (p + 1, n) of draws in cells, for uniform and Student-t noise (6, n)."""
+    count, filled = len(voxel), ((0, 0), (0, AT_ONCE - len(voxel)))
+    rows, noise = np.pad(rows, filled, mode="edge"), np.pad(noise, filled, mode="edge")
+    voxel = np.pad(voxel, filled[1], mode="edge")
     cells = _Cells.of(rows)
-    places = _place(cells, noise[:3])
-    (fast, x), (slow, y), (late, z) = (
-        _locate(value, axis) for value, axis in zip(places.point.numpy(), tree.fine.axes, strict=True)
-    )
-    first, second = (
-        tf.gather(table, (at * len(tree.fine.delay) + late).ravel())
-        for table, at in ((tree.first, fast), (tree.second, slow))
-    )
-    polynomials = _Polynomials(first, second, x, y, z)
-    found: tuple[list[Any], Any] = _log_weights(problem, polynomials, places, _Noise(*noise[3:]), list(cells.mode))
-    return found
+    point, log_density = (a.numpy() for a in _place(cells, noise[:3]))
+    (fast, x), (slow, y), (late, z) = (_locate(a, axis) for a, axis in zip(point, tree.fine.axes, strict=True))
+    members = [
+        _member(tf.gather(table, at * len(tree.fine.delay) + late), along, z)
+        for table, at, along in ((tree.first, fast, x), (tree.second, slow, y))
+    ]
+    if turned := list(problem.turned()):
+        members = [m.numpy() for m in members]
+        for v, turn in turned:
+            own = slice(*np.searchsorted(voxel, (v, v + 1)))
+            for m in members:
+                m[own] = m[own] @ turn.T
+    _, *of_voxel = octree.voxel_rows(problem, voxel)
+    draws = np.stack([problem.rest.numpy().take(voxel), *of_voxel, *point, log_density, *noise[3:]])
+    data = np.ascontiguousarray(problem.data.numpy().T).take(voxel, axis=0)
+    found: FloatArray = _log_weights(octree.prior_row(problem), draws, cells.mode, data, *members).numpy()
+    return found[:, :count]
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _place(cells: _Cells, at: Any) -> _Places:
-    """Points in cells where the density's logarithm rises by their slopes, for random numbers ``at`` (3, n, 1)."""
+def _place(cells: _Cells, at: Any) -> tuple[Any, Any]:
+    """Points (3, n) in cells where the density's logarithm rises by their slopes, for random numbers ``at`` (3, n), and
+    the logarithm of the octree's density there."""
     slope = tf.where(tf.abs(cells.slope) < _LEAST_SLOPE, _LEAST_SLOPE, cells.slope)
     within = tf.math.log1p(at * tf.math.expm1(slope)) / slope - 0.5
     height = slope * within - tf.math.log(2.0 * tf.sinh(0.5 * slope) / slope)
-    return _Places(cells.centre + within * cells.width, cells.log_density + tf.reduce_sum(height, axis=0))
+    return cells.centre + within * cells.width, cells.log_density + tf.reduce_sum(height, axis=0)
 
 
 def _locate(value: FloatArray, centres: Array) -> tuple[NDArray[np.int32], FloatArray]:
@@ -158,48 +171,62 @@ def _locate(value: FloatArray, centres: Array) -> tuple[NDArray[np.int32], Float
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _log_weights(
-    problem: Problem, polynomials: _Polynomials, places: _Places, noise: _Noise, start: list[Any]
-) -> tuple[list[Any], Any]:
-    """Draw the amplitudes at places (n, v); coordinates of the model's parameters and log weights."""
-    fast, slow, delay = tf.unstack(places.point)
-    h1 = _member(polynomials.first, polynomials.fast, polynomials.delay)
-    h2 = _member(polynomials.second, polynomials.slow, polynomials.delay)
-    prior = amplitudes.prior_per_second(
-        tf.unstack(problem.mean), tf.unstack(problem.sd), problem.shape + 0.5 * problem.count, problem.scale
-    )
-    peak = amplitudes.climb(_evidence(problem, h1, h2), prior, fast, slow, FURTHER_STEPS, start)
-    first, second = _amplitudes(peak, noise)
-    residual = tf.transpose(problem.data) - tf.exp(first)[..., None] * h1 - tf.exp(second)[..., None] * h2
-    squares = problem.rest + problem.weight[0] ** 2 * tf.reduce_sum(residual * residual, axis=-1)
-    x = list(amplitudes.parameters(fast, slow, first, second))
+def _member(rows: Any, x: Any, y: Any) -> Any:
+    """Members (n, r) from polynomials (n, 6 * r) at x, y (n,)."""
+    c = tf.unstack(tf.reshape(rows, [x.shape[0], 6, -1]), axis=1)
+    x, y = x[:, None], y[:, None]
+    return c[0] + x * (c[1] + x * c[3] + y * c[5]) + y * (c[2] + y * c[4])
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _log_weights(prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: Any) -> Any:
+    """Draw the amplitudes; coordinates of the model's parameters and log weights, (p + 1, n).
+
+    ``rows`` (10, n) are a :class:`_Draw`, ``start`` (4, n) the modes of its cell, ``data``, ``h1`` and ``h2`` (n, r)
+    the curves' features and the members'.
+    """
+    draw = _Draw(*tf.unstack(rows))
+    prior = octree.amplitude_prior(prior_row, draw.exponent)
+    evidence = _evidence(draw, data, h1, h2)
+    peaks = amplitudes.modes(evidence, prior, draw.fast, draw.slow, (start[:2], start[2:]))
+    share = _LEAST_OF_MODE + (1.0 - 2.0 * _LEAST_OF_MODE) * tf.nn.softmax(amplitudes.log_mass(peaks), axis=0)
+    first, second = _amplitudes(peaks, draw.which < share[1], draw)
+    density = tf.reduce_sum(share * _density(peaks, first, second), axis=0)
+    residual = data - tf.exp(first)[:, None] * h1 - tf.exp(second)[:, None] * h2
+    squares = draw.rest + draw.efficiency * tf.reduce_sum(residual * residual, axis=-1)
+    x = list(amplitudes.parameters(draw.fast, draw.slow, first, second))
     off = sum(((a - m) / s) ** 2 for a, m, s in zip(x, prior.mean, prior.sd, strict=True))
-    off += ((delay - problem.mean[4]) / problem.sd[4]) ** 2
+    off += ((draw.delay - prior_row[4]) / prior_row[9]) ** 2
     value = -prior.exponent * tf.math.log(prior.scale + 0.5 * squares) - 0.5 * off
-    weight = value - places.log_density - noise.log_density - tf.math.log(peak.l11 * peak.l22)
-    weight = tf.where(tf.math.is_finite(weight) & (fast > slow), weight, NOTHING)
-    return [x[0] + amplitudes.LOG_MINUTE, x[1] + amplitudes.LOG_MINUTE, x[2], x[3], delay], weight
+    weight = value - draw.log_density - tf.math.log(density + _LEAST_DENSITY)
+    counts = tf.math.is_finite(weight) & (draw.fast > draw.slow)
+    x = [tf.where(counts, a, m) for a, m in zip(x, prior.mean, strict=True)]
+    weight = tf.where(counts, weight, NOTHING)
+    return tf.stack([x[0] + amplitudes.LOG_MINUTE, x[1] + amplitudes.LOG_MINUTE, x[2], x[3], draw.delay, weight])
 
 
-def _evidence(problem: Problem, h1: Any, h2: Any) -> Evidence:
-    """What the curves say of the amplitudes of members (n, v, r)."""
-    data = tf.transpose(problem.data)
-    sums = [tf.reduce_sum(a * b, axis=-1) for a, b in ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2))]
-    efficiency = problem.weight[0] ** 2
-    yy = problem.rest + efficiency * tf.reduce_sum(problem.data * problem.data, axis=0)
-    y1, y2, h11, h12, h22 = sums
-    return amplitudes.weighted(Evidence(y1, y2, h11, h12, h22, yy), efficiency)
+def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
+    """What the curves say of the amplitudes of members (n, r)."""
+    pairs = ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2), (data, data))
+    *products, squares = (tf.reduce_sum(a * b, axis=-1) for a, b in pairs)
+    return amplitudes.weighted(Evidence(*products, yy=draw.rest + draw.efficiency * squares), draw.efficiency)
 
 
-def _amplitudes(peak: Peak, noise: _Noise) -> tuple[Any, Any]:
-    """Draw log amplitudes: mode + L'^-1 z, with L the factor of the curvature there."""
-    second = noise.second / peak.l22
-    first = (noise.first - peak.l21 * second) / peak.l11
+def _amplitudes(peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
+    """Draw log amplitudes about the one or the other mode: mode + L'^-1 z, with L the factor of the curvature there."""
+    peak = Peak(*(tf.where(other, values[1], values[0]) for values in peaks))
+    second = draw.noise_second / peak.l22
+    first = (draw.noise_first - peak.l21 * second) / peak.l11
     return peak.first + first, peak.second + second
 
 
-def _member(rows: Any, x: Any, y: Any) -> Any:
-    """Members (n, v, r) from polynomials (n * v, 6 * r) at x, y (n, v)."""
-    c = tf.unstack(tf.reshape(rows, [*x.shape, 6, -1]), axis=2)
-    x, y = x[..., None], y[..., None]
-    return c[0] + x * (c[1] + x * c[3] + y * c[5]) + y * (c[2] + y * c[4])
+def _density(peak: Peak, first: Any, second: Any) -> Any:
+    """Density of draws (n,) about modes (2, n), up to a constant."""
+    a, b = first - peak.first, second - peak.second
+    radius = (peak.l11 * a + peak.l21 * b) ** 2 + (peak.l22 * b) ** 2
+    # (freedom + 2) / 2 is no whole number.
+    tails = [
+        share / width**2 * tf.math.pow(1.0 + radius / (width**2 * _FREEDOM), -0.5 * (_FREEDOM + 2))
+        for share, width in zip(_SHARES, _WIDTHS, strict=True)
+    ]
+    return peak.l11 * peak.l22 * sum(tails)

@@ -83,8 +83,9 @@ def curvature(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[l
     directions = [tf.concat([tf.fill([n], float(i == j)) for i in range(p)], 0) for j in range(p)]
     with tf.autodiff.ForwardAccumulator(flat, directions) as forward:
         found = model.features(problem.tables, flat)
-    slopes = tf.reshape(forward.jvp(found), [-1, p, *shape]) * problem.weight[:, None, None]
-    residual = (problem.data[:, None, :] - tf.reshape(found, [-1, p, *shape])[:, 0]) * problem.weight[:, None]
+    slopes = problem.own(tf.reshape(forward.jvp(found), [-1, p, *shape])) * problem.weight[:, None, None]
+    features = problem.own(tf.reshape(found, [-1, p, *shape])[:, 0])
+    residual = (problem.data[:, None, :] - features) * problem.weight[:, None]
     squares = problem.rest + tf.reduce_sum(residual * residual, axis=0)
     # Expected precision of the noise.
     precision = (problem.shape + 0.5 * problem.count) / (problem.scale + 0.5 * squares)

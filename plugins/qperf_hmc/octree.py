@@ -10,6 +10,7 @@ could miss a hump or a bend.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,10 +41,11 @@ _SURROUNDINGS = 3
 # The density rises or falls within a cell as it does between octants, a little less, and at most by the exponential of
 # this.
 _SLOPE, _STEEPEST = 0.8, 2.0
-# Gauss-Newton steps to the amplitudes' mode, from least squares and from that of the cell around.
-_STEPS, FURTHER_STEPS = 5, 2
-# Cells that are looked at together: compiled for so many.
-_AT_ONCE = 32768
+# Climbs to the amplitudes' modes from least squares; from those of the cell around one is enough.
+_CLIMBS = 2
+#: Cells, or draws, that are looked at together: compiled for so many.
+AT_ONCE = 32768
+_WIDTH = 64
 # What stands for the logarithm of a density of 0, and what keeps shares from 0.
 NOTHING = -1e9
 LEAST_SHARE, _LEAST_MASS = 1e-300, 1e-30
@@ -88,8 +90,8 @@ class Leaves(NamedTuple):
     """Cells of one level that are not divided further, voxel after voxel.
 
     ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
-    ``mode`` (2, n) the log amplitudes there, ``slope`` (3, n) by how much the density's logarithm rises through the
-    cell along each axis; ``share`` (n,) of the draws.
+    ``mode`` (4, n) the log amplitudes A1 of two modes there, then A2, ``slope`` (3, n) by how much the density's
+    logarithm rises through the cell along each axis; ``share`` (n,) of the draws.
     """
 
     voxel: Index
@@ -220,33 +222,75 @@ def _dilate(octree: Octree, mass: Array) -> Array:
 def _evaluate(
     level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (2, n)."""
-    data, efficiency = problem.data.numpy(), problem.weight[0].numpy() ** 2
-    squares = problem.rest.numpy() + efficiency * (data * data).sum(axis=0)
-    exponent = (problem.shape + 0.5 * problem.count).numpy()
-    rows = [*_products(level, data, voxel, at), squares.take(voxel), exponent.take(voxel), efficiency.take(voxel)]
+    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (4, n)."""
+    rows = [*_products(level, problem, voxel, at), *voxel_rows(problem, voxel)]
     rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
-    # Always compiled for as many.
-    filled = -len(voxel) % _AT_ONCE
-    columns = np.pad(np.stack(rows if start is None else [*rows, *start]), ((0, 0), (0, filled)), mode="edge")
-    # The prior is one for all voxels.
-    prior = tf.concat([problem.mean[:, 0], problem.sd[:, 0], [problem.scale]], axis=0)
-    parts = [_marginal(prior, columns[:, k : k + _AT_ONCE]).numpy() for k in range(0, columns.shape[1], _AT_ONCE)]
-    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((3, 0), np.float32)
+    rows += [np.zeros_like(rows[0])] * 4 if start is None else [*start]
+    prior = prior_row(problem)
+    parts = []
+    for columns in chunks(np.stack(rows)):
+        if start is None:
+            columns[-4:] = np.repeat(_least_squares(prior, columns), 2, axis=0)
+            for _ in range(_CLIMBS - 1):
+                columns[-4:] = _marginal(prior, columns)[1:]
+        parts.append(_marginal(prior, columns).numpy())
+    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((5, 0), np.float32)
     return found[0], found[1:]
 
 
-def _products(level: Level, data: FloatArray, voxel: Index, at: Index) -> list[FloatArray]:
+def chunks(columns: FloatArray) -> Iterator[FloatArray]:
+    """Columns (k, n), so many at once as is compiled for; the last are filled up."""
+    for k in range(0, columns.shape[1], AT_ONCE):
+        part = columns[:, k : k + AT_ONCE]
+        yield np.pad(part, ((0, 0), (0, AT_ONCE - part.shape[1])), mode="edge")
+
+
+def voxel_rows(problem: Problem, voxel: Index) -> list[FloatArray]:
+    """Weighted y'y, the likelihood's exponent and the effective samples per sample of voxels (n,)."""
+    efficiency = problem.weight[0].numpy() ** 2
+    # In double precision, so that the order of the sum does not show.
+    energy = (problem.data.numpy().astype(np.float64) ** 2).sum(axis=0)
+    squares = (problem.rest.numpy() + efficiency * energy).astype(np.float32)
+    exponent = (problem.shape + 0.5 * problem.count).numpy()
+    return [row.take(voxel) for row in (squares, exponent, efficiency)]
+
+
+def prior_row(problem: Problem) -> Any:
+    """Means, standard deviations and the noise's scale (11,): the prior is one for all voxels."""
+    return tf.concat([problem.mean[:, 0], problem.sd[:, 0], [problem.scale]], axis=0)
+
+
+def amplitude_prior(prior: Any, exponent: Any) -> amplitudes.Prior:
+    """That of the amplitudes, from :func:`prior_row`."""
+    return amplitudes.prior_per_second(tf.unstack(prior[:4]), tf.unstack(prior[5:9]), exponent, prior[10])
+
+
+def _products(level: Level, problem: Problem, voxel: Index, at: Index) -> list[FloatArray]:
     """Products with the data (r, v) of the members of cells (3, n), and of the members: y1, y2, h11, h12, h22."""
     i, j, k = at
-    first, second, count = i * len(level.delay) + k, j * len(level.delay) + k, data.shape[1]
+    first, second = i * len(level.delay) + k, j * len(level.delay) + k
+    data = problem.data.numpy()
     if level.both is None:
         # So many members that most belong to no cell that is looked at.
-        h1, h2, y = level.first[first], level.second[second], np.ascontiguousarray(data.T)[voxel]
-        return [np.einsum("nr,nr->n", a, b) for a, b in ((y, h1), (y, h2), (h1, h1), (h1, h2), (h2, h2))]
-    with_data = [(m @ data).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second))]
-    both = level.both.take(i * len(level.second) + second)
-    return [*with_data, level.norms[0].take(first), both, level.norms[1].take(second)]
+        found = _inner(np.ascontiguousarray(data.T)[voxel], level.first[first], level.second[second])
+    else:
+        # A product of one width rounds alike, however many voxels there are.
+        data_of_all = np.pad(data, ((0, 0), (0, -data.shape[1] % _WIDTH)))
+        count = data_of_all.shape[1]
+        y1, y2 = ((m @ data_of_all).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second)))
+        both = level.both.take(i * len(level.second) + second)
+        found = [y1, y2, level.norms[0].take(first), both, level.norms[1].take(second)]
+    for v, turn in problem.turned():
+        own = slice(*np.searchsorted(voxel, (v, v + 1)))
+        members = (m[a[own]] @ turn.T for m, a in ((level.first, first), (level.second, second)))
+        for row, values in zip(found, _inner(data[None, :, v], *members), strict=True):
+            row[own] = values
+    return found
+
+
+def _inner(y: FloatArray, h1: FloatArray, h2: FloatArray) -> list[FloatArray]:
+    """y1, y2, h11, h12, h22 of data (n, r) or (1, r) and members (n, r)."""
+    return [np.einsum("nr,nr->n", a, b) for a, b in ((h1, y), (h2, y), (h1, h1), (h1, h2), (h2, h2))]
 
 
 class _Cell(NamedTuple):
@@ -259,19 +303,33 @@ class _Cell(NamedTuple):
     delay: Any
 
 
+def _known(prior: Any, columns: Any) -> tuple[Evidence, amplitudes.Prior, _Cell, Any]:
+    """Evidence, the amplitudes' prior, the cell and where to start, from the rows of :func:`_marginal`."""
+    rows = tf.unstack(columns)
+    cell = _Cell(*rows[6:11])
+    return (
+        weighted(Evidence(*rows[:6]), cell.efficiency),
+        amplitude_prior(prior, cell.exponent),
+        cell,
+        (columns[11:13], columns[13:]),
+    )
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _least_squares(prior: Any, columns: Any) -> Any:
+    evidence, known, *_ = _known(prior, columns)
+    return tf.stack(amplitudes.least_squares(evidence, known))
+
+
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _marginal(prior: Any, columns: Any) -> Any:
-    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (3, n).
+    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (5, n).
 
-    ``prior`` (11,) holds means, standard deviations and the noise's scale; ``columns`` (11 or 13, n) are evidence, a
-    :class:`_Cell` and, where there are two more, log amplitudes to start from.
+    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (15, n) are evidence, a :class:`_Cell` and log amplitudes
+    to start from. Of two modes the one with more mass counts.
     """
-    rows = tf.unstack(columns)
-    evidence, cell, start = Evidence(*rows[:6]), _Cell(*rows[6:11]), rows[11:]
-    mean, sd = tf.unstack(prior[:5]), tf.unstack(prior[5:10])
-    steps = FURTHER_STEPS if start else _STEPS
-    known = amplitudes.prior_per_second(mean, sd, cell.exponent, prior[10])
-    peak = amplitudes.climb(weighted(evidence, cell.efficiency), known, cell.fast, cell.slow, steps, start)
-    late = (cell.delay - mean[4]) / sd[4]
-    found = peak.value - tf.math.log(peak.l11 * peak.l22) - 0.5 * late * late
-    return tf.stack([tf.where(tf.math.is_finite(found), found, NOTHING), peak.first, peak.second])
+    evidence, known, cell, start = _known(prior, columns)
+    peaks = amplitudes.modes(evidence, known, cell.fast, cell.slow, start)
+    late, mass = (cell.delay - prior[4]) / prior[9], amplitudes.log_mass(peaks)
+    mass = tf.reduce_max(tf.where(tf.math.is_finite(mass), mass, NOTHING), axis=0)
+    return tf.concat([(mass - 0.5 * late * late)[None], peaks.first, peaks.second], axis=0)

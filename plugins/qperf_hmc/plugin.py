@@ -169,7 +169,7 @@ class ExchangePosterior(PosteriorKinetics):
     """Plugin ``hmc``."""
 
     name = "hmc"
-    version = "1.3"
+    version = "1.4"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
     summary = "two-compartment exchange model, posterior of every voxel by Hamiltonian Monte Carlo"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,31 +17,30 @@ from qperf_app.methods.priors import Priors
 from qperf_app.physics.models import Model
 from qperf_app.plugins import RunContext
 from qperf_hmc.blocks import Hamiltonian, Independent, Sampled, hamiltonian, independent
-from qperf_hmc.diagnostics import diagnose
-from qperf_hmc.setting import Setting, as_tensor, choose, without_gaps
+from qperf_hmc.setting import Setting, as_tensor, choose
 from qperf_hmc.target import Coordinates, Problem, residuals
+from qperf_hmc.weights import largest_shape
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-#: Voxels sampled together. Fixed, so that nothing depends on how many there are; what is missing is filled up.
-#: So many where points are few, and where they are many; trajectories take many small steps, which pay for many voxels
-#: only, or for few.
+#: Voxels sampled together: so many where points are few, and where they are many; trajectories take many small steps,
+#: which pay for many voxels only, or for few. What is missing is filled up where something is compiled for as many.
 BLOCK, SLOW_BLOCK, LARGE_BLOCK, SMALL_BLOCK = 64, 16, 256, 32
-_FEW_POINTS = 8192
-#: Limits of split R-hat and effective sample size (Vehtari et al. 2021, doi:10.1214/20-BA1221), of the energy fraction
+_FEW_POINTS = 4096
+#: Limits of effective sample size and split R-hat (Vehtari et al. 2021, doi:10.1214/20-BA1221), of the energy fraction
 #: of missing information (Betancourt 2016, arXiv:1604.00695), and of the part of trajectories that diverge.
-MAX_RHAT, MIN_ESS, MIN_BFMI, MAX_DIVERGENCES = 1.01, 400.0, 0.2, 0.02
+MIN_ESS, MAX_RHAT, MIN_BFMI, MAX_DIVERGENCES = 400.0, 1.01, 0.2, 0.02
 
 Try = Independent | Hamiltonian
 #: The first pass for all curves of the exchange model, the others for those that fail: longer, in tries of which each
 #: is for what the one before left, then with trajectories.
 PASSES: tuple[tuple[Try, ...], ...] = (
-    (Independent(4096, 1e-3),),
-    (Independent(12288, 2e-4), Independent(49152, 5e-5)),
-    (Hamiltonian(2, 4096, 2400, 0.93),),
+    (Independent(4096, 3e-3),),
+    (Independent(16384, 1e-3), Independent(65536, 1e-3)),
+    (Independent(262144, 3e-4), Hamiltonian(2, 4096, 2400, 0.93)),
 )
 #: Any other model: longer, then longer with a safer step.
 GENERAL_PASSES: tuple[tuple[Try, ...], ...] = (
@@ -58,15 +57,16 @@ class Posterior:
     Parameters
     ----------
     draws : (n, kept, p) float32 array
-        Physical parameters, evenly thinned over the chains.
+        Physical parameters, resampled by importance weights or evenly thinned over the chains.
     noise : (n, kept) array
         Draws of the noise's standard deviation, mmol/L.
     fitted, spread : (n, t) arrays
         Mean and standard deviation of the model curves.
-    rhat, ess : (n, p) arrays
-        Split R-hat and effective sample size of each coordinate, of all draws (not the thinned ones).
-    bfmi, divergences : (n,) arrays
-        Least energy fraction of missing information, NaN without trajectories; part of the trajectories that diverged.
+    ess, rhat : (n, p) arrays
+        Effective sample size of each coordinate, of all draws (not of the kept ones), and split R-hat of chains.
+    shape, bfmi, divergences : (n,) arrays
+        Pareto shape of importance weights; least energy fraction of missing information, and part of the trajectories
+        that diverged. NaN, like R-hat, where the last pass had no such thing.
     passes : (n,) int array
         Passes that were needed; ``good`` (n,) says whether the last one met every criterion.
     """
@@ -75,8 +75,9 @@ class Posterior:
     noise: FloatArray
     fitted: Array
     spread: Array
-    rhat: Array
     ess: Array
+    rhat: Array
+    shape: Array
     bfmi: Array
     divergences: Array
     passes: Index
@@ -126,23 +127,9 @@ def sample(
     order = np.lexsort(np.nan_to_num(curves).T)
     setting = choose(model, priors, times, curves, input_times, concentration)
     scale, context = priors.noise_scale * float(np.abs(concentration).max()), RunContext(seed, threads, say)
-    parts: list[tuple[Index, Posterior]] = []
-    for rows in _alike(np.isfinite(curves), order, setting.basis is not None):
-        own = without_gaps(setting, np.isfinite(curves[rows[0]]))
-        parts.append((rows, Sampling(own, priors, scale, curves[rows], kept, context).run(passes)))
-    index = np.argsort(np.concatenate([rows for rows, _ in parts]))
-    fields = Posterior.__dataclass_fields__
-    return Posterior(*(np.concatenate([getattr(part, name) for _, part in parts])[index] for name in fields))
-
-
-def _alike(present: Bools, order: Index, separate: bool) -> Iterator[Index]:
-    """Rows that are sampled together: those with the same samples, where that matters."""
-    if not separate:
-        yield order
-        return
-    _, group = np.unique(present, axis=0, return_inverse=True)
-    for k in range(group.max() + 1):
-        yield order[group.reshape(-1)[order] == k]
+    found = Sampling(setting, priors, scale, curves[order], kept, context).run(passes)
+    back = np.argsort(order)
+    return Posterior(*(getattr(found, name)[back] for name in Posterior.__dataclass_fields__))
 
 
 class Sampling:
@@ -169,12 +156,7 @@ class Sampling:
         self.curves, self.present = curves, np.isfinite(curves)
         self.count = self.present.sum(axis=1).astype(np.float64)
         self.efficiency = np.ones(len(curves))
-        if setting.basis is None:
-            self.data, self.rest = np.nan_to_num(curves), np.zeros(len(curves))
-        else:
-            measured = curves[:, self.present[0]]
-            self.data = measured @ setting.basis
-            self.rest = np.maximum((measured**2).sum(axis=1) - (self.data**2).sum(axis=1), 0.0)
+        self.data, self.rest, self.turns = setting.compress(curves)
         self.tables = tf.nest.map_structure(as_tensor, setting.tables)
 
     def run(self, passes: int) -> Posterior:
@@ -189,6 +171,10 @@ class Sampling:
                 self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
         return Posterior(**result)
 
+    def chains(self, before: Posterior) -> Posterior:
+        """Trajectories for every curve, from what was drawn before: the referee of the weighted draws."""
+        return Posterior(**self._try(np.arange(len(self.curves)), PASSES[-1][-1], len(PASSES) - 1, vars(before)))
+
     def problem(self, rows: Index) -> Problem:
         """What the posterior of some of the curves rests on."""
         efficiency, data = self.efficiency[rows], self.data[rows].T
@@ -198,7 +184,8 @@ class Sampling:
             data, weight, efficiency * self.rest[rows], efficiency * self.count[rows], mean, sd,
             self.priors.noise_shape, self.scale,
         )  # fmt: skip
-        return Problem(self.tables, *map(as_tensor, arrays))
+        turns = None if self.turns is None else as_tensor(self.turns[rows])
+        return Problem(self.tables, *map(as_tensor, arrays), turn=turns)
 
     def _again(self, result: dict[str, Any], rows: Index, how: Try, turn: int, before: dict[str, Any]) -> None:
         """Put what a try finds for some rows in place of what was found before."""
@@ -219,36 +206,35 @@ class Sampling:
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def _block(self, rows: Index, size: int, how: Try, turn: int, before: dict[str, Any]) -> dict[str, Any]:
-        padded = np.concatenate([rows, np.full(size - len(rows), rows[0])])
-        problem, seed = self.problem(padded), 10 * self.context.seed + turn
+        seed = 10 * self.context.seed + turn
+        padded = np.concatenate([rows, np.full(_compiled(how, size) - len(rows), rows[0])])
+        problem = self.problem(padded)
         if isinstance(how, Independent):
-            found = independent(self.setting, problem, how, seed)
+            found = independent(self.setting, self.problem(rows), how, self.kept, seed)
+            found = found._replace(x=found.x[:, np.minimum(np.arange(len(padded)), len(rows) - 1)])
         else:
             drawn = self.priors.coordinates(before["draws"][padded]) if before else None
-            found = hamiltonian(self.setting, problem, how, seed, drawn)
-        return {name: value[: len(rows)] for name, value in self._describe(padded, problem, found, turn).items()}
+            found = hamiltonian(self.setting, problem, how, self.kept, seed, drawn)
+        return {name: value[: len(rows)] for name, value in self._describe(padded, problem, found, how, turn).items()}
 
-    def _describe(self, rows: Index, problem: Problem, found: Sampled, turn: int) -> dict[str, Any]:
+    def _describe(self, rows: Index, problem: Problem, found: Sampled, how: Try, turn: int) -> dict[str, Any]:
         """Fields of :class:`Posterior` of a block."""
-        ess, rhat = (a.numpy() for a in diagnose(tf.constant(found.x)))
-        flat = found.x.reshape(-1, *found.x.shape[2:])
-        thin = flat[np.linspace(0, len(flat) - 1, self.kept).astype(int)]
-        coordinates = [tf.constant(a) for a in np.moveaxis(thin, -1, 0)]
-        squares, features, covariance = _fit(self.setting.model, problem, coordinates, self.setting.bridge is not None)
+        coordinates = [tf.constant(a) for a in np.moveaxis(found.x, -1, 0)]
+        squares, features, covariance = _fit(self.setting.model, problem, coordinates, self.setting.basis is not None)
         return {
-            "draws": self.priors.parameters(thin.transpose(1, 0, 2)).astype(np.float32),
+            "draws": self.priors.parameters(found.x.transpose(1, 0, 2)).astype(np.float32),
             "noise": self._noise(rows, squares.numpy().T, turn),
             "fitted": self.setting.curves(features.numpy().T.astype(np.float64)),
-            "spread": self.setting.spreads(covariance.numpy().astype(np.float64)), "rhat": rhat, "ess": ess,
-            "bfmi": found.bfmi, "divergences": found.divergences, "passes": np.full(len(rows), turn + 1),
-            "good": _converged(found, ess, rhat),
+            "spread": self.setting.spreads(covariance.numpy().astype(np.float64)), "ess": found.ess,
+            "rhat": found.rhat, "shape": found.shape, "bfmi": found.bfmi, "divergences": found.divergences,
+            "passes": np.full(len(rows), turn + 1), "good": _converged(found, how),
         }  # fmt: skip
 
     def _noise(self, rows: Index, squares: FloatArray, turn: int) -> FloatArray:
         """Draws of the noise's standard deviation: given a curve, its variance is inverse-gamma."""
-        rng = np.random.default_rng([self.context.seed, turn, int(rows[0])])
-        shape = self.priors.noise_shape + 0.5 * (self.efficiency * self.count)[rows][:, None]
-        unit = rng.standard_gamma(np.broadcast_to(shape, squares.shape))
+        shape = self.priors.noise_shape + 0.5 * (self.efficiency * self.count)[rows]
+        # The same random numbers for every curve: none depends on the curves beside it.
+        unit = [np.random.default_rng([self.context.seed, turn]).standard_gamma(a, squares.shape[1]) for a in shape]
         return np.asarray(np.sqrt((self.scale + 0.5 * squares) / unit), np.float32)
 
 
@@ -258,10 +244,18 @@ def _block_size(how: Try, count: int) -> int:
     return LARGE_BLOCK if count > SMALL_BLOCK else SMALL_BLOCK
 
 
-def _converged(found: Sampled, ess: FloatArray, rhat: FloatArray) -> Bools:
-    """Whether a voxel's chains meet every criterion."""
-    good = (rhat < MAX_RHAT).all(axis=1) & (ess > MIN_ESS).all(axis=1)
-    return np.asarray(good & ~(found.bfmi <= MIN_BFMI) & (found.divergences < MAX_DIVERGENCES))
+def _compiled(how: Try, size: int) -> int:
+    """Voxels that a block is filled up to."""
+    return BLOCK if isinstance(how, Independent) else size
+
+
+def _converged(found: Sampled, how: Try) -> Bools:
+    """Whether a voxel meets every criterion that there is of its draws."""
+    good = (found.ess > MIN_ESS).all(axis=1)
+    if isinstance(how, Independent):
+        return np.asarray(good & (found.shape < largest_shape(how.points)))
+    good &= (found.rhat < MAX_RHAT).all(axis=1)
+    return np.asarray(good & (found.bfmi > MIN_BFMI) & (found.divergences < MAX_DIVERGENCES))
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)

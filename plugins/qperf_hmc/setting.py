@@ -28,29 +28,46 @@ _ERROR_BELOW_NOISE = 5.0
 class Setting(NamedTuple):
     """One way to compute features of curves with samples at the same times.
 
-    ``basis`` (t, r) compresses curves, None where features are the samples themselves; ``bridge`` (all t, r) gives a
-    curve at every time, measured there or not. ``dictionary`` (p, n) are draws of the prior's coordinates and
-    ``features`` (r, n) theirs. ``octree`` is the exchange model's, None for other models.
+    ``basis`` (t, r) compresses curves, None where features are the samples themselves. ``dictionary`` (p, n) are draws
+    of the prior's coordinates and ``features`` (r, n) theirs. ``octree`` is the exchange model's, None for others.
     """
 
     model: Coordinates
     tables: Any
     basis: Array | None
-    bridge: Array | None
     octree: octree.Octree | None
     dictionary: Array
     features: Array
 
     def spreads(self, covariance: Array) -> Array:
         """Standard deviations (n, t) of curves from the covariance (n, r, r) of features, or their variance (n, r)."""
-        if self.bridge is None:
+        if self.basis is None:
             return np.sqrt(covariance)
-        variance = np.einsum("tr,nrs,ts->nt", self.bridge, covariance, self.bridge, optimize=True)
+        variance = np.einsum("tr,nrs,ts->nt", self.basis, covariance, self.basis, optimize=True)
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
 
     def curves(self, features: Array) -> Array:
         """Curves (n, t) at every time from features (n, r)."""
-        return features if self.bridge is None else features @ self.bridge.T
+        return features if self.basis is None else features @ self.basis.T
+
+    def compress(self, curves: Array) -> tuple[Array, Array, Array | None]:
+        """Features (n, r) of curves (n, t), their sums of squares outside (n,), and turns as :class:`Problem` has them.
+
+        NaN is where a sample is missing. Without all its rows the basis is not orthonormal; what is orthonormal on
+        those that a curve has differs from curve to curve by a turn.
+        """
+        known = np.nan_to_num(curves)
+        if self.basis is None:
+            return known, np.zeros(len(curves)), None
+        # No product of matrices, whose rounding depends on their size.
+        data, turns = (
+            np.einsum("nt,tr->nr", known, self.basis),
+            np.tile(np.eye(self.basis.shape[1]), (len(curves), 1, 1)),
+        )
+        for k in np.flatnonzero(~np.isfinite(curves).all(axis=1)):
+            own, turns[k] = np.linalg.qr(np.isfinite(curves[k])[:, None] * self.basis)
+            data[k] = known[k] @ own
+        return data, np.maximum((known**2).sum(axis=1) - (data**2).sum(axis=1), 0.0), turns
 
 
 def choose(
@@ -69,26 +86,9 @@ def choose(
         error = np.sqrt(((found - exact) ** 2).mean(axis=0)) / np.abs(exact).max(axis=0)
         noise = white_noise_sd(curves, robust=False) / np.nanmax(np.abs(curves), axis=1)
         if np.median(noise) > _ERROR_BELOW_NOISE * np.median(error):
-            return _with_table(tabulated, tables, tables.basis, dictionary)
-    return Setting(direct, joined, None, None, None, dictionary, _features(direct, joined, dictionary))
-
-
-def _with_table(model: Coordinates, tables: table.Table, bridge: Array, dictionary: Array) -> Setting:
-    tree = octree.build(tables, dictionary)
-    return Setting(model, tables, tables.basis, bridge, tree, dictionary, _features(model, tables, dictionary))
-
-
-def without_gaps(setting: Setting, present: NDArray[np.bool_]) -> Setting:
-    """Return the setting for curves that have the samples ``present`` (t,) and no others.
-
-    Without all its rows the basis is not orthonormal; features are turned into those of a basis that is.
-    """
-    if setting.basis is None or present.all():
-        return setting
-    basis, turn = np.linalg.qr(setting.basis[present])
-    core = setting.tables.core.reshape(-1, turn.shape[1]) @ turn.T
-    tables = setting.tables._replace(core=core.reshape(setting.tables.core.shape), basis=basis)
-    return _with_table(setting.model, tables, setting.basis @ np.linalg.pinv(turn), setting.dictionary)
+            tree = octree.build(tables, dictionary)
+            return Setting(tabulated, tables, tables.basis, tree, dictionary, _features(tabulated, tables, dictionary))
+    return Setting(direct, joined, None, None, dictionary, _features(direct, joined, dictionary))
 
 
 def _features(model: Coordinates, tables: Any, dictionary: Array) -> Array:

@@ -6,10 +6,12 @@ one per parameter, each (draws, voxels), so that everything is arithmetic on lon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 #: ``forward(tables, parameters)``: physical parameters, each (n,), to features (r, n).
 Forward = Callable[[Any, Sequence[Any]], Any]
@@ -33,6 +35,9 @@ class Problem(NamedTuple):
         Normal prior of the coordinates.
     shape, scale : ()
         Inverse-gamma prior of the noise variance.
+    turn : (v, r, r), or None
+        What turns features of a whole curve into those of the samples that the curve has: R of the basis' rows there,
+        Q R. The identity where none is missing; None where features are the samples themselves.
     """
 
     tables: Any
@@ -44,6 +49,18 @@ class Problem(NamedTuple):
     sd: Any
     shape: Any
     scale: Any
+    turn: Any = None
+
+    def turned(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Voxels with missing samples, and what turns their features."""
+        if self.turn is not None:
+            turns = self.turn.numpy()
+            for v in np.flatnonzero((turns != np.eye(turns.shape[1])).any(axis=(1, 2))):
+                yield int(v), turns[v]
+
+    def own(self, features: Any) -> Any:
+        """Features (r, ..., v) of the samples that each curve has."""
+        return features if self.turn is None else tf.einsum("vrs,s...v->r...v", self.turn, features)
 
 
 class Coordinates(NamedTuple):
@@ -73,7 +90,7 @@ def residuals(model: Coordinates, problem: Problem, x: Sequence[Any]) -> tuple[A
     shape = x[0].shape
     found = model.features(problem.tables, [tf.reshape(v, [-1]) for v in x])
     found = tf.reshape(found, [-1, *shape])
-    difference = (problem.data[:, None, :] - found) * problem.weight[:, None, :]
+    difference = (problem.data[:, None, :] - problem.own(found)) * problem.weight[:, None, :]
     return found, problem.rest + tf.reduce_sum(difference * difference, axis=0)
 
 
