@@ -118,7 +118,7 @@ def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
         flow = _true_flow(path.parent, prefix)
         depth = wall_depth(wall, read_image(path).affine)
         for plugin in plugins:
-            keys = (MapKey(models[plugin], "MBF", statistic) for statistic in VALUE)
+            keys = (MapKey(models[plugin], "MBF", statistic or "") for statistic in VALUE)
             names = (out / folder_of(prefix) / map_name(prefix, key, plugin) for key in keys)
             values = next((read_image(name).get_fdata() for name in names if name.exists()), None)
             start = -1.0
