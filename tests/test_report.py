@@ -505,6 +505,12 @@ def test_methods_carry_what_repeats_the_run(page: str) -> None:
     assert "<details>" in page and "<details open" not in page
 
 
+def test_digests_are_shortened_to_what_can_be_read() -> None:
+    digest = "0123456789abcdef" * 4
+    words = text_of(render_report(participant(boilerplate=f"A network with weights.npz SHA-256 {digest} was used.")))
+    assert "weights.npz SHA-256 0123456789ab… was used." in words and digest not in words
+
+
 def test_quality_codes_are_counted_over_the_myocardium() -> None:
     wall = regions()["myocardium"]
     codes = np.zeros(SHAPE, np.uint8)
