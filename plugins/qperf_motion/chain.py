@@ -139,16 +139,38 @@ def _links(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np
 
 def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Best shift of one frame against those of its neighbours that have one, and its information there."""
-    from scipy.ndimage import shift as translate
-
     placed = [(other, surface) for other, surface in links if np.isfinite(shift[other, 0])]
     if not placed:
         return np.zeros(2), 0.0
-    centre = np.round(np.median([shift[other] for other, _ in placed], axis=0))
-    moved = [translate(surface, shift[other] - centre, order=1, mode="nearest") for other, surface in placed]
-    total = np.mean(moved, axis=0)
+    there = shift[[other for other, _ in placed]]
+    centre = np.round(np.median(there, axis=0))
+    total = np.mean(_moved(np.stack([surface for _, surface in placed]), there - centre), axis=0)
     offset, peak = _peak(total)
     return centre + offset, peak
+
+
+def _moved(surfaces: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Move each surface (n, a, b) by its shift (n, 2), pixels, linear in between; edges repeat outside.
+
+    To the last bit what ``scipy.ndimage.shift`` gives with ``order=1, mode="nearest"`` for one after another, in a
+    tenth of the time: there are twenty thousand in a series.
+    """
+    rows, columns = (_linear(by[:, axis], surfaces.shape[axis + 1]) for axis in (0, 1))
+    surface = np.arange(len(surfaces))[:, None, None]
+    total: float | NDArray[np.float64] = 0.0
+    for i, along in rows:
+        for j, across in columns:
+            corner = surfaces[surface, i[:, :, None], j[:, None, :]].astype(np.float64)
+            total = total + corner * along[:, :, None] * across[:, None, :]
+    return np.asarray(total, np.float32)
+
+
+def _linear(by: NDArray[np.float64], n: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.float64]], ...]:
+    """Of n pixels read from ``by`` (m,) before each: the pixel below and the one above, (m, n), with their weights."""
+    at = np.clip(np.arange(n) - by[:, None], 0, n - 1)
+    below = np.floor(at).astype(np.intp)
+    part = at - below
+    return (below, 1.0 - part), (np.minimum(below + 1, n - 1), part)
 
 
 def _peak(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:

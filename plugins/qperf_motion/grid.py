@@ -11,6 +11,8 @@ from qperf_app.geometry import world_displacement
 #: input-function series) leaves too few pixels in a heart for a joint histogram.
 _PIXEL = 2.2
 _FINEST, _COARSEST = 1.6, 2.9
+#: Every pixel of a slice.
+WHOLE = (slice(None), slice(None))
 
 
 def working_frames(
@@ -39,11 +41,23 @@ def splines_of(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in each])
 
 
-def read_at(splines: NDArray[np.float32], displacement: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Read frames, given as splines (t, x, y), at p + displacement[p] (x, y, t, 2), pixels; edges repeat outside."""
+def around(region: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Smallest rectangle around a region (x, y)."""
+    rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(region))
+    return rows, columns
+
+
+def read_at(
+    splines: NDArray[np.float32], displacement: NDArray[np.float64], box: tuple[slice, slice] = WHOLE
+) -> NDArray[np.float32]:
+    """Read frames, given as splines (t, x, y), at p + displacement[p], pixels; edges repeat outside.
+
+    ``displacement`` (x, y, t, 2) is that of the pixels of ``box``, and so is what is returned, (t, x, y).
+    """
     from scipy.ndimage import map_coordinates
 
-    where = np.moveaxis(displacement, -1, 0) + np.indices(splines.shape[1:], dtype=float)[..., None]
+    grid = np.indices(splines.shape[1:], dtype=float)[(slice(None), *box)]
+    where = np.moveaxis(displacement, -1, 0) + grid[..., None]
     return np.stack([
         map_coordinates(frame, where[..., t], order=3, mode="nearest", prefilter=False)
         for t, frame in enumerate(splines)

@@ -55,10 +55,13 @@ def information_surfaces(
     moving = fft.rfft2(levels, size)
     fixed = np.conj(fft.rfft2(levels * inside, size))
     shifts = np.arange(-reach, reach + 1)
-    window = np.ix_(np.arange(bins), np.arange(bins), shifts % size[0], shifts % size[1])
+    rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / np.prod(size))
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
     for k, (i, j) in enumerate(pairs):
-        joint = fft.irfft2(fixed[i][:, None] * moving[j][None], size)[window]
+        # Back axis by axis: of the first, only the shifts that are looked for go on to the second. To the last bit what
+        # ``irfft2`` gives, which scales once.
+        along = fft.ifft(fixed[i][:, None] * moving[j][None], axis=-2, norm="forward", overwrite_x=True)[:, :, rows]
+        joint = scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns]
         surfaces[k] = _information(np.maximum(joint / inside.sum(), _EMPTY))
     return surfaces
 
