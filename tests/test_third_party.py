@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.datasets import hand_drawn, small_dataset
+from qperf_app.bids.images import read_image
+from qperf_app.workflow.status import read_status
+from tests.datasets import hand_drawn, series_path, small_dataset
 
 DISTRIBUTIONS = Path(__file__).parent / "distributions"
 
@@ -55,7 +58,7 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
     out = tmp_path / "out"
     result = command(
         site, "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "2",
-        "--skip-bids-validation", "--motion-correction", "none", "-d", f"drawn={drawn}",
+        "--skip-bids-validation", "--motion-correction", "shaken", "-d", f"drawn={drawn}",
         "--kinetics", "upslope", "fermi",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -63,6 +66,13 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
     perf = out / "sub-01" / "perf"
     assert (perf / "sub-01_task-rest_model-MaxSlope_param-MBF_desc-upslope_dcemap.nii.gz").is_file()
     assert not list(perf.glob("*_desc-nlls_*"))
+    # Frames that its motion correction shook stay where they were, and that is said.
+    before, after = (
+        read_image(path)[0] for path in (series_path(raw), perf / "sub-01_task-rest_desc-preproc_dce.nii.gz")
+    )
+    np.testing.assert_array_equal(before, after)
+    (moco,) = read_status(out, "01").scans[0].of_step("motion-correction")
+    assert any("Slice 0 (from 0) stayed as acquired" in text for text in moco.outcome.warnings)
     upslope, fermi = (
         (perf / f"sub-01_task-rest_seg-AHA17_desc-{name}_segments.tsv").read_text() for name in ("upslope", "fermi")
     )

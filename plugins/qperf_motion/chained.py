@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.geometry import canonical_order
 from qperf_app.methods.heart import (
+    LeftVentricle,
     dilated,
     first_pass_score,
     first_pass_width,
@@ -63,13 +64,13 @@ class ChainedOptions:
 class RegisteredSlice:
     """Frames (x, y, t) of one slice on their working grid of ``spacing`` (2,) mm, with their positions there.
 
-    ``pool`` (x, y) is the left ventricle's blood in the common position, None where it was not found.
+    ``ventricle`` is the left ventricle's blood in the common position, None where it was not found.
     """
 
     frames: NDArray[np.float32]
     spacing: NDArray[np.float64]
     positions: Positions
-    pool: NDArray[np.bool_] | None
+    ventricle: LeftVentricle | None
 
 
 class ChainedMotionCorrection(MotionCorrectionPlugin):
@@ -151,9 +152,7 @@ class _SliceRegistration:
     def _n_frames(self) -> int:
         return int(self.frames.shape[2])
 
-    def register(
-        self, first: int, centre: NDArray[np.float64], width: float
-    ) -> tuple[Positions, NDArray[np.bool_] | None]:
+    def register(self, first: int, centre: NDArray[np.float64], width: float) -> tuple[Positions, LeftVentricle | None]:
         """Positions, and the left ventricle's blood where it is found.
 
         Three passes: in a disc around the heart; closely around the left ventricle; and there once more, with the mean
@@ -163,18 +162,19 @@ class _SliceRegistration:
         disc = squared_distance(self.frames.shape[:2], centre, self.spacing) <= self.options.heart_radius**2
         rough = self._pass(np.zeros((self._n_frames, 2), int), disc, self.options.max_shift)
         whole = np.round(rough.shift - np.median(rough.shift, axis=0)).astype(int)
-        pool = left_ventricle(shifted_back(self.frames, whole)[..., first:], self.spacing, width, centre)
-        if pool is None:
+        ventricle = left_ventricle(shifted_back(self.frames, whole)[..., first:], self.spacing, width, centre)
+        if ventricle is None:
             return rough, None
-        region = dilated(pool, self.options.margin, self.spacing)
+        # A faint one is too little to hold on to before it fills.
+        region = dilated(ventricle.pool, self.options.margin, self.spacing)
         near = self._pass(whole, region, _SECOND_PASS)
         whole = np.round(near.shift).astype(int)
         use = near.found & (np.arange(self._n_frames) >= first)
         if not use.any():
-            return near, pool
+            return near, ventricle
         mean = shifted_back(self.frames, whole)[..., use].mean(axis=-1)
         last = self._pass(whole, region, _LAST_PASS, mean)
-        return (self._place_density(last, region, first) if first else last), pool
+        return (self._place_density(last, region, first) if first else last), ventricle
 
     def _pass(
         self,

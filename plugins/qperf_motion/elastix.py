@@ -79,7 +79,7 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
         displacement = motion.displacement.copy()
         for z, slice_ in enumerate(slices):
             use = motion.corrected[z] & dynamic
-            if slice_.pool is None or use.sum() < _LEAST:
+            if slice_.ventricle is None or use.sum() < _LEAST:
                 continue
             context.say(f"elastix: slice {z + 1} of {len(slices)}")
             moved = self._register(slice_, use, context)
@@ -96,8 +96,8 @@ class ElastixMotionCorrection(MotionCorrectionPlugin):
 
         None where elastix fails, or makes the voxels' curves no smoother over time than ``chained`` did.
         """
-        assert slice_.pool is not None
-        region = dilated(slice_.pool, self.options.margin, slice_.spacing)
+        assert slice_.ventricle is not None
+        region = dilated(slice_.ventricle.pool, self.options.margin, slice_.spacing)
         shift = slice_.positions.shift - np.median(slice_.positions.shift[use], axis=0)
         whole = np.round(shift).astype(int)
         box = _box(region)

@@ -13,7 +13,7 @@ from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import DENSITY_REACH, ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import in_plane_displacement, read_at, splines_of, working_positions
+from qperf_motion.grid import WHOLE, around, in_plane_displacement, read_at, splines_of, working_positions
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
@@ -72,7 +72,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             slices = list(pool.map(lambda each: self._recovered(each, dynamic), slices))
         tracked = [
-            k for k, each in enumerate(slices) if each.pool is not None and (each.positions.found & dynamic).any()
+            k for k, each in enumerate(slices) if each.ventricle is not None and (each.positions.found & dynamic).any()
         ]
         use = [slices[k].positions.found & dynamic for k in tracked]
         agreed = agree_over_slices([slices[k].positions.shift for k in tracked], use)
@@ -86,9 +86,9 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         """Bring back runs of frames that ``chained`` lost in one slice."""
         positions, spacing = slice_.positions, slice_.spacing
         use = positions.found & dynamic
-        if slice_.pool is None or use.sum() < _LEAST_FRAMES:
+        if slice_.ventricle is None or use.sum() < _LEAST_FRAMES:
             return slice_
-        region = dilated(slice_.pool, self.options.margin, spacing)
+        region = dilated(slice_.ventricle.likeliest, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         reach = int(np.ceil(_ASTRAY / spacing.min()))
         shift = recover(splines_of(slice_.frames), region, start, use, reach, self.options.rest)
@@ -99,16 +99,18 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         """Refine one slice step by step; a step that does not make its curves smoother over time is not taken."""
         positions, spacing, options = slice_.positions, slice_.spacing, self.options
         use = positions.found & dynamic
-        if slice_.pool is None or use.sum() < _LEAST_FRAMES:
+        if slice_.ventricle is None or use.sum() < _LEAST_FRAMES:
             everywhere = np.ones(slice_.frames.shape[:2], bool)
             unrefined = translation_of(positions.shift, everywhere, spacing)
             return _Refined(unrefined, (~positions.found).astype(np.float64), None)
-        region = dilated(slice_.pool, options.margin, spacing)
+        region = dilated(slice_.ventricle.likeliest, options.margin, spacing)
         frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
 
+        box = around(region)
+
         def roughness_of(deformation: Deformation) -> float:
-            return roughness(_read(splines, deformation), region, use)
+            return roughness(_read(splines, deformation, box), region[box], use)
 
         kept = translation_of(start, region, spacing)
         still = roughness_of(kept)
@@ -145,9 +147,12 @@ class _Refined:
     residual: NDArray[np.float64] | None
 
 
-def _read(splines: NDArray[np.float32], deformation: Deformation) -> NDArray[np.float32]:
-    """Read frames, given as splines (t, x, y), through a deformation."""
-    return read_at(splines, deformation.displacement(*np.indices(splines.shape[1:], dtype=float)))
+def _read(
+    splines: NDArray[np.float32], deformation: Deformation, box: tuple[slice, slice] = WHOLE
+) -> NDArray[np.float32]:
+    """Read frames, given as splines (t, x, y), through a deformation, within a rectangle."""
+    x, y = (grid[box] for grid in np.indices(splines.shape[1:], dtype=float))
+    return read_at(splines, deformation.displacement(x, y), box)
 
 
 def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refined]) -> Motion:

@@ -9,6 +9,7 @@ of the first pass (:func:`first_pass_width`), which is about 6.5 s in a resting 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,9 @@ _CENTRED = 0.5
 _BLOB, _REACH = 15.0, 25.0
 #: Blood pools are sought this far around the heart's centre, mm.
 _SEARCH = 65.0
-#: Share of the search area's highest score (98th percentile) that marks blood.
-_BLOOD = 0.3
+#: Share of the search area's highest score (98th percentile) that marks blood; where no left ventricle follows, a coil
+#: that lies nearer to the right one may have made it look faint: half of that. Muscle has a third of that and less.
+_BLOOD, _FAINT = 0.3, 0.15
 #: Smallest blood pool, mm2.
 _SMALLEST = 60.0
 #: The left ventricle fills after the right one by this range, widths of the first pass, and has at least this share of
@@ -146,46 +148,88 @@ def first_pass_score(
     return _bump(frames, spacing, _passage(width), smoothing, odd_frames(median, width))[3]
 
 
+@dataclass(frozen=True)
+class LeftVentricle:
+    """Blood of the left ventricle, masks (x, y).
+
+    ``pool`` is the pool that fills after the one of most blood, or that one where none does so. ``fainter`` is then one
+    of less blood that does, None where there is none either.
+    """
+
+    pool: NDArray[np.bool_]
+    fainter: NDArray[np.bool_] | None = None
+
+    @property
+    def likeliest(self) -> NDArray[np.bool_]:
+        """The pool that fills last."""
+        return self.pool if self.fainter is None else self.fainter
+
+
 def left_ventricle(
     frames: NDArray[np.float32], spacing: NDArray[np.float64], width: float, centre: NDArray[np.float64]
-) -> NDArray[np.bool_] | None:
-    """Blood pool of the left ventricle in frames that are roughly aligned already, (x, y), or None.
+) -> LeftVentricle | None:
+    """Blood pool of the left ventricle in frames that are roughly aligned already, or None.
 
     ``width`` is that of the first pass, frames. Of the connected pools near ``centre`` the one of most score, roundness
     and nearness leads. Where another follows it in time as the left ventricle follows the right one, that is taken
-    instead.
+    instead; where none does, it is looked for once more among what is fainter.
     """
-    from scipy.ndimage import generate_binary_structure, label, maximum_filter, minimum_filter
-
     smooth, peak, _, score = _bump(frames, spacing, _passage(width), smoothing=3.0, median=odd_frames(3, width))
     distance = squared_distance(score.shape, centre, spacing)
     near = distance <= _SEARCH**2
-    blood = near & (score > _BLOOD * np.percentile(score[near], 98))
+    highest = np.percentile(score[near], 98)
     arrival = _arrival(smooth, peak, _passage(width)) / width
+    pools = _pools(near & (score > _BLOOD * highest), score, arrival, distance, spacing)
+    if not pools:
+        return None
+    lead = pools[0]
+    followers = [pool for pool in pools[1:] if _follows(pool, lead)]
+    if followers:
+        return LeftVentricle(followers[0].mask)
+    after = arrival - lead.arrival
+    late = near & (score > _FAINT * highest) & (after > _TRANSIT[0]) & (after < _TRANSIT[1])
+    fainter = [pool for pool in _pools(late, score, arrival, distance, spacing) if _follows(pool, lead)]
+    return LeftVentricle(lead.mask, fainter[0].mask if fainter else None)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Connected blood (x, y), its weight as a ventricle's, when it fills (widths of the first pass), its roundness."""
+
+    mask: NDArray[np.bool_]
+    weight: float
+    arrival: float
+    roundness: float
+
+
+def _follows(pool: _Pool, lead: _Pool) -> bool:
+    """Whether a pool fills after the leading one as the left ventricle does, and is like one."""
+    after = _TRANSIT[0] < pool.arrival - lead.arrival < _TRANSIT[1]
+    return after and pool.weight > _WEIGHT * lead.weight and pool.roundness > _ROUND
+
+
+def _pools(
+    blood: NDArray[np.bool_],
+    score: NDArray[np.float32],
+    arrival: NDArray[np.float64],
+    distance: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+) -> list[_Pool]:
+    """Connected pools of blood, the weightiest first; two that touch part where their arrival times do."""
+    from scipy.ndimage import generate_binary_structure, label, maximum_filter, minimum_filter
+
     cross = generate_binary_structure(2, 1)
     latest = maximum_filter(np.where(blood, arrival, -np.inf), footprint=cross)
     earliest = minimum_filter(np.where(blood, arrival, np.inf), footprint=cross)
-    # Two pools that touch part where their arrival times do.
     labels, count = label(blood & (latest - earliest < _PARTING))
     pools = []
     for k in range(1, count + 1):
         pool = labels == k
-        roundness = _roundness(pool, spacing)
         if pool.sum() * np.prod(spacing) >= _SMALLEST:
-            closeness = np.exp(-distance[pool].mean() / (2 * _NEAR**2))
-            pools.append(
-                (float(score[pool].sum() * roundness * closeness), float(np.median(arrival[pool])), roundness, k)
-            )
-    if not pools:
-        return None
-    pools.sort(reverse=True)
-    lead = pools[0]
-    followers = [
-        pool
-        for pool in pools[1:]
-        if _TRANSIT[0] < pool[1] - lead[1] < _TRANSIT[1] and pool[0] > _WEIGHT * lead[0] and pool[2] > _ROUND
-    ]
-    return np.asarray(labels == (followers or [lead])[0][3])
+            roundness, closeness = _roundness(pool, spacing), np.exp(-distance[pool].mean() / (2 * _NEAR**2))
+            weight = float(score[pool].sum() * roundness * closeness)
+            pools.append(_Pool(pool, weight, float(np.median(arrival[pool])), roundness))
+    return sorted(pools, key=lambda pool: (pool.weight, pool.arrival, pool.roundness), reverse=True)
 
 
 def dilated(mask: NDArray[np.bool_], margin: float, spacing: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities, series_kind
+from qperf_app.checks.motion import judge_motion
 from qperf_app.plugins import Motion
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps.motion_correction import check_motion
@@ -30,6 +32,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
             files["xfm"] = records.write_motion(out, task.prefix, motion, series, task.sources)
         return StepResult("handed-in", files)
     motion = check_motion(records.read_motion(given["xfm"]), series) if given else call_plugin(task, series)
+    judged = judge_motion(series, motion, may_undo=not given)
+    motion = judged.motion
     corrected = series.with_data(warp(series.data, series.affine, motion.displacement))
     files = {
         "xfm": records.write_motion(out, task.prefix, motion, series, task.sources),
@@ -38,8 +42,21 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     entities = parse_entities(task.prefix)
     name = f"{series_kind(entities).capitalize()}: " if is_input_series(entities) else ""
     failed = int((~motion.corrected).sum())
-    warnings = (f"{name}{failed} of {motion.corrected.size} slice images could not be corrected.",) if failed else ()
-    return StepResult("handed-in" if given else "done", files, warnings, f"{name}{_size(motion)}")
+    warnings = [f"{name}{failed} of {motion.corrected.size} slice images could not be corrected."] if failed else []
+    if judged.undone:
+        warnings.append(f"{name}{_undone(judged.undone)}")
+    doubts = tuple(f"{name}{text}" for text in judged.doubts)
+    if given:
+        # Whoever made it saw the heart: what is odd is said, and the numbers count.
+        return StepResult("handed-in", files, (*warnings, *(f"{text}." for text in doubts)), f"{name}{_size(motion)}")
+    return StepResult("done", files, tuple(warnings), f"{name}{_size(motion)}", doubts=doubts)
+
+
+def _undone(slices: Sequence[int]) -> str:
+    return (
+        f"Slice{'s' if len(slices) > 1 else ''} {', '.join(map(str, slices))} (from 0) stayed as acquired: corrected, "
+        "the heart lay no stiller."
+    )
 
 
 def _size(motion: Motion) -> str:

@@ -1,4 +1,4 @@
-"""A complete third-party distribution: one kinetics plugin and one report section."""
+"""A complete third-party distribution: a kinetics plugin, a report section, and a motion correction that fails."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from qperf_app.plugins import (
     InputFunction,
     KineticMaps,
     KineticsPlugin,
+    Motion,
+    MotionCorrectionPlugin,
     Paragraph,
     ParameterMap,
     ParticipantResult,
     ReportSectionPlugin,
+    Resources,
     RunContext,
+    Series,
     TissueConstants,
     TissueCurves,
     hookimpl,
@@ -76,6 +80,30 @@ class Note(ReportSectionPlugin):
         used = any(table.plugin == Upslope.name for scan in participant.scans for table in scan.segments)
         text = "The maximum-slope method underestimates flow once contrast leaves the tissue."
         return [Paragraph(text)] if used else []
+
+
+class Shaken(MotionCorrectionPlugin):
+    """Moves every frame at random, and calls all of them corrected."""
+
+    name = "shaken"
+    version = "2.1.0"
+    summary = "Shifts at random"
+
+    def correct(self, series: Series, context: RunContext) -> Motion:
+        """Return shifts of some mm."""
+        field = np.zeros((*series.data.shape, 3), np.float32)
+        field[..., :2] = np.random.default_rng(context.seed).normal(0, 6, (*series.data.shape[2:], 2))
+        return Motion(field, np.ones(series.data.shape[2:], bool))
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        """Little."""
+        return Resources(memory_gb=0.3)
+
+
+@hookimpl
+def qperf_motion_correction() -> type:
+    """Return the motion correction."""
+    return Shaken
 
 
 @hookimpl
