@@ -87,7 +87,7 @@ def heart_regions(
     list of (x, y) bool arrays
         Empty where nothing rises and falls as blood does.
     """
-    nowhere = np.zeros(slices[0].shape[:2], bool)
+    nowhere: NDArray[np.bool_] = np.zeros(slices[0].shape[:2], bool)
     look = [_thinned(frames, spacing, _COARSE) for frames in slices]
     coarse = look[0][1]
     width = first_pass_width([each for each, _ in look], coarse, interval) / interval
@@ -101,8 +101,9 @@ def heart_regions(
         if found is None:
             regions.append(nowhere)
             continue
-        blood: NDArray[np.bool_] = np.kron(found.likeliest, np.ones(np.rint(pixel / spacing).astype(int), bool))
-        regions.append(dilated(blood[: nowhere.shape[0], : nowhere.shape[1]], _WALL, spacing))
+        rows, columns = np.rint(pixel / spacing).astype(int)
+        at = np.ix_(np.arange(nowhere.shape[0]) // rows, np.arange(nowhere.shape[1]) // columns)
+        regions.append(dilated(found.likeliest[at], _WALL, spacing))
     return regions
 
 
