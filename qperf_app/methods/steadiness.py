@@ -34,8 +34,8 @@ _COARSE, _FINE = 6.0, 4.0
 _LOOK = 4.0, 5
 #: Muscle around the blood, and something of what borders on it, mm.
 _WALL = 14.0
-#: A frame whose shift is known no better than this, mm, counts half.
-_VAGUE = 3.0
+#: A shift of more than this, mm, is beyond where edges are straight: it says that a frame lies far off, or is noise.
+_FAR = 6.0
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,18 @@ class Steadiness:
     """What does not fit in each frame (t,) of a slice.
 
     ``unexplained`` is the part of a frame's variance over the region that the patterns of other frames leave. ``shift``
-    (mm) would take most of it away; ``uncertain`` is its standard deviation, mm. ``contrast`` is a frame's standard
-    deviation over the region: read from one place, all frames agree, and show nothing.
+    (mm) would take most of it away. ``contrast`` is a frame's standard deviation over the region: read from one place,
+    all frames agree, and show nothing.
     """
 
     unexplained: NDArray[np.float64]
     shift: NDArray[np.float64]
-    uncertain: NDArray[np.float64]
     contrast: NDArray[np.float64]
 
     @property
     def motion(self) -> float:
-        """Root mean square of the shifts, mm, less what noise alone would show; vague ones count less."""
-        weight = 1 / (1 + (self.uncertain / _VAGUE) ** 2)
-        square = (weight * (self.shift**2 - self.uncertain**2)).sum() / weight.sum()
-        return float(np.sqrt(max(square, 0.0)))
+        """Root mean square of the shifts, mm, none of which counts for more than 6."""
+        return float(np.sqrt((np.minimum(self.shift, _FAR) ** 2).mean()))
 
 
 def smoothed(frames: NDArray[np.floating], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -146,12 +143,8 @@ def steadiness_of(
     x, y = (along * missed).sum(axis=0), (across * missed).sum(axis=0)
     determinant = np.maximum(xx * yy - xy**2, np.finfo(float).tiny)
     x, y = (yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant
-    left = ((missed - along * x - across * y) ** 2).sum(axis=0)
-    # Pixels that were smoothed together count as one.
-    independent = max(region.sum() / (4 * np.pi * np.prod(_sigma(spacing))), 4.0)
-    variance = left / independent * (xx + yy) / determinant
     contrast = size / np.sqrt(region.sum())
-    return Steadiness((missed**2).sum(axis=0), np.hypot(x, y), np.sqrt(variance), contrast)
+    return Steadiness((missed**2).sum(axis=0), np.hypot(x, y), contrast)
 
 
 def _mixtures(products: NDArray[np.float64]) -> NDArray[np.float64]:
