@@ -50,7 +50,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
     """
 
     name = "progressive"
-    version = "1.2"
+    version = "1.3"
     summary = "In-plane affine deformation of every frame against the edges of the others, after chained's shifts."
     citations = (
         *ChainedMotionCorrection.citations,
@@ -88,7 +88,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         use = positions.found & dynamic
         if slice_.ventricle is None or use.sum() < _LEAST_FRAMES:
             return slice_
-        region = dilated(slice_.ventricle.likeliest, self.options.margin, spacing)
+        region = dilated(slice_.ventricle.either, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         reach = int(np.ceil(_ASTRAY / spacing.min()))
         shift = recover(splines_of(slice_.frames), region, start, use, reach, self.options.rest)
@@ -103,7 +103,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             everywhere = np.ones(slice_.frames.shape[:2], bool)
             unrefined = translation_of(positions.shift, everywhere, spacing)
             return _Refined(unrefined, (~positions.found).astype(np.float64), None)
-        region = dilated(slice_.ventricle.likeliest, options.margin, spacing)
+        region = dilated(slice_.ventricle.either, options.margin, spacing)
         frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
 

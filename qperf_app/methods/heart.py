@@ -164,6 +164,11 @@ class LeftVentricle:
         """The pool that fills last."""
         return self.pool if self.fainter is None else self.fainter
 
+    @property
+    def either(self) -> NDArray[np.bool_]:
+        """Both pools, where it may be the one or the other."""
+        return self.pool | self.likeliest
+
 
 def left_ventricle(
     frames: NDArray[np.float32], spacing: NDArray[np.float64], width: float, centre: NDArray[np.float64]
