@@ -30,8 +30,8 @@ from qperf_app.plugins import Motion, Series
 BREATHING = ("none", "free", "mild", "free", "extreme", "free")
 #: Dice that makes a slice better or worse; smallest part of a slice, voxels, that is a heart.
 DIFFERENCE, SMALLEST = 0.01, 40
-#: mm.
-SHAKEN, ASIDE = (1.0, 2.0, 4.0), 6.0
+#: mm: what is done to the true displacement, and the error from which a slice is steady or not.
+SHAKEN, ASIDE, NEAR, OFF = (1.0, 2.0, 4.0), 6.0, 1.0, 3.0
 Array = NDArray[np.float64]
 
 
@@ -63,22 +63,23 @@ def comparison(results: list[dict[str, list[Verdict]]]) -> Table:
     for name in results[0]:
         slices = [verdict for result in results for verdict in result[name]]
         better, worse = ([v for v in slices if sign * v.gain > DIFFERENCE] for sign in (1, -1))
-        lost = max((-v.gain for v in slices if v.kept), default=0.0)
+        near, off = [v.doubtful for v in slices if v.left <= NEAR], [v.doubtful for v in slices if v.left >= OFF]
         rows.append((
-            name, len(slices),
+            name,
             len(better), _percent([v.kept for v in better]), len(worse), _percent([not v.kept for v in worse]),
-            max(lost, 0.0), float(np.median([v.left for v in slices])), _percent([v.doubtful for v in slices]),
+            max([-v.gain for v in slices if v.kept and v.gain < 0], default=0.0),
+            len(near), _percent(near), len(off), _percent(off),
         ))  # fmt: skip
     columns = (
-        Column("correction"), Column("slices", format="d"),
+        Column("correction"),
         Column("better", "slices", "d"), Column("of them kept", "%", ".0f"),
         Column("worse", "slices", "d"), Column("of them undone", "%", ".0f"),
         Column("largest loss that was kept", "Dice", ".3f"),
-        Column("error left, median", "mm", ".1f"), Column("doubtful", "%", ".0f"),
+        Column(f"within {NEAR:g} mm then", "slices", "d"), Column("of them doubtful", "%", ".0f"),
+        Column(f"{OFF:g} mm off and more", "slices", "d"), Column("of these doubtful", "%", ".0f"),
     )  # fmt: skip
-    return Table(
-        "motion-judgement", f"Motion of known error in {len(results)} phantom series, judged", columns, tuple(rows)
-    )
+    title = f"Motion of known error in {len(results)} phantom series, judged"
+    return Table("motion-judgement", title, columns, tuple(rows))
 
 
 def _percent(values: list[bool]) -> float | None:

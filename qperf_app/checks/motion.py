@@ -18,8 +18,9 @@ from qperf_app.plugins.records import Motion, Series
 GAIN = 0.9
 #: Share of the contrast between blood, muscle and lung that is still there: a heart that was moved keeps all of it.
 SHOWN = 0.5
-#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful.
-UNSTEADY = 2.0
+#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful: a quarter of a
+#: wall's thickness.
+UNSTEADY = 2.5
 #: What to do about a slice that isn't steady.
 MEND = "look at its moving picture, and leave out the frames that lie aside (qperf review) or try another plugin"
 #: Pixels beside the region and the longest displacement that a spline needs.
@@ -51,17 +52,17 @@ def judge_motion(series: Series, motion: Motion, may_undo: bool = True) -> Judge
     may_undo : bool
         False for a displacement that was handed in.
     """
-    order = canonical_order(series.affine)
-    undone, doubts = [], {}
-    for z, raw, corrected in _compared(series.reordered(order), motion.reordered(order)):
-        k = order.inverse.slice_index(z, series.data.shape[2])
+    undone, doubts = [], []
+    for k, raw, corrected in sorted(_compared(series, motion), key=lambda each: each[0]):
         better = corrected is raw or _is_better(corrected, raw)
         if may_undo and not better:
             undone.append(k)
         left = (corrected if better or not may_undo else raw).motion
         if left > UNSTEADY:
-            doubts[k] = f"slice {k}: the heart still moves by {left:.1f} mm (root mean square over the frames): {MEND}"
-    return JudgedMotion(_without(motion, undone), tuple(sorted(undone)), tuple(doubts[k] for k in sorted(doubts)))
+            doubts.append(
+                f"slice {k}: the heart still moves by {left:.1f} mm (root mean square over the frames): {MEND}"
+            )
+    return JudgedMotion(_without(motion, undone), tuple(undone), tuple(doubts))
 
 
 def _is_better(corrected: Steadiness, raw: Steadiness) -> bool:
@@ -71,21 +72,28 @@ def _is_better(corrected: Steadiness, raw: Steadiness) -> bool:
 
 
 def _compared(series: Series, motion: Motion) -> Iterator[tuple[int, Steadiness, Steadiness]]:
-    """Of every slice that can be judged: its number, and how still it is before and after; the same where unmoved."""
-    dynamic, spacing = series.dynamic(), series.voxel_size[:2]
-    interval = float(np.median(np.diff(dynamic.times))) if len(dynamic.times) > 1 else 1.0
-    slices = [smoothed(dynamic.data[:, :, z], spacing) for z in range(dynamic.data.shape[2])]
-    for z, region in enumerate(heart_regions(slices, spacing, interval)):
+    """Of every slice that can be judged: its number, and how still it is before and after; the same where unmoved.
+
+    Slice by slice in canonical order, so that the way of storage changes nothing, and no copy of the field is made.
+    """
+    order, first = canonical_order(series.affine), series.n_proton_density
+    affine = order.apply_to_affine(series.affine, series.data.shape)
+    spacing = np.linalg.norm(affine[:3, :2], axis=0)
+    times = series.times[first:]
+    interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    numbers = [order.inverse.slice_index(z, series.data.shape[2]) for z in range(series.data.shape[2])]
+    slices = [smoothed(order.apply(series.data[:, :, k : k + 1, first:])[:, :, 0], spacing) for k in numbers]
+    for k, frames, region in zip(numbers, slices, heart_regions(slices, spacing, interval), strict=True):
         if not region.any():
             continue
-        field = motion.displacement[:, :, z : z + 1, series.n_proton_density :]
-        shift = voxel_displacement(series.affine, field)[:, :, 0, :, :2]
+        field = order.apply(motion.displacement[:, :, k : k + 1, first:])
+        shift = voxel_displacement(affine, field)[:, :, 0, :, :2]
         box = _around(region, _MARGIN + int(np.ceil(np.abs(shift).max(initial=0.0))))
-        before = steadiness_of(slices[z][box], region[box], spacing)
+        before = steadiness_of(frames[box], region[box], spacing)
         moved = shift.any()
-        after = steadiness_of(read_moved(slices[z][box], shift[box]), region[box], spacing) if moved else before
+        after = steadiness_of(read_moved(frames[box], shift[box]), region[box], spacing) if moved else before
         if before and after:
-            yield z, before, after
+            yield k, before, after
 
 
 def _around(region: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
