@@ -15,6 +15,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,37 +44,46 @@ def main() -> None:
     parser.add_argument("--plugins", nargs="+", default=["chained"])
     parser.add_argument("--subjects", nargs="+", default=["*"], help="labels of subjects; all")
     parser.add_argument("--unjudged", action="store_true", help="the plugins without the host's judgement, too")
+    parser.add_argument("--nprocs", type=int, default=2)
     args = parser.parse_args()
-    scores = dict(measure(args.data, args.plugins, args.subjects, args.unjudged))
+    scores = dict(measure(args.data, args.plugins, args.subjects, args.unjudged, args.nprocs))
     publish([summary(scores), of_each_series(scores)], args)
 
 
 def measure(
-    data_dir: Path, plugins: Sequence[str], subjects: Sequence[str] = ("*",), unjudged: bool = False
+    data_dir: Path, plugins: Sequence[str], subjects: Sequence[str] = ("*",), unjudged: bool = False, nprocs: int = 2
 ) -> Iterator[tuple[str, dict[str, Score]]]:
     """Scores of every method on every series."""
-    made = {name: make(load_plugins().get("motion-correction", name)) for name in plugins}
     found = {path for label in subjects for path in (data_dir / "mlperf").glob(f"sub-{label}_*_perf.nii.gz")}
-    for path in sorted(found):
-        image = read_image(path)
-        data = image.get_fdata(dtype=np.float32)
-        drawn = read_image(path.with_name(path.name.replace("_perf.", "_dseg."))).get_fdata().round().astype(np.uint8)
-        series = Series(data, np.arange(data.shape[3]) * ASSUMED_FRAME_INTERVAL, image.affine)
-        scores = {
-            "none": (pairwise_dice(drawn == 1), curve_roughness(data, drawn), np.nan),
-            "shift of the drawn masks": (pairwise_dice(oracle(drawn) == 1), np.nan, np.nan),
-        }
-        for name, plugin in made.items():
-            started = time.process_time()
-            motion = plugin.correct(series, RunContext())
-            corrected = time.process_time() - started
-            judged = judge_motion(series, motion)
-            seconds = time.process_time() - started
-            print(path.name, name, *judged.doubts, "undone" if judged.undone else "kept", file=sys.stderr)
-            if unjudged:
-                scores[f"{name} alone"] = *score(series, drawn, motion), corrected
-            scores[name] = *score(series, drawn, judged.motion), seconds
-        yield path.name.removesuffix("_perf.nii.gz"), scores
+    paths = sorted(found)
+    with ProcessPoolExecutor(nprocs) as pool:
+        scores = pool.map(partial(of_series, plugins=plugins, unjudged=unjudged), paths)
+        yield from zip((path.name.removesuffix("_perf.nii.gz") for path in paths), scores, strict=True)
+
+
+def of_series(path: Path, plugins: Sequence[str], unjudged: bool) -> dict[str, Score]:
+    """Scores of every method on one series."""
+    image = read_image(path)
+    data = image.get_fdata(dtype=np.float32)
+    drawn = read_image(path.with_name(path.name.replace("_perf.", "_dseg."))).get_fdata().round().astype(np.uint8)
+    series = Series(data, np.arange(data.shape[3]) * ASSUMED_FRAME_INTERVAL, image.affine)
+    scores = {
+        "none": (pairwise_dice(drawn == 1), curve_roughness(data, drawn), np.nan),
+        "shift of the drawn masks": (pairwise_dice(oracle(drawn) == 1), np.nan, np.nan),
+    }
+    for name in plugins:
+        plugin = make(load_plugins().get("motion-correction", name))
+        started = time.process_time()
+        motion = plugin.correct(series, RunContext())
+        corrected = time.process_time() - started
+        judged = judge_motion(series, motion)
+        seconds = time.process_time() - started
+        said = [*("undone" for _ in judged.undone), *(text.split(":")[1] for text in judged.doubts)]
+        print(path.name, name, *said, file=sys.stderr, flush=True)
+        if unjudged:
+            scores[f"{name} alone"] = *score(series, drawn, motion), corrected
+        scores[name] = *score(series, drawn, judged.motion), seconds
+    return scores
 
 
 def score(series: Series, drawn: Labels, motion: Motion) -> tuple[float, float]:
