@@ -18,8 +18,8 @@ from qperf_app.plugins.records import Motion, Series
 GAIN = 0.9
 #: Share of the contrast between blood, muscle and lung that is still there: a heart that was moved keeps all of it.
 SHOWN = 0.5
-#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful: a quarter of a
-#: wall's thickness.
+#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful: a quarter of
+#: the thickness of a wall.
 UNSTEADY = 2.5
 #: What to do about a slice that isn't steady.
 MEND = "look at its moving picture, and leave out the frames that lie aside (qperf review) or try another plugin"
