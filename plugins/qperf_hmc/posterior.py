@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import tensorflow as tf
@@ -233,8 +234,11 @@ class Sampling:
     def _noise(self, rows: Index, squares: FloatArray, turn: int) -> FloatArray:
         """Draws of the noise's standard deviation: given a curve, its variance is inverse-gamma."""
         shape = self.priors.noise_shape + 0.5 * (self.efficiency * self.count)[rows]
-        # The same random numbers for every curve: none depends on the curves beside it.
-        unit = [np.random.default_rng([self.context.seed, turn]).standard_gamma(a, squares.shape[1]) for a in shape]
+        # Random numbers go with the curve: none depends on the curves beside it.
+        seeds = [[self.context.seed, turn, crc32(curve.tobytes())] for curve in self.curves[rows]]
+        unit = [
+            np.random.default_rng(key).standard_gamma(a, squares.shape[1]) for key, a in zip(seeds, shape, strict=True)
+        ]
         return np.asarray(np.sqrt((self.scale + 0.5 * squares) / unit), np.float32)
 
 
