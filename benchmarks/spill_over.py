@@ -25,6 +25,7 @@ from qperf_app.bids.tables import read_landmarks
 from qperf_app.geometry import label_layers, label_segments, wall_depth
 from qperf_app.plugins import MapKey
 from qperf_app.plugins.manager import load_plugins
+from qperf_app.plugins.records import VALUE
 
 Array = NDArray[np.float64]
 #: Thirds of the wall from the cavity outwards, and how deep each ends.
@@ -117,8 +118,9 @@ def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
         flow = _true_flow(path.parent, prefix)
         depth = wall_depth(wall, read_image(path).affine)
         for plugin in plugins:
-            name = out / folder_of(prefix) / map_name(prefix, MapKey(models[plugin], "MBF"), plugin)
-            values = read_image(name).get_fdata() if name.exists() else None
+            keys = (MapKey(models[plugin], "MBF", statistic or "") for statistic in VALUE)
+            names = (out / folder_of(prefix) / map_name(prefix, key, plugin) for key in keys)
+            values = next((read_image(name).get_fdata() for name in names if name.exists()), None)
             start = -1.0
             for third, end in THIRDS.items():
                 inside = wall & np.isfinite(flow) & (depth > start) & (depth <= end)

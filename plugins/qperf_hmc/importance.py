@@ -209,7 +209,7 @@ def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
     """What the curves say of the amplitudes of members (n, r)."""
     pairs = ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2), (data, data))
     *products, squares = (tf.reduce_sum(a * b, axis=-1) for a, b in pairs)
-    return amplitudes.weighted(Evidence(*products, yy=draw.rest + draw.efficiency * squares), draw.efficiency)
+    return amplitudes.weighted(Evidence(*products, draw.rest + draw.efficiency * squares), draw.efficiency)
 
 
 def _amplitudes(peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
