@@ -207,9 +207,13 @@ def _log_weights(prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: 
 
 def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
     """What the curves say of the amplitudes of members (n, r)."""
-    pairs = ((data, h1), (data, h2), (h1, h1), (h1, h2), (h2, h2), (data, data))
-    *products, squares = (tf.reduce_sum(a * b, axis=-1) for a, b in pairs)
-    return amplitudes.weighted(Evidence(*products, draw.rest + draw.efficiency * squares), draw.efficiency)
+
+    def product(a: Any, b: Any) -> Any:
+        return tf.reduce_sum(a * b, axis=-1)
+
+    rest = draw.rest + draw.efficiency * product(data, data)
+    evidence = Evidence(product(data, h1), product(data, h2), product(h1, h1), product(h1, h2), product(h2, h2), rest)
+    return amplitudes.weighted(evidence, draw.efficiency)
 
 
 def _amplitudes(peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:

@@ -186,7 +186,7 @@ class Sampling:
             self.priors.noise_shape, self.scale,
         )  # fmt: skip
         turns = None if self.turns is None else as_tensor(self.turns[rows])
-        return Problem(self.tables, *map(as_tensor, arrays), turns)
+        return Problem(self.tables, *map(as_tensor, arrays))._replace(turn=turns)
 
     def _again(self, result: dict[str, Any], rows: Index, how: Try, turn: int, before: dict[str, Any]) -> None:
         """Put what a try finds for some rows in place of what was found before."""
