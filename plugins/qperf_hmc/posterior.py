@@ -172,10 +172,6 @@ class Sampling:
                 self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
         return Posterior(**result)
 
-    def chains(self, before: Posterior) -> Posterior:
-        """Trajectories for every curve, from what was drawn before: the referee of the weighted draws."""
-        return Posterior(**self._try(np.arange(len(self.curves)), PASSES[-1][-1], len(PASSES) - 1, vars(before)))
-
     def problem(self, rows: Index) -> Problem:
         """What the posterior of some of the curves rests on."""
         efficiency, data = self.efficiency[rows], self.data[rows].T
