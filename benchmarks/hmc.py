@@ -152,7 +152,7 @@ def _errors(maps: Maps, curves: CurveSet, statistic: str) -> Row:
     return *flow_error(flow, curves.true_flow), *scores, tuple(inside) or None, missing
 
 
-def calibration(count: int, threads: int) -> Table:
+def calibration(count: int, threads: int, passes: int) -> Table:
     """Simulation-based calibration (Talts et al. 2018, arXiv:1804.06788)."""
     from scipy.stats import chi2
 
@@ -167,7 +167,7 @@ def calibration(count: int, threads: int) -> Table:
     clean = two_compartment_exchange(joined, np.interp(joined, grid, cp), *truth.T)
     clean = clean[:, np.searchsorted(joined, base.times)]
     tissue = clean + noise[:, None] * rng.standard_normal(clean.shape)
-    found = posterior(replace(base, tissue=tissue), threads)
+    found = posterior(replace(base, tissue=tissue), threads, passes)
     rows: list[Row] = []
     drawn = [(name, truth[:, i], found.draws[..., i]) for i, name in enumerate(NAMES)]
     drawn.append(("noise", noise, found.noise))
@@ -297,14 +297,14 @@ def main() -> None:
     parser.add_argument("--scans", default="*", help="pattern of the scans' names (hearts, referee)")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--passes", type=int, default=3, help="passes at most (accuracy)")
+    parser.add_argument("--passes", type=int, default=3, help="passes at most (accuracy, calibration)")
     args = parser.parse_args()
     if args.table in ("osipi", "real") and args.data is None:
         parser.error(f"{args.table} needs --data")
     tables: dict[str, Callable[[], Table]] = {
         "convergence": lambda: convergence(args.count, args.threads),
         "flags": lambda: flags(args.count, args.threads),
-        "calibration": lambda: calibration(args.count, args.threads),
+        "calibration": lambda: calibration(args.count, args.threads, args.passes),
         "spatial": lambda: spatial(args.threads),
         "accuracy": lambda: accuracy(args.count, args.threads, args.passes),
         "osipi": lambda: osipi(args.data, args.threads),

@@ -1,7 +1,7 @@
 """``hmc`` on whole hearts, out of an OUT_DIR that the app has written.
 
 speed    convergence and processor time of whole scans
-referee  draws of the first passes beside Hamiltonian chains of the same curves
+referee  means and standard deviations beside those of a million weighed draws of the prior
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from benchmarks.hmc import priors, tail
@@ -23,9 +24,13 @@ from qperf_app.methods.kinetic_inputs import even_input, screen
 from qperf_app.physics.models import MODELS
 from qperf_app.plugins import RunContext
 from qperf_hmc.posterior import Sampling
-from qperf_hmc.setting import choose
+from qperf_hmc.setting import as_tensor, choose, prior_draws
 
 Array = NDArray[np.float64]
+
+#: Draws of the prior that the referee weighs, and the effective number of them that it must leave.
+PRIOR_DRAWS, LEAST_OF_PRIOR = 2**20, 300.0
+_AT_ONCE = 65536
 
 
 @dataclass(frozen=True)
@@ -84,40 +89,58 @@ def speed(out: Path, scans: str, threads: int) -> Table:
 
 
 def referee(out: Path, scans: str, count: int, threads: int) -> Table:
-    """Means and bounds of the octree's weighted draws beside those of chains of trajectories, of the same curves."""
+    """Means and standard deviations beside those of a million draws of the prior, weighed by the likelihood.
+
+    That has no proposal, no octree and no Laplace's method; curves of which it leaves fewer than LEAST_OF_PRIOR
+    effective draws are left out.
+    """
     off: list[Array] = []
-    expected: list[Array] = []
-    chosen, converged = priors(), 0
+    ratio: list[Array] = []
+    expected: list[float] = []
+    chosen = priors()
+    x = prior_draws(chosen, PRIOR_DRAWS)
     for heart in read_hearts(out, scans):
-        rows = np.random.default_rng(0).permutation(len(heart.curves))[:count]
-        sampling = heart.sampling(rows, threads)
-        weighted = sampling.run(2)
-        chains = sampling.chains(weighted)
-        good = weighted.good & chains.good
-        converged += int(good.sum())
-        x, z = (chosen.coordinates(found.draws[good].astype(np.float64)) for found in (weighted, chains))
-        sd = z.std(axis=1)
-        bounds = [np.quantile(x, q, axis=1) - np.quantile(z, q, axis=1) for q in (0.05, 0.95)]
-        off.append(np.stack([x.mean(axis=1) - z.mean(axis=1), *bounds]) / sd)
-        # Of the mean: the draws that there are, and those of them that are kept.
-        expected.append(1.0 / weighted.ess[good] + 1.0 / chains.ess[good] + 2.0 / x.shape[1])
-    every, error = 100.0 * np.concatenate(off, axis=1), 100.0 * np.sqrt(np.concatenate(expected).mean(axis=0))
-    size = np.sqrt((every**2).mean(axis=1))
-    rows_: list[Row] = [
-        (name, error[i], size[0, i], *(float(v[:, i].mean()) for v in every)) for i, name in enumerate(NAMES)
-    ]
+        whole = np.flatnonzero(np.isfinite(heart.curves).all(axis=1))
+        sampling = heart.sampling(np.random.default_rng(0).permutation(whole)[:count], threads)
+        found = sampling.run(3)
+        kept = chosen.coordinates(found.draws.astype(np.float64))
+        for i, level in enumerate(_log_likelihoods(sampling, x)):
+            weight = np.exp(level - level.max())
+            weight /= weight.sum()
+            size = 1.0 / (weight**2).sum()
+            if size > LEAST_OF_PRIOR and found.good[i]:
+                mean = x @ weight
+                sd = np.sqrt((x - mean[:, None]) ** 2 @ weight)
+                off.append((kept[i].mean(axis=0) - mean) / sd)
+                ratio.append(kept[i].std(axis=0) / sd)
+                expected.append(1.0 / size + 1.0 / found.ess[i].min() + 1.0 / kept.shape[1])
+    every = 100.0 * np.array(off)
+    figures = every.mean(axis=0), np.sqrt((every**2).mean(axis=0)), np.median(ratio, axis=0)
+    rows: list[Row] = [(name, *map(float, row)) for name, *row in zip(NAMES, *figures, strict=True)]
     unit = "% of the posterior SD"
     columns = (
         Column("quantity"),
-        Column("difference of means by the effective sample sizes", unit, ".1f"),
-        Column("difference of means, root mean square", unit, ".1f"),
-        *(
-            Column(f"{what}, weighted draws less chains, mean", unit, "+.1f")
-            for what in ("mean", "5 % bound", "95 % bound")
-        ),
+        Column("difference of means, mean", unit, "+.1f"),
+        Column("root mean square", unit, ".1f"),
+        Column("ratio of the standard deviations, median", format=".3f"),
     )
-    note = f"{converged} curves of whole hearts on which both converged."
-    return Table("hmc-referee", "Weighted draws beside Hamiltonian chains", columns, tuple(rows_), note)
+    error = 100.0 * np.sqrt(np.mean(expected))
+    note = f"{len(every)} curves of {count} a scan; by the effective sample sizes the root mean square is {error:.1f}."
+    return Table("hmc-referee", "Draws beside a million of the prior", columns, tuple(rows), note)
+
+
+def _log_likelihoods(sampling: Sampling, x: Array) -> Array:
+    """Log likelihoods (curves, n) of coordinates (p, n), the noise's level integrated out."""
+    model, tables = sampling.setting.model, sampling.tables
+    features = tf.function(lambda at: model.features(tables, at), jit_compile=True, autograph=False)
+    parts = []
+    for k in range(0, x.shape[1], _AT_ONCE):
+        f = features([as_tensor(row[k : k + _AT_ONCE]) for row in x]).numpy().astype(np.float64)
+        outside = sampling.rest + (sampling.data**2).sum(axis=1)
+        squares = outside[:, None] - 2.0 * sampling.data @ f + (f**2).sum(axis=0)
+        level = np.log(sampling.scale + 0.5 * sampling.efficiency[:, None] * np.maximum(squares, 0.0))
+        parts.append(-(sampling.priors.noise_shape + 0.5 * sampling.efficiency * sampling.count)[:, None] * level)
+    return np.concatenate(parts, axis=1)
 
 
 def main() -> None:
@@ -126,7 +149,7 @@ def main() -> None:
     parser.add_argument("table", choices=("speed", "referee"))
     parser.add_argument("out", type=Path, help="OUT_DIR of the app")
     parser.add_argument("--scans", default="*", help="pattern of the scans' names")
-    parser.add_argument("--count", type=int, default=32, help="curves of each scan (referee)")
+    parser.add_argument("--count", type=int, default=96, help="curves of each scan (referee)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     if args.table == "speed":

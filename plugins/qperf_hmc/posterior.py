@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import tensorflow as tf
@@ -171,10 +172,6 @@ class Sampling:
                 self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
         return Posterior(**result)
 
-    def chains(self, before: Posterior) -> Posterior:
-        """Trajectories for every curve, from what was drawn before: the referee of the weighted draws."""
-        return Posterior(**self._try(np.arange(len(self.curves)), PASSES[-1][-1], len(PASSES) - 1, vars(before)))
-
     def problem(self, rows: Index) -> Problem:
         """What the posterior of some of the curves rests on."""
         efficiency, data = self.efficiency[rows], self.data[rows].T
@@ -233,8 +230,11 @@ class Sampling:
     def _noise(self, rows: Index, squares: FloatArray, turn: int) -> FloatArray:
         """Draws of the noise's standard deviation: given a curve, its variance is inverse-gamma."""
         shape = self.priors.noise_shape + 0.5 * (self.efficiency * self.count)[rows]
-        # The same random numbers for every curve: none depends on the curves beside it.
-        unit = [np.random.default_rng([self.context.seed, turn]).standard_gamma(a, squares.shape[1]) for a in shape]
+        # Random numbers go with the curve: none depends on the curves beside it.
+        seeds = [[self.context.seed, turn, crc32(curve.tobytes())] for curve in self.curves[rows]]
+        unit = [
+            np.random.default_rng(key).standard_gamma(a, squares.shape[1]) for key, a in zip(seeds, shape, strict=True)
+        ]
         return np.asarray(np.sqrt((self.scale + 0.5 * squares) / unit), np.float32)
 
 
