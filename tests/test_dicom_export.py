@@ -302,7 +302,8 @@ def test_a_reference_of_two_patients_or_without_images_is_refused_without_a_name
 
 
 def test_doubtful_and_missing_values_stay_so(tmp_path):
-    outcome = StepOutcome("input-function", "sr-flash", "doubtful", reason="the peak is cut off")  # type: ignore[arg-type]
+    flow = scan("stress").maps[0]
+    outcome = StepOutcome("kinetics", flow.plugin, "done", doubts=("the peak is cut off",))
     doubtful = scan("stress", steps=(outcome,))
     nothing = tuple(replace(m, data=np.full_like(m.data, np.nan)) for m in doubtful.maps)
     found = exported(tmp_path / "out", results(replace(doubtful, maps=nothing)))

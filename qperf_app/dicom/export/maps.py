@@ -16,13 +16,20 @@ from pydicom.sr.codedict import codes
 from qperf_app.dicom.export.codes import RESERVE, STATES, quantity_code, statistic_code, unit_code
 from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
-from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import ScanResult, SegmentTable, VoxelMap
 from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.marks import CONTRADICTED, WIDE, marks_of, marks_of_reserve
 from qperf_app.report.scales import scale_for
-from qperf_app.report.studies import Study, is_relative, methods_of, primary_quantity, reserve_of, segments_of
+from qperf_app.report.studies import (
+    Study,
+    doubts_of,
+    is_relative,
+    methods_of,
+    primary_quantity,
+    reserve_of,
+    segments_of,
+)
 
 #: Statistics of a posterior that are exported: what stands for the value, and the bounds of its 90 % interval.
 STATISTICS = (None, "q50", "q05", "q95")
@@ -65,7 +72,7 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
         f"{scan.label}_param-{voxel_map.quantity}{statistic}_desc-{voxel_map.plugin}",
         label,
         f"{voxel_map.quantity}{relative}{words} {_task(scan)} ({voxel_map.plugin}){nothing}",
-        doubts(scan),
+        doubts_of(scan, (voxel_map.plugin, voxel_map.model)),
         (*scan.warnings, *_marked(marks_of(_table(scan, voxel_map), voxel_map.quantity))),
     )
 
@@ -163,7 +170,7 @@ def write_reserves(
             f"{study.stress.label}_param-{RESERVE}_desc-{method[0]}",
             "RESERVE",
             f"Perfusion reserve by AHA segment ({method[0]})",
-            (*doubts(study.rest), *doubts(study.stress)),
+            (*doubts_of(study.rest, method), *doubts_of(study.stress, method)),
             _marked(_marks_of_reserve(study, method)),
         )
         yield write_map(export, what, study.stress, VoxelMap(*method, RESERVE, "", values), grid, numbers)

@@ -12,7 +12,6 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from qperf_app.dicom.export.maps import chosen_methods
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, identifiers
-from qperf_app.dicom.export.results import doubts
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.report.backdrops import Backdrop, backdrops_of
 from qperf_app.report.bullseye import SECTORS, SegmentPicture
@@ -22,7 +21,7 @@ from qperf_app.report.pictures import write
 from qperf_app.report.plots import ticks
 from qperf_app.report.scales import ColourScale
 from qperf_app.report.scans import anatomy_of
-from qperf_app.report.studies import Study, method_title, primary_quantity
+from qperf_app.report.studies import Study, doubts_of, method_title, primary_quantity
 
 #: Pixels between pictures, of the line of a heading, and at most across a picture.
 _GAP, _LINE, _WIDEST = 16, 34, 2048
@@ -35,7 +34,7 @@ def write_pictures(
     backdrops = backdrops_of([study], {scan.label: anatomy_of(scan) for scan in study.scans})
     for method in chosen_methods(study, plugins):
         quantity = primary_quantity(study, method)
-        reasons = tuple(dict.fromkeys(reason for scan in study.scans for reason in doubts(scan)))
+        reasons = tuple(dict.fromkeys(reason for scan in study.scans for reason in doubts_of(scan, method)))
         name = "_".join(filter(None, (export.results.name, study.label.replace(", ", "_").replace(" ", "-"))))
         maps, segments = flow_maps(study, method, quantity, None, backdrops), segment_pictures(study, method)
         panels = {

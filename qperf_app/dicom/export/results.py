@@ -84,5 +84,6 @@ def _by_session(result: ParticipantResult) -> dict[str, tuple[ScanResult, ...]]:
 
 
 def doubts(scan: ScanResult) -> tuple[str, ...]:
-    """Why a scan's numbers are to be read with care: the steps whose result failed its plausibility checks."""
-    return tuple(f"{step.step}: {step.reason or 'doubtful'}" for step in scan.steps if str(step.state) == "doubtful")
+    """Why results of a scan's steps can't be right, each said once; those of flow by one method are a part of them
+    (:func:`qperf_app.report.studies.doubts_of`)."""
+    return tuple(dict.fromkeys(text for step in scan.steps for text in step.doubts))
