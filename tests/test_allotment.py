@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from pathlib import Path
+
+import pytest
 
 from qperf_app.bids.dataset import exclusive
 from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
+from qperf_app.workflow.workers import process_context
 
 
 def test_the_least_limit_counts(tmp_path: Path) -> None:
@@ -40,3 +44,12 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         worker.join()
     assert (tmp_path / "count").read_text() == "100"
     assert not list(tmp_path.glob(".lock*"))
+
+
+def test_beside_tensorflow_processes_start_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork of its threads' locks would wait for ever."""
+    monkeypatch.setitem(sys.modules, "tensorflow", object())
+    assert process_context().get_start_method() == "spawn"
+    assert process_context("forkserver").get_start_method() == "forkserver"
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    assert process_context().get_start_method() == multiprocessing.get_context().get_start_method()

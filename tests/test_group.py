@@ -88,7 +88,7 @@ def test_the_page_compares_two_sites(tmp_path: Path) -> None:
     write_json(raw / "participants.json", {"site": {"Description": "Where"}})
     for who in ("01", "02"):
         hand_drawn(tmp_path / "drawn", who)
-    flags = ["--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi", "cnn"]
+    flags = ["--nprocs", "1", "--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi", "cnn"]
     flags += ["-d", f"drawn={tmp_path / 'drawn'}", "--work-dir", str(tmp_path / "work")]
     assert main([str(raw), str(out), "participant", *flags]) == 0
     assert main([str(raw), str(out), "group"]) == 0

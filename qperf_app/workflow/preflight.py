@@ -31,7 +31,7 @@ from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
-from qperf_app.workflow.workers import start_worker
+from qperf_app.workflow.workers import process_context, start_worker
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Fields that the app itself computes with, whichever plugins run.
@@ -95,7 +95,7 @@ def _readers(count: int, images: int) -> Executor:
     """Processes that read images side by side, where there are enough of them; threads hold each other up."""
     if count == 1 or images < 4 * _CHUNK:
         return ThreadPoolExecutor(count)
-    return ProcessPoolExecutor(count, initializer=start_worker, initargs=(os.getcwd(),))
+    return ProcessPoolExecutor(count, process_context(), start_worker, (os.getcwd(),))
 
 
 def with_doubts(plan: ParticipantPlan, findings: Iterable[Located]) -> ParticipantPlan:

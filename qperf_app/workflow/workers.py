@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import sys
@@ -24,6 +25,15 @@ class Workers(Protocol):
 
     def close(self) -> None:
         """Let the processes end."""
+
+
+def process_context(method: str | None = None) -> multiprocessing.context.BaseContext:
+    """How processes start: by the method named, else as the platform has it.
+
+    Where TensorFlow is loaded already, as by a program that calls the app, they start as fresh interpreters: a fork has
+    the locks of its threads without the threads, and waits for ever.
+    """
+    return multiprocessing.get_context(method or ("spawn" if "tensorflow" in sys.modules else None))
 
 
 def start_worker(folder: str) -> None:
@@ -87,11 +97,11 @@ class OwnProcesses:
     count : int
         Most processes at a time. Each starts when it is first needed.
     context : str, optional
-        How processes start, as :mod:`multiprocessing` names it.
+        How processes start, as :mod:`multiprocessing` names it (:func:`process_context`).
     """
 
     def __init__(self, count: int, context: str | None = None) -> None:
-        self._context = multiprocessing.get_context(context)
+        self._context = process_context(context)
         self._workers = [_Worker(self._new()) for _ in range(count)]
 
     def _new(self) -> ProcessPoolExecutor:
