@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,9 +171,7 @@ def reliability_table(found: list[Judged]) -> Table:
 
 def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     """The pool of methods beside the default ones: Dice of blood and wall, doubts, seconds."""
-    rows: list[Row] = []
-    for name, series in _measured(cases, phantoms):
-        rows.append((name, *itertools.chain(*(_cells(*series, chain) for chain in _CHAINS.values()))))
+    rows = _compared(cases, phantoms, _CHAINS)
     each = (
         Column("LV Dice", format=".2f"),
         Column("wall Dice", format=".2f"),
@@ -182,33 +180,35 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
         Column("time", "s", ".1f"),
     )
     columns = (Column("series"), *(Column(f"{c.name}, {n}", c.unit, c.format) for n in _CHAINS for c in each))
-    weights = ("blood-pool", "myocardium")
     title = "The pool of methods beside the default ones"
-    yield Table("outline-ensemble-series", title, columns, tuple(rows), weights=weights, timed=True)
-    totals = (
-        (group, name, len(some), *_totals(np.array([r[1 + 5 * n : 6 + 5 * n] for r in some], float)))
-        for group, some in _groups(rows)
-        for n, name in enumerate(_CHAINS)
-    )
-    columns = (Column("series"), Column("plugins"), Column("number", format="d"), *_TOTALS)
-    yield Table("outline-ensemble", title, columns, tuple(totals), weights=weights, timed=True)
+    yield Table("outline-ensemble-series", title, columns, tuple(rows), weights=_WEIGHTS, timed=True)
+    yield _totals_table("outline-ensemble", title, "plugins", rows, _CHAINS)
 
 
 def ingredients_table(cases: Iterable[Case], phantoms: int) -> Table:
     """What each part of the pool of methods brings: all of them, and each left out once."""
-    rows = [
-        (name, *itertools.chain(*(_cells(*series, chain) for chain in _INGREDIENTS.values())))
+    rows = _compared(cases, phantoms, _INGREDIENTS)
+    title = "Outlines with each part of the pool left out"
+    return _totals_table("outline-ingredients", title, "left out", rows, _INGREDIENTS)
+
+
+def _compared(cases: Iterable[Case], phantoms: int, chains: Mapping[str, Chain]) -> list[Row]:
+    """Name of each series and its cells by each chain."""
+    return [
+        (name, *itertools.chain(*(_cells(*series, chain) for chain in chains.values())))
         for name, series in _measured(cases, phantoms)
     ]
+
+
+def _totals_table(name: str, title: str, what: str, rows: list[Row], chains: Iterable[str]) -> Table:
+    """Figures of each chain over the real series and over the phantom's."""
     totals = (
-        (group, name, len(some), *_totals(np.array([r[1 + 5 * n : 6 + 5 * n] for r in some], float)))
+        (group, chain, len(some), *_totals(np.array([r[1 + 5 * n : 6 + 5 * n] for r in some], float)))
         for group, some in _groups(rows)
-        for n, name in enumerate(_INGREDIENTS)
+        for n, chain in enumerate(chains)
     )
-    columns = (Column("series"), Column("left out"), Column("number", format="d"), *_TOTALS)
-    title = "Outlines with each part of the pool left out"
-    weights = ("blood-pool", "myocardium")
-    return Table("outline-ingredients", title, columns, tuple(totals), weights=weights, timed=True)
+    columns = (Column("series"), Column(what), Column("number", format="d"), *_TOTALS)
+    return Table(name, title, columns, tuple(totals), weights=_WEIGHTS, timed=True)
 
 
 def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -219,6 +219,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield group, some
 
 
+_WEIGHTS = ("blood-pool", "myocardium")
 _TOTALS = (
     Column("LV Dice, median", format=".3f"),
     Column("wall Dice, median", format=".3f"),

@@ -41,12 +41,6 @@ def splines_of(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([spline_filter(frame, order=3, mode="nearest", output=np.float32) for frame in each])
 
 
-def around(region: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Smallest rectangle around a region (x, y)."""
-    rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(region))
-    return rows, columns
-
-
 def read_at(
     splines: NDArray[np.float32], displacement: NDArray[np.float64], box: tuple[slice, slice] = WHOLE
 ) -> NDArray[np.float32]:

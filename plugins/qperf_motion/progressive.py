@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import canonical_order
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import DENSITY_REACH, ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import WHOLE, around, in_plane_displacement, read_at, splines_of, working_positions
+from qperf_motion.grid import WHOLE, in_plane_displacement, read_at, splines_of, working_positions
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
@@ -107,7 +108,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
 
-        box = around(region)
+        box = rectangle_around(region)
 
         def roughness_of(deformation: Deformation) -> float:
             return roughness(_read(splines, deformation, box), region[box], use)

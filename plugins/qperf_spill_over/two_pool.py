@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES
 from qperf_app.methods.moving_border import border_motion, moved_fraction
 from qperf_app.methods.spill_over import (
@@ -161,7 +162,7 @@ class _WallSlice:
         The wall is converted where it lies, a copy for each fraction as a slice of its own: a conversion may look at
         the voxels around.
         """
-        box = tuple(slice(max(0, k.min() - _MARGIN), k.max() + _MARGIN + 1) for k in np.nonzero(self.inside))
+        box = rectangle_around(self.inside, _MARGIN)
         within, first = self.inside[box], self.series.n_proton_density
         here = self.series.data[box][:, :, self.z : self.z + 1]
         copies = np.repeat(here.astype(np.float64), fractions.shape[1], axis=2)

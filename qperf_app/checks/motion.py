@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qperf_app.geometry import canonical_order
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.geometry.warp import voxel_displacement
 from qperf_app.methods.steadiness import Steadiness, heart_regions, read_moved, smoothed, steadiness_of
 from qperf_app.plugins.records import Motion, Series
@@ -88,18 +88,12 @@ def _compared(series: Series, motion: Motion) -> Iterator[tuple[int, Steadiness,
             continue
         field = order.apply(motion.displacement[:, :, k : k + 1, first:])
         shift = voxel_displacement(affine, field)[:, :, 0, :, :2]
-        box = _around(region, _MARGIN + int(np.ceil(np.abs(shift).max(initial=0.0))))
+        box = rectangle_around(region, _MARGIN + int(np.ceil(np.abs(shift).max(initial=0.0))))
         before = steadiness_of(frames[box], region[box], spacing)
         moved = shift.any()
         after = steadiness_of(read_moved(frames[box], shift[box]), region[box], spacing) if moved else before
         if before and after:
             yield k, before, after
-
-
-def _around(region: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """Rectangle around a region (x, y), with a margin."""
-    rows, columns = (slice(max(0, int(at.min()) - margin), int(at.max()) + 1 + margin) for at in np.nonzero(region))
-    return rows, columns
 
 
 def _without(motion: Motion, slices: list[int]) -> Motion:

@@ -1,4 +1,4 @@
-"""What masks are asked for everywhere: how far two overlap, and the largest piece of one."""
+"""What masks are asked for everywhere: how far two overlap, the largest piece of one, the rectangle around it."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def largest_piece(mask: Mask) -> Mask:
 
     labels, count = label(mask)
     return mask if count < 2 else np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
+
+
+def rectangle_around(region: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """Smallest rectangle around a region (x, y) that is not empty, with a margin as far as there are pixels."""
+    rows, columns = (slice(max(0, int(at.min()) - margin), int(at.max()) + 1 + margin) for at in np.nonzero(region))
+    return rows, columns
