@@ -147,6 +147,20 @@ def test_a_second_run_does_nothing_anew(finished: tuple[Path, Path], capsys: pyt
     assert {p: p.stat().st_mtime_ns for p in (out.parent / "work").rglob("outcome.json")} == before
 
 
+@pytest.mark.slow
+def test_a_dataset_that_was_moved_is_computed_in_the_same_work_folder(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    raw, out = finished
+    moved, copy = tmp_path / "moved", tmp_path / "out"
+    shutil.copytree(out.parent / "drawn", moved)
+    shutil.copytree(out.parent / "work", tmp_path / "work")
+    one = ("--participant-label", "01", "-t", "rest")
+    assert run(raw, copy, "-d", f"drawn={moved}", *one) == 0
+    name = PERF / f"{PREFIX}_seg-AHA17_desc-nlls_segments.tsv"
+    assert (copy / name).read_text() == (out / name).read_text()
+
+
 def test_methods_speak_of_segments_curves_where_one_was_fitted(finished: tuple[Path, Path], tmp_path: Path) -> None:
     raw, out = finished
     sentence = f"one curve for each segment, {CURVE_DEFINITION}"

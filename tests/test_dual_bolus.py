@@ -115,18 +115,32 @@ def test_every_missing_dose_is_named_before_anything_runs(
     assert not (tmp_path / "out" / "sub-01").exists()
 
 
-def test_no_dose_is_asked_for_an_input_function_that_is_handed_in(tmp_path: Path) -> None:
-    raw = dual_bolus_dataset(tmp_path / "raw", {}, {})
-    given = tmp_path / "given"
+def handed_in_aif(root: Path, factor: float = MAIN) -> Path:
+    """A derivative dataset with the main bolus' input function on its clock."""
     fields = {"Name": "g", "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [{"Name": "hand"}]}
-    write_json(given / "dataset_description.json", fields)
+    write_json(root / "dataset_description.json", fields)
     aif = example_aif()
-    rows = [f"{t + LATER:.3f}\t{MAIN * c:.5f}" for t, c in zip(aif.times, aif.concentration, strict=True)]
-    table = given / "sub-01/perf/sub-01_task-stress_desc-aif_timeseries.tsv"
+    rows = [f"{t + LATER:.3f}\t{factor * c:.5f}" for t, c in zip(aif.times, aif.concentration, strict=True)]
+    table = root / "sub-01/perf/sub-01_task-stress_desc-aif_timeseries.tsv"
     table.parent.mkdir(parents=True)
     table.write_text("\n".join(["time\tconcentration", *rows]) + "\n")
-    study = api.plan(raw, tmp_path / "out", derivatives={"given": given})
+    return root
+
+
+def test_no_dose_is_asked_for_an_input_function_that_is_handed_in(tmp_path: Path) -> None:
+    raw = dual_bolus_dataset(tmp_path / "raw", {}, {})
+    study = api.plan(raw, tmp_path / "out", derivatives={"given": handed_in_aif(tmp_path / "given")})
     study.check()
+
+
+@pytest.mark.parametrize(("factor", "told"), [(MAIN, False), (MAIN / RATIO, True)])
+def test_an_input_function_that_is_handed_in_is_held_against_the_small_dose_times_the_doses(
+    tmp_path: Path, factor: float, told: bool
+) -> None:
+    raw = dual_bolus_dataset(tmp_path / "raw")
+    study = api.plan(raw, tmp_path / "out", derivatives={"given": handed_in_aif(tmp_path / "given", factor)})
+    ((scan,),) = (plan.scans for plan in study.check().participants)
+    assert told == any("the area under column 'concentration'" in warning for warning in scan.warnings)
 
 
 def test_a_dual_sequence_comes_before_a_prebolus(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from qperf_app.methods import judging, kinetic_inputs, noise, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
+from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.physics.input_function import NoBolusError
 from qperf_app.plugins import InputFunction, QualityCode, TissueConstants, TissueCurves
 
@@ -161,3 +162,25 @@ def test_quantities_of_the_exchange_model():
     assert values["Fb"] == pytest.approx(2.0) and values["MBF"] == pytest.approx(2.0 / 1.05)
     assert values["Ktrans"] == pytest.approx(1.16 * 0.58 / 1.74) and values["vb"] == pytest.approx(0.1)
     assert exchange_quantities(1.0, 1.0, 0.1, 0.2, 0.0, TissueConstants(), 0.7)["Ktrans"] == ("mL/min/mL", 0.7)
+
+
+def test_input_voxels_are_not_chosen_by_their_noise_at_the_peak():
+    """A pool of equal voxels: the mean of those chosen is that of the pool, and not 1.5 standard deviations above."""
+    times = np.arange(40.0)
+    bolus = 20.0 * np.exp(-0.5 * ((times - 15.0) / 3.0) ** 2)
+    pool = np.ones((20, 20, 1), bool)
+    excess = []
+    for seed in range(10):
+        series = bolus + np.random.default_rng(seed).normal(0.0, 1.0, (20, 20, 1, 40))
+        marked = choose_input_voxels(series, pool)
+        assert marked.sum() == 60
+        excess.append(series[marked][:, 15].mean() - 20.0)
+    assert 0.0 < np.mean(excess) < 0.7
+
+
+def test_input_voxels_are_those_that_enhance_and_not_those_that_are_bright():
+    bolus = np.exp(-0.5 * ((np.arange(40.0) - 15.0) / 3.0) ** 2)
+    series = np.multiply.outer(np.ones((4, 5, 1)), 10.0 * bolus)
+    series[0] *= 1.3
+    series[3] = 50.0 + 0.1 * bolus
+    np.testing.assert_array_equal(np.nonzero(choose_input_voxels(series, np.ones((4, 5, 1), bool), 0.2))[0], [0] * 4)

@@ -88,4 +88,4 @@ def _input_voxels(found: Enhancement, lv: Mask, share: float) -> Mask:
     """Voxels of the input function: those that enhance most by the peak of the first pass."""
     k = int(lv.sum(axis=(0, 1)).argmax())
     first_pass = found.times <= np.median(found.arrival[..., k][lv[..., k]]) + LATEST_PEAK
-    return choose_input_voxels(found.curves, lv, share, first_pass, above_baseline=True)
+    return choose_input_voxels(found.curves, lv, share, first_pass)

@@ -181,7 +181,7 @@ def _submit(
 
 
 def _step_node(engine: Any, task: Task, participant: str, run: str, execution: Execution) -> Any:
-    interface = StepInterface(task=task.identity(), threads=task.threads, run=run)
+    interface = StepInterface(task=task.identity(), digest=task.digest, threads=task.threads, run=run)
     node = engine.Node(interface, name=task.node, n_procs=task.threads, mem_gb=task.memory_gb)
     return _for_batch(node, participant, execution, task.threads, task.memory_gb)
 

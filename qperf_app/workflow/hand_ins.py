@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from qperf_app.bids.dataset import is_review
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
-from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
+from qperf_app.bids.names import PREBOLUS_LABEL, SERIES_ENTITIES, folder_of, parse_entities, plain_label
 from qperf_app.checks.anatomy import enhancement_findings
 from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
+from qperf_app.checks.dual_bolus import dose_ratio
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
@@ -155,7 +157,11 @@ def _curve(path: Path, series: SeriesInput, blood: SeriesInput, haematocrit: flo
         yield from peak_findings(str(path), aif, blood_peaks(data[..., -len(times) :], times), interval)
         if blood.is_aif and aif.units == CONCENTRATION_UNITS:
             own = brightest_blood_curve(blood, read_image(blood.path)[0])
-            if own is not None:
+            # Of a dual bolus the blood is measured with the small dose, and the input function is of the main one.
+            dual = blood.entities.get("acq") == PREBOLUS_LABEL and blood is not series
+            dose = dose_ratio(series.metadata, blood.metadata) if dual else 1.0
+            if own is not None and np.isfinite(dose):
+                own = replace(own, concentration=dose * own.concentration)
                 yield from amount_findings(str(path), aif, own, haematocrit)
 
 

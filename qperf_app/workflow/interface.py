@@ -38,6 +38,7 @@ class _Inputs(DynamicTraitedSpec):
     """Beside these, the outcome of each step that is read, under the name that the reading step has for it."""
 
     task = traits.Dict(mandatory=True, desc="Task.identity()")
+    digest = traits.Str(mandatory=True, desc="Task.digest: Nipype takes a path in the task for what the file holds")
     threads = traits.Int(1, usedefault=True, nohash=True, desc="threads the step may use")
     run = traits.Str("", usedefault=True, nohash=True, desc="which run this is")
 
@@ -71,7 +72,7 @@ class StepInterface(BaseInterface):
         try:
             write_json(out / STARTED_FILE, {"run": self.inputs.run})
             upstream = {name: load_outcome(path) for name, path in read.items()}
-            save_outcome(run_step(task, upstream, out), out, basis(task.digest, read))
+            save_outcome(run_step(task, upstream, out), out, basis(self.inputs.digest, read))
         except Exception as error:
             # Where the disk is full this can't be written either; what has no trace is told from the disk.
             with contextlib.suppress(OSError):
