@@ -19,6 +19,8 @@ from qperf_app.geometry.segments import label_segments
 HAND_INS = {
     "masks": ("lv", "rv", "myocardium", "landmarks"),
     "masks+motion": ("lv", "rv", "myocardium", "landmarks", "xfm"),
+    "masks+motion+concentration": ("lv", "rv", "myocardium", "landmarks", "xfm", "conc"),
+    "masks+motion+concentration+aif": ("lv", "rv", "myocardium", "landmarks", "xfm", "conc", "aif"),
     "none": (),
 }
 #: Plugins by which the app finds the masks itself.

@@ -1,7 +1,7 @@
 """Segment MBF of the whole app against the phantom's truth, with the true masks handed in or found by the app.
 
 Makes a phantom dataset, hands in the truth's masks and insertion points (``--hand-in masks``), those and the true
-displacement (``masks+motion``), or nothing (``none``), runs ``qperf-app`` on it, checks every derivative with the
+displacement (``masks+motion``), the true concentration and input function as well, or nothing (``none``), runs ``qperf-app`` on it, checks every derivative with the
 official validator, and compares the mean MBF of each AHA segment with the mean of the true map over the same segment
 of the true mask. With ``--hand-in masks none`` a second table compares the segments that the app found itself with
 those of the masks handed in; ``--finders`` names plugins for blood pools and myocardium to be compared.
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
     parser.add_argument("--participants", type=int, default=20)
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=list(HAND_INS))
+    parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=["masks", "masks+motion", "none"])
     parser.add_argument("--motion-correction", nargs="+", default=["progressive"], help="plugins to compare")
     parser.add_argument(
         "--finders", nargs="+", choices=FINDERS, default=["classical"], help="where nothing is handed in"

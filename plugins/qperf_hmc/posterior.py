@@ -27,9 +27,10 @@ FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-#: Voxels sampled together: so many where points are few, and where they are many; trajectories take many small steps,
-#: which pay for many voxels only, or for few. What is missing is filled up where something is compiled for as many.
-BLOCK, SLOW_BLOCK, LARGE_BLOCK, SMALL_BLOCK = 64, 16, 256, 32
+#: Voxels sampled together: so many where points are few, and where they are many; trajectories, which take many small
+#: steps, go in the least block that holds all, or else in the largest. What is missing is filled up where something is
+#: compiled for as many.
+BLOCK, SLOW_BLOCK, TRAJECTORY_BLOCKS = 64, 16, (4, 32, 256)
 _FEW_POINTS = 4096
 #: Limits of effective sample size and split R-hat (Vehtari et al. 2021, doi:10.1214/20-BA1221), of the energy fraction
 #: of missing information (Betancourt 2016, arXiv:1604.00695), and of the part of trajectories that diverge.
@@ -241,7 +242,7 @@ class Sampling:
 def _block_size(how: Try, count: int) -> int:
     if isinstance(how, Independent):
         return BLOCK if how.points <= _FEW_POINTS else SLOW_BLOCK
-    return LARGE_BLOCK if count > SMALL_BLOCK else SMALL_BLOCK
+    return next((size for size in TRAJECTORY_BLOCKS if size >= count), TRAJECTORY_BLOCKS[-1])
 
 
 def _compiled(how: Try, size: int) -> int:

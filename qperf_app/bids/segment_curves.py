@@ -14,10 +14,11 @@ from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.plugins import SegmentCurves
 from qperf_app.plugins.keys import Role
+from qperf_app.plugins.results import CURVE_DEFINITION
 
 #: Columns of a segment's curve, each with the segment's number behind it: words for the sidecar.
 _COLUMNS = {
-    "measured": "Median over the voxels of segment {} at each time",
+    "measured": f"Curve of segment {{}}, {CURVE_DEFINITION}",
     "fitted": "The model's curve of segment {}",
     "predicted_std": "Standard deviation of the curve of segment {} if it were measured again",
 }
