@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.records import Column, Row, Table, argument_parser, publish
-from benchmarks.segmentation_real import BY_HAND, CONTEXT, Case, _still, mlperf_cases, pisa_case
+from benchmarks.segmentation_real import BY_HAND, CONTEXT, SUBJECTS, Case, _still, mlperf_cases, pisa_case
 from qperf_app.checks.outlines import judge_pool, judge_wall
 from qperf_app.geometry.masks import dice
 from qperf_app.methods.outline_features import seen_slices
@@ -35,7 +35,6 @@ from qperf_segmentation.resunet_myocardium import ResUNetMyocardium
 from qperf_segmentation.templates import CanonicalBloodPool, SliceWiseMyocardium
 
 SEED = 4711
-SUBJECTS = tuple(f"{number:02d}" for number in range(1, 7))
 #: Draws of worse outlines of each slice.
 DRAWS = 1
 #: Bounds of the bins of the estimated Dice.

@@ -1,10 +1,11 @@
 """Segment MBF of the whole app against the phantom's truth, with the true masks handed in or found by the app.
 
 Makes a phantom dataset, hands in the truth's masks and insertion points (``--hand-in masks``), those and the true
-displacement (``masks+motion``), the true concentration and input function as well, or nothing (``none``), runs ``qperf-app`` on it, checks every derivative with the
-official validator, and compares the mean MBF of each AHA segment with the mean of the true map over the same segment
-of the true mask. With ``--hand-in masks none`` a second table compares the segments that the app found itself with
-those of the masks handed in; ``--finders`` names plugins for blood pools and myocardium to be compared.
+displacement (``masks+motion``), the true concentration and input function as well, or nothing (``none``), runs ``qperf-
+app`` on it, checks every derivative with the official validator, and compares the mean MBF of each AHA segment with the
+mean of the true map over the same segment of the true mask. With ``--hand-in masks none`` a second table compares the
+segments that the app found itself with those of the masks handed in; ``--finders`` names plugins for blood pools and
+myocardium to be compared.
 """
 
 from __future__ import annotations
