@@ -1,12 +1,12 @@
-"""Which percentile over a segment's voxels gives the segment's curve: flow of AHA segments against the phantom's truth.
+"""Which of a segment's voxels make its curve: flow of AHA segments against the phantom's truth.
 
 Reads a folder that ``benchmarks.phantom_segments`` has filled (``--hand-in masks``), so that concentrations and masks
-are those of the app, and fits the curves of every percentile again.
+are those of the app, and fits the curves of every pair of percentiles again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,43 +19,55 @@ from qperf_app.bids import records
 from qperf_app.plugins import InputFunction, RunContext, Series, TissueConstants, TissueCurves
 from qperf_app.report.agreement import agreement
 from qperf_app.workflow.runners.segment_values import LEAST_ESTIMATED
+from qperf_app.workflow.segments import segment_curve
 from qperf_kinetics import ExchangeLeastSquares
 
 TASKS = ("rest", "stress")
+Between = tuple[float, float]
+#: Single percentiles, means about the 40th, and the plain mean.
+BETWEEN: tuple[Between, ...] = ((40, 40), (50, 50), (25, 55), (20, 60), (10, 70), (25, 75), (0, 100))
 
 
 def main() -> None:
     """Publish the table."""
     parser = argument_parser(__doc__)
     parser.add_argument("work", type=Path, help="folder of benchmarks.phantom_segments")
-    parser.add_argument("--percentiles", nargs="+", type=float, default=[30, 35, 40, 45, 50])
+    parser.add_argument("--hand-in", default="masks", help="which outputs of the folder")
     args = parser.parse_args()
-    publish([comparison(args.work, args.percentiles)], args)
+    publish([comparison(args.work, args.hand_in)], args)
 
 
-def comparison(work: Path, percentiles: Sequence[float]) -> Table:
-    """Agreement with the truth by percentile."""
-    pairs: dict[tuple[float, str], list[tuple[float, float]]] = {(p, task): [] for p in percentiles for task in TASKS}
-    for task, series, aif, parts, truth in _scans(work):
-        for p in percentiles:
-            curves = [np.nanpercentile(series.data[inside], p, axis=0) for inside in parts]
+def comparison(work: Path, hand_in: str) -> Table:
+    """Agreement with the truth by the percentiles between which a curve is the mean."""
+    pairs: dict[tuple[Between, str], list[tuple[float, float]]] = {(p, task): [] for p in BETWEEN for task in TASKS}
+    for task, series, aif, parts, truth in _scans(work, hand_in):
+        for p in BETWEEN:
+            curves = [_curve(series.data[inside], p) for inside in parts]
             pairs[p, task].extend(zip(truth, _flows(np.stack(curves), series, aif), strict=True))
     rows: list[Row] = []
-    for p in percentiles:
+    for p in BETWEEN:
         sets = (pairs[p, "rest"] + pairs[p, "stress"], pairs[p, "rest"], pairs[p, "stress"])
         found = [agreement(*zip(*each, strict=True)) for each in sets]
         cells: list[Cell] = [value for a in found for value in (100 * a.relative_bias, a.icc)]
         rows.append((p, found[0].n, *cells))
-    columns = [Column("percentile", format=".0f"), Column("segments", format="d")]
+    columns = [Column("percentiles", format="{:.0f} to {:.0f}"), Column("segments", format="d")]
     for where in ("", " at rest", " under stress"):
         columns += [Column(f"bias{where}", "%", "+.1f"), Column(f"ICC{where}", format=".3f")]
-    title = "Flow of segments (`nlls`) by the percentile over voxels that makes a segment's curve"
+    title = "Flow of segments (`nlls`) by the percentiles over voxels between which a segment's curve is the mean"
     return Table("segments-percentile", title, tuple(columns), tuple(rows))
 
 
-def _scans(work: Path) -> Iterator[tuple[str, Series, InputFunction, list[NDArray[np.bool_]], list[float]]]:
+def _curve(curves: NDArray[np.floating], between: Between) -> NDArray[np.float64]:
+    if between[0] == between[1]:
+        return np.asarray(np.nanpercentile(curves, between[0], axis=0), np.float64)
+    return segment_curve(curves, between)
+
+
+def _scans(
+    work: Path, hand_in: str
+) -> Iterator[tuple[str, Series, InputFunction, list[NDArray[np.bool_]], list[float]]]:
     """Of every scan: concentration, input function, each segment's voxels and its true flow."""
-    out, truths = work / "out-masks-progressive", work / "raw" / "derivatives" / "truth"
+    out, truths = work / f"out-{hand_in}-progressive", work / "raw" / "derivatives" / "truth"
     for path in sorted(out.glob("sub-*/perf/*_desc-muscle_dce.nii.gz")):
         prefix = path.name.removesuffix("_desc-muscle_dce.nii.gz")
         flow = path.with_name(f"{prefix}_model-2CXM_param-MBF_desc-nlls_dcemap.nii.gz")

@@ -303,6 +303,16 @@ def test_a_segment_with_blood_in_a_third_of_its_voxels_keeps_its_curve() -> None
     assert np.isnan(segment_curve(np.full((2, 3), np.nan))).all()
 
 
+def test_a_segments_curve_is_a_trimmed_mean() -> None:
+    from qperf_app.workflow.segments import segment_curve
+
+    values = np.random.default_rng(0).permutation(np.arange(10.0))[:, None]
+    np.testing.assert_allclose(segment_curve(values, (20, 60)), 3.5)
+    # The fourth of five samples lies by half between the percentiles.
+    np.testing.assert_allclose(segment_curve(np.arange(5.0)[:, None], (20, 70)), (1 + 2 + 0.5 * 3) / 2.5)
+    np.testing.assert_allclose(segment_curve(np.array([[3.0]])), 3.0)
+
+
 def test_an_input_function_that_ends_with_its_peak_is_refused() -> None:
     from qperf_app.plugins import InputFunction
     from qperf_app.workflow.runners.input_function import cut_short

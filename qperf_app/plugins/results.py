@@ -97,11 +97,14 @@ class SegmentTable:
     units: Mapping[str, str]
 
 
-#: Over a segment's voxels at each time. Below the middle: noise errs to both sides, but what else is in a voxel of
-#: muscle is most often blood, which only adds. ``docs/models.md`` has the comparison.
-CURVE_PERCENTILE = 40
+#: Percentiles over a segment's voxels between which its curve is the mean, at each time. A mean, since that averages
+#: noise; lopsided, since noise errs to both sides, but what else is in a voxel of muscle is most often blood, which
+#: only adds. ``docs/models.md`` has the comparison.
+CURVE_PERCENTILES = (20, 60)
 #: What a segment's curve is, in words.
-CURVE_DEFINITION = f"the {CURVE_PERCENTILE}th percentile over its voxels at each time"
+CURVE_DEFINITION = "the mean between the {}th and the {}th percentile over its voxels at each time".format(
+    *CURVE_PERCENTILES
+)
 
 
 @dataclass(frozen=True)
