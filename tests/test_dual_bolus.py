@@ -12,7 +12,7 @@ import pytest
 from qperf_app import api
 from qperf_app.checks.dual_bolus import dose_findings, dose_ratio, prebolus_findings
 from qperf_app.cli.app import main
-from qperf_app.methods.dual_bolus import align_boluses
+from qperf_app.methods.dual_bolus import align_boluses, at_main_pace
 from qperf_app.physics.constants import native_t1, relaxivity
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.physics.signal import relaxation_rate, saturation_recovery_flash
@@ -208,6 +208,18 @@ def test_another_cardiac_output_shows_as_stretch() -> None:
     slow = np.interp(10.0 + (times - 10.0) / 1.5, aif.times, aif.concentration)
     found = align_boluses(aif.times, aif.concentration, times, signal_of(slow, 1.7))
     assert found.stretch == pytest.approx(1.5, rel=0.1)
+
+
+def test_the_small_bolus_is_stretched_to_the_main_heart_rate() -> None:
+    aif = example_aif(60)
+    times, pace = at_main_pace(aif.times, aif.concentration, np.arange(60) * 1.1 * np.diff(aif.times)[0])
+    foot = find_features(aif.times, aif.concentration).foot
+    assert pace == pytest.approx(1.1)
+    np.testing.assert_allclose(times - foot, 1.1 * (aif.times - foot))
+    # An image every second beat says nothing of the heart rate.
+    times, pace = at_main_pace(aif.times, aif.concentration, np.arange(30) * 2.0 * np.diff(aif.times)[0])
+    assert pace == 1.0
+    np.testing.assert_allclose(times, aif.times)
 
 
 def test_a_main_series_without_bolus_is_refused() -> None:

@@ -31,8 +31,11 @@ _SEARCHED = 1.5
 _GROUPS = 8
 #: Quantile of Student's t with one degree of freedom less than groups that a 90 % interval ends at.
 _T_90 = 1.895
-#: How much slower the main bolus may pass than the small one, as factors that are tried.
-_STRETCHES = np.exp(np.linspace(-0.5, 0.5, 21))
+#: How much slower the main bolus may pass than the small one, as factors that are tried; by the part of the small one's
+#: peak below which the main one's signal rises with concentration whatever T2* takes from it.
+_STRETCHES, _FLANKS = np.exp(np.linspace(-0.5, 0.5, 21)), 0.5
+#: Ratio of two frame intervals from which on they are those of two protocols, and not of two heart rates.
+_OTHER_PROTOCOL = 1.33
 #: Frames that an alignment needs at least.
 _LEAST_FRAMES = 8
 
@@ -95,6 +98,7 @@ def align_boluses(times: Array, concentration: Array, main_times: Array, main_si
     rise = PchipInterpolator(main_times, main_signal)
     small = _Small(times[covered], concentration[covered], rise, (float(main_times[0]), float(main_times[-1])))
     shift, residual = small.best(guess, reach, frame)
+    flanks = small.concentration < _FLANKS * found.peak_value
     groups = np.arange(covered.sum()) % _GROUPS
     left_out = [small.without(groups == g).best(guess, reach, frame)[0] for g in range(_GROUPS)]
     variance = (_GROUPS - 1) * float(np.var(left_out)) + (frame / _FINE) ** 2 / 12.0
@@ -102,8 +106,41 @@ def align_boluses(times: Array, concentration: Array, main_times: Array, main_si
         shift=shift,
         half_width=_T_90 * float(np.sqrt(variance)),
         explained=1.0 - residual / small.variance,
-        stretch=_stretch(small, found.foot, shift, frame),
+        stretch=_stretch(small.without(~flanks), found.foot, shift, frame),
     )
+
+
+def at_main_pace(times: Array, concentration: Array, main_times: Array) -> tuple[Array, float]:
+    """Times at which the small bolus would have passed at the main one's heart rate.
+
+    The area under a bolus is dose over cardiac output (Stewart and Hamilton), which goes with the heart rate as long as
+    the stroke volume stays: a heart that beats faster passes the same height in less time. Both series have an image of
+    the same beats, so that their intervals tell the rates.
+
+    Parameters
+    ----------
+    times, concentration : (t,) arrays
+        Of the small bolus, s and any unit.
+    main_times : (u,) array
+        Of the main series, s.
+
+    Returns
+    -------
+    (t,) array
+        The same up to the foot of the bolus.
+    float
+        By how much slower the main bolus passes; 1 where the intervals are those of two protocols.
+
+    Raises
+    ------
+    NoBolusError
+        Where the curve shows no bolus.
+    """
+    pace = float(np.median(np.diff(main_times)) / np.median(np.diff(times)))
+    if not 1.0 / _OTHER_PROTOCOL < pace < _OTHER_PROTOCOL:
+        pace = 1.0
+    foot = find_features(times, concentration).foot
+    return foot + pace * (times - foot), pace
 
 
 def _stretch(small: _Small, foot: float, shift: float, frame: float) -> float:

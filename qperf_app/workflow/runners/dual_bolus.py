@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry import resample
-from qperf_app.methods.dual_bolus import Alignment, align_boluses
+from qperf_app.methods.dual_bolus import Alignment, align_boluses, at_main_pace
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.physics.input_function import InputFeatures, find_features
 from qperf_app.plugins import BloodPools, InputFunction, Series
@@ -48,7 +48,7 @@ def main_curve(series: Series, pools: BloodPools) -> tuple[NDArray[np.float64], 
 def on_main_clock(
     aif: InputFunction, times: NDArray[np.float64], signal: NDArray[np.float64], ratio: float
 ) -> tuple[InputFunction, dict[str, Any], tuple[str, ...]]:
-    """Scale and shift the small dose's input function.
+    """Scale the small dose's input function, bring it to the main heart rate, and shift it.
 
     Parameters
     ----------
@@ -64,14 +64,16 @@ def on_main_clock(
     InputFunction, fields of its sidecar, warnings
     """
     keep = np.isfinite(aif.concentration)
-    small = find_features(aif.times[keep], aif.concentration[keep])
-    found = align_boluses(aif.times[keep], aif.concentration[keep], times, signal)
-    scaled = replace(aif, times=aif.times + found.shift, concentration=ratio * aif.concentration)
-    residual = _remaining(aif.times[keep], aif.concentration[keep], small) / (ratio * small.peak_value)
+    at, pace = at_main_pace(aif.times, aif.concentration, times)
+    small = find_features(at[keep], aif.concentration[keep])
+    found = align_boluses(at[keep], aif.concentration[keep], times, signal)
+    scaled = replace(aif, times=at + found.shift, concentration=ratio * aif.concentration)
+    residual = _remaining(at[keep], aif.concentration[keep], small) / (ratio * small.peak_value)
     fields = {
         "DoseRatio": round(ratio, 6),
         "BolusShift": round(found.shift, 3),
         "BolusShiftHalfWidth": round(found.half_width, 3),
+        "BolusPace": round(pace, 3),
         "BolusStretch": round(found.stretch, 3),
         "ResidualAgent": round(residual, 4) if np.isfinite(residual) else None,
     }
@@ -104,8 +106,8 @@ def _warnings(found: Alignment, residual: float, peak: float, units: str) -> tup
     if abs(np.log(found.stretch)) > OTHER_SPEED:
         how = "more slowly" if found.stretch > 1 else "faster"
         warnings.append(
-            f"Dual bolus: the main bolus passes {abs(found.stretch - 1):.0%} {how} than the prebolus, as with another "
-            "cardiac output or injection: the scaled input function has not the main bolus' shape."
+            f"Dual bolus: at the same heart rate the main bolus passes {abs(found.stretch - 1):.0%} {how} than the "
+            "prebolus, as with another stroke volume or injection: the scaled input function has not the main bolus' shape."
         )
     if found.explained < LEAST_EXPLAINED:
         warnings.append(
