@@ -77,6 +77,6 @@ def prebolus_findings(file: str, main: Metadata, prebolus: Metadata) -> Iterator
         yield doubt(
             file, TIMING,
             f"{TIMING} has {other:.3g} s between volumes, that of the tissue series {one:.3g} s: with another heart "
-            "rate the small bolus passes at another speed than the main one; that is corrected, as if the heart pumped as "
-            "much with each beat",
+            "rate the small bolus passes at another speed than the main one; that is corrected, as if the heart pumped "
+            "as much with each beat",
         )  # fmt: skip

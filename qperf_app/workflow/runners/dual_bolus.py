@@ -107,7 +107,7 @@ def _warnings(found: Alignment, residual: float, peak: float, units: str) -> tup
         how = "more slowly" if found.stretch > 1 else "faster"
         warnings.append(
             f"Dual bolus: at the same heart rate the main bolus passes {abs(found.stretch - 1):.0%} {how} than the "
-            "prebolus, as with another stroke volume or injection: the scaled input function has not the main bolus' shape."
+            "prebolus, as with another stroke volume or injection: the scaled input function has not its shape."
         )
     if found.explained < LEAST_EXPLAINED:
         warnings.append(
