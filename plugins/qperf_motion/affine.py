@@ -33,8 +33,7 @@ class Deformation:
 
     def displacement(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Displacement (..., t, 2), pixels, at points (x, y)."""
-        basis = self._basis(x, y)
-        return np.asarray(np.einsum("...k,tka->...ta", basis, self.coefficients))
+        return np.tensordot(self._basis(x, y), self.coefficients, axes=(-1, 1))
 
     def _basis(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         u, v = ((p - c) * s / self.radius for p, c, s in zip((x, y), self.centre, self.spacing, strict=True))
@@ -71,33 +70,40 @@ def refine_affine(
     stiffness : float
         Weight of the mean square displacement beyond a translation against the mean square misfit of the edges.
     """
-    from scipy.ndimage import map_coordinates
-
     points = np.argwhere(region).astype(float)
     basis = start._basis(points[:, 0], points[:, 1])
     tensors = edge_tensors(frames)
-    slopes = np.stack([*np.gradient(tensors, axis=(2, 3))], axis=2)
-    images = np.concatenate([tensors[:, :, None], slopes], axis=2)
+    # Of every frame the tensors and their slopes along x and y, (3, 3, x, y).
+    images = np.stack([tensors, *np.gradient(tensors, axis=(2, 3))], axis=1)
     weights = reference_weights(use, window, floor)
     elastic = np.zeros((3, 3))
     elastic[1:, 1:] = basis[:, 1:].T @ basis[:, 1:] / len(points)
     first = found = start.coefficients
     for _ in range(_SWEEPS):
         where = points + np.einsum("mk,tka->tma", basis, found)
-        read = np.stack([
-            [[map_coordinates(i, at.T, order=1, mode="nearest") for i in channel] for channel in frame]
-            for frame, at in zip(images, where, strict=True)
-        ])  # fmt: skip
-        reference = np.tensordot(weights, read[:, :, 0], 1)
-        steps = [_step(*each, basis, elastic, stiffness) for each in zip(read, reference, found, strict=True)]
-        moved = found + _DAMPING * np.stack(steps)
+        read = np.stack([_between(*each) for each in zip(images, where, strict=True)])
+        reference = np.tensordot(weights, read[:, 0], 1)
+        steps = _steps(read, reference, found, basis, elastic, stiffness)
+        moved = found + _DAMPING * steps
         moved = moved - np.median((moved - first)[use], axis=0)
         near = np.abs(moved[:, 0] - first[:, 0]).max(axis=1) < _FARTHEST
         found = np.where(near[:, None, None], moved, first)
     return Deformation(found, start.centre, start.radius, start.spacing)
 
 
-def _step(
+def _between(images: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Images (..., x, y) of one frame read at points (m, 2), pixels, linear in between; edges repeat outside."""
+    last = np.array(images.shape[-2:]) - 1
+    within = np.clip(at, 0, last)
+    below = within.astype(np.intp)
+    (i, j), (right, up) = below.T, np.minimum(below + 1, last).T
+    x, y = (within - below).astype(np.float32).T
+    first = images[..., i, j] * (1 - y) + images[..., i, up] * y
+    second = images[..., right, j] * (1 - y) + images[..., right, up] * y
+    return np.asarray(first * (1 - x) + second * x)
+
+
+def _steps(
     read: NDArray[np.float32],
     reference: NDArray[np.float64],
     coefficients: NDArray[np.float64],
@@ -105,16 +111,18 @@ def _step(
     elastic: NDArray[np.float64],
     stiffness: float,
 ) -> NDArray[np.float64]:
-    """One Gauss-Newton step (3, 2) of one frame; ``read`` (3, 3, m) are tensors and their slopes at the points."""
-    scale = float((read[:, 0] * reference).sum() / max((reference**2).sum(), 1e-12))
-    misfit = scale * reference - read[:, 0]
-    k = basis.shape[1]
-    normal, right = np.zeros((2 * k, 2 * k)), np.zeros(2 * k)
-    for values, (_, x, y) in zip(misfit, read, strict=True):
-        jacobian = np.concatenate([x[:, None] * basis, y[:, None] * basis], axis=1)
-        normal += jacobian.T @ jacobian
-        right += jacobian.T @ values
-    hold = stiffness * float((misfit**2).mean()) * len(basis) / 4 * np.kron(np.eye(2), elastic)
-    ridge = (1e-6 * np.trace(normal) / k + 1e-9) * np.eye(2 * k)
-    step = np.linalg.solve(normal + hold + ridge, right - hold @ coefficients.T.ravel())
-    return np.clip(step, -_LONGEST, _LONGEST).reshape(2, k).T
+    """One Gauss-Newton step (t, 3, 2) of every frame; ``read`` (t, 3, 3, m) are tensors and slopes at the points."""
+    value, (m, k) = read[:, 0], basis.shape
+    scale = (value * reference).sum(axis=(1, 2)) / np.maximum((reference**2).sum(axis=(1, 2)), 1e-12)
+    misfit = scale[:, None, None] * reference - value
+    slopes = read[:, 1:].astype(np.float64)
+    # Sums over the tensor's elements, point by point, then over the points.
+    shared = np.einsum("tacm,tbcm->tabm", slopes, slopes) @ (basis[:, :, None] * basis[:, None]).reshape(m, k * k)
+    normal = shared.reshape(-1, 2, 2, k, k).swapaxes(2, 3).reshape(-1, 2 * k, 2 * k)
+    right = (np.einsum("tacm,tcm->tam", slopes, misfit) @ basis).reshape(-1, 2 * k)
+    still = np.kron(np.eye(2), elastic)
+    hold = (stiffness * m / 4 * (misfit**2).mean(axis=(1, 2)))[:, None, None] * still
+    ridge = (1e-6 * np.trace(normal, axis1=1, axis2=2) / k + 1e-9)[:, None, None] * np.eye(2 * k)
+    present = coefficients.swapaxes(1, 2).reshape(-1, 2 * k, 1)
+    step = np.linalg.solve(normal + hold + ridge, right[..., None] - hold @ present)
+    return np.clip(step, -_LONGEST, _LONGEST).reshape(-1, 2, k).swapaxes(1, 2)

@@ -85,24 +85,22 @@ def chain(
     anchors : (t, 2 reach + 1, 2 reach + 1) array, optional
         Information of an image that stays where it is with every frame, times the image's weight as a neighbour.
     """
-    links = _links(n_frames, pairs, surfaces)
-    strength = np.array([sum(float(surface.max()) for _, surface in links[t]) for t in range(n_frames)])
-    if anchors is not None:
-        for t, surface in enumerate(anchors):
-            links[t].append((n_frames, surface))
+    links = _Links.of(n_frames, pairs, surfaces, anchors)
+    strength = np.zeros(n_frames)
+    np.add.at(strength, np.array(pairs, int).reshape(-1, 2), surfaces.max(axis=(1, 2), initial=-np.inf)[:, None])
     start = int(strength.argmax())
     # The last row is the image that stays.
     shift = np.concatenate([np.full((n_frames, 2), np.nan), np.zeros((1, 2))])
     shift[start] = 0.0
     for t in sorted(range(n_frames), key=lambda t: abs(t - start))[1:]:
-        shift[t] = _place(links[t], shift)[0]
+        shift[t] = links.place(t, shift)[0]
     for _ in range(_SWEEPS):
         before = shift.copy()
         for t in range(n_frames):
-            shift[t] = _place(links[t], shift)[0]
+            shift[t] = links.place(t, shift)[0]
         if np.abs(shift - before).max() < _SETTLED:
             break
-    information = np.array([_place(links[t], shift)[1] for t in range(n_frames)])
+    information = np.array([links.place(t, shift)[1] for t in range(n_frames)])
     return Positions(shift[:n_frames], information, information > chance)
 
 
@@ -125,55 +123,72 @@ def place_leading(found: Positions, surfaces: NDArray[np.float32], chance: float
     return Positions(shift, information, np.append(information[:n] > chance, found.found[n:]))
 
 
-Link = tuple[int, NDArray[np.float32]]
+@dataclass(frozen=True)
+class _Links:
+    """Of every frame, its neighbours and the surfaces by its own shift against theirs.
 
-
-def _links(n_frames: int, pairs: Sequence[tuple[int, int]], surfaces: NDArray[np.float32]) -> list[list[Link]]:
-    """Of every frame, its neighbours and the surfaces by its own shift against theirs."""
-    links: list[list[Link]] = [[] for _ in range(n_frames)]
-    for (i, j), surface in zip(pairs, surfaces, strict=True):
-        links[j].append((i, surface))
-        links[i].append((j, surface[::-1, ::-1]))
-    return links
-
-
-def _place(links: Sequence[Link], shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Best shift of one frame against those of its neighbours that have one, and its information there."""
-    placed = [(other, surface) for other, surface in links if np.isfinite(shift[other, 0])]
-    if not placed:
-        return np.zeros(2), 0.0
-    there = shift[[other for other, _ in placed]]
-    centre = np.round(np.median(there, axis=0))
-    total = np.mean(_moved(np.stack([surface for _, surface in placed]), there - centre), axis=0)
-    offset, peak = _peak(total)
-    return centre + offset, peak
-
-
-def _moved(surfaces: NDArray[np.float32], by: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Move each surface (n, a, b) by its shift (n, 2), pixels, linear in between; edges repeat outside.
-
-    To the last bit what ``scipy.ndimage.shift`` gives with ``order=1, mode="nearest"`` for one after another, in a
-    tenth of the time: there are twenty thousand in a series.
+    ``windows`` (surfaces, ., ., n + 1, n + 1) are views of the surfaces, (n, n) with their edges repeated outside: a
+    surface that is moved by any shift is four of them, weighed. ``of_frame`` has the neighbours' and the surfaces'
+    numbers of each frame.
     """
-    rows, columns = (_linear(by[:, axis], surfaces.shape[axis + 1]) for axis in (0, 1))
-    surface = np.arange(len(surfaces))[:, None, None]
-    total: float | NDArray[np.float64] = 0.0
-    for i, along in rows:
-        for j, across in columns:
-            corner = surfaces[surface, i[:, :, None], j[:, None, :]].astype(np.float64)
-            total = total + corner * along[:, :, None] * across[:, None, :]
-    return np.asarray(total, np.float32)
 
+    windows: NDArray[np.float32]
+    of_frame: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
-def _linear(by: NDArray[np.float64], n: int) -> tuple[tuple[NDArray[np.intp], NDArray[np.float64]], ...]:
-    """Of n pixels read from ``by`` (m,) before each: the pixel below and the one above, (m, n), with their weights."""
-    at = np.clip(np.arange(n) - by[:, None], 0, n - 1)
-    below = np.floor(at).astype(np.intp)
-    part = at - below
-    return (below, 1.0 - part), (np.minimum(below + 1, n - 1), part)
+    @classmethod
+    def of(
+        cls,
+        n_frames: int,
+        pairs: Sequence[tuple[int, int]],
+        surfaces: NDArray[np.float32],
+        anchors: NDArray[np.float32] | None,
+    ) -> _Links:
+        """Links of both frames of every pair, and of every frame with the image that stays, number ``n_frames``."""
+        numbers: list[list[tuple[int, int]]] = [[] for _ in range(n_frames)]
+        for k, (i, j) in enumerate(pairs):
+            numbers[j].append((i, k))
+            numbers[i].append((j, len(pairs) + k))
+        every = [surfaces, surfaces[:, ::-1, ::-1]]
+        if anchors is not None:
+            every.append(anchors)
+            for t in range(n_frames):
+                numbers[t].append((n_frames, 2 * len(pairs) + t))
+        n = surfaces.shape[1]
+        padded = np.pad(np.concatenate(every), ((0, 0), (n, n), (n, n)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (n + 1, n + 1), axis=(1, 2))
+        return cls(windows, [(each[:, 0], each[:, 1]) for each in (np.array(m, int).reshape(-1, 2) for m in numbers)])
+
+    def place(self, t: int, shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Best shift of a frame against those of its neighbours that have one, and its information there."""
+        others, surfaces = self.of_frame[t]
+        there = shift[others]
+        placed = np.isfinite(there[:, 0])
+        if not placed.all():
+            there, surfaces = there[placed], surfaces[placed]
+        if not len(there):
+            return np.zeros(2), 0.0
+        ordered = np.sort(there, axis=0)
+        centre = np.round((ordered[(len(there) - 1) // 2] + ordered[len(there) // 2]) / 2)
+        offset, peak = _peak(self._mean(surfaces, there - centre))
+        return centre + offset, peak
+
+    def _mean(self, surfaces: NDArray[np.intp], by: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of surfaces, each moved by its shift (k, 2), pixels, linear in between; edges repeat outside."""
+        n = self.windows.shape[3] - 1
+        first = np.clip(n - by, 0.0, 2.0 * n)
+        whole = np.minimum(first.astype(np.intp), 2 * n - 1)
+        after = (first - whole) / len(by)
+        x, y = after.T
+        share = 1.0 / len(by)
+        part = x * y * len(by)
+        weights = np.stack([share - x - y + part, y - part, x - part, part])
+        corners = self.windows[surfaces, whole[:, 0], whole[:, 1]].reshape(len(by), -1)
+        corner = (weights @ corners.astype(np.float64)).reshape(4, n + 1, n + 1)
+        mean: NDArray[np.float64] = corner[0, :-1, :-1] + corner[1, :-1, 1:] + corner[2, 1:, :-1] + corner[3, 1:, 1:]
+        return mean
 
 
 def _peak(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
     """Position of the largest value against the centre, and the value; the centre where the surface is flat."""
     height = float(surface.max())
-    return (np.zeros(2) if np.ptp(surface) < _FLAT else peak_offset(surface)), height
+    return (np.zeros(2) if height - float(surface.min()) < _FLAT else peak_offset(surface)), height

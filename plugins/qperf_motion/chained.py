@@ -187,16 +187,15 @@ class _SliceRegistration:
         pairs = neighbour_pairs(self._n_frames, self.options.neighbours)
         samples, pixels = self._samples(region), int(np.ceil(reach / self.spacing.min()))
         bins = self._bins(samples)
-        images = shifted_back(self.frames, moved)
-        surfaces = information_surfaces(images, region, pairs, pixels, bins)
+        images, links = shifted_back(self.frames, moved), pairs
+        if mean is not None:
+            images = np.concatenate([images, mean[..., None]], axis=-1)
+            links = pairs + [(self._n_frames, t) for t in range(self._n_frames)]
+        information = information_surfaces(images, region, links, pixels, bins)
         offsets = np.array([moved[j] - moved[i] for i, j in pairs]).reshape(-1, 2)
         step = max(1.0, float((self.native / self.spacing).max()))
-        surfaces = prefer_rest(surfaces, offsets, step, self.options.rest / samples)
-        anchors = None
-        if mean is not None:
-            images = np.concatenate([mean[..., None], images], axis=-1)
-            with_mean = [(0, t + 1) for t in range(self._n_frames)]
-            anchors = _MEAN_WEIGHT * information_surfaces(images, region, with_mean, pixels, bins)
+        surfaces = prefer_rest(information[: len(pairs)], offsets, step, self.options.rest / samples)
+        anchors = None if mean is None else _MEAN_WEIGHT * information[len(pairs) :]
         found = chain(self._n_frames, pairs, surfaces, _chance(bins, samples), anchors)
         return replace(found, shift=found.shift + moved)
 

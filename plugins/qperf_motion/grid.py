@@ -83,11 +83,11 @@ def in_plane_displacement(affine: ArrayLike, shift: NDArray[np.float64]) -> NDAr
 
 def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
     """Position of a surface's largest value against its centre, to a fraction of a pixel by a parabola on each axis."""
-    index = np.unravel_index(int(surface.argmax()), surface.shape)
-    offset = np.array(index, float) - np.array(surface.shape) // 2
-    for axis, at in enumerate(index):
-        if 0 < at < surface.shape[axis] - 1:
-            before, here, after = np.take(surface, [at - 1, at, at + 1], axis=axis).take(index[1 - axis], axis=1 - axis)
+    at = divmod(int(surface.argmax()), surface.shape[1])
+    offset = [float(index - n // 2) for index, n in zip(at, surface.shape, strict=True)]
+    for axis, (index, line) in enumerate(zip(at, (surface[:, at[1]], surface[at[0]]), strict=True)):
+        if 0 < index < len(line) - 1:
+            before, here, after = (float(value) for value in line[index - 1 : index + 2])
             curvature = before - 2 * here + after
             offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return np.asarray(offset)
+    return np.array(offset)

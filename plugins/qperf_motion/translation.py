@@ -180,24 +180,31 @@ def position_agreement(
 def _best_path(
     information: NDArray[np.float64], shift: NDArray[np.float64], penalty: float, grid: float = _STEP
 ) -> NDArray[np.float64]:
-    """Viterbi's path through the shifts around the present ones."""
+    """Viterbi's path through the shifts around the present ones.
+
+    A move of a pixel or more costs the same wherever it comes from: the best of all, and else those within a pixel.
+    """
     from scipy.ndimage import map_coordinates
 
     reach = information.shape[1] // 2
     # Between whole pixels the surfaces are interpolated, which needs some of them on either side.
     edge = reach - 0.5 if grid < 1 else float(reach)
     axis = np.arange(-edge, edge + grid / 2, grid)
+    n, within = len(axis), round(1 / grid)
     steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     value = [map_coordinates(frame, (steps + reach).T, order=3, mode="nearest") for frame in information]
-    best, back = value[0], np.zeros((len(shift), len(steps)), np.intp)
+    best = [value[0]]
+    width, near = n + within, np.arange(-within, within + 1)
     for t in range(1, len(shift)):
-        between = (shift[t] + steps)[:, None] - (shift[t - 1] + steps)[None]
-        reached = best[None] - penalty * np.minimum(np.hypot(between[..., 0], between[..., 1]), 1)
-        back[t] = reached.argmax(axis=1)
-        best = reached[np.arange(len(steps)), back[t]] + value[t]
-    at = int(best.argmax())
-    path = [at]
+        move = (shift[t] - shift[t - 1]) / grid
+        x, y = (np.clip(np.rint(m).astype(int), -n, n) + near for m in move)
+        cost = penalty * np.minimum(grid * np.hypot((x - move[0])[:, None], y - move[1]), 1)
+        padded = np.pad(best[-1].reshape(n, n), width, constant_values=-np.inf)
+        moved = np.lib.stride_tricks.sliding_window_view(padded, (n, n))[np.ix_(x + width, y + width)]
+        reached = (moved - cost[..., None, None]).max(axis=(0, 1)).ravel()
+        best.append(np.maximum(reached, best[-1].max() - penalty) + value[t])
+    path = [int(best[-1].argmax())]
     for t in range(len(shift) - 1, 0, -1):
-        at = int(back[t, at])
-        path.append(at)
+        away = np.hypot(*(shift[t] + steps[path[-1]] - shift[t - 1] - steps).T)
+        path.append(int((best[t - 1] - penalty * np.minimum(away, 1)).argmax()))
     return np.asarray(shift + steps[path[::-1]])
