@@ -14,12 +14,12 @@ from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins import STATISTICS, InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_app.testing.examples import example_aif, example_curves
-from qperf_app.training import WeightsError
+from qperf_app.training import WeightsError, read_card
 from qperf_cnn import ConvolutionalKinetics
 from qperf_cnn.features import LAGS, build_filters, extract
 from qperf_cnn.labels import LabelStore, fit
-from qperf_cnn.network import OUTPUTS, from_coordinates, read_answer, to_coordinates
-from qperf_cnn.plugin import NetworkOptions
+from qperf_cnn.network import OUTPUTS, Architecture, build, from_coordinates, load, read_answer, to_coordinates
+from qperf_cnn.plugin import SHIPPED, NetworkOptions
 from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
 from qperf_cnn.simulation import RANGES, simulate
 from qperf_cnn.targets import read_kind, true_values, value_of
@@ -94,6 +94,17 @@ def test_answers_are_in_order(raw):
     assert (np.diff(quantiles, axis=1) >= 0).all()
     medians = quantiles[:, 1]
     np.testing.assert_allclose(to_coordinates(from_coordinates(to_coordinates(medians))), to_coordinates(medians))
+
+
+def test_the_answer_without_keras_is_that_of_keras(tf):
+    """To single precision: the layers are written down twice, for training and for use."""
+    trained, random = load(SHIPPED), np.random.default_rng(0)
+    architecture = read_card(SHIPPED)["architecture"]
+    model = build(Architecture(tuple(architecture["filters"]), architecture["width"]))
+    model.set_weights(trained.weights)
+    seen = [random.normal(size=(16, *each.shape[1:])).astype(np.float32) for each in model.inputs]
+    for theirs, ours in zip(model(seen), trained(*seen), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_kinds_of_label():

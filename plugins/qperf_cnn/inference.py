@@ -1,15 +1,13 @@
-"""From curves to parameters with a trained network: features, one compiled call, and what to make of the answer."""
+"""From curves to parameters with a trained network: features, its answer, and what to make of that."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from qperf_app.plugins import STATISTICS
@@ -20,7 +18,7 @@ from qperf_cnn.responses import CurveMaker
 
 Array = NDArray[np.float64]
 
-#: Curves of one block, filled up for the network, so that it is compiled once.
+#: Curves of one block, filled up for the network: how a product is summed may hang on how many rows it has.
 BLOCK = 1024
 _PARAMETERS = [0, 1, 3, 4, 5]
 
@@ -39,7 +37,7 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
 
     Blocks of curves are small enough to stay in a processor's cache, and run beside each other.
     """
-    trained, call = network.load(path), _compiled_of(path)
+    trained = network.load(path)
     found = Estimates(
         np.empty((len(curves), len(QUANTITIES), len(STATISTICS))),
         np.empty(curves.shape),
@@ -51,7 +49,7 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
         filters, present, rows = block
         measured = curves[rows][:, present]
         features = extract(filters, measured)
-        answers, hidden = _run(call, features)
+        answers, hidden = _run(trained, features)
         values = network.read_answer(answers)
         medians = values[..., MEDIAN]
         fitted = response_curves(medians[:, _PARAMETERS])
@@ -80,32 +78,15 @@ def _blocks(
 
 def run(path: Path, features: Features) -> tuple[Array, FloatArray]:
     """Answer (n, 30) and last layer (n, w) for features."""
-    call = _compiled_of(path)
+    trained = network.load(path)
     pieces = (Features(*(a[k : k + BLOCK] for a in features)) for k in range(0, len(features.scalars), BLOCK))
-    answer, hidden = (np.concatenate(column) for column in zip(*(_run(call, piece) for piece in pieces), strict=True))
+    answer, hidden = (np.concatenate(column) for column in zip(*(_run(trained, piece) for piece in pieces), strict=True))
     return answer, hidden
 
 
-def _run(call: Callable[..., Any], features: Features) -> tuple[Array, FloatArray]:
+def _run(trained: network.Trained, features: Features) -> tuple[Array, FloatArray]:
     """Answer and last layer of one block."""
     n = len(features.scalars)
     padded = (np.concatenate([a, np.repeat(a[:1], BLOCK - n, axis=0)]) if n < BLOCK else a for a in features)
-    answer, hidden = (a.numpy()[:n] for a in call(*(tf.constant(a) for a in padded)))
+    answer, hidden = (a[:n] for a in trained(*padded))
     return answer.astype(np.float64), hidden
-
-
-def _compiled_of(path: Path) -> Callable[..., Any]:
-    stat = path.stat()
-    return _compiled(path, (stat.st_mtime_ns, stat.st_size))
-
-
-@functools.lru_cache(maxsize=2)
-def _compiled(path: Path, _: tuple[int, int]) -> Callable[..., Any]:
-    model = network.load(path).model
-
-    @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def call(responses: Any, scalars: Any) -> Any:
-        return model([responses, scalars], training=False)
-
-    found: Callable[..., Any] = call
-    return found

@@ -17,6 +17,7 @@ from qperf_cnn.features import CHANNELS, LAGS, SCALARS
 from qperf_cnn.labels import QUANTITIES
 
 Array = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
 
 #: Where each quantity's coordinate is 0, and its unit: of the logarithm, but for the delay. About the priors' medians
 #: and standard deviations, but part of what the weights mean: they stay where the priors change.
@@ -28,10 +29,15 @@ POSITIVE = np.array([name != "Ta" for name in QUANTITIES])
 OUTPUTS = len(QUANTITIES) * len(STATISTICS)
 
 
+#: Lags that a filter of either convolution spans, and how many it moves on by: the first shortens the response to a
+#: quarter, the second to half of that.
+_SPANS, _STRIDES = (8, 3), (4, 2)
+_DENSE = 2
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """Filters of both convolutions, the first of which shortens the response to a quarter, the second to half of that,
-    and width of the dense layers."""
+    """Filters of both convolutions, and width of the dense layers."""
 
     filters: tuple[int, int] = (48, 96)
     width: int = 192
@@ -52,10 +58,10 @@ def build(architecture: Architecture) -> Any:
 
     response, scalars = keras.Input((len(LAGS), CHANNELS)), keras.Input((SCALARS,))
     x = response
-    for filters, size, step in zip(architecture.filters, (8, 3), (4, 2), strict=True):
+    for filters, size, step in zip(architecture.filters, _SPANS, _STRIDES, strict=True):
         x = layers.Conv1D(filters, size, strides=step, padding="same", activation=gelu)(x)
     x = layers.Concatenate()([layers.Flatten()(x), scalars])
-    for _ in range(2):
+    for _ in range(_DENSE):
         x = layers.Dense(architecture.width, activation=gelu)(x)
     return keras.Model([response, scalars], [layers.Dense(OUTPUTS)(x), x])
 
@@ -82,10 +88,63 @@ def read_answer(answer: NDArray[np.floating]) -> Array:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and the scope of its training."""
+    """A trained network, kernels and biases of its layers in the order of Keras, and the scope of its training."""
 
-    model: Any
+    weights: tuple[FloatArray, ...]
     scope: scope.Scope
+
+    def __call__(self, responses: FloatArray, scalars: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What :func:`build` answers with these weights, (n, 30) and (n, width), in NumPy.
+
+        It is a few products of matrices: TensorFlow takes longer to load than they take for a thousand scans.
+        """
+        layers = list(zip(self.weights[::2], self.weights[1::2], strict=True))
+        x = responses
+        for (kernel, bias), stride in zip(layers[: len(_STRIDES)], _STRIDES, strict=True):
+            x = _gelu(_windows(x, len(kernel), stride) @ kernel.reshape(-1, len(bias)) + bias)
+        x = np.concatenate([x.reshape(len(x), -1), scalars], axis=1)
+        for kernel, bias in layers[len(_STRIDES) : -1]:
+            x = _gelu(x @ kernel + bias)
+        kernel, bias = layers[-1]
+        return x @ kernel + bias, x
+
+
+def _windows(x: FloatArray, span: int, stride: int) -> FloatArray:
+    """What each filter of a convolution of x (n, l, c) sees, (n, steps, span c), padded as ``padding="same"`` does."""
+    steps = -(-x.shape[1] // stride)
+    lacking = max((steps - 1) * stride + span - x.shape[1], 0)
+    padded = np.pad(x, ((0, 0), (lacking // 2, lacking - lacking // 2), (0, 0)))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, span, axis=1)[:, ::stride]
+    return np.ascontiguousarray(seen.swapaxes(2, 3)).reshape(len(x), steps, -1)
+
+
+def _gelu(x: FloatArray) -> FloatArray:
+    """Gaussian error linear unit by way of tanh, as :func:`build` has it."""
+    root = np.float32(np.sqrt(2.0 / np.pi))
+    # In place: arrays of this size cost more to make than to compute with.
+    y = x * x
+    y *= np.float32(0.044715) * root
+    y += root
+    y *= x
+    np.tanh(y, out=y)
+    y += np.float32(1.0)
+    y *= x
+    y *= np.float32(0.5)
+    return y
+
+
+def _shapes(architecture: Architecture) -> list[tuple[int, ...]]:
+    """Shapes of the weights."""
+    shapes: list[tuple[int, ...]] = []
+    channels, steps = CHANNELS, len(LAGS)
+    for filters, span, stride in zip(architecture.filters, _SPANS, _STRIDES, strict=True):
+        shapes += [(span, channels, filters), (filters,)]
+        channels, steps = filters, -(-steps // stride)
+    before = steps * channels + SCALARS
+    for width in (*[architecture.width] * _DENSE, OUTPUTS):
+        shapes += [(before, width), (width,)]
+        before = width
+    return shapes
 
 
 def load(path: Path) -> Trained:
@@ -106,12 +165,13 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
     try:
         given = card["architecture"]
         architecture = Architecture(tuple(int(f) for f in given["filters"]), int(given["width"]))  # type: ignore[arg-type]
-        model = build(architecture)
         own = len(arrays) - scope.COUNT
-        model.set_weights(arrays[:own])
+        weights = tuple(np.ascontiguousarray(array, np.float32) for array in arrays[:own])
+        if [array.shape for array in weights] != (wanted := _shapes(architecture)):
+            raise ValueError(f"shapes {[array.shape for array in weights]} instead of {wanted}")
         known = scope.from_arrays([a.astype(np.float64) for a in arrays[own:]])
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
     except ValueError as error:
         raise WeightsError(f"{path}: its arrays don't fit the architecture of its card ({error})") from None
-    return Trained(model, known)
+    return Trained(weights, known)

@@ -78,9 +78,9 @@ class ConvolutionalKinetics(KineticsPlugin):
         return file_digests(self.weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """TensorFlow, and features of a myocardium of an eighth of the image."""
+        """Features of a myocardium of an eighth of the image, and the network's layers of a block on each thread."""
         voxels = shape[0] * shape[1] * shape[2] / 8
-        return Resources(memory_gb=1.2 + voxels * 8e3 / 2**30, threads=2)
+        return Resources(memory_gb=0.4 + voxels * 8e3 / 2**30, threads=2)
 
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext

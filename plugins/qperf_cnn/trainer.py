@@ -129,7 +129,7 @@ class KineticsTrainer(Trainer):
         architecture = Architecture((options.width // 4, options.width // 2), options.width)
         model = build_seeded(partial(build, architecture), job.seed)
         if job.start_from is not None:
-            model.set_weights(load(job.start_from).model.get_weights())
+            model.set_weights(load(job.start_from).weights)
         started = time.monotonic()
         history = self._learn(job, model, keras.optimizers.Adam(options.rate, clipnorm=1.0), train, held)
         limits, figures = judge(model, held)
