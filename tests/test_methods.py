@@ -7,10 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from qperf_app.methods import judging, kinetic_inputs, noise, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.input_voxels import choose_input_voxels
+from qperf_app.methods.running import lowest_before, running_median
 from qperf_app.physics.input_function import NoBolusError
 from qperf_app.plugins import InputFunction, QualityCode, TissueConstants, TissueCurves
 
@@ -184,3 +188,14 @@ def test_input_voxels_are_those_that_enhance_and_not_those_that_are_bright():
     series[0] *= 1.3
     series[3] = 50.0 + 0.1 * bolus
     np.testing.assert_array_equal(np.nonzero(choose_input_voxels(series, np.ones((4, 5, 1), bool), 0.2))[0], [0] * 4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 30), st.sampled_from([1, 3, 5, 7]), st.integers(0, 40))
+def test_running_median_and_minimum(seed: int, count: int, median: int, width: int):
+    values = np.random.default_rng(seed).normal(size=(4, count)).astype(np.float32)
+    np.testing.assert_array_equal(
+        running_median(values, median), ndimage.median_filter(values, (1, median), mode="nearest")
+    )
+    lowest = [values[:, max(0, t - width) : t + 1].min(axis=1) for t in range(count)]
+    np.testing.assert_array_equal(lowest_before(values, width), np.stack(lowest, axis=1))

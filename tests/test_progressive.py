@@ -12,10 +12,12 @@ from qperf_app.bids import records
 from qperf_app.geometry import voxel_displacement, warp
 from qperf_app.plugins import Motion, RunContext, Series
 from qperf_motion.affine import refine_affine, translation_of
+from qperf_motion.chain import chain, neighbour_pairs
 from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.grid import read_at, read_shifted, splines_of
 from qperf_motion.progressive import ProgressiveMotionCorrection
 from qperf_motion.quality import frame_quality, roughness
-from qperf_motion.translation import agree_over_slices, recover
+from qperf_motion.translation import _best_path, agree_over_slices, recover
 from tests.realdata import ASSUMED_FRAME_INTERVAL
 from tests.test_motion import FRAMES, breathing, chest, pairwise, series_of
 
@@ -99,6 +101,50 @@ def test_no_frame_has_part_in_its_own_reference(n: int, window: float, floor: fl
     weights = reference_weights(np.ones(n, bool), window, floor)
     assert not np.diag(weights).any()
     np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(st.floats(-60, 60), st.floats(-60, 60)))
+def test_a_shift_is_read_as_the_displacement_of_every_pixel(shift: tuple[float, float]) -> None:
+    splines = splines_of(np.random.default_rng(0).normal(size=(30, 24, 1)).astype(np.float32))
+    everywhere = read_at(splines, np.broadcast_to(shift, (30, 24, 1, 2)))
+    found = read_shifted(splines, np.array([shift]), np.arange(30), np.arange(24))
+    np.testing.assert_allclose(found, everywhere, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.01, 1.0), st.sampled_from([(0.25, 2), (1.0, 4)]))
+def test_the_best_path_is_the_best_of_all(seed: int, penalty: float, kind: tuple[float, int]) -> None:
+    """Against the sum over every pair of steps."""
+    grid, reach = kind
+    random = np.random.default_rng(seed)
+    information, shift = random.random((6, 2 * reach + 1, 2 * reach + 1)), random.normal(0, 2, (6, 2))
+    edge = reach - 0.5 if grid < 1 else reach
+    axis = np.arange(-edge, edge + grid / 2, grid)
+    steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    value = [ndimage.map_coordinates(each, (steps + reach).T, order=3, mode="nearest") for each in information]
+
+    def total(path: list[int]) -> float:
+        moved = np.hypot(*np.diff(shift + steps[path], axis=0).T)
+        return float(sum(v[k] for v, k in zip(value, path, strict=True)) - penalty * np.minimum(moved, 1).sum())
+
+    best = value[0]
+    for t in range(1, 6):
+        between = (shift[t] + steps)[:, None] - (shift[t - 1] + steps)
+        best = (best - penalty * np.minimum(np.hypot(*np.moveaxis(between, -1, 0)), 1)).max(axis=1) + value[t]
+    found = _best_path(information, shift, penalty, grid) - shift
+    path = [int(np.abs(steps - step).sum(axis=1).argmin()) for step in found]
+    assert total(path) == pytest.approx(best.max(), abs=1e-9)
+
+
+def test_frames_settle_where_their_surfaces_meet() -> None:
+    """Every pair's surface peaks at the difference of two positions, whole or not, near or far."""
+    truth, reach = np.array([[0.0, 0.0], [1.5, -2.0], [6.0, 0.5], [-3.0, 4.0], [0.0, 1.0]]), 10
+    pairs, axis = neighbour_pairs(5, 2), np.arange(-reach, reach + 1)
+    away = [np.hypot(axis[:, None] - dx, axis - dy) for dx, dy in (truth[j] - truth[i] for i, j in pairs)]
+    found = chain(5, pairs, (1 - 0.01 * np.square(away)).astype(np.float32), 0.0)
+    np.testing.assert_allclose(found.shift - found.shift[0], truth, atol=0.05)
+    np.testing.assert_allclose(found.information, 1.0, atol=0.01)
 
 
 def test_a_frame_lost_in_one_slice_is_found_by_the_others() -> None:

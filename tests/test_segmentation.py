@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import nnls
 
 from qperf_app.plugins import BloodPools, RunContext, Series
 from qperf_segmentation import ClassicalMyocardium, ClassicalOptions, KMeansBloodPool, KMeansOptions
 from qperf_segmentation.pool_growth import grow
+from qperf_segmentation.unmixing import unmix
 
 CONTEXT = RunContext(seed=5)
 
@@ -326,3 +328,16 @@ def test_a_core_that_the_other_ventricle_has_taken_grows_to_nothing() -> None:
     curves = np.random.default_rng(0).random((20, 20, 9))
     other = ndimage.binary_dilation(core, iterations=2)
     assert not grow(curves, core, other, np.array([2.0, 2.0, 8.0])).any()
+
+
+@pytest.mark.parametrize("with_right", [True, False])
+def test_shares_are_those_of_non_negative_least_squares(with_right: bool):
+    random = np.random.default_rng(3)
+    lv, rv, muscle = np.abs(random.normal(1.0, 0.5, (3, 40)))
+    curves = random.normal(0.3, 1.0, (12, 10, 40))
+    found = unmix(curves, lv, rv if with_right else None, muscle, np.ones((12, 10), bool))
+    matrix = np.stack([lv, muscle, rv][: 3 if with_right else 2], axis=1)
+    expected = np.array([nnls(matrix, curve)[0] for curve in curves.reshape(-1, 40)]).reshape(12, 10, -1)
+    np.testing.assert_allclose(found.lv, expected[..., 0], atol=1e-10)
+    np.testing.assert_allclose(found.myocardium, expected[..., 1], atol=1e-10)
+    np.testing.assert_allclose(found.rv, expected[..., 2] if with_right else 0.0, atol=1e-10)

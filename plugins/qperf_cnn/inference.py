@@ -80,7 +80,9 @@ def run(path: Path, features: Features) -> tuple[Array, FloatArray]:
     """Answer (n, 30) and last layer (n, w) for features."""
     trained = network.load(path)
     pieces = (Features(*(a[k : k + BLOCK] for a in features)) for k in range(0, len(features.scalars), BLOCK))
-    answer, hidden = (np.concatenate(column) for column in zip(*(_run(trained, piece) for piece in pieces), strict=True))
+    answer, hidden = (
+        np.concatenate(column) for column in zip(*(_run(trained, piece) for piece in pieces), strict=True)
+    )
     return answer, hidden
 
 

@@ -58,6 +58,35 @@ def read_at(
     ])  # fmt: skip
 
 
+def read_shifted(
+    splines: NDArray[np.float32], shift: NDArray[np.float64], x: NDArray[np.intp], y: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Read frames, given as splines (t, ., .), at rows ``x`` and columns ``y`` of pixels plus shift[t], (t, 2).
+
+    What :func:`read_at` reads where all pixels of a frame are displaced alike: the same four coefficients then count
+    along a whole row, with the same weights. Rows and columns may lie outside, where edges repeat.
+    """
+    frames = np.empty((len(splines), len(x), len(y)), np.float32)
+    for t, (spline, by) in enumerate(zip(splines, shift, strict=True)):
+        rows, row_weights = _taps(x + by[0], spline.shape[0])
+        columns, column_weights = _taps(y + by[1], spline.shape[1])
+        first = int(columns.min())
+        strip = spline[:, first : int(columns.max()) + 1]
+        lines = sum(weight[:, None] * strip[row] for row, weight in zip(rows, row_weights, strict=True))
+        frames[t] = sum(weight * lines[:, c] for c, weight in zip(columns - first, column_weights, strict=True))
+    return frames
+
+
+def _taps(at: NDArray[np.float64], n: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Of n coefficients of a cubic spline those that count at places (m,), and their weights, (4, m) each."""
+    before = np.floor(at)
+    u = at - before
+    v = 1 - u
+    middle = (4 - 3 * u * u * (2 - u), 4 - 3 * v * v * (2 - v))
+    index = np.clip(before.astype(np.intp) + np.arange(-1, 3)[:, None], 0, n - 1)
+    return index, np.stack([v**3, *middle, u**3]) / 6
+
+
 def shifted_back(frames: NDArray[np.float32], shift: NDArray[np.intp]) -> NDArray[np.float32]:
     """Read pixel p of frame t from p + shift[t] (whole pixels); edge pixels repeat outside."""
     width = int(np.abs(shift).max(initial=0))

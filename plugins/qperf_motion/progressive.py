@@ -14,7 +14,7 @@ from qperf_app.methods.heart import dilated
 from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunContext, Series
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import DENSITY_REACH, ChainedMotionCorrection, RegisteredSlice
-from qperf_motion.grid import WHOLE, in_plane_displacement, read_at, splines_of, working_positions
+from qperf_motion.grid import WHOLE, in_plane_displacement, read_at, read_shifted, splines_of, working_positions
 from qperf_motion.quality import frame_quality, roughness
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
@@ -152,6 +152,9 @@ def _read(
     splines: NDArray[np.float32], deformation: Deformation, box: tuple[slice, slice] = WHOLE
 ) -> NDArray[np.float32]:
     """Read frames, given as splines (t, x, y), through a deformation, within a rectangle."""
+    if not deformation.coefficients[:, 1:].any():
+        along, across = (np.arange(n)[part] for n, part in zip(splines.shape[1:], box, strict=True))
+        return read_shifted(splines, deformation.coefficients[:, 0], along, across)
     x, y = (grid[box] for grid in np.indices(splines.shape[1:], dtype=float))
     return read_at(splines, deformation.displacement(x, y), box)
 

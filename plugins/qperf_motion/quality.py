@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import rectangle_around
 from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
 from qperf_motion.grid import peak_offset
 
@@ -36,8 +37,10 @@ def frame_quality(
     """
     margin = _REACH + 1
     padded = np.pad(frames, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
-    tensors = edge_tensors(padded)
+    inside = np.pad(region, margin)
+    box = rectangle_around(inside, _REACH)
+    tensors = edge_tensors(padded)[:, :, *box]
     reference = np.tensordot(reference_weights(use, np.inf, 0.0), tensors, 1)
-    surfaces = agreement_surfaces(reference, tensors, np.pad(region, margin), _REACH)
+    surfaces = agreement_surfaces(reference, tensors, inside[box], _REACH)
     offset = np.array([peak_offset(surface) for surface in surfaces]) * spacing
     return 1 - surfaces[:, _REACH, _REACH], np.hypot(offset[:, 0], offset[:, 1])

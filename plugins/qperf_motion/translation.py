@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.grid import read_shifted
 
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
 _REACH, _STEP = 2, 0.25
@@ -163,14 +164,8 @@ def position_agreement(
     reach: int,
 ) -> NDArray[np.float64]:
     """Agreement of every shifted frame with its reference, for whole shifts around, (t, 2 reach + 1, 2 reach + 1)."""
-    from scipy.ndimage import map_coordinates
-
     low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
-    grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"))
-    images = np.stack([
-        map_coordinates(frame, grid + where[:, None, None], order=3, mode="nearest", prefilter=False)
-        for frame, where in zip(splines, shift, strict=True)
-    ])  # fmt: skip
+    images = read_shifted(splines, shift, *(np.arange(a, b) for a, b in zip(low, high, strict=True)))
     margin = reach + 1
     inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
     tensors = edge_tensors(images)
@@ -192,7 +187,9 @@ def _best_path(
     axis = np.arange(-edge, edge + grid / 2, grid)
     n, within = len(axis), round(1 / grid)
     steps = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    value = [map_coordinates(frame, (steps + reach).T, order=3, mode="nearest") for frame in information]
+    # A cubic spline's values are sums of what it was made of, along either axis.
+    along = np.stack([map_coordinates(one, [axis + reach], order=3, mode="nearest") for one in np.eye(2 * reach + 1)])
+    value = (along.T @ information @ along).reshape(len(information), -1)
     best = [value[0]]
     width, near = n + within, np.arange(-within, within + 1)
     for t in range(1, len(shift)):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: Steps of the inner and the outer border from a ray to the next, by the sum of their squares.
+_MOVES = (
+    ((0, 0),),
+    ((-1, 0), (0, -1), (0, 1), (1, 0)),
+    ((-1, -1), (-1, 1), (1, -1), (1, 1)),
+)
 
 
 def closed_borders(
@@ -38,20 +44,19 @@ def closed_borders(
     """
     n_rays = len(inside)
     reward = _state_rewards(inside, between, thickness_cost, min_thickness)
-    score = reward[0]
-    moves = list(product((-1, 0, 1), (-1, 0, 1)))
-    choices = np.zeros((3 * n_rays, *score.shape), dtype=np.int8)
+    # Of every turn the scores, with room for a step beyond them: by the inner border, and by the thickness.
+    scores = np.full((3 * n_rays, reward.shape[1] + 2, reward.shape[2] + 4), -np.inf)
+    scores[0, 1:-1, 2:-2] = reward[0]
     for turn in range(1, 3 * n_rays):
-        reached = np.stack([_shifted(score, a, e - a) - stiffness * (a * a + e * e) for a, e in moves])
-        choices[turn] = reached.argmax(axis=0)
-        score = reached.max(axis=0) + reward[turn % n_rays]
+        reached = [_moved(scores[turn - 1], moves) - stiffness * steps for steps, moves in enumerate(_MOVES)]
+        scores[turn, 1:-1, 2:-2] = np.maximum.reduce(reached) + reward[turn % n_rays]
     inner = np.zeros(3 * n_rays, dtype=np.intp)
     thickness = np.zeros_like(inner)
-    a, t = (int(i) for i in np.unravel_index(score.argmax(), score.shape))
+    a, t = (int(i) for i in np.unravel_index(scores[-1, 1:-1, 2:-2].argmax(), reward.shape[1:]))
     for turn in range(3 * n_rays - 1, -1, -1):
         inner[turn], thickness[turn] = a, t
-        step_a, step_e = moves[choices[turn, a, t]]
-        a, t = a - step_a, t - (step_e - step_a)
+        before = [(a - i, t - (o - i), stiffness * k) for k, moves in enumerate(_MOVES) for i, o in moves]
+        a, t, _ = max(before, key=lambda state: scores[turn - 1, state[0] + 1, state[1] + 2] - state[2])
     middle = slice(n_rays, 2 * n_rays)
     return inner[middle], inner[middle] + thickness[middle]
 
@@ -69,12 +74,8 @@ def _state_rewards(inside: Array, between: Array, thickness_cost: Array, min_thi
     return np.asarray(reward)
 
 
-def _shifted(score: Array, down: int, across: int) -> Array:
-    """``score[a - down, t - across]`` at (a, t); -inf from outside."""
-    result = np.full_like(score, -np.inf)
-    to, source = [], []
-    for size, shift in zip(score.shape, (down, across), strict=True):
-        to.append(slice(max(shift, 0), size + min(shift, 0)))
-        source.append(slice(max(-shift, 0), size + min(-shift, 0)))
-    result[tuple(to)] = score[tuple(source)]
-    return result
+def _moved(score: Array, moves: Sequence[tuple[int, int]]) -> Array:
+    """Largest score, with room around, that any of the moves leads from to each state."""
+    n, m = score.shape[0] - 2, score.shape[1] - 4
+    best: Array = np.maximum.reduce([score[1 - i : 1 - i + n, 2 - o + i : 2 - o + i + m] for i, o in moves])
+    return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +45,30 @@ def unmix(curves: Array, lv: Array, rv: Array | None, myocardium: Array, inside:
     -------
     Fractions
     """
-    from scipy.optimize import nnls
-
     references = [curve for curve in (lv, myocardium, rv) if curve is not None]
     matrix = np.stack(references, axis=1)
     shares = np.zeros((*curves.shape[:2], 3))
-    shares[inside, : len(references)] = [nnls(matrix, curve)[0] for curve in curves[inside]]
+    shares[inside, : len(references)] = _non_negative(matrix, curves[inside])
     return Fractions(lv=shares[..., 0], rv=shares[..., 2], myocardium=shares[..., 1])
+
+
+def _non_negative(matrix: Array, curves: Array) -> Array:
+    """Non-negative least squares of curves (n, t) by the few columns of a matrix (t, k), (n, k).
+
+    Of the fits by each subset of the columns the best one without a negative share: as many as there are subsets.
+    """
+    count = matrix.shape[1]
+    best, found = np.zeros(len(curves)), np.zeros((len(curves), count))
+    for size in range(1, count + 1):
+        for chosen in combinations(range(count), size):
+            shares = curves @ np.linalg.pinv(matrix[:, chosen]).T
+            # By how much the fit lessens the sum of squares.
+            explained = (shares * (curves @ matrix[:, chosen])).sum(axis=1)
+            better = (shares >= 0.0).all(axis=1) & (explained > best)
+            best[better] = explained[better]
+            found[better] = 0.0
+            found[np.ix_(better, chosen)] = shares[better]
+    return found
 
 
 def typical_curve(curves: Array, mask: Mask) -> Array:

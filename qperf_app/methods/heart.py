@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import width_at_half
+from qperf_app.methods.running import lowest_before, running_median
 
 #: No first pass of blood through the ventricles is shorter at half of its height, s: an injection takes 2 to 4 s, and
 #: the lungs spread it. What is shorter is an edge that moved, or the beginning of a pass that the series cuts off.
@@ -269,12 +270,11 @@ def _bump(
     by its share of all the pixel's ups and downs (one smooth bump: 1) and by its share of the pixel's peak (blood that
     was dark before: near 1).
     """
-    from scipy.ndimage import gaussian_filter, median_filter, minimum_filter1d
+    from scipy.ndimage import gaussian_filter
 
     blurred = gaussian_filter(np.asarray(frames, np.float32), (*(smoothing / spacing), 0.0))
-    smooth = median_filter(blurred, (1, 1, median), mode="nearest")
-    before = minimum_filter1d(smooth, width + 1, axis=2, mode="nearest", origin=width // 2)
-    after = minimum_filter1d(smooth[..., ::-1], width + 1, axis=2, mode="nearest", origin=width // 2)[..., ::-1]
+    smooth = running_median(blurred, median)
+    before, after = lowest_before(smooth, width), lowest_before(smooth[..., ::-1], width)[..., ::-1]
     excess = np.minimum(smooth - before, smooth - after)
     bump = excess.max(axis=2)
     bump[bump < _NOTHING * smooth.max()] = 0

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.methods.noise import effective_sample_fraction, white_noise_sd
 from qperf_app.methods.priors import read
+from qperf_app.methods.running import running_median
 from qperf_app.physics.models import MODELS
 
 Array = NDArray[np.float64]
@@ -121,12 +122,10 @@ def frame_weights(signal: Array, interval: float) -> Array:
     A breath moved blood in or out then, which no fraction that stays describes. The weight is that of
     Cauchy's distribution at the distance from the running median.
     """
-    from scipy.ndimage import median_filter
-
     # A bolus takes some 8 s to pass the ventricle: a longer window would take its peak for a jump.
     frames = min(_MOST_FRAMES, int(_STEADY / interval))
     window = max(1, frames - 1 + frames % 2)
-    away = signal - median_filter(signal, (1, window), mode="nearest")
+    away = signal - running_median(signal, window)
     scale = _JUMP * white_noise_sd(signal) + _SHARP * np.ptp(signal, axis=1) + _TINY
     return np.asarray(1.0 / (1.0 + (away / scale[:, None]) ** 2))
 
