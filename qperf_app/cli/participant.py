@@ -7,6 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_fi
 from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.status import ParticipantStatus
 from qperf_app.workflow.steps import ended
+from qperf_app.workflow.workers import load_libraries
 
 if TYPE_CHECKING:
     from qperf_app.bids.validate import Issue
@@ -69,8 +71,13 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
     study = study.check(args.nprocs, counter("checking series"))
-    if not args.skip_bids_validation:
-        _validate(args, study.participants)
+    with ThreadPoolExecutor(1) as aside:
+        # Another program, which has a processor of its own.
+        validation = None if args.skip_bids_validation else aside.submit(_validate, args, study.participants)
+        if not args.dry_run and not args.use_plugin:
+            load_libraries()
+        if validation is not None:
+            validation.result()
     _tell_warnings(_of_plans(study.participants))
     if args.dry_run:
         say(_listing(study.participants))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import multiprocessing
 import multiprocessing.context
 import os
@@ -34,6 +35,20 @@ def process_context(method: str | None = None) -> multiprocessing.context.BaseCo
     the locks of its threads without the threads, and waits for ever.
     """
     return multiprocessing.get_context(method or ("spawn" if "tensorflow" in sys.modules else None))
+
+
+#: What most steps import. A process that is forked after that has it, and shares its memory.
+_LIBRARIES = (
+    "qperf_app.workflow.graph",
+    "qperf_app.workflow.publish",
+    *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "special", "stats")),
+)
+
+
+def load_libraries() -> None:
+    """Import what most steps need, once and not in each process; never what starts threads of its own."""
+    for name in _LIBRARIES:
+        importlib.import_module(name)
 
 
 def start_worker(folder: str) -> None:
