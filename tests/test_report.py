@@ -29,7 +29,7 @@ from qperf_app.plugins import (
 )
 from qperf_app.plugins.results import Haematocrit
 from qperf_app.report import render_report
-from qperf_app.report.bullseye import ink_on
+from qperf_app.report.bullseye import SECTORS, SegmentPicture, bullseye, ink_on
 from qperf_app.report.scales import scale_for
 from qperf_app.report.tables import segment_table
 from tests.report_examples import (
@@ -267,9 +267,29 @@ def test_a_mark_follows_its_value_wherever_it_is_shown() -> None:
     drawn = [html.unescape(w) for w in re.findall(r'aria-label="(Bull[^"]*)"', page)]
     assert [("contradict each other: 4" in w) for w in drawn[:3]] == [False, True, True]
     # The value in the bull's-eyes, that of the reserve with its triangle, and endo/epi.
-    shown = re.findall(r'class="segment-value[^>]*>([^<]*)<tspan class="segment-mark">([^<]*)<', page)
-    assert [value for value in shown if "†" in value[1]] == [("1.00", "†"), ("1.25", "†▾"), ("1.00", "†")]
+    shown = re.findall(r'class="segment-mark">([^<]*)</tspan></text><text[^>]*>([^<]*)<', page)
+    assert [value for value in shown if "†" in value[0]] == [("†", "1.00"), ("†▾", "1.25"), ("†", "1.00")]
     assert "† marks a segment whose wall and layers" in words
+
+
+def test_words_of_the_bullseye_stay_within_their_segments() -> None:
+    """As wide as they are in a common typeface: six tenths of the size for each character."""
+    marked = SegmentPicture(
+        dict.fromkeys(SECTORS, 2.25), scale_for("MBF", "mL/min/g", None, []), "", 3.0, dict.fromkeys(SECTORS, "?†")
+    )
+    written_as = (
+        r'<text x="([-\d.]+)" y="([-\d.]+)" text-anchor="start" class="segment-(value|number)[^>]*>(.*?)</text>'
+    )
+    words = re.findall(written_as, bullseye(marked).svg)
+    assert len(words) == 2 * len(SECTORS)
+    for k, (x, y, kind, written) in enumerate(words):
+        inner, outer, start, end = list(SECTORS.values())[k // 2]
+        size = 13.5 if kind == "value" else 9.0
+        half = 0.3 * size * len(re.sub("<[^>]*>", "", written))
+        for side in (-half, half):
+            right, up = float(x) + side - 150.0, 172.0 - (float(y) - 0.35 * size)
+            assert inner * 132.0 - 1 < np.hypot(right, up) < outer * 132.0 + 1
+            assert not inner or (np.degrees(np.arctan2(up, right)) - start + 1) % 360 < end - start + 2
 
 
 def test_rest_and_stress_share_one_fixed_colour_scale() -> None:

@@ -40,9 +40,9 @@ class SegmentPicture:
     scale : ColourScale
     title : str
     low : float, optional
-        A segment below it has a triangle beside its value.
+        A segment below it has a triangle beside its number.
     marks : mapping
-        Marks beside the value, by segment number (:mod:`qperf_app.report.marks`).
+        Marks beside the number of a segment (:mod:`qperf_app.report.marks`).
     """
 
     values: Mapping[int, float]
@@ -56,7 +56,7 @@ class SegmentPicture:
         return float(self.values.get(number, np.nan))
 
     def words(self, number: int) -> tuple[str, str]:
-        """What is written into a segment: its value and the marks beside it; nothing where there is no value."""
+        """What is written into a segment: its value and the marks beside its number; nothing where there is no value."""
         value = self.value(number)
         low = "\u25be" if self.low is not None and value < self.low else ""
         return (f"{value:.2f}", self.marks.get(number, "") + low) if np.isfinite(value) else ("", "")
@@ -148,15 +148,23 @@ def _sector(number: int, fill: str) -> str:
 def _words(number: int, value: str, ink: str, marks: str = "") -> str:
     inner, outer, start, end = SECTORS[number]
     radius, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
-    x, y = _MIDDLE + _RADIUS * radius * np.array([np.cos(angle), -np.sin(angle)])
+    y = float(_MIDDLE[1] - _RADIUS * radius * np.sin(angle))
     if not value:
-        return svg.text(x, y + 3, str(number), "segment-number on-light")
+        return svg.text(_centre_of(number, y), y + 3, str(number), "segment-number on-light")
     style = f"on-{ink}"
-    written = svg.text(x, y + 8, value, f"segment-value {style}")
+    above = svg.text(_centre_of(number, y - 9), y - 6, str(number), f"segment-number {style}")
     if marks:
-        # Smaller than the value, which has little more room than it takes.
-        written = written.replace("</text>", f'<tspan class="segment-mark">{escape(marks)}</tspan></text>')
-    return written + svg.text(x, y - 6, str(number), f"segment-number {style}")
+        # Beside the number: the value has little more room than it takes.
+        above = above.replace("</text>", f' <tspan class="segment-mark">{escape(marks)}</tspan></text>')
+    return above + svg.text(_centre_of(number, y + 3), y + 8, value, f"segment-value {style}")
+
+
+def _centre_of(number: int, y: float) -> float:
+    """Where the middle of a segment is at the height of a line of words: a ring's sides slant."""
+    inner, outer, start, end = SECTORS[number]
+    side = round(np.cos(np.deg2rad((start + end) / 2)), 6) if inner else 0.0
+    edges = [np.sqrt(max((_RADIUS * edge) ** 2 - (y - _MIDDLE[1]) ** 2, 0.0)) for edge in (inner, outer)]
+    return float(_MIDDLE[0] + np.sign(side) * np.mean(edges))
 
 
 def ink_on(scale: ColourScale, value: float) -> str:
