@@ -27,7 +27,7 @@ from qperf_app.workflow.outcomes import one_line
 from qperf_app.workflow.quiet import quiet_libraries
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import read_status
-from qperf_app.workflow.workers import StayingProcesses, Workers
+from qperf_app.workflow.workers import StayingProcesses, Workers, load_libraries
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -121,23 +121,15 @@ class _WarmUp:
     """Imports what a computation will need, which takes as long as the computation does, and settles Nipype."""
 
     work_dir: Path
-    networks: bool
 
     def run(self) -> None:
         """Import it."""
         quiet_libraries()
-        if self.networks:
-            import tensorflow  # noqa: F401
+        load_libraries()
         from qperf_app.report import render_report  # noqa: F401
         from qperf_app.workflow import graph
 
         graph.configure(Execution(self.work_dir))
-
-
-def _has_networks(study: Study) -> bool:
-    """Whether a step of the first participant loaded weights."""
-    scans = next((read_status(study.out_dir, label).scans for label, _ in study.statuses()), ())
-    return any(step.outcome.loaded_files for scan in scans for step in scan.steps)
 
 
 def main() -> None:
@@ -155,8 +147,10 @@ def main() -> None:
         answers.write(json.dumps(content) + "\n")
 
     workers = StayingProcesses(nprocs)
-    workers.prepare(_WarmUp(study.work_dir, _has_networks(study)))
-    _WarmUp(study.work_dir, networks=False).run()
+    warm_up = _WarmUp(study.work_dir)
+    # Processes that are forked then have the libraries.
+    warm_up.run()
+    workers.prepare(warm_up)
     for line in sys.stdin:
         request = json.loads(line)
 
