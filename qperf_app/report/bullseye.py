@@ -56,7 +56,7 @@ class SegmentPicture:
         return float(self.values.get(number, np.nan))
 
     def words(self, number: int) -> tuple[str, str]:
-        """What is written into a segment: its value and the marks beside its number; nothing where there is no value."""
+        """What is written into a segment: its value, and the marks beside its number; nothing without a value."""
         value = self.value(number)
         low = "\u25be" if self.low is not None and value < self.low else ""
         return (f"{value:.2f}", self.marks.get(number, "") + low) if np.isfinite(value) else ("", "")
