@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -51,6 +52,14 @@ def cut_gzip(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def flip_a_bit(root: Path) -> None:
+    """Of the compressed stream's checksum: all values are there, and nobody knows whether they are those written."""
+    path = series_path(root)
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 16
+    path.write_bytes(content)
+
+
 def not_nifti(root: Path) -> None:
     series_path(root).write_bytes(b"not an image at all")
 
@@ -86,6 +95,7 @@ IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
         (lambda root: edit_sidecar(root, FlipAngle=0), (SIDECAR, "FlipAngle")),
         (truncate, (IMAGE, "truncated")),
         (cut_gzip, (IMAGE, "truncated")),
+        (flip_a_bit, (IMAGE, "damaged")),
         (not_nifti, (IMAGE, "not readable as a NIfTI image")),
         (with_nan, (IMAGE, "not finite", "7")),
         (three_dimensional, (IMAGE, "3 dimensions")),
@@ -121,6 +131,14 @@ def test_mask_of_another_grid(dataset: Path, capsys: pytest.CaptureFixture[str])
     mask = drawn / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.nii.gz"
     write_image(mask, np.ones((5, 5, 1), np.uint8))
     refuse_with(16, (mask.name, "shape (5, 5, 1)"), dataset, capsys, "-d", f"drawn={drawn}")
+
+
+def test_mask_of_several_volumes(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    mask = drawn / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.nii.gz"
+    one = np.asarray(nib.load(mask).dataobj)
+    write_image(mask, np.repeat(one[..., None], 10, axis=3))
+    refuse_with(16, (mask.name, "shape (", "10)"), dataset, capsys, "-d", f"drawn={drawn}")
 
 
 @pytest.mark.parametrize(

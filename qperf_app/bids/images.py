@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,17 +131,17 @@ def read_image(
     Raises
     ------
     DatasetError
-        Naming the file, when it is not NIfTI, ends too early, holds colours or complex numbers, or lies on another
-        grid than ``onto``.
+        Naming the file, when it is not NIfTI, ends too early, is not what its checksum says, holds colours or complex
+        numbers, or lies on another grid than ``onto``.
     """
     image = _load(path)
     if image.get_data_dtype().kind in "cV":
         raise DatasetError(f"{path}: the data type is {_stored(image.get_data_dtype())}; one real number is needed")
     try:
-        data = np.asarray(image.dataobj)
+        data = np.asarray(_whole(image, path).dataobj)
     # A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map.
     except Exception as error:
-        raise DatasetError(f"{path}: image data can't be read, is the file truncated? ({error})") from None
+        raise DatasetError(f"{path}: image data can't be read, is the file truncated or damaged? ({error})") from None
     affine = np.asarray(image.affine, dtype=np.float64)
     if onto is not None:
         stored = Grid.of(data.shape, affine)
@@ -149,6 +150,14 @@ def read_image(
             raise DatasetError(f"{path}: lies on another grid: {grid_difference(stored, onto)}")
         data, affine = order.apply(data), onto.affine
     return data.astype(dtype), affine
+
+
+def _whole(image: Any, path: Path) -> Any:
+    """The image, of a compressed file from all of it: what is read in parts is never held against its checksum."""
+    if path.suffix != ".gz":
+        return image
+    with gzip.open(path) as file:
+        return type(image).from_bytes(file.read())
 
 
 def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], sidecar: Mapping[str, Any]) -> None:

@@ -107,9 +107,18 @@ def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources
 
 
 def read_mask(path: Path, onto: Grid | None = None) -> NDArray[np.bool_]:
-    """Read a mask, (x, y, z), its axes turned onto a grid."""
+    """Read a mask, (x, y, z), its axes turned onto a grid.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, where it can't be read or has more than one volume.
+    """
     data, _ = read_image(path, onto=onto)
-    inside: NDArray[np.bool_] = np.nan_to_num(data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data) > 0.5
+    data = data[..., 0] if data.ndim == 4 and data.shape[-1] == 1 else data
+    if data.ndim != 3:
+        raise DatasetError(f"{path}: shape {data.shape}; a mask has one volume")
+    inside: NDArray[np.bool_] = np.nan_to_num(data) > 0.5
     return inside
 
 
