@@ -1,8 +1,10 @@
 """Time and peak memory of the default chain on three slices x 60 frames x 128 x 128, rest and stress.
 
 Makes one phantom participant, runs ``qperf-app`` on it in a fresh work folder, prints the seconds of every step, the
-wall time and the largest memory of all its processes together; then fits the very same concentration curves with the
-exchange model, all voxels by ``nlls`` and a sample of them by SciPy's ``curve_fit`` voxel by voxel, in this process.
+wall time, the processor time and the largest memory of all its processes together; then fits the very same
+concentration curves with the exchange model, all voxels by ``nlls`` and a sample of them by SciPy's ``curve_fit`` voxel
+by voxel, in this process. With ``--before`` it runs another version of the code first, and publishes the two runs
+alone.
 
 Run from the root of the repository: ``python -m benchmarks.app_speed WORK``. Memory is read from ``/proc`` (Linux).
 """
@@ -10,12 +12,16 @@ Run from the root of the repository: ``python -m benchmarks.app_speed WORK``. Me
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -34,28 +40,37 @@ def main() -> None:
     parser.add_argument("--nprocs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scipy-voxels", type=int, default=40, help="voxels that SciPy fits; its time is scaled up")
+    parser.add_argument("--before", type=Path, help="root of another version of this repository, which is run first")
     args = parser.parse_args()
     raw, out, work = args.work / "raw", args.work / "out", args.work / "nodes"
     if not raw.exists():
         tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw)]
         subprocess.run([*tool, "--participants", "1", "--seed", str(args.seed), "--abnormal-bolus", "0"], check=True)
-    for folder in (out, work):
-        shutil.rmtree(folder, ignore_errors=True)
-    app = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work)]
-    seconds, memory = watch([*app, "--nprocs", str(args.nprocs)])
-    whole = Table(
-        "app-run",
-        "Three slices of 128 x 128 and 60 frames, rest and stress, default plugins",
-        (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f")),
-        ((args.nprocs, seconds, memory),),
-        timed=True,
+    runs = []
+    for version, root in (("before", args.before), ("this one", Path.cwd())):
+        if root is None:
+            continue
+        for folder in (out, work):
+            shutil.rmtree(folder, ignore_errors=True)
+        app = [sys.executable, "-P", "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work)]
+        path = f"{root.resolve()}{os.pathsep}{root.resolve() / 'plugins'}"
+        runs.append((version, args.nprocs, *watch([*app, "--nprocs", str(args.nprocs)], {"PYTHONPATH": path})))
+    columns = (
+        Column("version"),
+        Column("`--nprocs`", format="d"),
+        Column("processor", "s", ".0f"),
+        Column("wall", "s", ".0f"),
+        Column("largest memory", "GiB", ".2f"),
     )
-    publish([whole, step_seconds(out), fit_seconds(out, args.scipy_voxels)], args)
+    title = "Three slices of 128 x 128 and 60 frames, rest and stress, default plugins"
+    whole = Table("app-run", title, columns, tuple(runs), timed=True)
+    publish([whole, *(() if args.before else (step_seconds(out), fit_seconds(out, args.scipy_voxels)))], args)
 
 
-def watch(command: list[str]) -> tuple[float, float]:
-    """Run a command; wall seconds, and the largest sum of its processes' resident memory, GiB."""
-    process = subprocess.Popen(command)
+def watch(command: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> tuple[float, float, float]:
+    """Run a command; processor and wall seconds, and the largest sum of its processes' resident memory, GiB."""
+    before = processor_seconds()
+    process = subprocess.Popen(command, env={**os.environ, **environment})
     largest = 0.0
     done = threading.Event()
 
@@ -73,7 +88,13 @@ def watch(command: list[str]) -> tuple[float, float]:
     watcher.join()
     if code:
         raise SystemExit(f"qperf-app ended with {code}")
-    return seconds, largest
+    return processor_seconds() - before, seconds, largest
+
+
+def processor_seconds() -> float:
+    """Of all processes that were started from here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def family(pid: int) -> list[int]:
