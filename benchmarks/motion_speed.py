@@ -56,7 +56,7 @@ def comparison(plugins: list[str], threads: int, repeats: int, seed: int) -> Tab
             started = time.perf_counter()
             displacement = run()
             seconds.append(time.perf_counter() - started)
-        scores = overlap(series, truth, displacement), error(series, truth, displacement)[0]
+        scores = float(np.mean(overlap(series, truth, displacement))), error(series, truth, displacement)[0]
         rows.append((name, float(np.median(seconds[1:])), *scores))
     columns = (Column("wall", "s", ".1f"), Column("Dice", format=".3f"), Column("error", "pixels", ".2f"))
     title = f"Motion correction of one phantom series, {' x '.join(map(str, series.data.shape))}, {threads} threads"

@@ -207,6 +207,16 @@ def test_breathing_modes_differ_in_depth():
 # Truth
 
 
+def test_a_held_breath_rises_slowly_between_free_ones():
+    triggers = Triggers(np.arange(90) * 0.9, np.ones(90))
+    for seed in range(20):
+        breath = sample_motion("held", triggers, np.random.default_rng(seed)).breath
+        steps = np.diff(breath)
+        slow = (steps < 0) & (np.abs(np.diff(steps, prepend=np.inf)) < 1e-9)
+        assert slow.sum() >= 17 and -steps[slow].sum() * 53 / 18 >= 1.0 and -steps[slow].sum() <= 10.0
+        assert np.ptp(breath) > 4.0
+
+
 def test_nothing_moves_without_breathing(plain):
     for truth in plain.truth.values():
         assert not truth.displacement.any()

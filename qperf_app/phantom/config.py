@@ -15,7 +15,7 @@ TASKS: tuple[Task, ...] = ("rest", "stress")
 ACQUISITIONS = ("dual", "single", "dual-bolus")
 READ_OUTS = ("FLASH", "bSSFP", "EPI", "steady-state")
 SLICE_ORDERS = ("together", "within-beat", "over-beats")
-BREATHING = ("none", "mild", "free", "extreme")
+BREATHING = ("none", "mild", "free", "extreme", "held")
 DEFECTS = ("none", "ischaemia", "infarct", "mixed")
 MODELS = ("2CXM", "ATH", "mixed")
 INPUTS = ("individual", "population")
@@ -84,8 +84,9 @@ class PhantomConfig:
         before the magnitude is taken. ``inf`` leaves the noise out.
     aif_cnr : float
         The same of the left ventricle's blood in the input-function series.
-    breathing : {"none", "mild", "free", "extreme"}
-        ``none`` switches the motion of every beat off as well: nothing moves.
+    breathing : {"none", "mild", "free", "extreme", "held"}
+        ``none`` switches the motion of every beat off as well: nothing moves. ``held``: a breath is held for a part of
+        the scan, with free breaths around.
     through_plane : float
         How much of the heart's shift through the slices is kept, 1 for all; with 0 it stays within them.
     defects : {"none", "ischaemia", "infarct", "mixed"}

@@ -24,7 +24,11 @@ _MODES: dict[str, tuple[tuple[float, float], tuple[float, float], float]] = {
     "mild": ((1.0, 3.0), (1.0, 4.0), 0.05),
     "free": ((8.0, 22.0), (1.0, 6.0), 0.3),
     "extreme": ((18.0, 34.0), (4.0, 12.0), 1.5),
+    "held": ((8.0, 22.0), (1.0, 6.0), 0.3),
 }
+#: A breath that is held, with free breaths around: when it begins, how long it lasts (s), and how far the diaphragm
+#: rises meanwhile, mm (Moghari et al., Magn Reson Med 2014;72:850; Holland et al., Radiology 1998;209:483).
+_HELD_FROM, _HELD_FOR, _RISE = (0.0, 15.0), (18.0, 53.0), (1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def sample_motion(
     breath += _drift(times, float(rng.uniform(*drifts)), rng)
     for start in rng.uniform(times[0], times[-1], rng.poisson(coughs)):
         breath += _cough(times, float(start), rng)
+    if mode == "held":
+        breath = _held(times, breath, rng)
     beat = np.clip(0.2 * (triggers.preceding - 1.0), -0.06, 0.06) + rng.normal(0.0, 0.004, len(times))
     beat = beat if size is None else beat + size
     return MotionTrace(breath - np.median(breath), beat - np.median(beat), direction)
@@ -95,6 +101,14 @@ def _drift(times: NDArray[np.float64], size: float, rng: np.random.Generator) ->
     slope: NDArray[np.float64] = rng.uniform(-1.0, 1.0) * x
     wave: NDArray[np.float64] = np.sin(2.0 * np.pi * (rng.uniform(0.3, 0.9) * x + rng.random()))
     return size * (slope + 0.4 * wave)
+
+
+def _held(times: NDArray[np.float64], breath: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """The same with a breath that is held at some depth, while the diaphragm slowly rises."""
+    start, rise = times[0] + float(rng.uniform(*_HELD_FROM)), float(rng.uniform(*_RISE))
+    since = (times - start) / float(rng.uniform(*_HELD_FOR))
+    depth = float(rng.uniform(breath.min(), breath.max()))
+    return np.where((since >= 0.0) & (since <= 1.0), depth - rise * since, breath)
 
 
 def _cough(times: NDArray[np.float64], start: float, rng: np.random.Generator) -> NDArray[np.float64]:
