@@ -91,4 +91,4 @@ def _run(trained: network.Trained, features: Features) -> tuple[Array, FloatArra
     n = len(features.scalars)
     padded = (np.concatenate([a, np.repeat(a[:1], BLOCK - n, axis=0)]) if n < BLOCK else a for a in features)
     answer, hidden = (a[:n] for a in trained(*padded))
-    return answer.astype(np.float64), hidden
+    return answer, hidden.astype(np.float32)

@@ -90,16 +90,17 @@ def read_answer(answer: NDArray[np.floating]) -> Array:
 class Trained:
     """A trained network, kernels and biases of its layers in the order of Keras, and the scope of its training."""
 
-    weights: tuple[FloatArray, ...]
+    weights: tuple[Array, ...]
     scope: scope.Scope
 
-    def __call__(self, responses: FloatArray, scalars: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def __call__(self, responses: FloatArray, scalars: FloatArray) -> tuple[Array, Array]:
         """What :func:`build` answers with these weights, (n, 30) and (n, width), in NumPy.
 
-        It is a few products of matrices: TensorFlow takes longer to load than they take for a thousand scans.
+        A few products of matrices, for which TensorFlow needn't be loaded. In double precision how many threads a
+        product is summed on does not show in what is written, in single precision it would.
         """
         layers = list(zip(self.weights[::2], self.weights[1::2], strict=True))
-        x = responses
+        x: Array = responses.astype(np.float64)
         for (kernel, bias), stride in zip(layers[: len(_STRIDES)], _STRIDES, strict=True):
             x = _gelu(_windows(x, len(kernel), stride) @ kernel.reshape(-1, len(bias)) + bias)
         x = np.concatenate([x.reshape(len(x), -1), scalars], axis=1)
@@ -109,7 +110,7 @@ class Trained:
         return x @ kernel + bias, x
 
 
-def _windows(x: FloatArray, span: int, stride: int) -> FloatArray:
+def _windows(x: Array, span: int, stride: int) -> Array:
     """What each filter of a convolution of x (n, l, c) sees, (n, steps, span c), padded as ``padding="same"`` does."""
     steps = -(-x.shape[1] // stride)
     lacking = max((steps - 1) * stride + span - x.shape[1], 0)
@@ -118,18 +119,18 @@ def _windows(x: FloatArray, span: int, stride: int) -> FloatArray:
     return np.ascontiguousarray(seen.swapaxes(2, 3)).reshape(len(x), steps, -1)
 
 
-def _gelu(x: FloatArray) -> FloatArray:
+def _gelu(x: Array) -> Array:
     """Gaussian error linear unit by way of tanh, as :func:`build` has it."""
-    root = np.float32(np.sqrt(2.0 / np.pi))
+    root = np.sqrt(2.0 / np.pi)
     # In place: arrays of this size cost more to make than to compute with.
     y = x * x
-    y *= np.float32(0.044715) * root
+    y *= 0.044715 * root
     y += root
     y *= x
     np.tanh(y, out=y)
-    y += np.float32(1.0)
+    y += 1.0
     y *= x
-    y *= np.float32(0.5)
+    y *= 0.5
     return y
 
 
@@ -166,7 +167,7 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
         given = card["architecture"]
         architecture = Architecture(tuple(int(f) for f in given["filters"]), int(given["width"]))  # type: ignore[arg-type]
         own = len(arrays) - scope.COUNT
-        weights = tuple(np.ascontiguousarray(array, np.float32) for array in arrays[:own])
+        weights = tuple(array.astype(np.float64) for array in arrays[:own])
         if [array.shape for array in weights] != (wanted := _shapes(architecture)):
             raise ValueError(f"shapes {[array.shape for array in weights]} instead of {wanted}")
         known = scope.from_arrays([a.astype(np.float64) for a in arrays[own:]])
