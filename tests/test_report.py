@@ -9,7 +9,8 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -191,16 +192,66 @@ def test_segments_full_of_blood_do_not_decide_the_headline() -> None:
     assert [value for value, _ in territories(page)["All segments"]][:2] == ["0.80", "2.60"]
 
 
-def posterior(task: str, wide: dict[int, float], plugin: str = "nlls") -> SegmentTable:
-    """Segments whose interval is their flow over and times 1.1, or a segment's own factor."""
+def posterior(
+    task: str, wide: Mapping[int, float], plugin: str = "nlls", flow: Mapping[int, float] = MappingProxyType({})
+) -> SegmentTable:
+    """Segments whose interval is their flow over and times 1.1, or a segment's own factor; ``flow`` replaces some."""
     table = segments(task)
     rows = []
     for row in table.rows:
-        flow, factor = row.values["MBF"], wide.get(row.segment, 1.1)
-        values = {"MBF": flow, "MBF_q05": flow / factor, "MBF_q95": flow * factor}
+        value, factor = flow.get(row.segment, row.values["MBF"]), wide.get(row.segment, 1.1)
+        values = {"MBF": value, "MBF_q05": value / factor, "MBF_q95": value * factor}
         rows.append(dataclasses.replace(row, values=values))
     units = {q: "mL/min/g" for q in ("MBF", "MBF_q05", "MBF_q95")}
     return dataclasses.replace(table, plugin=plugin, rows=tuple(rows), units=units)
+
+
+def uneven(flow: Mapping[int, float], wide: Mapping[int, float] = MappingProxyType({})) -> str:
+    """Page of a heart that is even at rest and has this flow in some segments under stress."""
+    tables = posterior("rest", {}, flow={12: 0.8}), posterior("stress", wide, flow=flow)
+    scans = (bare_scan(task, segments=(table,)) for task, table in zip(("rest", "stress"), tables, strict=True))
+    return render_report(participant(*scans))
+
+
+#: With it all segments have 2.6.
+EVEN = {4: 2.6, 10: 2.6, 12: 2.6}
+
+
+def test_a_territory_whose_segments_differ_names_them_and_has_no_interval() -> None:
+    """Two of the four segments of the LAD lie far below the heart: their median is a flow of none."""
+    page = uneven({**EVEN, 1: 3.0, 7: 0.9, 8: 0.7})
+    found, words = territories(page), text_of(page)
+    assert found["LAD"][1] == ("1.75", "2 of 4 segments low: 7, 8")
+    assert found["RCA"][1] == ("2.60", "2.36 to 2.86") and found["LAD"][0] == ("0.80", "0.73 to 0.88")
+    # The heart keeps the interval that its segments are held against.
+    assert found["All segments"][1] == ("2.60", "2.36 to 2.86 2 of 12 segments low")
+    assert found["LAD"][2] == ("2.19", "2 of 4 segments low: 7, 8")
+    assert (
+        "Lowest stress MBF: 0.70, mid anteroseptal. 90 % interval below that of the heart's median, 2.60 (2.36 to "
+        "2.86): 7 mid anterior 0.90, 8 mid anteroseptal 0.70."
+    ) in words
+    assert "Above it" not in words and "none where its segments differ" in words
+
+
+def test_a_territory_that_is_low_in_all_of_its_segments_keeps_its_interval() -> None:
+    page = uneven({**EVEN, 3: 1.0, 4: 1.0, 9: 1.0, 10: 1.0})
+    assert territories(page)["RCA"][1] == ("1.00", "0.91 to 1.10 4 of 4 segments low: 3, 4, 9, 10")
+
+
+def test_a_segment_with_blood_in_it_is_high() -> None:
+    page = uneven({**EVEN, 11: 9.0})
+    assert territories(page)["LCx"][1] == ("2.60", "1 of 4 segments high: 11")
+    assert "2.60 (2.36 to 2.86): none. Above it: 11 mid inferolateral 9.00." in text_of(page)
+
+
+def test_a_segment_stands_apart_by_its_interval_and_not_by_its_value() -> None:
+    """1.0 over and times 2.5 reaches into the heart's interval; of 4 nothing is known; 12 has no value."""
+    page = uneven({1: 1.0, 4: 1.0, 10: 1.0, 12: float("nan")}, {1: 2.5, 4: float("nan")})
+    found = territories(page)
+    assert found["LAD"][1] == ("2.60", "2.36 to 2.86")
+    assert found["RCA"][1] == ("1.80", "1 of 4 segments low: 10")
+    assert found["LCx"][1] == ("2.60", "2.36 to 2.86 3 of 4 segments")
+    assert "(2.36 to 2.86): 10 mid inferior 1.00." in text_of(page)
 
 
 def test_values_with_a_wide_interval_are_marked() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qperf_app.geometry.segments import TERRITORIES
-from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, Table
+from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
 from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.marks import (
@@ -22,6 +22,7 @@ from qperf_app.report.marks import (
     marks_of_reserve,
     reserve_interval,
 )
+from qperf_app.report.medians import median_interval, median_over, off_median
 from qperf_app.report.perfusion import bullseye_elements
 from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
 from qperf_app.report.scans import acquisition_in_words
@@ -42,7 +43,7 @@ from qperf_app.report.studies import (
     segments_of,
     values_of,
 )
-from qperf_app.report.tables import median_over, number
+from qperf_app.report.tables import number
 
 Method = tuple[str, str]
 #: Note of a figure that is left out.
@@ -117,7 +118,10 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     text = "Medians over the segments that have a value"
     tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
-        text += "; beside them the 90 % interval, as if the errors of a territory's segments rose and fell together"
+        text += (
+            "; beside them the 90 % interval, as if the errors of a territory's segments rose and fell together; none "
+            "where its segments differ"
+        )
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
     absolute = quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
     if absolute and study.stress is not None and study.stress.acquisition == "dual sequence":
@@ -148,8 +152,12 @@ def _flow_cells(
     scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
-    bounds = {k: interval_of(row, quantity) for k, row in rows_by_segment(segments_of(scan, method)).items()}
+    bounds = _bounds(segments_of(scan, method), quantity)
     return _cells(values, bounds, groups, doubts_of(scan, method), marks_of(segments_of(scan, method), quantity))
+
+
+def _bounds(table: SegmentTable | None, quantity: str) -> dict[int, tuple[float, float]]:
+    return {k: interval_of(row, quantity) for k, row in rows_by_segment(table).items()}
 
 
 def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
@@ -178,10 +186,11 @@ def _cells(
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
 
-    The interval of a median is that of segments whose errors go together: the medians of their bounds. Most of what is
-    not known of a segment is shared, the input function above all; independent errors would make it too narrow.
+    A territory of which some segments lie off the heart's median and others don't has no interval, which would be taken
+    for one that holds its segments. The heart's own stays, since segments are held against it.
     """
     cells = {}
+    off = off_median(values, bounds)
     for label, numbers in groups.items():
         value = median_over(values, numbers)
         present, found = [k for k in numbers if k in values], [k for k in numbers if np.isfinite(values.get(k, np.nan))]
@@ -189,18 +198,49 @@ def _cells(
             note = f"{DOUBTFUL} (it says {number(value)})" if len(numbers) == 17 else "doubtful"
             cells[label] = Cell(number(np.nan), note=note)
             continue
-        ends = [median_over({k: bounds[k][side] for k in found if k in bounds}, found) for side in (0, 1)]
-        known = bool(np.isfinite([value, *ends]).all())
+        ends = median_interval(bounds, found)
+        alike = len(numbers) == 17 or len({(k in off[0], k in off[1]) for k in found}) == 1
+        known = alike and bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
+        notes += _off_in_words(off, found, named=len(numbers) < 17)
         contradicted = contradicted_among(marks, found)
         notes += [f"{CONTRADICTED} in {contradicted} segment{'s' if contradicted > 1 else ''}"] if contradicted else []
         cells[label] = Cell(
-            marked(number(value), WIDE if is_wide(value, (ends[0], ends[1])) else ""),
+            marked(number(value), WIDE if known and is_wide(value, ends) else ""),
             f"{number(ends[0])} to {number(ends[1])}" if known else "",
             "; ".join(notes),
             bool(value < low),
         )
     return cells
+
+
+def _off_in_words(off: tuple[frozenset[int], frozenset[int]], found: Sequence[int], named: bool) -> Iterator[str]:
+    """How many of some segments are low, how many high, and which."""
+    for where, word in zip(off, ("low", "high"), strict=True):
+        some = [k for k in found if k in where]
+        if some:
+            numbers = f": {', '.join(map(str, some))}" if named else ""
+            yield f"{len(some)} of {len(found)} segments {word}{numbers}"
+
+
+def _lowest_stress(study: Study, method: Method, quantity: str, flow: Mapping[int, float]) -> str:
+    """The lowest flow under stress, and all segments whose flow lies off the heart's median."""
+    stress = segments_of(study.stress, method)
+    marks, bounds = marks_of(stress, quantity), _bounds(stress, quantity)
+    lowest = min(flow, key=lambda k: flow[k])
+    words = f"Lowest stress {quantity}: {marked(number(flow[lowest]), marks.get(lowest, ''))}, "
+    words += f"{segments_in_words({lowest}, stress)}."
+    ends = median_interval(bounds, flow)
+    if not np.isfinite(ends).all():
+        return words
+    names = {k: f"{k} {row.name}" for k, row in rows_by_segment(stress).items()}
+    below, above = (
+        ", ".join(f"{names[k]} {marked(number(flow[k]), marks.get(k, ''))}" for k in sorted(where))
+        for where in off_median(flow, bounds)
+    )
+    middle = f"that of the heart's median, {number(median_over(flow, flow))} ({number(ends[0])} to {number(ends[1])})"
+    words += f" 90 % interval below {middle}: {below or 'none'}."
+    return f"{words} Above it: {above}." if above else words
 
 
 def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]:
@@ -209,9 +249,7 @@ def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]
     stress = segments_of(study.stress, method)
     flow = {k: v for k, v in values_of(stress, quantity).items() if np.isfinite(v)}
     if flow and not doubts_of(study.stress, method):
-        lowest = min(flow, key=lambda k: flow[k])
-        value = marked(number(flow[lowest]), marks_of(stress, quantity).get(lowest, ""))
-        yield f"Lowest stress {quantity}: {value}, {segments_in_words({lowest}, stress)}."
+        yield _lowest_stress(study, method, quantity, flow)
     both = reserve_tables(study, method)
     reserves = {k: v for k, v in reserve_of(*both, quantity).items() if np.isfinite(v)}
     if reserves and sound:

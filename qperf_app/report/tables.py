@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from qperf_app.report.marks import (
     marks_of_reserve,
     reserve_interval,
 )
+from qperf_app.report.medians import median_over
 from qperf_app.report.scales import unit_suffix
 from qperf_app.report.studies import reserve_of, rows_by_segment, values_of
 
@@ -137,9 +138,3 @@ def reserve_table(
         + (" In brackets the 90 % interval." if interval_column(quantity, "q05") in rest.units else "")
         + marks_in_words(words for of in marks for words in of.values()),
     )
-
-
-def median_over(values: Mapping[int, float], numbers: Iterable[int]) -> float:
-    """Median over segments, which one segment with blood in it does not decide; NaN where none has a value."""
-    found = [values[k] for k in numbers if np.isfinite(values.get(k, np.nan))]
-    return float(np.median(found)) if found else float("nan")
