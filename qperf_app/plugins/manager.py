@@ -15,6 +15,8 @@ import pluggy
 
 from qperf_app.plugins import hookspecs
 from qperf_app.plugins.api_versions import version_fault
+from qperf_app.plugins.options import PluginOptionError as PluginOptionError
+from qperf_app.plugins.options import check_ranges
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
@@ -24,10 +26,6 @@ OWN_DISTRIBUTION = "qperf-app"
 
 class UnknownPluginError(LookupError):
     """A plugin was asked for that is not there."""
-
-
-class PluginOptionError(ValueError):
-    """Options given to a plugin do not fit it."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> A
     Raises
     ------
     PluginOptionError
-        For an option that the plugin does not have, or a value that does not fit its type.
+        For an option that the plugin does not have, or a value that does not fit its type or lies outside its range.
     """
     return plugin.cls(resolve_options(plugin, options or {}))
 
@@ -201,11 +199,18 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     if unknown:
         raise PluginOptionError(f"{where} has no option {unknown[0]!r} (it has: {', '.join(known) or 'none'})")
     try:
-        return _checker(cls.Options).validate_python(dict(options))
+        resolved = _checker(cls.Options).validate_python(dict(options))
+        check_ranges(resolved)
+    except PluginOptionError as error:
+        raise PluginOptionError(f"{where}, {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error" and not first["loc"]:
+            # What ``Options`` itself says of fields that contradict each other.
+            raise PluginOptionError(f"{where}: {first['ctx']['error']}") from None
         name = ".".join(str(part) for part in first["loc"]) or "options"
         raise PluginOptionError(f"{where}, option {name!r}: {first['msg']}, got {first['input']!r}") from None
+    return resolved
 
 
 @cache
@@ -275,7 +280,9 @@ def _signature_fault(slot: Slot, cls: type, where: str) -> str | None:
 
 def _construction_fault(cls: Any, where: str) -> str | None:
     try:
-        plugin = cls(cls.Options())
+        options = cls.Options()
+        check_ranges(options)
+        plugin = cls(options)
         missing = [m for m in ("problems", "resources") if not callable(getattr(plugin, m, None))]
     except Exception as error:
         return f"{where} can't be made with its default options: {_one_line(error)}"
