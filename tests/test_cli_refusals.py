@@ -191,6 +191,34 @@ def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "OUT_DIR" in said and "can't be written to" in said
 
 
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--boilerplate-only", "--dry-run")])
+def test_folders_that_cannot_be_made_are_refused_by_a_dry_run_too(
+    dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = dataset.parent
+    (root / "file").write_text("in the way")
+    (root / "link").symlink_to(root / "nowhere")
+    before = sorted(root.rglob("*"))
+    cases = [(root / "file", "is not a folder"), (root / "link" / "out", "link to what is not there")]
+    for out, why in cases:
+        assert run(dataset, "--skip-bids-validation", *arguments, out=out) == 2
+        said = capsys.readouterr().err
+        assert f"OUT_DIR {out} can't be written to: {root}" in said and why in said
+    if "--boilerplate-only" not in arguments:
+        words = [str(dataset), str(root / "out"), "participant", "-w", str(root / "file"), *arguments]
+        assert main([*words, "--skip-bids-validation"]) == 2
+        assert f"--work-dir {root / 'file'} can't be written to" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
+
+
+def test_unknown_execution_plugin_is_refused_by_a_dry_run_too(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset.parent / "plugin.yaml"
+    path.write_text("plugin: Abacus\n")
+    refuse_with(2, ("no execution plugin 'Abacus'",), dataset, capsys, "--use-plugin", str(path), "--dry-run")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
