@@ -26,6 +26,7 @@ from qperf_app.checks.points import point_findings
 from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
 from qperf_app.checks.scan import PULSES, place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
+from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
@@ -163,6 +164,38 @@ def test_what_may_be_so_is_doubted(field: str, value: Any, words: tuple[str, ...
     findings = found({**GOOD, field: value})
     assert not any(f.refused for f in findings)
     assert any(field in f.field and all(word in f.text for word in words) for f in findings), findings
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Hematocrit", "Haematocrit"),
+        ("haematocrit", "Haematocrit"),
+        ("Haemotocrit", "Haematocrit"),
+        ("HCT", "Haematocrit"),
+        ("flipangle", "FlipAngle"),
+        ("flip_angle", "FlipAngle"),
+        ("FlipAngles", "FlipAngle"),
+        ("SaturationDelay", "SaturationDelayTime"),
+        ("VolumeTimings", "VolumeTiming"),
+        ("Unit", "Units"),
+    ],
+)
+def test_a_field_that_is_nearly_a_known_one_is_told(written: str, meant: str) -> None:
+    one(spelling_findings("f", {**GOOD, written: 1}), "doubt", written, f"is it {meant}?")
+    assert slip_for(meant, [*GOOD, written]) == written
+
+
+def test_fields_of_bids_and_dicom_are_no_slips() -> None:
+    others = (
+        "EchoTime1 EchoTime2 EchoNumber EchoTrainLength RepetitionTime RepetitionTimePreparation "
+        "RepetitionTimeInversion InversionTime PhaseEncodingDirection InPlanePhaseEncodingDirection PhaseEncodingSteps AcquisitionTime "
+        "MRAcquisitionType SequenceName PulseSequenceName PulseSequenceDetails ContrastBolusAgent ContrastBolusRoute "
+        "ContrastBolusStartTime ContrastFlowDuration ImageType ImagingFrequency ImagedNucleus SliceNumber "
+        "FrameDuration FrameReferenceTime DelayTime DwellTime SpoilingState SpoilingType SpoilingGradientMoment PatientPosition "
+        "PatientAge MultibandAccelerationFactor ParallelReductionFactorInPlane DeviceSerialNumber TaskName FlipAngle"
+    )
+    assert list(spelling_findings("f", dict.fromkeys(others.split(), 1))) == []
 
 
 def test_a_field_that_nothing_reads_is_only_doubted() -> None:

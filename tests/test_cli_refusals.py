@@ -114,6 +114,14 @@ def test_all_missing_fields_are_listed_at_once(dataset: Path, capsys: pytest.Cap
     refuse_with(16, ("FlipAngle is missing", "MagneticFieldStrength is missing", "VolumeTiming"), dataset, capsys)
 
 
+def test_a_slip_in_the_name_of_a_field_is_told(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, Haematocrit=None, Hematocrit=0.3)
+    assert run(dataset, "--dry-run", "--skip-bids-validation") == 0
+    assert "Hematocrit is no field that is read: is it Haematocrit?" in capsys.readouterr().err
+    edit_sidecar(dataset, FlipAngle=None, flipangle=12)
+    refuse_with(16, (SIDECAR, "FlipAngle is missing", "flipangle is there: is it meant?"), dataset, capsys)
+
+
 def test_bad_json_of_another_datatype_does_not_matter(dataset: Path) -> None:
     other = dataset / "sub-01" / "anat" / "sub-01_T1w.json"
     other.parent.mkdir()
