@@ -113,6 +113,9 @@ def test_good_series_have_nothing_against_them() -> None:
         ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms?")),
         ("VolumeTiming", [t / 60 for t in TIMES], ("in minutes",)),
         ("VolumeTiming", [36000 + t for t in TIMES], ("begins at 36000 s", "time of day")),
+        ("VolumeTiming", [t - 0.5 for t in TIMES], ("begins at -0.5 s", "from the start of the series")),
+        ("VolumeTiming", [*TIMES[:-1], 1e30], ("jumps by 1e+30 s", "up to 600 s are possible")),
+        ("VolumeTiming", [t + (700 if k > 1 else 0) for k, t in enumerate(TIMES)], ("jumps by 70",)),
         ("VolumeTiming", [8.7 * k for k in range(N)], ("time between volumes",)),
         ("VolumeTiming", TIMES[:-1] + [TIMES[-2]], ("must increase strictly",)),
         ("FrameTimesStart", [2 * t for t in TIMES], ("the two differ",)),
@@ -189,11 +192,12 @@ def test_a_field_that_is_nearly_a_known_one_is_told(written: str, meant: str) ->
 def test_fields_of_bids_and_dicom_are_no_slips() -> None:
     others = (
         "EchoTime1 EchoTime2 EchoNumber EchoTrainLength RepetitionTime RepetitionTimePreparation "
-        "RepetitionTimeInversion InversionTime PhaseEncodingDirection InPlanePhaseEncodingDirection PhaseEncodingSteps AcquisitionTime "
-        "MRAcquisitionType SequenceName PulseSequenceName PulseSequenceDetails ContrastBolusAgent ContrastBolusRoute "
-        "ContrastBolusStartTime ContrastFlowDuration ImageType ImagingFrequency ImagedNucleus SliceNumber "
-        "FrameDuration FrameReferenceTime DelayTime DwellTime SpoilingState SpoilingType SpoilingGradientMoment PatientPosition "
-        "PatientAge MultibandAccelerationFactor ParallelReductionFactorInPlane DeviceSerialNumber TaskName FlipAngle"
+        "RepetitionTimeInversion InversionTime PhaseEncodingDirection InPlanePhaseEncodingDirection "
+        "PhaseEncodingSteps AcquisitionTime MRAcquisitionType SequenceName PulseSequenceName PulseSequenceDetails "
+        "ContrastBolusAgent ContrastBolusRoute ContrastBolusStartTime ContrastFlowDuration ImageType ImagingFrequency "
+        "ImagedNucleus SliceNumber FrameDuration FrameReferenceTime DelayTime DwellTime SpoilingState SpoilingType "
+        "SpoilingGradientMoment PatientPosition PatientAge MultibandAccelerationFactor ParallelReductionFactorInPlane "
+        "DeviceSerialNumber TaskName FlipAngle "
     )
     assert list(spelling_findings("f", dict.fromkeys(others.split(), 1))) == []
 
@@ -544,6 +548,7 @@ def test_points_that_are_right() -> None:
         (lambda p, g: moved(p, lambda x: x + g.affine[:3, 0] * 60), "outside of the image"),
         (lambda p, g: [replace(m, slice=m.slice + 1) for m in p], "count from 0"),
         (lambda p, g: [*p, p[0]], "there twice"),
+        (lambda p, g: [replace(p[0], name=m.name) for m in p[:2]], "slice 0 lie at the same place"),
     ],
 )
 def test_points_that_are_not(spoil: Any, words: str) -> None:
