@@ -134,6 +134,23 @@ def test_empty_mask_handed_in(dataset: Path, capsys: pytest.CaptureFixture[str])
     refuse_with(16, ("label-myocardium_mask.nii.gz", "mask is empty"), dataset, capsys, "-d", f"drawn={drawn}")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("\t", ","), ("not separated by tabs", "'name,slice,x,y,z'")),
+        (lambda text: text.replace("\t", ";"), ("not separated by tabs",)),
+        (lambda text: "\ufeff" + text, ("byte order mark",)),
+    ],
+)
+def test_table_of_another_form(
+    dataset: Path, change: Callable[[str], str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    table = drawn / "sub-01" / "perf" / "sub-01_task-rest_desc-landmarks_points.tsv"
+    table.write_text(change(table.read_text()), encoding="utf-8")
+    refuse_with(16, (table.name, *words), dataset, capsys, "-d", f"drawn={drawn}")
+
+
 def test_mask_of_another_grid(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = hand_drawn(dataset.parent / "drawn")
     mask = drawn / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.nii.gz"
@@ -154,6 +171,18 @@ def test_mask_of_several_volumes(dataset: Path, capsys: pytest.CaptureFixture[st
 )
 def test_unknown_plugin(dataset: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     refuse_with(2, (flag, "no plugin named 'magic'", "installed:"), dataset, capsys, flag, "magic")
+
+
+def test_unknown_plugin_to_leave_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("no plugin named 'nosuch' to leave out", "nlls")
+    refuse_with(2, words, dataset, capsys, "--disable-plugin", "fermi", "nosuch")
+    config = dataset.parent / "config.yaml"
+    config.write_text("disable: [nosuch]\n")
+    refuse_with(2, words, dataset, capsys, "--config-file", str(config))
+
+
+def test_labels_with_a_comma(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refuse_with(18, ("sub-01,02", "separated by spaces"), dataset, capsys, "--participant-label", "01,02")
 
 
 def test_unknown_option(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

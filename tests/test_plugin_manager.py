@@ -164,6 +164,11 @@ def test_disabled_by_entry_point_is_never_imported() -> None:
     assert not registry.broken
 
 
+def test_disabled_names_that_nothing_has() -> None:
+    found = [entry("fine", qperf_kinetics=Good), failing("acme", ImportError("broken"))]
+    assert register(found, ["good", "acme", "nosuch"]).not_there == ("nosuch",)
+
+
 def test_disabled_by_plugin_name() -> None:
     assert register([entry("fine", qperf_kinetics=Good)], disabled=["good"]).names("kinetics") == []
 

@@ -130,6 +130,19 @@ def disabled(args: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, ...]]
     return content, (*(str(name) for name in listed if isinstance(listed, list)), *args.disable_plugin)
 
 
+def check_disabled(registry: PluginRegistry) -> None:
+    """Refuse to leave out what is not there: the name is a slip, and what was meant would run.
+
+    Raises
+    ------
+    UsageError
+    """
+    if registry.not_there:
+        known = ", ".join(dict.fromkeys(name for _, name in registry.plugins))
+        name = registry.not_there[0]
+        raise UsageError(f"--disable-plugin or disable: no plugin named {name!r} to leave out (installed: {known})")
+
+
 def read_filters(path: Path | None) -> dict[str, Any]:
     """Read ``--bids-filter-file``.
 

@@ -50,6 +50,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     inputs.check_folders(args)
     content, disable = inputs.disabled(args)
     registry = load_plugins(disable)
+    inputs.check_disabled(registry)
     for broken in registry.broken:
         say(f"warning: left out: {broken}")
     configuration = inputs.make_configuration(args, content, registry)

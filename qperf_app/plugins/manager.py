@@ -58,11 +58,15 @@ class BrokenPlugin:
 
 @dataclass(frozen=True)
 class PluginRegistry:
-    """All installed plugins, by step and name, and third parties' readers of DICOM by name."""
+    """All installed plugins, by step and name, and third parties' readers of DICOM by name.
+
+    ``not_there`` are names that were to be left out and that nothing has.
+    """
 
     plugins: Mapping[tuple[str, str], InstalledPlugin]
     broken: tuple[BrokenPlugin, ...] = ()
     dicom_readers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    not_there: tuple[str, ...] = ()
 
     def names(self, step: str) -> list[str]:
         """Names of the plugins for a step, the built-in ones first."""
@@ -104,8 +108,10 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
     plugins: dict[tuple[str, str], InstalledPlugin] = {}
     readers: dict[str, Any] = {}
     broken: list[BrokenPlugin] = []
+    seen: set[str] = set()
     for entry_point in found:
         distribution = entry_point.dist.name if entry_point.dist else entry_point.value
+        seen |= {distribution, entry_point.name}
         if {distribution, entry_point.name} & set(disabled):
             continue
         try:
@@ -118,6 +124,7 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
         for step, cls in classes:
             reason = find_fault(step, cls)
             key = (step.name, str(getattr(cls, "name", "")))
+            seen.add(key[1])
             if reason is None and key in plugins:
                 owner = plugins[key].distribution
                 reason = f"{step.name} plugin {key[1]!r} is already there, from distribution {owner!r}"
@@ -127,11 +134,12 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
                 plugins[key] = InstalledPlugin(step.name, key[1], cls, distribution, entry_point.name)
         for reader in found_readers:
             reason = find_reader_fault(reader, readers)
+            seen.add(str(getattr(reader, "name", "")))
             if reason is not None:
                 broken.append(BrokenPlugin(distribution, entry_point.name, reason))
             elif reader.name not in disabled:
                 readers[reader.name] = reader
-    return PluginRegistry(plugins, tuple(broken), readers)
+    return PluginRegistry(plugins, tuple(broken), readers, tuple(name for name in disabled if name not in seen))
 
 
 def find_reader_fault(reader: Any, known: Collection[str] = ()) -> str | None:
