@@ -26,6 +26,7 @@ from qperf_app.checks.points import point_findings
 from qperf_app.checks.ranges import FIELDS, TABLE, range_findings
 from qperf_app.checks.scan import PULSES, place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
+from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
@@ -112,6 +113,9 @@ def test_good_series_have_nothing_against_them() -> None:
         ("VolumeTiming", [1000 * t for t in TIMES], ("s, possible", "in ms?")),
         ("VolumeTiming", [t / 60 for t in TIMES], ("in minutes",)),
         ("VolumeTiming", [36000 + t for t in TIMES], ("begins at 36000 s", "time of day")),
+        ("VolumeTiming", [t - 0.5 for t in TIMES], ("begins at -0.5 s", "from the start of the series")),
+        ("VolumeTiming", [*TIMES[:-1], 1e30], ("jumps by 1e+30 s", "up to 600 s are possible")),
+        ("VolumeTiming", [t + (700 if k > 1 else 0) for k, t in enumerate(TIMES)], ("jumps by 70",)),
         ("VolumeTiming", [8.7 * k for k in range(N)], ("time between volumes",)),
         ("VolumeTiming", TIMES[:-1] + [TIMES[-2]], ("must increase strictly",)),
         ("FrameTimesStart", [2 * t for t in TIMES], ("the two differ",)),
@@ -163,6 +167,39 @@ def test_what_may_be_so_is_doubted(field: str, value: Any, words: tuple[str, ...
     findings = found({**GOOD, field: value})
     assert not any(f.refused for f in findings)
     assert any(field in f.field and all(word in f.text for word in words) for f in findings), findings
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Hematocrit", "Haematocrit"),
+        ("haematocrit", "Haematocrit"),
+        ("Haemotocrit", "Haematocrit"),
+        ("HCT", "Haematocrit"),
+        ("flipangle", "FlipAngle"),
+        ("flip_angle", "FlipAngle"),
+        ("FlipAngles", "FlipAngle"),
+        ("SaturationDelay", "SaturationDelayTime"),
+        ("VolumeTimings", "VolumeTiming"),
+        ("Unit", "Units"),
+    ],
+)
+def test_a_field_that_is_nearly_a_known_one_is_told(written: str, meant: str) -> None:
+    one(spelling_findings("f", {**GOOD, written: 1}), "doubt", written, f"is it {meant}?")
+    assert slip_for(meant, [*GOOD, written]) == written
+
+
+def test_fields_of_bids_and_dicom_are_no_slips() -> None:
+    others = (
+        "EchoTime1 EchoTime2 EchoNumber EchoTrainLength RepetitionTime RepetitionTimePreparation "
+        "RepetitionTimeInversion InversionTime PhaseEncodingDirection InPlanePhaseEncodingDirection "
+        "PhaseEncodingSteps AcquisitionTime MRAcquisitionType SequenceName PulseSequenceName PulseSequenceDetails "
+        "ContrastBolusAgent ContrastBolusRoute ContrastBolusStartTime ContrastFlowDuration ImageType ImagingFrequency "
+        "ImagedNucleus SliceNumber FrameDuration FrameReferenceTime DelayTime DwellTime SpoilingState SpoilingType "
+        "SpoilingGradientMoment PatientPosition PatientAge MultibandAccelerationFactor ParallelReductionFactorInPlane "
+        "DeviceSerialNumber TaskName FlipAngle "
+    )
+    assert list(spelling_findings("f", dict.fromkeys(others.split(), 1))) == []
 
 
 def test_a_field_that_nothing_reads_is_only_doubted() -> None:
@@ -511,6 +548,7 @@ def test_points_that_are_right() -> None:
         (lambda p, g: moved(p, lambda x: x + g.affine[:3, 0] * 60), "outside of the image"),
         (lambda p, g: [replace(m, slice=m.slice + 1) for m in p], "count from 0"),
         (lambda p, g: [*p, p[0]], "there twice"),
+        (lambda p, g: [replace(p[0], name=m.name) for m in p[:2]], "slice 0 lie at the same place"),
     ],
 )
 def test_points_that_are_not(spoil: Any, words: str) -> None:

@@ -114,6 +114,14 @@ def test_all_missing_fields_are_listed_at_once(dataset: Path, capsys: pytest.Cap
     refuse_with(16, ("FlipAngle is missing", "MagneticFieldStrength is missing", "VolumeTiming"), dataset, capsys)
 
 
+def test_a_slip_in_the_name_of_a_field_is_told(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_sidecar(dataset, Haematocrit=None, Hematocrit=0.3)
+    assert run(dataset, "--dry-run", "--skip-bids-validation") == 0
+    assert "Hematocrit is no field that is read: is it Haematocrit?" in capsys.readouterr().err
+    edit_sidecar(dataset, FlipAngle=None, flipangle=12)
+    refuse_with(16, (SIDECAR, "FlipAngle is missing", "flipangle is there: is it meant?"), dataset, capsys)
+
+
 def test_bad_json_of_another_datatype_does_not_matter(dataset: Path) -> None:
     other = dataset / "sub-01" / "anat" / "sub-01_T1w.json"
     other.parent.mkdir()
@@ -124,6 +132,23 @@ def test_bad_json_of_another_datatype_does_not_matter(dataset: Path) -> None:
 def test_empty_mask_handed_in(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = hand_drawn(dataset.parent / "drawn", empty=True)
     refuse_with(16, ("label-myocardium_mask.nii.gz", "mask is empty"), dataset, capsys, "-d", f"drawn={drawn}")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("\t", ","), ("not separated by tabs", "'name,slice,x,y,z'")),
+        (lambda text: text.replace("\t", ";"), ("not separated by tabs",)),
+        (lambda text: "\ufeff" + text, ("byte order mark",)),
+    ],
+)
+def test_table_of_another_form(
+    dataset: Path, change: Callable[[str], str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    table = drawn / "sub-01" / "perf" / "sub-01_task-rest_desc-landmarks_points.tsv"
+    table.write_text(change(table.read_text()), encoding="utf-8")
+    refuse_with(16, (table.name, *words), dataset, capsys, "-d", f"drawn={drawn}")
 
 
 def test_mask_of_another_grid(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +171,18 @@ def test_mask_of_several_volumes(dataset: Path, capsys: pytest.CaptureFixture[st
 )
 def test_unknown_plugin(dataset: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     refuse_with(2, (flag, "no plugin named 'magic'", "installed:"), dataset, capsys, flag, "magic")
+
+
+def test_unknown_plugin_to_leave_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("no plugin named 'nosuch' to leave out", "nlls")
+    refuse_with(2, words, dataset, capsys, "--disable-plugin", "fermi", "nosuch")
+    config = dataset.parent / "config.yaml"
+    config.write_text("disable: [nosuch]\n")
+    refuse_with(2, words, dataset, capsys, "--config-file", str(config))
+
+
+def test_labels_with_a_comma(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refuse_with(18, ("sub-01,02", "separated by spaces"), dataset, capsys, "--participant-label", "01,02")
 
 
 def test_unknown_option(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +226,34 @@ def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(dataset, "--skip-bids-validation", out=blocker / "out") == 2
     said = capsys.readouterr().err
     assert "OUT_DIR" in said and "can't be written to" in said
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--boilerplate-only", "--dry-run")])
+def test_folders_that_cannot_be_made_are_refused_by_a_dry_run_too(
+    dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = dataset.parent
+    (root / "file").write_text("in the way")
+    (root / "link").symlink_to(root / "nowhere")
+    before = sorted(root.rglob("*"))
+    cases = [(root / "file", "is not a folder"), (root / "link" / "out", "link to what is not there")]
+    for out, why in cases:
+        assert run(dataset, "--skip-bids-validation", *arguments, out=out) == 2
+        said = capsys.readouterr().err
+        assert f"OUT_DIR {out} can't be written to: {root}" in said and why in said
+    if "--boilerplate-only" not in arguments:
+        words = [str(dataset), str(root / "out"), "participant", "-w", str(root / "file"), *arguments]
+        assert main([*words, "--skip-bids-validation"]) == 2
+        assert f"--work-dir {root / 'file'} can't be written to" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
+
+
+def test_unknown_execution_plugin_is_refused_by_a_dry_run_too(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset.parent / "plugin.yaml"
+    path.write_text("plugin: Abacus\n")
+    refuse_with(2, ("no execution plugin 'Abacus'",), dataset, capsys, "--use-plugin", str(path), "--dry-run")
 
 
 @pytest.mark.parametrize(

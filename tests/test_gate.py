@@ -469,6 +469,8 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
         (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".NII.GZ"))), "in small letters"),
         (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_DCE"))), "in small letters"),
         (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dce (1)"))), "ends in _dce.nii.gz"),
+        (lambda p: p.rename(p.with_name("sub-pat_1_task-rest_dce.nii.gz")), "no underscore as in sub-pat_1"),
+        (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-a_b_dce.nii.gz")), "no underscore as in acq-a_b"),
         (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".mgz"))), "only NIfTI is read"),
         (lambda p: p.unlink(), "its image is not there"),
         (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_DCE.json")), "_dce.json, in small letters"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 
 from qperf_app.plugins import ConcentrationPlugin, KineticsPlugin, hookimpl
 from qperf_app.plugins.manager import (
+    OWN_DISTRIBUTION,
     PluginOptionError,
     UnknownPluginError,
     load_plugins,
     register,
     resolve_options,
 )
+from qperf_app.plugins.options import help_of, range_of
 from qperf_app.plugins.steps import STEPS
 from qperf_app.plugins.steps.spec import slot_of
 
@@ -161,6 +164,11 @@ def test_disabled_by_entry_point_is_never_imported() -> None:
     assert not registry.broken
 
 
+def test_disabled_names_that_nothing_has() -> None:
+    found = [entry("fine", qperf_kinetics=Good), failing("acme", ImportError("broken"))]
+    assert register(found, ["good", "acme", "nosuch"]).not_there == ("nosuch",)
+
+
 def test_disabled_by_plugin_name() -> None:
     assert register([entry("fine", qperf_kinetics=Good)], disabled=["good"]).names("kinetics") == []
 
@@ -168,6 +176,88 @@ def test_disabled_by_plugin_name() -> None:
 def test_unknown_plugin_lists_those_there_are() -> None:
     with pytest.raises(UnknownPluginError, match=r"no plugin named 'magic' .*good"):
         register([entry("fine", qperf_kinetics=Good)]).get("kinetics", "magic")
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """Options with a range, one without, and two that must agree."""
+
+    share: float = field(default=0.5, metadata={"help": "a share", "range": (0.0, 1.0)})
+    count: int | None = field(default=None, metadata={"help": "a count", "range": (1, math.inf)})
+    free: float = field(default=0.0, metadata={"help": "any"})
+
+    def __post_init__(self) -> None:
+        if self.count == 13:
+            raise ValueError("option count is 13; it must not be")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"share": 1.5}, "kinetics plugin 'ranged', option 'share' is 1.5; it must be 0 to 1"),
+        ({"share": math.nan}, "option 'share' is nan; it must be 0 to 1"),
+        ({"count": 0}, "option 'count' is 0; it must be 1 or more"),
+        ({"free": math.nan}, "option 'free' is nan; it must be a number"),
+        ({"count": 13}, "kinetics plugin 'ranged': option count is 13; it must not be"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], reason: str) -> None:
+    class Plugin(Good):
+        name, Options = "ranged", Ranged
+
+    plugin = register([entry("fine", qperf_kinetics=Plugin)]).get("kinetics", "ranged")
+    assert resolve_options(plugin, {"share": 1.0, "count": 1, "free": math.inf}) == Ranged(1.0, 1, math.inf)
+    with pytest.raises(PluginOptionError) as error:
+        resolve_options(plugin, options)
+    assert reason in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_default_out_of_its_range_breaks_the_plugin() -> None:
+    @dataclass(frozen=True)
+    class Bad:
+        share: float = field(default=2.0, metadata={"help": "a share", "range": (0.0, 1.0)})
+
+    class Plugin(Good):
+        Options = Bad
+
+    assert "option 'share' is 2.0; it must be 0 to 1" in only_reason(entry("acme", qperf_kinetics=Plugin))
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "options"),
+    [
+        ("kinetics", "nlls", {"max_iterations": -5}),
+        ("kinetics", "nlls", {"min_delay": 5, "max_delay": 1}),
+        ("kinetics", "nlls", {"min_delay": math.nan}),
+        ("kinetics", "fermi", {"max_log_sd": -1}),
+        ("kinetics", "hmc", {"draws": 5}),
+        ("kinetics", "pinn", {"steps": -1}),
+        ("blood-pool", "kmeans", {"aif_fraction": 2.0}),
+        ("blood-pool", "kmeans", {"min_transit": 5, "max_transit": 1}),
+        ("blood-pool", "kmeans", {"clusters": 0}),
+        ("blood-pool", "resunet", {"threshold": 7}),
+        ("concentration", "sr-flash", {"relaxivity": 4500}),
+        ("concentration", "sr-flash", {"blood_t1": 1550}),
+        ("concentration", "sr-flash", {"minimum_sensitivity": 5}),
+        ("concentration", "sr-flash", {"scale_window": 2}),
+        ("concentration", "linear", {"t1_ratio": 0}),
+        ("motion-correction", "progressive", {"floor": 2}),
+        ("myocardium", "classical", {"blood_level": 7}),
+        ("myocardium", "classical", {"max_thickness": 0}),
+    ],
+)
+def test_built_in_plugins_refuse_options_out_of_range(step: str, name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(PluginOptionError, match=rf"{step} plugin '{name}'.*option '{next(iter(options))}'"):
+        resolve_options(load_plugins().get(step, name), options)
+
+
+def test_every_number_of_a_built_in_plugin_has_a_range_that_its_help_tells() -> None:
+    for plugin in load_plugins().plugins.values():
+        if plugin.distribution == OWN_DISTRIBUTION:
+            options: Any = plugin.cls.Options  # type: ignore[attr-defined]
+            for option in fields(options):
+                if re.search(r"\b(int|float)\b", str(option.type)):
+                    assert help_of(option).endswith(f"[{range_of(option)}]") and range_of(option), option.name
 
 
 def test_options_are_typed_and_filled() -> None:

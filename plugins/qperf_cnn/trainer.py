@@ -73,9 +73,13 @@ class KineticsTrainerOptions:
         },
     )
     studies: int = field(
-        default=800, metadata={"help": f"simulated studies of {CURVES} curves to train on, beside those of --from-run"}
+        default=800,
+        metadata={
+            "help": f"simulated studies of {CURVES} curves to train on, beside those of --from-run",
+            "range": (0, 1_000_000),
+        },
     )
-    held_out: int = field(default=40, metadata={"help": "simulated studies to validate on"})
+    held_out: int = field(default=40, metadata={"help": "simulated studies to validate on", "range": (1, 1_000_000)})
     label_folder: str = field(
         default="",
         metadata={
@@ -83,11 +87,16 @@ class KineticsTrainerOptions:
             "path": True,
         },
     )
-    epochs: int = field(default=90, metadata={"help": "passes through the curves at most"})
-    batch: int = field(default=512, metadata={"help": "curves of one step"})
-    rate: float = field(default=2e-3, metadata={"help": "learning rate at the start"})
-    patience: int = field(default=20, metadata={"help": "epochs without a better validation loss that end training"})
-    width: int = field(default=192, metadata={"help": "width of the dense layers; filters are in proportion"})
+    epochs: int = field(default=90, metadata={"help": "passes through the curves at most", "range": (1, 1_000_000)})
+    batch: int = field(default=512, metadata={"help": "curves of one step", "range": (1, 1_000_000)})
+    rate: float = field(default=2e-3, metadata={"help": "learning rate at the start", "range": (1e-9, 10.0)})
+    patience: int = field(
+        default=20,
+        metadata={"help": "epochs without a better validation loss that end training", "range": (1, 1_000_000)},
+    )
+    width: int = field(
+        default=192, metadata={"help": "width of the dense layers; filters are in proportion", "range": (1, 100_000)}
+    )
 
 
 class KineticsTrainer(Trainer):

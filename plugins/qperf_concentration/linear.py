@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,10 +26,18 @@ class LinearOptions:
     """Options of ``linear``."""
 
     t1_ratio: float = field(
-        default=1.54, metadata={"help": "native T1 of blood over that of myocardium (1.545 at 1.5 T, 1.538 at 3 T)"}
+        default=1.54,
+        metadata={
+            "help": "native T1 of blood over that of myocardium (1.545 at 1.5 T, 1.538 at 3 T)",
+            "range": (0.1, 10.0),
+        },
     )
     baseline_frames: int | None = field(
-        default=None, metadata={"help": "volumes before the contrast agent; found from the data where not given"}
+        default=None,
+        metadata={
+            "help": "volumes before the contrast agent; found from the data where not given",
+            "range": (1, math.inf),
+        },
     )
 
 
@@ -50,8 +59,6 @@ class RelativeEnhancement(ConcentrationPlugin):
     def problems(self, metadata: Mapping[str, Any], shape: tuple[int, int, int, int]) -> Sequence[str]:
         """Only signal enhances; and the options must make sense for the length of the series."""
         problems = units_problems(metadata, SIGNAL_UNITS, "linear converts signal of Units")
-        if not self.options.t1_ratio > 0:
-            problems.append(f"option t1_ratio is {self.options.t1_ratio:g}; it must be above 0")
         count = metadata.get("ProtonDensityVolumeCount", 0)
         if not isinstance(count, int) or not 0 <= count < shape[3]:
             problems.append(f"ProtonDensityVolumeCount is {count!r} in a series of {shape[3]} volumes")

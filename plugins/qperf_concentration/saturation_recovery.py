@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,16 +40,26 @@ class SaturationRecoveryOptions:
     """Options of ``sr-flash``, ``sr-bssfp`` and ``sr-epi``."""
 
     relaxivity: float | None = field(
-        default=None, metadata={"help": "r1 of the contrast agent, L/mmol/s; by field strength where not given"}
+        default=None,
+        metadata={
+            "help": "r1 of the contrast agent, L/mmol/s; by field strength where not given",
+            "range": (0.1, 100.0),
+        },
     )
     blood_t1: float | None = field(
-        default=None, metadata={"help": "native T1 of blood, s; by field strength where not given"}
+        default=None,
+        metadata={"help": "native T1 of blood, s; by field strength where not given", "range": (0.1, 10.0)},
     )
     myocardium_t1: float | None = field(
-        default=None, metadata={"help": "native T1 of myocardium, s; by field strength where not given"}
+        default=None,
+        metadata={"help": "native T1 of myocardium, s; by field strength where not given", "range": (0.1, 10.0)},
     )
     baseline_frames: int | None = field(
-        default=None, metadata={"help": "volumes before the contrast agent; found from the data where not given"}
+        default=None,
+        metadata={
+            "help": "volumes before the contrast agent; found from the data where not given",
+            "range": (1, math.inf),
+        },
     )
     use_proton_density: bool = field(
         default=True, metadata={"help": "scale by the proton-density volumes where there are some"}
@@ -57,23 +68,32 @@ class SaturationRecoveryOptions:
         default=None,
         metadata={
             "help": "side, in voxels, of the in-plane median that steadies the scale rho, 1 for none; where not given, "
-            "none with proton-density volumes and 3 without"
+            "none with proton-density volumes and 3 without",
+            "range": (1, 99),
         },
     )
     minimum_sensitivity: float = field(
         default=signal.MINIMUM_SENSITIVITY,
-        metadata={"help": "a signal is saturated where its relative change per relative change of R1 is below this"},
+        metadata={
+            "help": "a signal is saturated where its relative change per relative change of R1 is below this",
+            "range": (1e-4, 1.0),
+        },
     )
     t2star_correction: Literal["auto", "off"] = field(
         default="auto",
         metadata={"help": "auto: a spoiled signal decays until EchoTime (r2* of blood, r2 of muscle); off: not"},
     )
     blood_t2star_relaxivity: float | None = field(
-        default=None, metadata={"help": "r2* of blood, L/mmol/s; by field strength where not given"}
+        default=None,
+        metadata={"help": "r2* of blood, L/mmol/s; by field strength where not given", "range": (0.1, 1000.0)},
     )
     sequence: str = field(
         default="", metadata={"help": "YAML file of sequence values that stand over those of the metadata"}
     )
+
+    def __post_init__(self) -> None:
+        if self.scale_window is not None and self.scale_window % 2 == 0:
+            raise ValueError(f"option 'scale_window' is {self.scale_window}; it must be odd, 1 to 99")
 
 
 class SaturationRecovery(ConcentrationPlugin):
@@ -109,14 +129,6 @@ class SaturationRecovery(ConcentrationPlugin):
             return [f"option sequence: {error}"]
         problems = [*self._readout_problems(named_readout(metadata)), *self._constant_problems(metadata)]
         problems += metadata_problems(self._relevant(metadata), shape[3], self.readout)
-        positive = ("relaxivity", "blood_t1", "myocardium_t1", "blood_t2star_relaxivity", "minimum_sensitivity")
-        for name in positive:
-            value = getattr(self.options, name)
-            if value is not None and not value > 0:
-                problems.append(f"option {name} is {value:g}; it must be above 0")
-        window = self.options.scale_window
-        if window is not None and (window < 1 or window % 2 == 0):
-            problems.append(f"option scale_window is {window}; it must be odd and above 0")
         return [*problems, *option_problems(self.options.baseline_frames, shape[3])]
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:

@@ -52,15 +52,17 @@ class PosteriorOptions:
     )
     passes: int = field(
         default=3,
-        metadata={"help": "passes at most, 1 to 3: voxels whose chains have not converged are sampled again, longer"},
+        metadata={
+            "help": "passes at most: voxels whose chains have not converged are sampled again, longer",
+            "range": (1, 3),
+        },
     )
-    draws: int = field(default=400, metadata={"help": "draws of each voxel that maps and quantiles are made of"})
+    draws: int = field(
+        default=400,
+        metadata={"help": "draws of each voxel that maps and quantiles are made of", "range": (100, 1_000_000)},
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.passes <= 3:
-            raise ValueError(f"passes is {self.passes}; it must be 1, 2 or 3")
-        if self.draws < 100:
-            raise ValueError(f"draws is {self.draws}; it must be at least 100")
         if self.prior not in ("voxel", "spatial"):
             raise ValueError(f"prior is {self.prior!r}; it must be voxel or spatial")
 

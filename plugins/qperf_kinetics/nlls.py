@@ -45,6 +45,7 @@ class ExchangeOptions(FitOptions):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model not in ("2CXM", "ATH"):
             raise ValueError(f"model is {self.model!r}; it must be 2CXM or ATH")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,29 +19,37 @@ class FitOptions:
         },
     )
     min_delay: float = field(
-        default=-1.0, metadata={"help": "smallest bolus delay Ta, s; negative where the input series is read out later"}
+        default=-1.0,
+        metadata={
+            "help": "smallest bolus delay Ta, s; negative where the input series is read out later",
+            "range": (-60.0, 60.0),
+        },
     )
     max_delay: float = field(
-        default=6.0, metadata={"help": "largest bolus delay, s; the delay is fixed where both are the same"}
+        default=6.0,
+        metadata={"help": "largest bolus delay, s; the delay is fixed where both are the same", "range": (-60.0, 60.0)},
     )
     max_log_sd: float = field(
         default=0.7,
         metadata={
-            "help": "a value is NaN where its standard error on a log scale exceeds this (0.7: factor 2 either way)"
+            "help": "a value is NaN where its standard error on a log scale exceeds this (0.7: factor 2 either way)",
+            "range": (0.0, math.inf),
         },
     )
-    max_delay_sd: float = field(default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s"})
-    max_iterations: int = field(default=60, metadata={"help": "iterations of the last fit of each curve"})
+    max_delay_sd: float = field(
+        default=1.5, metadata={"help": "Ta is NaN where its standard error exceeds this, s", "range": (0.0, math.inf)}
+    )
+    max_iterations: int = field(
+        default=60, metadata={"help": "iterations of the last fit of each curve", "range": (1, 100_000)}
+    )
+
+    def __post_init__(self) -> None:
+        if self.min_delay > self.max_delay:
+            raise ValueError(
+                f"option 'min_delay' is {self.min_delay}; it must not be above max_delay, {self.max_delay}"
+            )
 
     @property
     def delays(self) -> tuple[float, float]:
-        """Smallest and largest bolus delay, s.
-
-        Raises
-        ------
-        ValueError
-            Where they are the wrong way round.
-        """
-        if not self.min_delay <= self.max_delay:
-            raise ValueError(f"min_delay {self.min_delay} s is above max_delay {self.max_delay} s")
+        """Smallest and largest bolus delay, s."""
         return self.min_delay, self.max_delay

@@ -50,13 +50,25 @@ _PIXELS_PER_CELL = 12
 class ChainedOptions:
     """Options of :class:`ChainedMotionCorrection`."""
 
-    neighbours: int = field(default=4, metadata={"help": "frames on either side that each frame is registered to"})
-    max_shift: float = field(default=24.0, metadata={"help": "largest shift between such frames, mm"})
-    heart_radius: float = field(default=50.0, metadata={"help": "radius of the region of the first pass, mm"})
-    margin: float = field(default=22.0, metadata={"help": "mm around the left blood pool that the second pass uses"})
-    bins: int = field(default=8, metadata={"help": "most grey levels of a frame in the joint histogram"})
+    neighbours: int = field(
+        default=4, metadata={"help": "frames on either side that each frame is registered to", "range": (1, 100)}
+    )
+    max_shift: float = field(
+        default=24.0, metadata={"help": "largest shift between such frames, mm", "range": (1.0, 200.0)}
+    )
+    heart_radius: float = field(
+        default=50.0, metadata={"help": "radius of the region of the first pass, mm", "range": (5.0, 500.0)}
+    )
+    margin: float = field(
+        default=22.0,
+        metadata={"help": "mm around the left blood pool that the second pass uses", "range": (0.0, 500.0)},
+    )
+    bins: int = field(
+        default=8, metadata={"help": "most grey levels of a frame in the joint histogram", "range": (2, 256)}
+    )
     rest: float = field(
-        default=21.0, metadata={"help": "penalty of moving a pixel or more: nats times pixels of the region"}
+        default=21.0,
+        metadata={"help": "penalty of moving a pixel or more: nats times pixels of the region", "range": (0.0, 1e6)},
     )
 
 

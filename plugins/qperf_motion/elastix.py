@@ -28,12 +28,16 @@ _SMALLEST = 16
 class ElastixOptions:
     """Options of :class:`ElastixMotionCorrection`."""
 
-    margin: float = field(default=32.0, metadata={"help": "mm around the left blood pool that are registered"})
-    knots: float = field(default=40.0, metadata={"help": "distance of the B-spline's knots, mm"})
-    resolutions: int = field(default=2, metadata={"help": "levels of the image pyramid"})
-    iterations: int = field(default=80, metadata={"help": "steps at each level"})
-    samples: int = field(default=512, metadata={"help": "pixels that each step looks at"})
-    components: int = field(default=5, metadata={"help": "principal components that may explain the contrast"})
+    margin: float = field(
+        default=32.0, metadata={"help": "mm around the left blood pool that are registered", "range": (0.0, 500.0)}
+    )
+    knots: float = field(default=40.0, metadata={"help": "distance of the B-spline's knots, mm", "range": (1.0, 500.0)})
+    resolutions: int = field(default=2, metadata={"help": "levels of the image pyramid", "range": (1, 10)})
+    iterations: int = field(default=80, metadata={"help": "steps at each level", "range": (1, 100_000)})
+    samples: int = field(default=512, metadata={"help": "pixels that each step looks at", "range": (1, 1_000_000)})
+    components: int = field(
+        default=5, metadata={"help": "principal components that may explain the contrast", "range": (1, 100)}
+    )
 
 
 class ElastixMotionCorrection(MotionCorrectionPlugin):

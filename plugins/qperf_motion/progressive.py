@@ -28,15 +28,29 @@ _ASTRAY = 22.0
 class ProgressiveOptions:
     """Options of :class:`ProgressiveMotionCorrection`."""
 
-    margin: float = field(default=26.0, metadata={"help": "mm around the left blood pool that the edges come from"})
-    rest: float = field(
-        default=20.0, metadata={"help": "penalty of moving a pixel from one frame to the next: nats times pixels"}
+    margin: float = field(
+        default=26.0, metadata={"help": "mm around the left blood pool that the edges come from", "range": (0.0, 500.0)}
     )
-    window: float = field(default=3.0, metadata={"help": "temporal window of the last reference, frames"})
-    floor: float = field(default=0.1, metadata={"help": "weight of frames outside the window"})
-    stiffness: float = field(default=3.0, metadata={"help": "penalty of deforming against the misfit of the edges"})
+    rest: float = field(
+        default=20.0,
+        metadata={
+            "help": "penalty of moving a pixel from one frame to the next: nats times pixels",
+            "range": (0.0, 1e6),
+        },
+    )
+    window: float = field(
+        default=3.0, metadata={"help": "temporal window of the last reference, frames", "range": (0.1, 1000.0)}
+    )
+    floor: float = field(default=0.1, metadata={"help": "weight of frames outside the window", "range": (0.0, 1.0)})
+    stiffness: float = field(
+        default=3.0, metadata={"help": "penalty of deforming against the misfit of the edges", "range": (0.0, 1e6)}
+    )
     gain: float = field(
-        default=0.09, metadata={"help": "part by which a deformation must smooth the curves over time to be kept"}
+        default=0.09,
+        metadata={
+            "help": "part by which a deformation must smooth the curves over time to be kept",
+            "range": (0.0, 1.0),
+        },
     )
 
 

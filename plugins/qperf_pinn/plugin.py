@@ -42,19 +42,21 @@ class PhysicsInformedOptions:
         default="",
         metadata={"help": "weights (.npz) of `qperf train kinetics --plugin pinn`: one pass instead of a fit"},
     )
-    steps: int = field(default=2000, metadata={"help": "steps of the fit, of 256 curves each; without weights"})
-    refine: int = field(default=0, metadata={"help": "steps of refining the weights on the scan's own curves"})
+    steps: int = field(
+        default=2000,
+        metadata={"help": "steps of the fit, of 256 curves each; without weights", "range": (0, 10_000_000)},
+    )
+    refine: int = field(
+        default=0, metadata={"help": "steps of refining the weights on the scan's own curves", "range": (0, 10_000_000)}
+    )
     model: Literal["2CXM", "BTEX"] = field(
         default="2CXM",
         metadata={"help": "2CXM: two well-mixed compartments; BTEX: a capillary of 20 segments, slower by far"},
     )
-    prior_weight: float = field(default=1.0, metadata={"help": "weight of the priors; 0: none"})
+    prior_weight: float = field(default=1.0, metadata={"help": "weight of the priors; 0: none", "range": (0.0, 1e6)})
     priors: str = field(default="", metadata={"help": "YAML file of priors; the built-in ones where it is empty"})
 
     def __post_init__(self) -> None:
-        for name in ("steps", "refine", "prior_weight"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.model not in ("2CXM", "BTEX"):
             raise ValueError(f"model is {self.model!r}; it must be 2CXM or BTEX")
 

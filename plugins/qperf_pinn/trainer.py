@@ -22,19 +22,20 @@ _LIMITS = (
 class PhysicsInformedTrainerOptions:
     """Options of the trainer."""
 
-    steps: int = field(default=3000, metadata={"help": "steps, of 256 curves of one scan each; scans take turns"})
-    rate: float = field(default=3e-3, metadata={"help": "learning rate at the start"})
+    steps: int = field(
+        default=3000,
+        metadata={"help": "steps, of 256 curves of one scan each; scans take turns", "range": (1, 10_000_000)},
+    )
+    rate: float = field(default=3e-3, metadata={"help": "learning rate at the start", "range": (1e-9, 10.0)})
     model: Literal["2CXM", "BTEX"] = field(
         default="2CXM", metadata={"help": "2CXM: two compartments; BTEX: a capillary of 20 segments"}
     )
-    prior_weight: float = field(default=1.0, metadata={"help": "weight of the priors; 0: none"})
+    prior_weight: float = field(default=1.0, metadata={"help": "weight of the priors; 0: none", "range": (0.0, 1e6)})
     priors: str = field(default="", metadata={"help": "YAML file of priors; the built-in ones where it is empty"})
 
     def __post_init__(self) -> None:
         if self.model not in ("2CXM", "BTEX"):
             raise ValueError(f"model is {self.model!r}; it must be 2CXM or BTEX")
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; it must be at least 1")
 
 
 class PhysicsInformedTrainer(Trainer):

@@ -25,21 +25,42 @@ LATEST_PEAK = 1.85
 class KMeansOptions:
     """Options of :class:`KMeansBloodPool`."""
 
-    snr: float = field(default=3.0, metadata={"help": "least enhancement of a candidate voxel over its noise"})
-    clusters: int = field(default=4, metadata={"help": "clusters that the left pool is refined with"})
+    snr: float = field(
+        default=3.0, metadata={"help": "least enhancement of a candidate voxel over its noise", "range": (0.0, 1e6)}
+    )
+    clusters: int = field(
+        default=4, metadata={"help": "clusters that the left pool is refined with", "range": (2, 100)}
+    )
     aif_fraction: float = field(
         default=INPUT_SHARE,
-        metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
+        metadata={
+            "help": "share of the left pool, brightest at its peak, that the AIF is averaged over",
+            "range": (0.001, 1.0),
+        },
     )
     min_transit: float = field(
         default=VentricleRules.min_transit,
-        metadata={"help": "least time from the right to the left ventricle, widths of the first pass"},
+        metadata={
+            "help": "least time from the right to the left ventricle, widths of the first pass",
+            "range": (0.0, 100.0),
+        },
     )
     max_transit: float = field(
         default=VentricleRules.max_transit,
-        metadata={"help": "greatest time from the right to the left ventricle, widths of the first pass"},
+        metadata={
+            "help": "greatest time from the right to the left ventricle, widths of the first pass",
+            "range": (0.0, 100.0),
+        },
     )
-    min_area: float = field(default=60.0, metadata={"help": "least area of a blood pool in a slice, mm^2"})
+    min_area: float = field(
+        default=60.0, metadata={"help": "least area of a blood pool in a slice, mm^2", "range": (0.0, 1e6)}
+    )
+
+    def __post_init__(self) -> None:
+        if self.min_transit > self.max_transit:
+            raise ValueError(
+                f"option 'min_transit' is {self.min_transit}; it must not be above max_transit, {self.max_transit}"
+            )
 
 
 class KMeansBloodPool(CanonicalBloodPool):

@@ -21,18 +21,28 @@ class ClassicalOptions:
     """Options of :class:`ClassicalMyocardium`."""
 
     stiffness: float = field(
-        default=1.0, metadata={"help": "cost of a border's step of 1 mm from a ray to the next; higher is smoother"}
+        default=1.0,
+        metadata={
+            "help": "cost of a border's step of 1 mm from a ray to the next; higher is smoother",
+            "range": (0.0, 1e6),
+        },
     )
     evenness: float = field(
-        default=0.05, metadata={"help": "cost of a wall 1 mm thicker or thinner than usual in its slice, per mm^2"}
+        default=0.05,
+        metadata={
+            "help": "cost of a wall 1 mm thicker or thinner than usual in its slice, per mm^2",
+            "range": (0.0, 1e6),
+        },
     )
     blood_level: float = field(
-        default=0.5, metadata={"help": "share of left blood from which a place is cavity, 0 to 1"}
+        default=0.5, metadata={"help": "share of left blood from which a place is cavity", "range": (0.0, 1.0)}
     )
     wall_level: float = field(
-        default=0.4, metadata={"help": "likeness to myocardium from which a place is wall, -1 to 1"}
+        default=0.4, metadata={"help": "likeness to myocardium from which a place is wall", "range": (-1.0, 1.0)}
     )
-    max_thickness: float = field(default=22.0, metadata={"help": "greatest thickness of the wall, mm"})
+    max_thickness: float = field(
+        default=22.0, metadata={"help": "greatest thickness of the wall, mm", "range": (1.0, 100.0)}
+    )
     landmarks: bool = field(default=True, metadata={"help": "look for the insertion points of the right ventricle"})
 
 

@@ -43,14 +43,22 @@ class PoolNetworkOptions:
     """Options of :class:`ResUNetBloodPool`."""
 
     weights: str = field(default="", metadata={"help": "weights made by qperf train blood-pool; empty: those shipped"})
-    threshold: float = field(default=0.5, metadata={"help": "probability from which a voxel is left blood"})
+    threshold: float = field(
+        default=0.5, metadata={"help": "probability from which a voxel is left blood", "range": (0.0, 1.0)}
+    )
     aif_fraction: float = field(
         default=INPUT_SHARE,
-        metadata={"help": "share of the left pool, brightest at its peak, that the AIF is averaged over"},
+        metadata={
+            "help": "share of the left pool, brightest at its peak, that the AIF is averaged over",
+            "range": (0.001, 1.0),
+        },
     )
-    min_area: float = field(default=100.0, metadata={"help": "least area of the left pool in a slice, mm^2"})
+    min_area: float = field(
+        default=100.0, metadata={"help": "least area of the left pool in a slice, mm^2", "range": (0.0, 1e6)}
+    )
     min_contrast: float = field(
-        default=5.0, metadata={"help": "least rise of the left pool's curve over its own beat-to-beat scatter"}
+        default=5.0,
+        metadata={"help": "least rise of the left pool's curve over its own beat-to-beat scatter", "range": (0.0, 1e6)},
     )
     saliency: bool = field(default=False, metadata={"help": "show in the report where and when the network looked"})
 

@@ -31,7 +31,11 @@ class WallNetworkOptions:
 
     weights: str = field(default="", metadata={"help": "weights made by qperf train myocardium; empty: those shipped"})
     agreement: float = field(
-        default=0.85, metadata={"help": "Dice among mirrored pictures of a slice below which its outline is doubted"}
+        default=0.85,
+        metadata={
+            "help": "Dice among mirrored pictures of a slice below which its outline is doubted",
+            "range": (0.0, 1.0),
+        },
     )
     landmarks: bool = field(default=True, metadata={"help": "look for the insertion points of the right ventricle"})
 

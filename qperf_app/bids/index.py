@@ -252,7 +252,8 @@ def refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable
         names = ", ".join(f"{entity}-{label}" for label in missing)
         some = ", ".join(f"{entity}-{label}" for label in sorted(there)[:5])
         others = f"there is {some}{', …' if len(there) > 5 else ''}" if there else f"there is no {entity}-* at all"
-        raise SelectionError(f"not found: {names} ({others})")
+        hint = "; labels are separated by spaces" if any("," in label for label in missing) else ""
+        raise SelectionError(f"not found: {names} ({others}{hint})")
 
 
 def _homes(folder: Path, sessions: frozenset[str] | None) -> list[Path]:

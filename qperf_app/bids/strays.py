@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -81,6 +82,10 @@ def _why(name: str) -> str:
     parsed = parse_name(name)
     if parsed is not None and parsed[1] == SUFFIX and parsed[2] in IMAGE_EXTENSIONS:
         return ""
+    *parts, suffix = name.partition(".")[0].split("_")
+    loose = [f"{before}_{part}" for before, part in itertools.pairwise(parts) if "-" not in part]
+    if loose and suffix == SUFFIX and name.endswith(IMAGE_EXTENSIONS):
+        return f"a label has letters and digits only, no underscore as in {loose[0]}"
     wanted = f"the name of a series ends in _{SUFFIX}.nii.gz or _{SUFFIX}.nii"
     return f"{wanted}, in small letters" if name.lower().endswith(IMAGE_EXTENSIONS) else f"{wanted}: only NIfTI is read"
 

@@ -32,7 +32,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     DatasetError
-        Naming the file, when it can't be read or a row has not as many cells as there are columns.
+        Naming the file, when it can't be read, is not separated by tabs, begins with a byte order mark or a row has
+        not as many cells as there are columns.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -42,6 +43,10 @@ def read_table(path: Path) -> list[dict[str, str]]:
     if not lines:
         raise DatasetError(f"{path}: the table is empty")
     columns = lines[0]
+    if columns and columns[0].startswith("\ufeff"):
+        raise DatasetError(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
+    if len(columns) == 1 and any(mark in columns[0] for mark in ",;"):
+        raise DatasetError(f"{path}: its cells are not separated by tabs; the first line is {columns[0][:60]!r}")
     for number, row in enumerate(lines[1:], start=2):
         if len(row) != len(columns):
             raise DatasetError(f"{path}: line {number} has {len(row)} cells, the header has {len(columns)}")

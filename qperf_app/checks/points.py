@@ -67,7 +67,7 @@ class _Fit:
     @classmethod
     def of(cls, points: Points, grid: Grid, wall: NDArray[np.bool_] | None, outline: str = "the wall") -> _Fit:
         placed = [p for m in points for p in _place(m, grid, wall, outline)]
-        return cls(tuple(placed or _turned(points, grid, wall)))
+        return cls(tuple(placed or [*_same_place(points, grid)] or _turned(points, grid, wall)))
 
 
 def _fits(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> bool:
@@ -96,6 +96,13 @@ def _place(point: Landmark, grid: Grid, wall: NDArray[np.bool_] | None, outline:
         distance = float(np.linalg.norm(there - position, axis=1).min())
         if distance > FARTHEST:
             yield f"{where} {distance:.0f} mm from {outline}, {FARTHEST:g} mm are possible"
+
+
+def _same_place(points: Points, grid: Grid) -> Iterator[str]:
+    """Say in which slices both points lie within a pixel: there is no septum between them."""
+    for z, (anterior, inferior) in _pairs(points).items():
+        if np.linalg.norm(np.subtract(anterior.position, inferior.position)) < min(grid.voxel_size[:2]):
+            yield f"both insertion points of slice {z} lie at the same place"
 
 
 def _turned(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Iterator[str]:

@@ -112,8 +112,12 @@ def _clock(file: str, times: NDArray[np.float64], count: int) -> Iterator[Findin
         yield Finding(file, TIMING, INTERVAL.words(usual), verdict)
     if verdict == "refused":
         return
+    longest, most = float(np.diff(times).max()), START.possible[1]
+    if longest > most:
+        yield refusal(file, TIMING, f"{TIMING} jumps by {longest:.4g} s, up to {most:g} s are possible")
+        return
     if times[0] < 0:
-        yield doubt(file, TIMING, f"{TIMING} begins at {times[0]:g} s; times count from the start of the series")
+        yield refusal(file, TIMING, f"{TIMING} begins at {times[0]:g} s; times count from the start of the series")
     elif START.verdict(float(times[0])):
         text = f"{TIMING} begins at {times[0]:g} s: is it a time of day? Subtract the time of the first volume"
         yield Finding(file, TIMING, text, START.verdict(float(times[0])) or "doubt")

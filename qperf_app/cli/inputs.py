@@ -57,6 +57,24 @@ def check_text(what: str, path: Path) -> None:
         raise UsageError(f"{what} {name!r}: the path is not UTF-8; rename the folder or link to it") from None
 
 
+def check_writable(what: str, folder: Path) -> None:
+    """Refuse a folder that :func:`make_folder` could not make or write to, without making it.
+
+    Raises
+    ------
+    UsageError
+    """
+    path = folder.absolute()
+    # The nearest that is there; a link is, whatever it leads to.
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if there.is_symlink() and not there.exists():
+        raise UsageError(f"{what} {folder} can't be written to: {there} is a link to what is not there")
+    if not there.is_dir():
+        raise UsageError(f"{what} {folder} can't be written to: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{what} {folder} can't be written to: {there} may not be written to")
+
+
 def make_folder(what: str, folder: Path) -> None:
     """Make a folder that can be written to.
 
@@ -110,6 +128,19 @@ def disabled(args: argparse.Namespace) -> tuple[dict[str, Any], tuple[str, ...]]
     content = read_configuration(args.config_file)
     listed = content.get("disable") or ()
     return content, (*(str(name) for name in listed if isinstance(listed, list)), *args.disable_plugin)
+
+
+def check_disabled(registry: PluginRegistry) -> None:
+    """Refuse to leave out what is not there: the name is a slip, and what was meant would run.
+
+    Raises
+    ------
+    UsageError
+    """
+    if registry.not_there:
+        known = ", ".join(dict.fromkeys(name for _, name in registry.plugins))
+        name = registry.not_there[0]
+        raise UsageError(f"--disable-plugin or disable: no plugin named {name!r} to leave out (installed: {known})")
 
 
 def read_filters(path: Path | None) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     inputs.check_folders(args)
     content, disable = inputs.disabled(args)
     registry = load_plugins(disable)
+    inputs.check_disabled(registry)
     for broken in registry.broken:
         say(f"warning: left out: {broken}")
     configuration = inputs.make_configuration(args, content, registry)
@@ -70,6 +71,9 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
         say(f"warning: sub-{label}: no series of it is selected")
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
+    inputs.check_writable("OUT_DIR", args.out_dir)
+    inputs.check_writable("--work-dir", args.work_dir)
+    execution = _execution(args)
     study = study.check(args.nprocs, counter("checking series"))
     with ThreadPoolExecutor(1) as aside:
         # Another program, which has a processor of its own.
@@ -82,7 +86,6 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     if args.dry_run:
         say(_listing(study.participants))
         return DONE
-    execution = _execution(args)
     at_stop.append(lambda: api.interrupted(study, execution))
     return _execute(args, argv, study, execution)
 
@@ -239,6 +242,7 @@ def _role(role: Role) -> str:
 
 
 def _write_boilerplate(args: argparse.Namespace, study: api.StudyPlan) -> int:
+    inputs.check_writable("OUT_DIR", args.out_dir)
     if args.dry_run:
         say(f"would write: {citations_path(args.out_dir)}")
         return DONE

@@ -9,6 +9,7 @@ from typing import Any
 
 from qperf_app.dicom.readers.installed import BUILT_IN
 from qperf_app.plugins.manager import InstalledPlugin, PluginRegistry, load_plugins
+from qperf_app.plugins.options import help_of
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import AUTO, slot_of
 
@@ -80,7 +81,7 @@ def _options(plugin: InstalledPlugin) -> list[dict[str, Any]]:
             "name": field.name,
             "type": str(field.type),
             "default": getattr(defaults, field.name),
-            "help": str(field.metadata.get("help", "")),
+            "help": help_of(field),
         }
         for field in dataclasses.fields(cls.Options)
     ]

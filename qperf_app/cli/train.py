@@ -16,6 +16,7 @@ from qperf_app.cli.allotment import allotted_processors
 from qperf_app.cli.errors import DONE, USAGE
 from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
+from qperf_app.plugins.options import check_ranges, help_of
 from qperf_app.plugins.steps import KINETICS
 from qperf_app.training import Trainer, TrainingJob
 from qperf_app.training.cases import CaseKind
@@ -90,7 +91,7 @@ def _flag(option: dataclasses.Field[Any]) -> str:
 
 def _add_option(group: Any, option: dataclasses.Field[Any]) -> None:
     """Add an option; one that is not given is left to the default of the trainer that is chosen."""
-    text = option.metadata.get("help", "")
+    text = help_of(option)
     if option.default is False:
         group.add_argument(_flag(option), action="store_true", default=argparse.SUPPRESS, help=text)
         return
@@ -150,7 +151,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         trainer_class = load_trainer(_trainable()[args.step][args.plugin])
-        trainer = trainer_class(trainer_class.Options(**_options(args, trainer_class)))
+        options = trainer_class.Options(**_options(args, trainer_class))
+        check_ranges(options)
+        trainer = trainer_class(options)
         args.out.mkdir(parents=True, exist_ok=True)
         report = trainer.train(_job(args, trainer))
     except (ValueError, OSError, PluginOptionError) as error:

@@ -26,7 +26,8 @@ class Plugin(ABC):
 
     ``api_version`` is the version of this interface that it was written for (:data:`API_VERSION` of that day); where a
     class inherits it, that of the host it runs in.
-    ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``.
+    ``Options`` is a frozen dataclass; each field has a type, a default and ``metadata={"help": ...}``,
+    a number's also ``"range": (low, high)``, ends included, outside which a value is refused before anything runs.
     ``requires`` names the BIDS metadata fields without which the plugin can't run on a series. ``trainer`` names the
     :class:`~qperf_app.training.Trainer` of a plugin that ``qperf train`` can train, as ``module:class``.
     """

@@ -15,6 +15,8 @@ import pluggy
 
 from qperf_app.plugins import hookspecs
 from qperf_app.plugins.api_versions import version_fault
+from qperf_app.plugins.options import PluginOptionError as PluginOptionError
+from qperf_app.plugins.options import check_ranges
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
@@ -24,10 +26,6 @@ OWN_DISTRIBUTION = "qperf-app"
 
 class UnknownPluginError(LookupError):
     """A plugin was asked for that is not there."""
-
-
-class PluginOptionError(ValueError):
-    """Options given to a plugin do not fit it."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,15 @@ class BrokenPlugin:
 
 @dataclass(frozen=True)
 class PluginRegistry:
-    """All installed plugins, by step and name, and third parties' readers of DICOM by name."""
+    """All installed plugins, by step and name, and third parties' readers of DICOM by name.
+
+    ``not_there`` are names that were to be left out and that nothing has.
+    """
 
     plugins: Mapping[tuple[str, str], InstalledPlugin]
     broken: tuple[BrokenPlugin, ...] = ()
     dicom_readers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    not_there: tuple[str, ...] = ()
 
     def names(self, step: str) -> list[str]:
         """Names of the plugins for a step, the built-in ones first."""
@@ -106,8 +108,10 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
     plugins: dict[tuple[str, str], InstalledPlugin] = {}
     readers: dict[str, Any] = {}
     broken: list[BrokenPlugin] = []
+    seen: set[str] = set()
     for entry_point in found:
         distribution = entry_point.dist.name if entry_point.dist else entry_point.value
+        seen |= {distribution, entry_point.name}
         if {distribution, entry_point.name} & set(disabled):
             continue
         try:
@@ -120,6 +124,7 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
         for step, cls in classes:
             reason = find_fault(step, cls)
             key = (step.name, str(getattr(cls, "name", "")))
+            seen.add(key[1])
             if reason is None and key in plugins:
                 owner = plugins[key].distribution
                 reason = f"{step.name} plugin {key[1]!r} is already there, from distribution {owner!r}"
@@ -129,11 +134,12 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
                 plugins[key] = InstalledPlugin(step.name, key[1], cls, distribution, entry_point.name)
         for reader in found_readers:
             reason = find_reader_fault(reader, readers)
+            seen.add(str(getattr(reader, "name", "")))
             if reason is not None:
                 broken.append(BrokenPlugin(distribution, entry_point.name, reason))
             elif reader.name not in disabled:
                 readers[reader.name] = reader
-    return PluginRegistry(plugins, tuple(broken), readers)
+    return PluginRegistry(plugins, tuple(broken), readers, tuple(name for name in disabled if name not in seen))
 
 
 def find_reader_fault(reader: Any, known: Collection[str] = ()) -> str | None:
@@ -185,7 +191,7 @@ def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> A
     Raises
     ------
     PluginOptionError
-        For an option that the plugin does not have, or a value that does not fit its type.
+        For an option that the plugin does not have, or a value that does not fit its type or lies outside its range.
     """
     return plugin.cls(resolve_options(plugin, options or {}))
 
@@ -201,11 +207,18 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     if unknown:
         raise PluginOptionError(f"{where} has no option {unknown[0]!r} (it has: {', '.join(known) or 'none'})")
     try:
-        return _checker(cls.Options).validate_python(dict(options))
+        resolved = _checker(cls.Options).validate_python(dict(options))
+        check_ranges(resolved)
+    except PluginOptionError as error:
+        raise PluginOptionError(f"{where}, {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error" and not first["loc"]:
+            # What ``Options`` itself says of fields that contradict each other.
+            raise PluginOptionError(f"{where}: {first['ctx']['error']}") from None
         name = ".".join(str(part) for part in first["loc"]) or "options"
         raise PluginOptionError(f"{where}, option {name!r}: {first['msg']}, got {first['input']!r}") from None
+    return resolved
 
 
 @cache
@@ -275,7 +288,9 @@ def _signature_fault(slot: Slot, cls: type, where: str) -> str | None:
 
 def _construction_fault(cls: Any, where: str) -> str | None:
     try:
-        plugin = cls(cls.Options())
+        options = cls.Options()
+        check_ranges(options)
+        plugin = cls(options)
         missing = [m for m in ("problems", "resources") if not callable(getattr(plugin, m, None))]
     except Exception as error:
         return f"{where} can't be made with its default options: {_one_line(error)}"

@@ -24,6 +24,7 @@ from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.images import concentration_findings
 from qperf_app.checks.masks import labels_findings, mask_findings, pools_findings, wall_findings
 from qperf_app.checks.points import point_findings
+from qperf_app.checks.spelling import spelling_findings
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.plugins import CONCENTRATION_UNITS
@@ -149,6 +150,7 @@ def _curve(path: Path, series: SeriesInput, blood: SeriesInput, haematocrit: flo
     """Check an input function for a series against it, and against the input-function series where there is one."""
     aif, times = records.read_aif(path), dynamic_times(series.metadata)
     clock = np.zeros(0) if times is None else times
+    yield from spelling_findings(str(sidecar_path(path)), _sidecar(path))
     found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
     yield from found
     if not found and times is not None and len(times) > 1 and len(series.shape) == 4 and series.header.is_magnitude:

@@ -21,6 +21,7 @@ from qperf_app.checks.images import header_findings, voxel_findings
 from qperf_app.checks.ranges import range_findings
 from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
+from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
@@ -178,6 +179,7 @@ def series_findings(series: SeriesInput) -> Iterator[Finding]:
     if units not in KNOWN_UNITS:
         yield refusal(file, "Units", f"Units is {units!r}, expected one of {', '.join(map(repr, KNOWN_UNITS))}")
     yield from range_findings(file, metadata)
+    yield from spelling_findings(file, metadata)
     for check in CONTRADICTIONS:
         yield from check(file, metadata, series.shape)
     yield from task_findings(file, metadata, series.entities.get("task", ""))
@@ -242,7 +244,8 @@ def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegi
         missing = [field for field in plugin.requires if field not in task.metadata]
         instead = slot_of(STEPS[step]).without_fields
         for field in missing:
-            more = f"; {instead}" if instead else ""
+            slip = slip_for(field, task.metadata)
+            more = f"; {slip} is there: is it meant?" if slip else f"; {instead}" if instead else ""
             yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it{more}")
         if not missing and len(series.shape) == 4:
             for problem in plugin.problems(task.metadata, tuple(series.shape)):

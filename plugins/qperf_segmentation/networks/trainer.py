@@ -40,19 +40,32 @@ SCHEDULE = ("cases", "hard", "epochs", "patience", "halve_every", "restart_every
 class TrainerOptions:
     """Options of both trainers; each becomes a flag of ``qperf train``."""
 
-    cases: int = field(default=3000, metadata={"help": "simulated cases to train on; 0: drawn ones only"})
-    held_out: int = field(default=300, metadata={"help": "simulated cases to validate on"})
-    filters: int = field(default=32, metadata={"help": "filters of every convolution"})
-    modules: int = field(default=8, metadata={"help": "residual modules, 5 or more"})
-    epochs: int = field(default=40, metadata={"help": "passes through the cases at most"})
-    batch: int = field(default=16, metadata={"help": "cases of one step"})
-    rate: float = field(default=1e-3, metadata={"help": "learning rate at the start"})
-    halve_every: int = field(default=10, metadata={"help": "epochs after which the rate is halved"})
-    restart_every: int = field(default=0, metadata={"help": "epochs after which the rate starts anew; 0: never"})
-    patience: int = field(default=12, metadata={"help": "epochs without a better validation Dice that end training"})
+    cases: int = field(
+        default=3000, metadata={"help": "simulated cases to train on; 0: drawn ones only", "range": (0, 10_000_000)}
+    )
+    held_out: int = field(default=300, metadata={"help": "simulated cases to validate on", "range": (0, 10_000_000)})
+    filters: int = field(default=32, metadata={"help": "filters of every convolution", "range": (1, 10_000)})
+    modules: int = field(default=8, metadata={"help": "residual modules", "range": (5, 1000)})
+    epochs: int = field(default=40, metadata={"help": "passes through the cases at most", "range": (1, 1_000_000)})
+    batch: int = field(default=16, metadata={"help": "cases of one step", "range": (1, 1_000_000)})
+    rate: float = field(default=1e-3, metadata={"help": "learning rate at the start", "range": (1e-9, 10.0)})
+    halve_every: int = field(
+        default=10, metadata={"help": "epochs after which the rate is halved", "range": (1, 1_000_000)}
+    )
+    restart_every: int = field(
+        default=0, metadata={"help": "epochs after which the rate starts anew; 0: never", "range": (0, 1_000_000)}
+    )
+    patience: int = field(
+        default=12,
+        metadata={"help": "epochs without a better validation Dice that end training", "range": (1, 1_000_000)},
+    )
     clock: str = field(default="passes", metadata={"help": "time between samples: in passes of the bolus, or seconds"})
-    hard: float = field(default=0.0, metadata={"help": "share of an epoch drawn from kinds of scene that fail, 0 to 1"})
-    drawn_copies: int = field(default=10, metadata={"help": "times that each drawn case is seen in an epoch"})
+    hard: float = field(
+        default=0.0, metadata={"help": "share of an epoch drawn from kinds of scene that fail", "range": (0.0, 1.0)}
+    )
+    drawn_copies: int = field(
+        default=10, metadata={"help": "times that each drawn case is seen in an epoch", "range": (1, 1_000_000)}
+    )
 
 
 @dataclass(frozen=True)
