@@ -136,7 +136,7 @@ def test_says_what_it_can_not_do(known):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"steps": -1}, "steps"), ({"model": "ATH"}, "model is 'ATH'"), ({"prior_weight": -1.0}, "prior_weight")],
+    [({"steps": -1}, "steps"), ({"model": "ATH"}, "got 'ATH'"), ({"prior_weight": -1.0}, "prior_weight")],
 )
 def test_bad_options_are_refused(options, message):
     with pytest.raises(PluginOptionError, match=message):
