@@ -69,9 +69,9 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     say(_announcement(args, study))
     for label in study.without_series:
         say(f"warning: sub-{label}: no series of it is selected")
+    inputs.check_writable("OUT_DIR", args.out_dir)
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
-    inputs.check_writable("OUT_DIR", args.out_dir)
     inputs.check_writable("--work-dir", args.work_dir)
     execution = _execution(args)
     study = study.check(args.nprocs, counter("checking series"))
@@ -242,7 +242,6 @@ def _role(role: Role) -> str:
 
 
 def _write_boilerplate(args: argparse.Namespace, study: api.StudyPlan) -> int:
-    inputs.check_writable("OUT_DIR", args.out_dir)
     if args.dry_run:
         say(f"would write: {citations_path(args.out_dir)}")
         return DONE

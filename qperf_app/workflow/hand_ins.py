@@ -16,7 +16,7 @@ from qperf_app.bids.dataset import is_review
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
-from qperf_app.bids.names import PREBOLUS_LABEL, SERIES_ENTITIES, folder_of, parse_entities, plain_label
+from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
 from qperf_app.checks.anatomy import enhancement_findings
 from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.dual_bolus import dose_ratio
@@ -148,10 +148,10 @@ def _wall_path(tasks: list[Task]) -> Path | None:
 
 def _curve(path: Path, series: SeriesInput, blood: SeriesInput, haematocrit: float) -> Iterator[Finding]:
     """Check an input function for a series against it, and against the input-function series where there is one."""
-    aif, times = records.read_aif(path), dynamic_times(series.metadata)
+    aif, times, sidecar = records.read_aif(path), dynamic_times(series.metadata), _sidecar(path)
     clock = np.zeros(0) if times is None else times
-    yield from spelling_findings(str(sidecar_path(path)), _sidecar(path))
-    found = list(curve_findings(str(path), aif, clock, _sidecar(path), series.metadata.get("Haematocrit")))
+    yield from spelling_findings(str(sidecar_path(path)), sidecar)
+    found = list(curve_findings(str(path), aif, clock, sidecar, series.metadata.get("Haematocrit")))
     yield from found
     if not found and times is not None and len(times) > 1 and len(series.shape) == 4 and series.header.is_magnitude:
         data, _ = read_image(series.path)
@@ -160,8 +160,8 @@ def _curve(path: Path, series: SeriesInput, blood: SeriesInput, haematocrit: flo
         if blood.is_aif and aif.units == CONCENTRATION_UNITS:
             own = brightest_blood_curve(blood, read_image(blood.path)[0])
             # Of a dual bolus the blood is measured with the small dose, and the input function is of the main one.
-            dual = blood.entities.get("acq") == PREBOLUS_LABEL and blood is not series
-            dose = dose_ratio(series.metadata, blood.metadata) if dual else 1.0
+            of_main = blood.is_prebolus and blood is not series
+            dose = dose_ratio(series.metadata, blood.metadata) if of_main else 1.0
             if own is not None and np.isfinite(dose):
                 own = replace(own, concentration=dose * own.concentration)
                 yield from amount_findings(str(path), aif, own, haematocrit)

@@ -58,6 +58,11 @@ class SeriesInput:
         """Whether it was made for the input function: of a dual sequence, or with the small dose of a dual bolus."""
         return is_input_series(self.entities)
 
+    @property
+    def is_prebolus(self) -> bool:
+        """Whether it was made with the small dose of a dual bolus."""
+        return self.entities.get("acq") == PREBOLUS_LABEL
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -92,7 +97,7 @@ class Scan:
             return "single bolus"
         if self.tissue is None:
             return "input function alone"
-        return "dual bolus" if self.aif.entities.get("acq") == PREBOLUS_LABEL else "dual sequence"
+        return "dual bolus" if self.aif.is_prebolus else "dual sequence"
 
     @property
     def label(self) -> str:

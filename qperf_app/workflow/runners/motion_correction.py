@@ -42,9 +42,11 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     entities = parse_entities(task.prefix)
     name = f"{series_kind(entities).capitalize()}: " if is_input_series(entities) else ""
     failed = int((~motion.corrected).sum())
-    count = f"{name}{failed} of {motion.corrected.size} slice images"
-    told = "could not be corrected and stay where they were: look at its moving picture; --leave-out-uncorrected"
-    warnings = [f"{count} {told} leaves them out."] if failed else []
+    told = (
+        f"{name}{failed} of {motion.corrected.size} slice images could not be corrected and stay where they were: look "
+        "at its moving picture; --leave-out-uncorrected leaves them out."
+    )
+    warnings = [told] if failed else []
     doubts = tuple(f"{name}{text}" for text in judged.doubts)
     if given or name:
         # Whoever made it saw the heart; and the input function is the mean of voxels well inside a pool, which some mm
