@@ -155,6 +155,18 @@ def test_a_scan_is_corrected_and_computed_again(visit: Visit, address: str, stud
     assert third.page.locator("tr.row .badge.corrected").count() == 1
 
 
+def test_a_scan_that_is_slow_to_come_says_so(visit: Visit) -> None:
+    session = visit()
+    session.page.locator("tr.row").first.wait_for()
+    held: list[Any] = []
+    session.page.route(f"**/api/scans/{KEY}", lambda route: held.append(route))
+    session.page.keyboard.press("Enter")
+    session.page.locator(".message", has_text="Loading").wait_for()
+    held[0].continue_()
+    session.page.locator("canvas.view").first.wait_for()
+    assert session.page.locator(".message", has_text="Loading").count() == 0
+
+
 def test_undo_takes_back_what_was_drawn(visit: Visit) -> None:
     session = visit().open()
     before = session.told()["edits"]["regions"]["myocardium"][0]

@@ -10,6 +10,8 @@ const jobs = document.getElementById("jobs");
 let leave = () => {};
 let scan = null;
 let turn = 0;
+// A page that takes longer says so, ms.
+const PATIENCE = 250;
 
 const go = (address) => {
   location.hash = address;
@@ -22,6 +24,7 @@ async function open() {
   leave = () => {};
   scan = null;
   const [, kind, key] = location.hash.split("/");
+  const loading = setTimeout(() => mine === turn && show(page, el("p", { class: "message", role: "status" }, "Loading …")), PATIENCE);
   try {
     if (kind === "scan" && key) {
       const next = new ScanPage(page, go, decodeURIComponent(key));
@@ -37,6 +40,8 @@ async function open() {
     }
   } catch (error) {
     if (mine === turn) show(page, el("p", { class: "message error" }, error.message), el("p", { class: "message" }, el("a", { href: "#/", onclick: () => location.reload() }, "To the list")));
+  } finally {
+    clearTimeout(loading);
   }
   return undefined;
 }

@@ -86,7 +86,10 @@ export class View {
 
   drawFilm(context) {
     const film = this.owner.films[this.planeName];
-    if (!film) return;
+    if (!film) {
+      this.write(context, "Loading …", [this.size / 2, this.size / 2]);
+      return;
+    }
     const [, frames, rows, columns] = this.plane.shape;
     const frame = this.owner.frameOf(this.planeName);
     const start = (this.slice * frames + frame) * rows * columns;
