@@ -13,6 +13,7 @@ import pytest
 from qperf_app.bids.tables import read_table
 from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow
+from qperf_app.report.agreement import agreement
 from qperf_app.workflow.group import GroupRow, compare, compare_by_stratum, hearts, outliers, strata_among
 from qperf_app.workflow.strata import strata_of
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_json
@@ -61,6 +62,22 @@ def test_agreement_is_that_of_each_scanner_where_there_are_several() -> None:
     assert one.result.bias == pytest.approx(0.0) and one.result.icc == pytest.approx(1.0)
     flows = np.array([row.row.values["MBF"] for row in rows if row.strata["scanner"] == "B" and row.plugin == "nlls"])
     assert other.result.bias == pytest.approx(0.1 * flows.mean()) and other.result.icc < 0.9
+
+
+def test_interval_of_an_icc_draws_whole_participants() -> None:
+    rng = np.random.default_rng(3)
+    hearts_ = np.repeat(rng.normal(1.0, 0.3, 12), 16)
+    first = hearts_ + rng.normal(0.0, 0.05, hearts_.size)
+    second = hearts_ + np.repeat(rng.normal(0.0, 0.2, 12), 16)
+    whose = [f"{n:02d}" for n in np.repeat(np.arange(12), 16)]
+    whole = agreement(first, second, whose)
+    assert whole.icc_lower < whole.icc < whole.icc_upper
+    # Sixteen segments of one heart say the same: as if each were a person's own, the interval would be narrow.
+    apart = agreement(first, second, [str(n) for n in range(len(first))])
+    assert apart.icc == whole.icc
+    assert whole.icc_upper - whole.icc_lower > 2 * (apart.icc_upper - apart.icc_lower)
+    few = agreement(first[:64], second[:64], whose[:64])
+    assert np.isfinite(few.icc) and np.isnan([few.icc_lower, few.icc_upper]).all()
 
 
 def test_site_scanner_and_sequence_come_from_the_metadata(tmp_path: Path) -> None:

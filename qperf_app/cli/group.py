@@ -147,6 +147,13 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
         "lower": {"Description": "Lower 95 % limit of agreement"},
         "upper": {"Description": "Upper 95 % limit of agreement"},
         "icc": {"Description": "Intraclass correlation ICC(A,1)"},
+        **{
+            f"icc_{end}": {
+                "Description": f"{end.capitalize()} end of its 95 % interval, participants drawn with replacement; n/a "
+                "for fewer than five"
+            }
+            for end in ("lower", "upper")
+        },
         "correlation": {"Description": "Pearson correlation"},
         "part": {"Description": "Segments, their layers, or medians over the segments of a territory or of the heart"},
         "by": {"Description": "What the scans are divided by; n/a: all of them together"},

@@ -120,11 +120,11 @@ def _agreement_elements(comparisons: Sequence[Compared]) -> tuple[HostElement, .
     for by in dict.fromkeys(c.by for c in comparisons if c.by):
         of_by = [c for c in comparisons if c.by == by]
         inner: list[HostElement] = [_agreement_table(of_by)]
-        iccs: dict[str, list[Dots]] = {}
+        iccs: dict[str, list[Compared]] = {}
         for c in of_by:
-            iccs.setdefault(c.what, []).append((f"{c.stratum} ({c.agreement.n} pairs)", [c.agreement.icc]))
-        pictures = [dot_plot(f"ICC, {what}", lines, "ICC(A,1)", (-0.05, 1.05)) for what, lines in iccs.items()]
-        inner.append(Gallery(tuple(pictures), f"Intraclass correlation of each {by}; 1: the same."))
+            iccs.setdefault(c.what, []).append(c)
+        caption = f"Intraclass correlation of each {by}, 95 % interval from five participants on; 1: the same."
+        inner.append(Gallery(tuple(_icc_plot(what, of) for what, of in iccs.items()), caption))
         for what in iccs:
             same = [c for c in of_by if c.what == what and c.agreement.n]
             drawn = tuple(_bland_altman(c, _limits(same)) for c in same)
@@ -133,13 +133,24 @@ def _agreement_elements(comparisons: Sequence[Compared]) -> tuple[HostElement, .
     return tuple(elements)
 
 
+def _icc_plot(what: str, comparisons: Sequence[Compared]) -> Drawing:
+    lines: list[Dots] = [(f"{c.stratum} ({c.agreement.n} pairs)", [c.agreement.icc]) for c in comparisons]
+    intervals = [(c.agreement.icc_lower, c.agreement.icc_upper) for c in comparisons]
+    return dot_plot(f"ICC, {what}", lines, "ICC(A,1)", (-0.05, 1.05), intervals)
+
+
+def _icc_words(a: Agreement) -> str:
+    return f"{a.icc:.2f}" + (f" ({a.icc_lower:.2f} to {a.icc_upper:.2f})" if np.isfinite(a.icc_lower) else "")
+
+
 def _agreement_table(comparisons: Sequence[Compared]) -> Table:
     rows = tuple(
         (", ".join(filter(None, (c.stratum, c.what))), str(a.n), f"{a.mean:.2f}", f"{a.bias:+.2f}",
-         f"{a.lower:+.2f} to {a.upper:+.2f}", f"{a.icc:.2f}", f"{a.correlation:.2f}", f"{100 * a.cv:.0f} %")
+         f"{a.lower:+.2f} to {a.upper:+.2f}", _icc_words(a), f"{a.correlation:.2f}", f"{100 * a.cv:.0f} %")
         for c in comparisons for a in [c.agreement]
     )  # fmt: skip
-    columns = ("Compared", "Pairs", "Mean of the first", "Bias", "95 % limits of agreement", "ICC", "r", "CV within")
+    columns = ("Compared", "Pairs", "Mean of the first", "Bias", "95 % limits of agreement", "ICC (95 % interval)", "r",
+               "CV within")  # fmt: skip
     return Table(
         columns, rows, "MBF of the same segments, layers or territories, mL/min/g; bias is the second minus the first"
     )
@@ -172,8 +183,14 @@ def _bland_altman(c: Compared, limits: tuple[Limits, Limits]) -> Drawing:
 _LINE, _NAME = 22.0, 30
 
 
-def dot_plot(title: str, lines: Sequence[Dots], x_label: str, limits: Limits | None = None) -> Drawing:
-    """Draw a line of dots for each name, with a bar at their median, on one scale."""
+def dot_plot(
+    title: str,
+    lines: Sequence[Dots],
+    x_label: str,
+    limits: Limits | None = None,
+    intervals: Sequence[tuple[float, float]] = (),
+) -> Drawing:
+    """Draw a line of dots for each name, with a bar at their median, or an interval of each line, on one scale."""
     values = [np.asarray(of, float)[np.isfinite(of)] for _, of in lines]
     bottom = 26.0 + _LINE * len(lines)
     axes = Axes(
@@ -186,6 +203,10 @@ def dot_plot(title: str, lines: Sequence[Dots], x_label: str, limits: Limits | N
         if of.size > 1:
             (x, y) = axes.points(np.median(of), height)
             axes.parts.append(svg.path([(x, y - 8), (x, y + 8)], VERMILION, 2.2))
+        if number < len(intervals) and np.isfinite(intervals[number]).all():
+            ends = np.clip(intervals[number], *(limits or (-np.inf, np.inf)))
+            (left, y), (right, _) = axes.points(ends, [height, height])
+            axes.parts.append(svg.path([(left, y), (right, y)], BLUE, 1.4))
         short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
         names.append(svg.text(184, 24 + (number + 0.5) * _LINE + 4, short, "tick", "end"))
     axes.frame(x_label, title=title, most=(6, 0))

@@ -25,7 +25,19 @@ from qperf_app.workflow.strata import STRATA, strata_of
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
 SEGMENT_COLUMNS = (*_WHO, "acquisition", *STRATA, "index", "name", "n_voxels", "n_estimated", "doubtful")
 _WHAT = ("comparison", "reference", "other", "task", "quantity", "part", "by", "stratum")
-AGREEMENT_COLUMNS = (*_WHAT, "n", "mean", "bias", "lower", "upper", "icc", "correlation", "cv")
+AGREEMENT_COLUMNS = (
+    *_WHAT,
+    "n",
+    "mean",
+    "bias",
+    "lower",
+    "upper",
+    "icc",
+    "icc_lower",
+    "icc_upper",
+    "correlation",
+    "cv",
+)
 #: What repetitions are compared in: layers of segments, and medians over the segments of a territory and of the heart.
 LAYER_PARTS = {"transmural": "segments", "endo": "segments, endo", "epi": "segments, epi"}
 _TERRITORY, _HEART = "territories", "heart"
@@ -166,8 +178,8 @@ def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]
         plugins = list(dict.fromkeys(g.plugin for g in here))
         for first, second in itertools.combinations(plugins, 2):
             values = {p: _by(transmural, quantity, lambda g: (g.participant, g.scan), p) for p in (first, second)}
-            pairs = _paired(values[first], values[second])
-            found.append(Comparison("plugins", first, second, task, quantity, pairs, agreement(*pairs)))
+            pairs, whose = _paired(values[first], values[second])
+            found.append(Comparison("plugins", first, second, task, quantity, pairs, agreement(*pairs, whose)))
         for plugin in plugins:
             found += _repetitions([g for g in here if g.plugin == plugin], plugin, task, quantity)
     return found
@@ -218,8 +230,8 @@ def _repetitions(rows: Sequence[GroupRow], plugin: str, task: str, quantity: str
     for first, second in itertools.combinations(runs, 2):
         names = (f"{plugin} run-{first}", f"{plugin} run-{second}")
         for part in (*LAYER_PARTS.values(), _TERRITORY, _HEART):
-            pairs = _paired(values[first, part], values[second, part])
-            found.append(Comparison("repetition", *names, task, quantity, pairs, agreement(*pairs), part))
+            pairs, whose = _paired(values[first, part], values[second, part])
+            found.append(Comparison("repetition", *names, task, quantity, pairs, agreement(*pairs, whose), part))
     return found
 
 
@@ -236,9 +248,12 @@ def _medians(values: Mapping[tuple[Any, int], float], group: Callable[[int], str
     return {key: statistics.median(found) for key, found in members.items()}
 
 
-def _paired(first: Mapping[Any, float], second: Mapping[Any, float]) -> tuple[list[float], list[float]]:
+def _paired(
+    first: Mapping[Any, float], second: Mapping[Any, float]
+) -> tuple[tuple[list[float], list[float]], list[str]]:
+    """Values that both have, and the participant of each."""
     shared = [key for key in first if key in second]
-    return [first[key] for key in shared], [second[key] for key in shared]
+    return ([first[key] for key in shared], [second[key] for key in shared]), [str(key[0][0]) for key in shared]
 
 
 def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
@@ -246,7 +261,8 @@ def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
     return [
         (c.kind, c.reference, c.other, c.task, c.quantity, c.part, c.by or None, c.stratum or None,
          c.result.n, c.result.mean, c.result.bias,
-         c.result.lower, c.result.upper, c.result.icc, c.result.correlation, c.result.cv)
+         c.result.lower, c.result.upper, c.result.icc, c.result.icc_lower, c.result.icc_upper,
+         c.result.correlation, c.result.cv)
         for c in comparisons
     ]  # fmt: skip
 
