@@ -181,6 +181,11 @@ def test_it_prints_on_two_pages(browser: Any, page_file: Path, tmp_path: Path) -
     visit = Visit(browser, page_file)
     pdf = visit.page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
+    # Some lines more in the summary begin no third page.
+    more = "more => document.querySelector('#summary').append(...Array.from({ length: more }, () => "
+    visit.page.evaluate(more + "Object.assign(document.createElement('p'), { textContent: 'One line more.' })))", 7)
+    pdf = visit.page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
     visit.page.emulate_media(media="print")
     words = visit.page.locator("body").inner_text()
     assert "All segments" in words and "Myocardial blood flow by nlls" in words
