@@ -15,7 +15,7 @@ from uuid import uuid4
 from qperf_app.bids.dataset import write_description
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_header
-from qperf_app.bids.index import SeriesFile, find_series, list_series, sidecar
+from qperf_app.bids.index import SeriesFile, find_series, list_participants, list_series, sidecar
 from qperf_app.bids.sidecars import RAW
 from qperf_app.plugins import ParticipantResult
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
@@ -47,8 +47,8 @@ def _silent(done: int, total: int) -> None:
 class StudyPlan:
     """What is to run: every step of every selected participant. ``configuration`` names all plugins and options.
 
-    ``checked`` says that :meth:`check` was passed; ``without_series`` are participants that were named and have no
-    selected series.
+    ``checked`` says that :meth:`check` was passed; ``without_series`` are participants that were meant, by name or with
+    all, and have no selected series.
     """
 
     bids_dir: Path
@@ -148,7 +148,8 @@ def plan(
         for label in sorted(by_participant)
     )
     named = [label.removeprefix("sub-") for label in (selection.participants if selection else None) or ()]
-    without = tuple(label for label in dict.fromkeys(named) if label not in by_participant)
+    meant = dict.fromkeys(named or list_participants(bids_dir))
+    without = tuple(label for label in meant if label not in by_participant)
     return StudyPlan(bids_dir, out_dir, datasets, configuration, registry, plans, without_series=without)
 
 

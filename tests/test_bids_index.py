@@ -103,7 +103,8 @@ def test_chosen_sessions_and_tasks(study):
     ("choice", "message"),
     [
         ({"participants": ["01", "sub-98", "99"]}, r"^not found: sub-98, sub-99 \(there is sub-01, sub-02, sub-10\)$"),
-        ({"sessions": ["A", "C"]}, r"^not found: ses-C \(there is ses-A\)$"),
+        ({"sessions": ["A", "C"]}, r"^not found: ses-C \(there is ses-A, ses-B\)$"),
+        ({"sessions": ["Z"]}, r"^not found: ses-Z \(there is ses-A, ses-B\)$"),
         ({"participants": ["10"], "sessions": ["A"]}, r"^not found: ses-A \(there is no ses-\* at all\)$"),
         ({"participants": ["10"], "tasks": ["stress"]}, r"^not found: task-stress \(there is task-rest\)$"),
         ({"filters": {"dce": {"run": 7}, "aif": {"run": 7}}}, r"the filters select none of 7 perfusion series$"),

@@ -471,6 +471,7 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
         (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dce (1)"))), "ends in _dce.nii.gz"),
         (lambda p: p.rename(p.with_name("sub-pat_1_task-rest_dce.nii.gz")), "no underscore as in sub-pat_1"),
         (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-a_b_dce.nii.gz")), "no underscore as in acq-a_b"),
+        (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-a_acq-b_dce.nii.gz")), "acq- stands twice in its name"),
         (lambda p: p.rename(p.with_name(p.name.replace(".nii.gz", ".mgz"))), "only NIfTI is read"),
         (lambda p: p.unlink(), "its image is not there"),
         (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_DCE.json")), "_dce.json, in small letters"),
@@ -534,6 +535,10 @@ def test_a_participant_without_series_is_said(dataset: Path, capsys: pytest.Capt
     (dataset / "sub-02").mkdir()
     assert run(dataset, "--dry-run", "--participant-label", "01", "sub-02") == 0
     assert "sub-02: no series of it is selected" in capsys.readouterr().err
+    # Of all participants it is said too, in one line.
+    (dataset / "sub-03" / "anat").mkdir(parents=True)
+    assert run(dataset, "--dry-run") == 0
+    assert "2 participants of whom no series is selected: sub-02, sub-03" in capsys.readouterr().err
 
 
 def test_a_series_that_the_filters_leave_out_is_said(dataset: Path) -> None:

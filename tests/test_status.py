@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import html
 import json
@@ -11,6 +12,7 @@ import sys
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import jsonschema
 import numpy as np
@@ -22,7 +24,8 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.cli.app import main
 from qperf_app.cli.tools import main as tools
 from qperf_app.training.weights import read_arrays, read_card, write_weights
-from qperf_app.workflow.status import read_status, status_path, status_schema, write_status
+from qperf_app.workflow.outcomes import one_line
+from qperf_app.workflow.status import ParticipantStatus, read_status, status_path, status_schema, write_status
 from tests.datasets import edit_sidecar, hand_drawn, small_dataset, step_states, write_json
 
 SCHEMA = Path(__file__).parents[1] / "bids_spec" / "status.schema.json"
@@ -137,3 +140,15 @@ def test_whoever_stops_reading_gets_no_traceback() -> None:
     command = f"{sys.executable} -m qperf_app.cli.tools plugins | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout and not done.stderr
+
+
+def test_a_full_disk_is_said_in_words() -> None:
+    moved = OSError(errno.ENOSPC, "No space left on device", "work/mask.nii.gz", None, "out/sub-01/mask.nii.gz")
+    assert one_line(moved) == "no space left on the disk: out/sub-01/mask.nii.gz can't be written"
+    assert one_line(ValueError("a\nb")) == "ValueError: a b"
+
+
+def test_every_state_is_in_the_schema_of_the_dataset() -> None:
+    states = get_args(get_type_hints(ParticipantStatus)["state"])
+    schema = json.loads(SCHEMA.with_name("schema.json").read_text(encoding="utf-8"))
+    assert set(schema["objects"]["metadata"]["state"]["enum"]) == set(states)

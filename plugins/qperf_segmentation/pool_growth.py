@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,7 +91,10 @@ def grow(curves: Array, core: Mask, other: Mask, voxel: Array, clusters: int = C
     template = points[amplitude >= np.percentile(amplitude[core[around]], _TEMPLATE_PERCENTILE)].mean(axis=0)
     energy = max(float(template @ template), np.finfo(float).tiny)
     start = np.linspace(0.0, 1.0, min(clusters, len(points)))[:, None] * template
-    centres, label = kmeans2(points, start, minit="matrix", iter=_ITERATIONS, missing="warn")
+    with warnings.catch_warnings():
+        # A cluster that no curve is nearest to keeps its centre.
+        warnings.simplefilter("ignore", UserWarning)
+        centres, label = kmeans2(points, start, minit="matrix", iter=_ITERATIONS, missing="warn")
     pool = np.zeros_like(core)
     pool[around] = (centres @ template / energy >= _BLOOD_SHARE)[label]
     labels, _ = ndimage.label(pool)

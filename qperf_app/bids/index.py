@@ -110,6 +110,10 @@ def find_series(
     chosen = _chosen_participants(root, participants)
     sessions, tasks = (None if labels is None else tuple(labels) for labels in (sessions, tasks))
     of_sessions = _labels(sessions, "ses")
+    if of_sessions is not None:
+        refuse_unknown(
+            "ses", of_sessions, (ses for sub in chosen for ses in _labelled_folders(root / f"sub-{sub}", "ses"))
+        )
     homes = [home for label in chosen for home in _homes(root / f"sub-{label}", of_sessions)]
     found = [series for home in homes for series in _series_of(home)]
     choice = _Choice.of(sessions, tasks, filters or {})

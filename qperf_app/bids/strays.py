@@ -86,6 +86,10 @@ def _why(name: str) -> str:
     loose = [f"{before}_{part}" for before, part in itertools.pairwise(parts) if "-" not in part]
     if loose and suffix == SUFFIX and name.endswith(IMAGE_EXTENSIONS):
         return f"a label has letters and digits only, no underscore as in {loose[0]}"
+    entities = [part.partition("-")[0].lower() for part in parts]
+    twice = [entity for k, entity in enumerate(entities) if entity in entities[:k]]
+    if twice:
+        return f"{twice[0]}- stands twice in its name"
     wanted = f"the name of a series ends in _{SUFFIX}.nii.gz or _{SUFFIX}.nii"
     return f"{wanted}, in small letters" if name.lower().endswith(IMAGE_EXTENSIONS) else f"{wanted}: only NIfTI is read"
 

@@ -67,8 +67,8 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
         registry=registry,
     )
     say(_announcement(args, study))
-    for label in study.without_series:
-        say(f"warning: sub-{label}: no series of it is selected")
+    if study.without_series:
+        say(_left_out(study.without_series))
     inputs.check_writable("OUT_DIR", args.out_dir)
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
@@ -130,6 +130,14 @@ def _execution(args: argparse.Namespace) -> Execution:
         stop_on_first_crash=args.stop_on_first_crash,
         drop_work=args.drop_work,
     )
+
+
+def _left_out(labels: Sequence[str]) -> str:
+    if len(labels) == 1:
+        return f"warning: sub-{labels[0]}: no series of it is selected"
+    some = ", ".join(f"sub-{label}" for label in labels[:_MOST_WARNINGS])
+    more = f" and {len(labels) - _MOST_WARNINGS} more" if len(labels) > _MOST_WARNINGS else ""
+    return f"warning: {len(labels)} participants of whom no series is selected: {some}{more}"
 
 
 def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
@@ -300,6 +308,6 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
             say(f"report: {report}")
     good = len(statuses) - len(failed)
     say(f"{good} of {len(statuses)} participants done in {seconds:.0f} s; results: {args.out_dir}")
-    if failed:
+    if failed and (args.out_dir / "logs").is_dir():
         say(f"crash files, with the command that reproduces each: {args.out_dir / 'logs'}")
     return PARTICIPANT_FAILED if failed else DONE

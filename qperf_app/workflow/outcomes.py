@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -141,5 +142,8 @@ def _digest(path: Path) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and text of an error in one line."""
+    """Kind and text of an error in one line; that a disk is full, in words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename2 or error.filename
+        return "no space left on the disk" + (f": {where} can't be written" if where else "")
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
