@@ -158,6 +158,22 @@ def test_values_follow_the_rescale_slope_of_each_image(rest, tmp_path):
     assert_same(imported(tmp_path / "bids", "task-rest"), rest[0].series, 0.8)
 
 
+def test_a_copy_of_an_image_is_left_out_and_said(rest, tmp_path, capsys):
+    """An export that ran twice leaves some images again, under other identifiers."""
+    folder = tmp_path / "dicom"
+    write_study(folder, rest, "siemens")
+    for number, path in enumerate(sorted(folder.rglob("*.dcm"))[10:40:3]):
+        image = pydicom.dcmread(path)
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        image.InstanceNumber = int(image.InstanceNumber) + 1000
+        image.save_as(path.with_name(f"again{number}.dcm"))
+    assert run(folder, tmp_path / "bids") == 0
+    said = capsys.readouterr()
+    assert "copies of other images: the same place, time and pixels" in said.out + said.err
+    for original, name in zip(rest, ("task-rest", "task-rest_acq-aif"), strict=True):
+        assert_same(imported(tmp_path / "bids", name), original.series)
+
+
 def test_a_series_for_each_slice_is_one_series(rest, tmp_path):
     for path in write_study(tmp_path / "dicom", rest[:1], "siemens"):
         ds = pydicom.dcmread(path)

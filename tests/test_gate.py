@@ -31,7 +31,7 @@ from qperf_app.report.group import render_group
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import warnings_of
-from qperf_app.testing.examples import AFFINE, example_series
+from qperf_app.testing.examples import AFFINE, example_masks, example_series
 from qperf_app.workflow.flow import judged, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
 from qperf_app.workflow.levels import shared_levels
@@ -39,7 +39,7 @@ from qperf_app.workflow.outcomes import FileRecord
 from qperf_app.workflow.preflight import find_findings
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
 from qperf_app.workflow.settings import settings_apart
-from qperf_app.workflow.status import ScanRecord, StepRecord, summarise
+from qperf_app.workflow.status import ScanRecord, StepRecord, read_status, summarise
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.report_examples import participant, scan, segments
 
@@ -609,6 +609,35 @@ def test_complete_means_that_every_scan_has_flow() -> None:
 
 
 WHY = "MBF is above 2 mL/min/g in 11 of 11 segments at rest: no heart has that"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("filled", "of the left ventricle's blood is outlined as wall"), ("away", "Insertion points handed in: ")],
+)
+def test_what_is_handed_in_and_cannot_be_is_doubtful(dataset: Path, tmp_path: Path, change: str, words: str) -> None:
+    drawn = hand_drawn(tmp_path / "drawn")
+    wall = next(drawn.rglob("*_label-myocardium_mask.nii.gz"))
+    points = next(drawn.rglob("*_points.tsv"))
+    if change == "filled":
+        masks = example_masks()
+        write_image(wall, (masks["myocardium"] | masks["lv"])[:, :, None].astype(np.uint8))
+    else:
+        # The wall is the app's own, so that the points can be held against it only when it is there.
+        wall.unlink()
+        head, *rows = (line.split("\t") for line in points.read_text().splitlines())
+        moved = [[name, k, str(float(x) + 30.0), y, z] for name, k, x, y, z in rows]
+        points.write_text("".join("\t".join(row) + "\n" for row in (head, *moved)))
+    assert run(dataset, "-d", str(drawn)) == 0
+    doubts = read_status(dataset.parent / "out", "01").steps_doubtful
+    assert any(": myocardium" in problem.step and words in problem.reason for problem in doubts), doubts
+
+
+def test_a_table_of_points_that_is_none_is_refused(dataset: Path, tmp_path: Path) -> None:
+    drawn = hand_drawn(tmp_path / "drawn")
+    next(drawn.rglob("*_points.tsv")).write_text("hello\n")
+    assert "column 'name' is missing" in texts(findings(dataset, drawn=drawn), "refused")
 
 
 def test_doubtful_flow_is_marked_in_status_and_report() -> None:

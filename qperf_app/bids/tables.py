@@ -26,14 +26,14 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
         write_json(sidecar_path(path), sidecar)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a table as mappings from column name to text.
+def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Rows of a table as mappings from column name to text; ``columns`` are those that it must have.
 
     Raises
     ------
     DatasetError
-        Naming the file, when it can't be read, is not separated by tabs, begins with a byte order mark or a row has
-        not as many cells as there are columns.
+        Naming the file, when it can't be read, is not separated by tabs, begins with a byte order mark, lacks a column
+        or a row has not as many cells as there are columns.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -42,15 +42,17 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise DatasetError(f"{path}: not readable as a table: {error}") from None
     if not lines:
         raise DatasetError(f"{path}: the table is empty")
-    columns = lines[0]
-    if columns and columns[0].startswith("\ufeff"):
+    head = lines[0]
+    if head and head[0].startswith("\ufeff"):
         raise DatasetError(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
-    if len(columns) == 1 and any(mark in columns[0] for mark in ",;"):
-        raise DatasetError(f"{path}: its cells are not separated by tabs; the first line is {columns[0][:60]!r}")
+    if len(head) == 1 and any(mark in head[0] for mark in ",;"):
+        raise DatasetError(f"{path}: its cells are not separated by tabs; the first line is {head[0][:60]!r}")
+    if missing := [column for column in columns if column not in head]:
+        raise DatasetError(f"{path}: column {missing[0]!r} is missing")
     for number, row in enumerate(lines[1:], start=2):
-        if len(row) != len(columns):
-            raise DatasetError(f"{path}: line {number} has {len(row)} cells, the header has {len(columns)}")
-    return [dict(zip(columns, row, strict=True)) for row in lines[1:]]
+        if len(row) != len(head):
+            raise DatasetError(f"{path}: line {number} has {len(row)} cells, the header has {len(head)}")
+    return [dict(zip(head, row, strict=True)) for row in lines[1:]]
 
 
 def read_numbers(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> NDArray[np.float64]:
@@ -122,16 +124,18 @@ def _not_negative(value: Any, path: Path, name: str) -> float:
     return float(value)
 
 
+_LANDMARK_COLUMNS = ("name", "slice", "x", "y", "z")
+
+
 def write_landmarks(path: Path, landmarks: Sequence[Landmark], sidecar: Mapping[str, Any]) -> None:
     """Write named points, world mm (RAS+)."""
-    columns = ("name", "slice", "x", "y", "z")
     described = {
         **sidecar,
         "name": {"Description": "RV insertion point"},
         "slice": {"Description": "Index of the slice, from 0", "Format": "integer"},
         **{axis: {"Description": f"World {axis} (RAS+)", "Units": "mm"} for axis in "xyz"},
     }
-    write_table(path, columns, ((m.name, m.slice, *m.position) for m in landmarks), described)
+    write_table(path, _LANDMARK_COLUMNS, ((m.name, m.slice, *m.position) for m in landmarks), described)
 
 
 def read_landmarks(path: Path) -> tuple[Landmark, ...]:
@@ -142,7 +146,7 @@ def read_landmarks(path: Path) -> tuple[Landmark, ...]:
     DatasetError
         Naming file and column for a name or number that is not one.
     """
-    rows = read_table(path)
+    rows = read_table(path, _LANDMARK_COLUMNS)
     names = ("RVInsertionAnterior", "RVInsertionInferior")
     for row in rows:
         if row.get("name") not in names:

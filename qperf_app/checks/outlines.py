@@ -68,6 +68,15 @@ def blood_outside_wall(wall: NDArray[np.bool_], affine: NDArray[np.float64], poo
     )
 
 
+def blood_within_wall(wall: NDArray[np.bool_], affine: NDArray[np.float64], pools: BloodPools) -> str:
+    """Say so where half of the left ventricle's blood is outlined as wall; else empty."""
+    left = resample(pools.lv, pools.affine, affine, wall.shape)
+    left[..., ~wall.any(axis=(0, 1))] = False
+    if not left.any() or (share := float((left & wall).sum() / left.sum())) < WITHIN:
+        return ""
+    return f"{share:.0%} of the left ventricle's blood is outlined as wall: is the cavity filled in? {MEND}"
+
+
 def right_after_left(series: Series, pools: BloodPools) -> str:
     """Say so where the right ventricle's blood enhances after the left one's; else empty."""
     from qperf_app.methods.bolus_timing import half_rise_time

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qperf_app.bids.names import AIF_LABEL, PREBOLUS_LABEL, folder, prefix
+from qperf_app.dicom.copies import without_copies
 from qperf_app.dicom.frames import Frame
 from qperf_app.dicom.metadata import Sidecar, describe, proton_density_count
 from qperf_app.dicom.pixels import bright_start
@@ -125,7 +126,8 @@ def _first(frames: Sequence[Frame]) -> tuple[float, str]:
 def _plan(
     frames: Sequence[Frame], protocols: Mapping[str, Mapping[str, Any]], opener: Opener, task: str | None
 ) -> PlannedStudy:
-    scans, left = select(frames)
+    own, copies = without_copies(frames, opener)
+    scans, left = select(own)
     roles, unused = assign_roles(scans, task)
     planned: list[PlannedSeries] = []
     for group in _acquired_together(roles):
@@ -134,7 +136,7 @@ def _plan(
             # Only where no header tells of proton-density frames, a few pixels are looked at.
             bright = 0 if proton_density_count(one)[0] else bright_start(one.frames[len(one.frames) // 2], opener)
             planned.append(PlannedSeries(role, one, *describe(role, one, protocols, bright)))
-    return PlannedStudy(tuple(planned), tuple(left + unused))
+    return PlannedStudy(tuple(planned), tuple(copies + left + unused))
 
 
 def _acquired_together(roles: Sequence[Role]) -> list[list[Role]]:

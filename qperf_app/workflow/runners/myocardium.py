@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.checks.anatomy import cavities, septum_apart, widening
-from qperf_app.checks.outlines import blood_outside_wall, judge_wall
+from qperf_app.checks.outlines import blood_outside_wall, blood_within_wall, judge_wall
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
 from qperf_app.geometry import Grid
@@ -36,32 +36,43 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     myocardium = Myocardium(mask, tuple(landmarks), estimated_dice=judged.dice)
     pools = records.read_pools(upstream["pools"].files) if upstream["pools"].usable else None
     outside = blood_outside_wall(mask, affine, pools) if pools else ""
-    of_points = _of_points(task, myocardium, Grid.of(series.data.shape, affine), pools)
-    if "landmarks" in given:
-        warnings += tuple(f"{text}." for text in of_points)
-    doubts = (*judged.doubts, *((outside,) if outside else ()), *(of_points if "landmarks" not in given else ()))
+    filled = blood_within_wall(mask, affine, pools) if pools else ""
+    turned, of_points = _of_points(task, myocardium, Grid.of(series.data.shape, affine), pools)
+    warnings += tuple(f"{text}." for text in of_points)
+    doubts = tuple(told for told in (*judged.doubts, outside) if told)
+    # What can't be a wall, or a septum, is doubted whoever drew it.
+    impossible = tuple(told for told in (filled, *turned) if told)
     warnings += tuple(told for told in (widening(mask, affine), *_of_blood(task, upstream, mask)) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points, {_in_words(judged.dice)}"
     if handed_in:
         # Whoever drew it saw the heart: what is odd is said, and the numbers count.
-        return StepResult("handed-in", files, (*warnings, *(f"{text}." for text in doubts)), summary)
-    return StepResult("done", files, warnings, summary, doubts=doubts)
+        said = tuple(f"{text}." for text in doubts)
+        return StepResult("handed-in", files, (*warnings, *said), summary, doubts=impossible)
+    return StepResult("done", files, warnings, summary, doubts=(*doubts, *impossible))
 
 
-def _of_points(task: Task, found: Myocardium, grid: Grid, pools: BloodPools | None) -> tuple[str, ...]:
-    """What speaks against the insertion points: off the wall, the wrong way round, away from the right ventricle."""
-    told: list[str] = []
-    if found.landmarks and "landmarks" not in task.given:
+def _of_points(
+    task: Task, found: Myocardium, grid: Grid, pools: BloodPools | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What makes the insertion points doubtful, and what is only said of them: off the wall, the wrong way round, away
+    from the right ventricle."""
+    given, drawn = "landmarks" in task.given, "myocardium" in task.given
+    apart = septum_apart(found.landmarks, found.mask, grid.affine, pools).rstrip(".") if pools else ""
+    told = (apart,) if apart else ()
+    if given and drawn:
+        # Both were checked together before.
+        return (), told
+    if not given and not found.landmarks:
         # One point alone, or none, is said by the plugin.
-        findings = point_findings("", found.landmarks, grid, found.mask)
-        told += [f"insertion points: {finding.text}" for finding in findings if finding.refused]
-    elif "landmarks" in task.given and "myocardium" not in task.given:
-        # The wall was not known before; where both are handed in they were checked together.
-        findings = point_findings(str(task.given["landmarks"]), found.landmarks, grid, found.mask)
-        told += [f"Insertion points handed in: {finding.text}" for finding in findings]
-    apart = septum_apart(found.landmarks, found.mask, grid.affine, pools) if pools else ""
-    return (*told, *((apart.rstrip("."),) if apart else ()))
+        return told, ()
+    file, what = (str(task.given["landmarks"]), "Insertion points handed in") if given else ("", "insertion points")
+    findings = [*point_findings(file, found.landmarks, grid, found.mask)]
+    refused = tuple(f"{what}: {finding.text}" for finding in findings if finding.refused)
+    if given:
+        # The wall was not known before, so that they could not be refused.
+        return refused, (*(f"{what}: {finding.text}" for finding in findings if not finding.refused), *told)
+    return ((), (*refused, *told)) if drawn else ((*refused, *told), ())
 
 
 def _in_words(dice: Sequence[float]) -> str:
