@@ -29,7 +29,7 @@ from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import interval_findings, timing_findings, with_timing
-from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
+from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood, input_comes_late
 from qperf_app.geometry import Grid, voxel_to_world
 from qperf_app.plugins.records import BloodPools, InputFunction, Landmark
 
@@ -746,6 +746,7 @@ def test_the_bolus_comes_at_one_time_into_both_series() -> None:
         assert clocks_apart(replace(own, times=own.times + shift), blood, times) == ""
     for shift in (2.7, -2.7):
         assert "lost volumes?" in clocks_apart(replace(own, times=own.times + shift), blood, times)
+        assert input_comes_late(replace(own, times=own.times + shift), blood, times) is (shift > 0)
     # The signal of the input function is the better measure where there is one.
     held = replace(own, signal=np.sqrt(own.concentration), times=own.times + 1.5)
     assert clocks_apart(held, blood, times) == ""

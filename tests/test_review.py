@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,31 @@ def test_another_page_or_name_is_refused_with_the_token_too(study: Study, header
 )
 def test_nothing_is_found_by_a_path(study: Study, path: str) -> None:
     assert client_of(study).get(path).status_code in (400, 404)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: {**r, "outer": r["inner"], "inner": r["outer"]}, "inner border lies outside of the outer one"),
+        (lambda r: {**r, "outer": [(x * 1e9, y) for x, y in r["outer"]]}, "far outside of the image"),
+    ],
+)
+def test_borders_that_are_no_wall_are_refused(study: Study, change: Callable[[Any], Any], words: str) -> None:
+    client = client_of(study)
+    edits = client.get(f"/api/scans/{KEY}").json()["edits"]
+    walls = [change({**region, "painted": None}) for region in edits["regions"]["myocardium"]]
+    edits = {**edits, "regions": {**edits["regions"], "myocardium": walls}, "touched": ["myocardium"]}
+    answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": edits})
+    assert answer.status_code == 400 and words in answer.json()["error"]
+
+
+def test_a_series_without_frames_is_refused(study: Study) -> None:
+    client = client_of(study)
+    scan = client.get(f"/api/scans/{KEY}").json()
+    frames = list(range(len(scan["planes"]["tissue"]["times"])))
+    edits = {**scan["edits"], "left_out": {"tissue": frames}, "touched": ["frames"]}
+    answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": edits})
+    assert answer.status_code == 400 and "0 dynamic frames of the tissue series would be left" in answer.json()["error"]
 
 
 def test_a_request_that_is_too_large_is_refused(study: Study) -> None:
@@ -404,8 +430,12 @@ def test_frames_left_out_take_no_part_in_what_is_computed(study: Study) -> None:
     assert out == dict.fromkeys(("input-function", "concentration", "spill-over", "joint-input-function"), (5, 9))
     assert Desk(study).describe(KEY)["edits"]["left_out"] == {"tissue": [5, 9]}
     path = study.corrections / "sub-01" / "perf" / f"{KEY}_desc-frames_timeseries.tsv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    told = path.read_text()
+    path.write_text("".join(told.splitlines(keepends=True)[:-1]))
     with pytest.raises(DatasetError, match="volumes"):
+        planned(study, "01", 1)
+    path.write_text(told.replace("\t0\n", "\t1\n"))
+    with pytest.raises(DatasetError, match="0 dynamic volumes are not left out; flow needs at least 8"):
         planned(study, "01", 1)
 
 

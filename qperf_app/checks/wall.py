@@ -73,17 +73,32 @@ def clocks_apart(aif: InputFunction, blood: NDArray[np.float64], times: NDArray[
     times : (t,) array
         Of the tissue series, s.
     """
-    curve = aif.concentration if aif.signal is None else aif.signal
-    arrivals = [_arrival(_rise(np.asarray(curve, np.float64)), aif.times), _arrival(blood, times)]
-    if not np.isfinite(arrivals).all():
-        return ""
-    apart = arrivals[1] - arrivals[0]
-    if abs(apart) <= max(MOST_SECONDS, MOST_INTERVALS * float(np.median(np.diff(times)))):
+    blood_at, input_at = arrivals = _arrivals(aif, blood, times)
+    if not np.isfinite(arrivals).all() or abs(blood_at - input_at) <= _most_apart(times):
         return ""
     return (
-        f"The bolus comes into the left ventricle at {arrivals[1]:.1f} s in the tissue series and at "
-        f"{arrivals[0]:.1f} s in the input function: are both on one clock, or has one series lost volumes?"
+        f"The bolus comes into the left ventricle at {blood_at:.1f} s in the tissue series and at "
+        f"{input_at:.1f} s in the input function: are both on one clock, or has one series lost volumes?"
     )
+
+
+def input_comes_late(aif: InputFunction, blood: NDArray[np.float64], times: NDArray[np.float64]) -> bool:
+    """Whether the input function comes after the blood by more than that; arguments as of :func:`clocks_apart`.
+
+    An early one the fits make up for with a longer delay of the muscle, a late one with flow.
+    """
+    blood_at, input_at = _arrivals(aif, blood, times)
+    return bool(input_at - blood_at > _most_apart(times))
+
+
+def _arrivals(aif: InputFunction, blood: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, float]:
+    """Arrival in the blood of the tissue series and in the input function, s; NaN where there is none."""
+    curve = aif.concentration if aif.signal is None else aif.signal
+    return _arrival(blood, times), _arrival(_rise(np.asarray(curve, np.float64)), aif.times)
+
+
+def _most_apart(times: NDArray[np.float64]) -> float:
+    return max(MOST_SECONDS, MOST_INTERVALS * float(np.median(np.diff(times))))
 
 
 #: A voxel and its neighbours in the slice.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from qperf_app.bids import records
+from qperf_app.methods.kinetic_inputs import MIN_FRAMES
 from qperf_app.plugins import Landmark
 from qperf_app.plugins.steps import BLOOD_POOL, MYOCARDIUM
 from qperf_app.review.curves import fit_handles, from_runs, inside, to_runs
@@ -161,7 +162,7 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
         for region in regions:
             if not all(np.isfinite(curve).all() for curve in (region.outer, region.inner) if curve is not None):
                 raise ValueError(f"{structure}: a curve is not finite")
-            region.mask(planes[name].shape[1:])
+            _check_curves(structure, region, planes[name].shape[1:])
     tissue = planes.get("tissue")
     slices = tissue.shape[0] if tissue else 0
     for point in edits.points:
@@ -171,3 +172,20 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
         volumes = len(planes[name].series.times) if name in planes else 0
         if not all(0 <= frame < volumes for frame in frames):
             raise ValueError(f"a frame that is left out is none of the {volumes} of the {name} series")
+        first = planes[name].series.n_proton_density
+        kept = volumes - first - len({frame for frame in frames if frame >= first})
+        if frames and kept < MIN_FRAMES:
+            raise ValueError(f"{kept} dynamic frames of the {name} series would be left; flow needs {MIN_FRAMES}")
+
+
+def _check_curves(structure: str, region: Region, shape: tuple[int, int]) -> None:
+    """Refuse curves that leave the image by more than its size, or an inner one that lies outside of the outer one."""
+    most = np.array(shape[::-1], float)
+    for curve in (region.outer, region.inner):
+        if curve is not None and ((np.array(curve) < -most) | (np.array(curve) > 2 * most)).any():
+            raise ValueError(f"{structure}: a curve lies far outside of the image")
+    region.mask(shape)
+    if region.painted is None and region.outer is not None and region.inner is not None:
+        outer, inner = inside(region.outer, shape), inside(region.inner, shape)
+        if 2 * (inner & ~outer).sum() > inner.sum():
+            raise ValueError(f"{structure}: the inner border lies outside of the outer one")

@@ -12,7 +12,7 @@ from qperf_app.bids import records
 from qperf_app.checks.anatomy import cavities, septum_apart, widening
 from qperf_app.checks.outlines import blood_outside_wall, blood_within_wall, judge_wall
 from qperf_app.checks.points import point_findings
-from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood
+from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood, input_comes_late
 from qperf_app.geometry import Grid
 from qperf_app.plugins import BloodPools, Myocardium
 from qperf_app.workflow.outcomes import StepResult
@@ -41,8 +41,9 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     warnings += tuple(f"{text}." for text in of_points)
     doubts = tuple(told for told in (*judged.doubts, outside) if told)
     # What can't be a wall, or a septum, is doubted whoever drew it.
-    impossible = tuple(told for told in (filled, *turned) if told)
-    warnings += tuple(told for told in (widening(mask, affine), *_of_blood(task, upstream, mask)) if told)
+    of_blood, late = _of_blood(task, upstream, mask)
+    impossible = tuple(told for told in (filled, *turned, late) if told)
+    warnings += tuple(told for told in (widening(mask, affine), *of_blood) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
     summary = f"{int(mask.sum())} voxels, {len(landmarks)} insertion points, {_in_words(judged.dice)}"
     if handed_in:
@@ -80,14 +81,16 @@ def _in_words(dice: Sequence[float]) -> str:
     return f"estimated Dice {', '.join(f'{d:.2f}' for d in known)}" if known else "no estimated Dice"
 
 
-def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[str, ...]:
-    """What the blood within the wall says of an outline that was handed in, and of the clock."""
+def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[tuple[str, ...], str]:
+    """What the blood within the wall says of a drawn outline and of the clock, and why flow is doubtful."""
     series, aif = corrected_series(upstream).dynamic(), upstream["aif"]
     enclosed = cavities(mask, series.affine)
     blood = enclosed_blood(enclosed, series.data)
     wide = blood_in_wall(mask, enclosed, series.data, blood) if "myocardium" in task.given else ""
     curve = records.read_aif(aif.files["aif"]) if aif.usable else None
-    return (wide, clocks_apart(curve, blood, series.times) if curve else "")
+    apart = clocks_apart(curve, blood, series.times) if curve else ""
+    late = curve is not None and input_comes_late(curve, blood, series.times)
+    return (wide, "" if late else apart), (apart if late else "").rstrip(".")
 
 
 def _found(task: Task, upstream: Upstream) -> tuple[Myocardium | None, tuple[str, ...]]:
