@@ -505,6 +505,14 @@ def test_a_folder_without_results_and_a_standing_export_are_refused(published, t
     assert "replaces nothing" in capsys.readouterr().err
 
 
+def test_dicom_files_lie_in_no_bids_dataset(published, tmp_path, capsys):
+    (tmp_path / "raw" / "sub-01").mkdir(parents=True)
+    (tmp_path / "raw" / "dataset_description.json").write_text("{}")
+    for folder in (published, published / "dicom", tmp_path / "raw", tmp_path / "raw" / "sub-01" / "new"):
+        assert main(["export", str(published), str(folder)]) == 2
+        assert "choose a folder beside it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["host", ":104", "host:0", "host:70000", "host:dicom"])
 def test_an_address_is_a_host_and_a_port(text):
     with pytest.raises(ValueError, match="HOST:PORT"):

@@ -19,6 +19,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import bring_onto, read_header, read_image
 from qperf_app.bids.index import find_series
 from qperf_app.bids.segment_tables import write_segments
+from qperf_app.bids.tables import write_left_out
 from qperf_app.checks import Finding
 from qperf_app.checks.images import ImageHeader
 from qperf_app.checks.ranges import markdown
@@ -447,6 +448,16 @@ def test_a_dataset_that_gives_nothing_is_said(dataset: Path) -> None:
     )
     assert "-d raw2: no file of it" in texts(findings(dataset, raw2=dataset), "doubt")
     assert findings(dataset, drawn=hand_drawn(dataset.parent / "drawn")) == []
+    # Frames that a reader left out are something, though they stand in for no step.
+    frames = dataset.parent / "frames"
+    name = series_path(dataset).name.replace("_dce.nii.gz", "_desc-frames_timeseries.tsv")
+    times = json.loads(
+        series_path(dataset).with_name(series_path(dataset).name.replace(".nii.gz", ".json")).read_text()
+    )
+    write_json(frames / "dataset_description.json", {"Name": "f", "BIDSVersion": "1.10.0", "DatasetType": "derivative"})
+    (frames / "sub-01" / "perf").mkdir(parents=True)
+    write_left_out(frames / "sub-01" / "perf" / name, np.array(times["VolumeTiming"], float), [5], {})
+    assert "no file of it" not in texts(findings(dataset, frames=frames), "doubt")
 
 
 # --- nothing falls out without a word

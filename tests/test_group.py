@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -15,8 +16,9 @@ from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow
 from qperf_app.report.agreement import agreement
 from qperf_app.workflow.group import GroupRow, compare, compare_by_stratum, hearts, outliers, strata_among
+from qperf_app.workflow.status import mark_interrupted
 from qperf_app.workflow.strata import strata_of
-from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_json
+from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.test_gate import record
 
 UNITS = {"MBF": "mL/min/g"}
@@ -122,3 +124,25 @@ def test_the_page_compares_two_sites(tmp_path: Path) -> None:
     assert {(row["participant_id"], row["site"]) for row in rows} == {("sub-01", "Berne"), ("sub-02", "Leeds")}
     assert {row["stratum"] for row in read_table(out / "group_agreement.tsv")} == {"n/a", "Berne", "Leeds"}
     assert json.loads((out / "group_agreement.json").read_text())["stratum"]
+
+
+def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = small_dataset(tmp_path / "raw", participants=("01", "02")), tmp_path / "out"
+    drawn = hand_drawn(tmp_path / "drawn")
+    flags = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "--nprocs", "1")
+    run = [str(raw), str(out), "participant", "-w", str(tmp_path / "work"), *flags, "--participant-label"]
+    assert main([*run, "01", "-d", str(drawn)]) == 0
+    # One without a bolus, and one that was interrupted before it was begun.
+    image = nib.load(series_path(raw, "02"))
+    data = np.asarray(image.dataobj)
+    noise = np.random.default_rng(0).normal(1.0, 0.02, data.shape)
+    write_image(series_path(raw, "02"), (data[..., :1] * noise).astype(np.float32), image.affine)
+    main([*run, "02"])
+    mark_interrupted(out, ["03"])
+    capsys.readouterr()
+    assert main([str(raw), str(out), "group"]) == 0
+    assert "no flow, or of few segments only, of sub-02 task-rest, sub-03: the page says why" in capsys.readouterr().err
+    page = re.sub(r"<[^>]+>", " ", (out / "group.html").read_text())
+    assert "no flow: " in page and "no result: its last run is interrupted" in page

@@ -78,6 +78,7 @@ def _select(args: argparse.Namespace) -> list[Results]:
     from qperf_app.workflow.status import unfinished
 
     present = list_results(args.out_dir)
+    _check_folder(args.out_dir.resolve(), args.dicom_dir.resolve())
     wanted = [label.removeprefix("sub-") for label in args.participant_label] or present
     unknown = sorted(set(wanted) - set(present))
     if unknown:
@@ -92,6 +93,13 @@ def _select(args: argparse.Namespace) -> list[Results]:
     if standing and not args.dry_run:
         raise UsageError(f"{standing[0]} exists; the export replaces nothing")
     return selected
+
+
+def _check_folder(out_dir: Path, dicom_dir: Path) -> None:
+    """Refuse a folder within the results or a BIDS dataset: neither holds DICOM files."""
+    for folder in (dicom_dir, *dicom_dir.parents):
+        if folder == out_dir or (folder / "dataset_description.json").is_file():
+            raise UsageError(f"DICOM_DIR {dicom_dir} lies in {folder}, a BIDS dataset; choose a folder beside it")
 
 
 def _check_choice(selected: list[Results], options: ExportOptions) -> None:

@@ -25,18 +25,21 @@ from qperf_app.workflow.group import (
     hearts,
     outliers,
     read_group,
+    scans_without_flow,
     segment_cells,
     strata_among,
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
-from qperf_app.workflow.selection import published_scans
+from qperf_app.workflow.selection import Selection, published_scans
 from qperf_app.workflow.settings import settings_apart
-from qperf_app.workflow.status import unfinished
+from qperf_app.workflow.status import ParticipantStatus, participants_with_status, read_status, unfinished
 from qperf_app.workflow.strata import STRATA
 
 #: What the group level writes.
 FILES = ("group.html", "group_segments.tsv", "group_agreement.tsv")
+#: Scans that are named in a line of the terminal.
+_MOST_NAMED = 10
 
 
 def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -53,6 +56,11 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     rows = without_unusable(rows, reviewed)
     for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
         say(f"warning: {told}")
+    lacking = scans_without_flow(rows, scans, _statuses(out_dir, selection))
+    if lacking:
+        named = ", ".join(dict.fromkeys(scan for scan, _, _ in lacking[:_MOST_NAMED]))
+        more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
+        say(f"warning: no flow, or of few segments only, of {named}{more}: the page says why")
     apart = settings_apart(out_dir, scans)
     for told in apart:
         say(f"warning: {told}")
@@ -82,7 +90,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         flows_by_method(rows),
         compared,
         participants,
-        _suspects(rows),
+        [*lacking, *_suspects(rows)],
         apart,
         acquisitions(rows),
         reviews,
@@ -95,6 +103,13 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE
+
+
+def _statuses(out_dir: Path, selection: Selection) -> dict[str, ParticipantStatus]:
+    """Of the participants that are meant."""
+    named = None if selection.participants is None else {p.removeprefix("sub-") for p in selection.participants}
+    labels = [label for label in participants_with_status(out_dir) if named is None or label in named]
+    return {label: read_status(out_dir, label) for label in labels}
 
 
 def _suspects(rows: Sequence[GroupRow]) -> list[tuple[str, str, str]]:

@@ -58,8 +58,8 @@ def render_group(
     n_participants
         For the headline.
     suspects
-        Scan, method and why it should be looked at: its flow is doubtful, and left out of the figures, or far from
-        that of the others.
+        Scan, method and why it should be looked at: it has no flow, its flow is doubtful, and left out of the figures,
+        or far from that of the others.
     apart
         Settings in which participants differ.
     acquisitions
@@ -88,7 +88,7 @@ def render_group(
         summary.append(TextTable(columns, tuple(suspects), "Scans to look at, in their own reports or by qperf review"))
     warnings = [f"{text[0].upper()}{text[1:]}." for text in apart]
     if not suspects:
-        words = "No scan is doubtful, and where a task has eight or more, none has a flow far from that of the others."
+        words = "Every scan has flow, none is doubtful, and where a task has eight or more none is far from the others."
         summary.append(Paragraph(words))
     return render_page("Group", warnings, summary, sections)
 

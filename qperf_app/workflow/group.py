@@ -19,7 +19,7 @@ from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
 from qperf_app.workflow.reviewed import ReviewedScan
 from qperf_app.workflow.selection import Selection, published_scans
-from qperf_app.workflow.status import ScanRecord
+from qperf_app.workflow.status import ParticipantStatus, ScanRecord
 from qperf_app.workflow.strata import STRATA, strata_of
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
@@ -270,6 +270,38 @@ def agreement_cells(comparisons: Iterable[Comparison]) -> list[tuple[Any, ...]]:
 def doubtful_scans(rows: Iterable[GroupRow]) -> list[tuple[str, str, str]]:
     """Scan, plugin and why its flow is doubtful, of each that is."""
     return list(dict.fromkeys((f"sub-{g.participant} {g.scan}", g.plugin, g.why) for g in rows if g.doubtful))
+
+
+def scans_without_flow(
+    rows: Iterable[GroupRow], scans: Mapping[str, Sequence[ScanRecord]], statuses: Mapping[str, ParticipantStatus]
+) -> list[tuple[str, str, str]]:
+    """Scan, nothing, and why no flow of it is in the figures, or of few segments only.
+
+    Parameters
+    ----------
+    rows : iterable of GroupRow
+    scans : mapping
+        Selected scans by participant.
+    statuses : mapping
+        Of the participants that were meant; one without a scan was not come to.
+    """
+    known = {(g.participant, g.scan) for g in rows}
+    told = []
+    for label, status in statuses.items():
+        if not status.scans:
+            reason = next((problem.reason for problem in status.steps_failed), f"its last run is {status.state}")
+            told.append((f"sub-{label}", "", f"no result: {reason}"))
+        for scan in scans.get(label, ()):
+            if (label, scan.label) not in known:
+                told.append((f"sub-{label} {scan.label}", "", f"no flow: {_why_none(scan)}"))
+            elif not scan.has_flow and not scan.doubtful:
+                told.append((f"sub-{label} {scan.label}", "", "flow in fewer than half of the segments in view"))
+    return told
+
+
+def _why_none(scan: ScanRecord) -> str:
+    ended = [record.outcome for record in scan.steps if record.outcome.state in ("failed", "not-found")]
+    return ended[0].reason if ended else "no step gave any"
 
 
 def hearts(rows: Iterable[GroupRow], quantity: str = "MBF") -> list[Heart]:

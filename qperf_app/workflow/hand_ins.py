@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qperf_app.bids import records
 from qperf_app.bids.dataset import is_review
 from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.handins import expected_names
+from qperf_app.bids.handins import expected_names, find_left_out
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
 from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
 from qperf_app.checks.anatomy import enhancement_findings
@@ -55,6 +55,8 @@ def hand_in_findings(plan: ParticipantPlan, scan: ScanPlan, datasets: Mapping[st
                 yield from _file_findings(role, path, task, series[task.prefix], tasks, scan.scan.blood)
             except DatasetError as error:
                 yield _from_error(error, path)
+    frames = (find_left_out(datasets, s.prefix) for s in scan.scan.series)
+    given |= dict.fromkeys(table for table in frames if table is not None)
     for name, dataset in datasets.items():
         yield from _nothing_of(name, dataset, plan, scan, [path for path in given if path.is_relative_to(dataset)])
 

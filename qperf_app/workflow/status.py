@@ -213,7 +213,7 @@ def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
     return [
         f"sub-{participant}: its last run is {state}: what is there may be an earlier run's"
         for participant, state in states.items()
-        if state in ("running", "interrupted")
+        if state != "done"
     ]
 
 
