@@ -265,7 +265,7 @@ def test_a_voxel_that_is_mostly_blood_says_so(app: tuple[Path, Path]) -> None:
     assert np.isnan(flow[shares > 0.5]).all()
     levels = json.loads((root / "two-pool" / PERF / f"{PREFIX}_desc-nlls_qc.json").read_text())["Levels"]
     assert "blood" in levels[str(int(QualityCode.MOSTLY_BLOOD))]
-    assert "Blood in the voxels of the wall" in (root / "two-pool" / "sub-01.html").read_text(encoding="utf-8")
+    assert "Blood and fat in the voxels of the wall" in (root / "two-pool" / "sub-01.html").read_text(encoding="utf-8")
 
 
 def test_without_correction_the_curves_are_those_of_the_series(app: tuple[Path, Path]) -> None:

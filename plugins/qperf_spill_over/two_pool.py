@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry.masks import rectangle_around
+from qperf_app.methods.fat import fat_fraction
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES
 from qperf_app.methods.moving_border import border_motion, moved_fraction
 from qperf_app.methods.spill_over import (
@@ -24,6 +25,7 @@ from qperf_app.methods.spill_over import (
     muscle_signal,
     posterior,
 )
+from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import (
     RELATIVE_UNITS,
     BloodPools,
@@ -49,6 +51,8 @@ _ANY_HEIGHT = 5.0
 _INNER = 1.25
 #: A frame of less weight in a voxel is left out: blood has moved into it, or out.
 _LEAST_WEIGHT = 0.25
+#: Volumes before the bolus that tell fat, at least; most of a voxel that is not muscle.
+_LEAST_EARLY, _MOST = 3, 0.95
 #: Voxels that a border's motion is seen in, at least.
 _LEAST_VOXELS = 8
 _TINY = 1e-30
@@ -86,12 +90,14 @@ class TwoPool(SpillOverPlugin):
         if len(dynamic.times) < MIN_FRAMES:
             # Too few to fit anything to; kinetics says so.
             return SpillOver()
-        mean = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
-        sd = {pool: np.where(wall, 0.0, np.nan) for pool in _POOLS}
+        mean = {name: np.where(wall, 0.0, np.nan) for name in (*_POOLS, "fat")}
+        sd = {name: np.where(wall, 0.0, np.nan) for name in (*_POOLS, "fat")}
+        slices = np.flatnonzero(wall.any(axis=(0, 1))).tolist()
+        beside = {z: neighbours_of(series, wall, pools, z) for z in slices}
+        before = _before_bolus(series, aif, beside)
         left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
-        for z in np.flatnonzero(wall.any(axis=(0, 1))).tolist():
+        for z, neighbours in beside.items():
             inside = wall[:, :, z]
-            neighbours = neighbours_of(series, wall, pools, z)
             muscle = _muscle_curves(aif, constants, dynamic.times + series.slice_times[z])
             part = _WallSlice(series, inside, z, neighbours, muscle, convert)
             if neighbours and len(muscle.shapes):
@@ -100,9 +106,38 @@ class TwoPool(SpillOverPlugin):
                 for name, fraction in found.fractions.items():
                     mean[name][inside, z], sd[name][inside, z] = fraction.mean(axis=1), found.sd[name]
             jumps[inside, z] = part.frame_weights(left[inside, z]) < _LEAST_WEIGHT
+            if before is not None:
+                blood = mean["LV"][inside, z] + mean["RV"][inside, z]
+                fat, noise = fat_fraction(before[0][:, :, z], before[1][:, :, z], inside)
+                mean["fat"][inside, z], sd["fat"][inside, z] = np.minimum(fat, _MOST - blood), noise
         converted = convert(series.with_data(left))
         data = np.where(jumps, np.nan, converted.data)
         return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)
+
+
+def _before_bolus(
+    series: Series, aif: InputFunction, beside: Mapping[int, Mapping[str, Neighbour]]
+) -> tuple[Array, Array] | None:
+    """Mean proton-density volume and mean volume before the bolus comes to any pool (x, y, z); None for too few."""
+    first, dynamic = series.n_proton_density, series.dynamic()
+    pools = [dynamic.data[:, :, z][n.core].mean(axis=0) for z, near in beside.items() for n in near.values()]
+    feet = [
+        foot
+        for times, curve in ((aif.times, aif.concentration), *((dynamic.times, curve) for curve in pools))
+        if (foot := _foot(times, curve)) is not None
+    ]
+    early = np.flatnonzero(dynamic.times < min(feet, default=-np.inf))
+    if not first or len(early) < _LEAST_EARLY:
+        return None
+    data = series.data.astype(np.float64)
+    return data[..., :first].mean(axis=-1), data[..., first + early].mean(axis=-1)
+
+
+def _foot(times: Array, curve: Array) -> float | None:
+    try:
+        return find_features(times, curve).foot
+    except NoBolusError:
+        return None
 
 
 def _muscle_curves(aif: InputFunction, constants: TissueConstants, times: Array) -> MuscleCurves:

@@ -41,7 +41,11 @@ __all__ = ["read_landmarks"]
 #: Fields that say when each slice was read.
 SLICE_FIELDS = ("SliceTiming", "SliceEncodingDirection")
 #: Neighbours of the muscle in words.
-VENTRICLES: Mapping[str, str] = {"LV": "left", "RV": "right"}
+NEIGHBOURS: Mapping[str, str] = {
+    "LV": "blood of the left ventricle",
+    "RV": "blood of the right ventricle",
+    "fat": "fat",
+}
 
 
 def read_series(path: Path, metadata: Mapping[str, Any] | None = None, onto: Grid | None = None) -> Series:
@@ -234,7 +238,7 @@ def write_spill_over(
     if found.muscle is not None:
         files["muscle"] = write_concentration(out, prefix, series, found.muscle, sources, "muscle")
     for name, values in found.fractions.items():
-        words = f"Share of the voxel that is blood of the {VENTRICLES[name]} ventricle"
+        words = f"Share of the voxel that is {NEIGHBOURS[name]}"
         for role, data, text in (
             (f"fraction-{name}", values, words),
             (f"fraction-sd-{name}", found.sd[name], f"Standard deviation of: {words}"),
@@ -246,7 +250,7 @@ def write_spill_over(
 
 def read_muscle_fraction(files: Mapping[Role, Path]) -> NDArray[np.float64] | None:
     """Share of each voxel of the wall that is muscle, (x, y, z); None where what else is in it was not looked for."""
-    found = [read_image(files[role])[0] for role in map("fraction-{}".format, VENTRICLES) if role in files]
+    found = [read_image(files[role])[0] for role in map("fraction-{}".format, NEIGHBOURS) if role in files]
     return np.asarray(1.0 - np.sum(found, axis=0)) if found else None
 
 

@@ -41,7 +41,7 @@ _MEANINGS: Mapping[int, str] = {
     QualityCode.OUT_OF_SCOPE: "unlike the curves that the method was made for: not estimated",
     QualityCode.AT_BOUND: "flow at the end of its range",
     QualityCode.FEW_DRAWS: "the neighbours contradict the curve: too few draws of the posterior are left",
-    QualityCode.MOSTLY_BLOOD: "most of the voxel is blood: too little muscle to tell its flow",
+    QualityCode.MOSTLY_BLOOD: "most of the voxel is blood or fat: too little muscle to tell its flow",
     QualityCode.OUTSIDE: "outside the myocardium",
 }
 

@@ -141,7 +141,7 @@ class ScanResult:
 
     ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``; ``acquisition`` says
     how its input function was acquired; ``haematocrit`` is the one that was computed with; ``spill_over`` holds the
-    shares of the voxels that are blood, ``fLV``, ``fRV``.
+    shares of the voxels that are blood or fat, ``fLV``, ``fRV``, ``ffat``.
     """
 
     label: str

@@ -77,7 +77,7 @@ def _method_elements(
     if spread is not None:
         elements.append(Details(f"Uncertainty of {quantity}, voxel by voxel", (spread,)))
     if beside:
-        elements.append(Details("Blood in the voxels of the wall", tuple(beside)))
+        elements.append(Details("Blood and fat in the voxels of the wall", tuple(beside)))
     elements += fit_elements(study, method)
     elements += _other_maps(study, method, quantity, backdrops)
     elements += _quality_elements(study, method, quantity, backdrops)
@@ -85,17 +85,18 @@ def _method_elements(
 
 
 def _spill_over_elements(study: Study, backdrops: Backdrops) -> list[HostElement]:
-    """Show how much of each voxel of the wall is blood; nothing where that was not looked for."""
+    """Show how much of each voxel of the wall is blood or fat; nothing where that was not looked for."""
     found = [scan for scan in study.scans if scan.spill_over]
     if not found:
         return []
     shares = [100.0 * np.sum([m.data for m in scan.spill_over], axis=0) for scan in found]
     rows = [(task_of(scan), share, backdrops[scan.label]) for scan, share in zip(found, shares, strict=True)]
     caption = (
-        "Share of each voxel of the wall that is blood of a ventricle. It was taken out of the signal before flow was "
-        "estimated; a voxel with more than half of it has no flow. The more blood, the less is known of the muscle."
+        "Share of each voxel of the wall that is no muscle. Blood of a ventricle was taken out of the signal before "
+        "flow was estimated; fat, told from its brightness before the bolus, was not. A voxel with more than half of "
+        "both has no flow."
     )
-    return [map_grid(rows, scale_for("Blood", "% of the voxel", None, shares), caption, edges=False)]
+    return [map_grid(rows, scale_for("Blood and fat", "% of the voxel", None, shares), caption, edges=False)]
 
 
 def flow_maps(

@@ -178,7 +178,7 @@ def _maps(plugin: str, files: Mapping[Role, Path]) -> list[VoxelMap]:
 def _fractions(record: StepRecord | None, files: Mapping[Role, Path]) -> tuple[VoxelMap, ...]:
     """Each neighbour's share of the voxels, without its standard deviation."""
     plugin = record.outcome.plugin if record else ""
-    shares = [(n, files[f"fraction-{n}"]) for n in records.VENTRICLES if f"fraction-{n}" in files]
+    shares = [(n, files[f"fraction-{n}"]) for n in records.NEIGHBOURS if f"fraction-{n}" in files]
     return tuple(VoxelMap(plugin, "mixture", f"f{name}", _units(path), read_image(path)[0]) for name, path in shares)
 
 

@@ -27,7 +27,7 @@ from qperf_app.plugins.steps.myocardium import MYOCARDIUM
 from qperf_app.plugins.steps.spec import DerivativeFile, FileKind, Read, Slot, StepSpec
 
 #: What may share a voxel with muscle, and how it is called in a file's name.
-NEIGHBOURS = ("LV", "RV")
+NEIGHBOURS = ("LV", "RV", "fat")
 
 
 class SpillOverPlugin(Plugin):

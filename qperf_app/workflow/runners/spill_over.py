@@ -98,4 +98,5 @@ def _summary(found: SpillOver, wall: NDArray[np.bool_], most: NDArray[np.bool_])
     if not found.fractions:
         return ""
     parts = [f"{name} {float(np.mean(values[wall])):.1%}" for name, values in found.fractions.items()]
-    return f"blood in the wall: {', '.join(parts)}; {int(most.sum())} of {int(wall.sum())} voxels mostly blood"
+    mostly = f"{int(most.sum())} of {int(wall.sum())} voxels are mostly something else"
+    return f"in the wall: {', '.join(parts)}; {mostly}"
