@@ -244,6 +244,7 @@ def test_series_of_one_scan() -> None:
     two, three = ({**fields, "MRAcquisitionType": kind} for fields, kind in ((GOOD, "2D"), (aif, "3D")))
     one(scan_findings("f", two, three), "doubt", "'3D'")
     one(scan_findings("f", GOOD, {**aif, "SaturationDelayTime": 0.05}), "doubt", "0.05 s in both series")
+    one(scan_findings("f", aif, {**GOOD, PULSES: 30}), "refused", "are the two files exchanged?")
     one(scan_findings("f", GOOD, {**aif, "RepetitionTimeExcitation": 0.0014}), "doubt", "24 in both series", "copied")
     assert not list(scan_findings("f", GOOD, {**aif, "RepetitionTimeExcitation": 0.0014, PULSES: 12}))
     later = {**aif, "VolumeTiming": [t + 120 for t in TIMES]}

@@ -23,6 +23,9 @@ _SAME_WORDS = (
 PULSES = "ExcitationsToKSpaceCenter"
 #: Share of the shorter series that the clocks must share.
 LEAST_OVERLAP = 0.5
+#: An input function's image that comes later after saturation than the tissue's by this factor is not one: it would
+#: saturate where the tissue's does.
+_LATER = 1.2
 
 
 def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
@@ -42,6 +45,13 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
             f"SaturationDelayTime is {delays[0]:g} s in both series; an input function usually has a shorter one: "
             "was one value copied, or is one file inherited by both?",
         )  # fmt: skip
+    own, other = _centre(aif), _centre(tissue)
+    if own is not None and other is not None and own > _LATER * other:
+        yield refusal(
+            file, "SaturationDelayTime",
+            f"the centre of k-space comes {1000 * own:.0f} ms after saturation here and {1000 * other:.0f} ms in the "
+            "tissue series; that of an input function comes earlier: are the two files exchanged?",
+        )  # fmt: skip
     pulses, spacing = ([m.get(name) for m in (tissue, aif)] for name in (PULSES, "RepetitionTimeExcitation"))
     # Two read-outs of other speed for images of other size need as many pulses only by chance.
     if all(map(is_number, pulses)) and pulses[0] == pulses[1] and spacing[0] != spacing[1]:
@@ -51,6 +61,15 @@ def scan_findings(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Findin
             "was one value copied?",
         )  # fmt: skip
     yield from _clocks(file, tissue, aif)
+
+
+def _centre(metadata: Metadata) -> float | None:
+    """Time from saturation to the centre of k-space, s; None where the fields don't tell it."""
+    values = [metadata.get(name) for name in ("SaturationDelayTime", PULSES, "RepetitionTimeExcitation")]
+    if not is_number(values[0]):
+        return None
+    delay, pulses, spacing = (float(value) if is_number(value) else 0.0 for value in values)
+    return delay + pulses * spacing
 
 
 def one_patient(file: str, tissue: Metadata, aif: Metadata) -> Iterator[Finding]:
