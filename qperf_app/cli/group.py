@@ -99,7 +99,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
-    say(f"{participants} participants, {len(rows)} rows of segments")
+    say(f"{participants} participant{'' if participants == 1 else 's'}, {len(rows)} rows of segments")
     for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE

@@ -141,9 +141,8 @@ def _left_out(labels: Sequence[str]) -> str:
 
 
 def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
-    count = len(study.participants)
-    noun = "participant" if count == 1 else "participants"
-    what = f"{count} {noun}, {study.n_scans} scans, {study.n_steps} steps"
+    counts = {"participant": len(study.participants), "scan": study.n_scans, "step": study.n_steps}
+    what = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 
