@@ -9,12 +9,12 @@ from qperf_app.cli.app import main
 from tests.datasets import hand_drawn, small_dataset, step_states, write_json
 
 
-def spoiled_input_function(root: Path) -> Path:
-    """An input function for sub-02 in a unit that its tissue is not in: only the kinetics step can tell."""
-    perf = root / "sub-02" / "perf"
+def spoiled_input_function(root: Path, participant: str = "02") -> Path:
+    """An input function in a unit that the tissue is not in: only the kinetics step can tell."""
+    perf = root / f"sub-{participant}" / "perf"
     perf.mkdir(parents=True)
     rows = [f"{0.85 * k:.2f}\t{max(0, 4 - abs(k - 15)):.1f}" for k in range(40)]
-    name = "sub-02_task-rest_desc-aif_timeseries"
+    name = f"sub-{participant}_task-rest_desc-aif_timeseries"
     (perf / f"{name}.tsv").write_text("\n".join(["time\tconcentration", *rows]) + "\n")
     write_json(perf / f"{name}.json", {"concentration": {"Units": "1"}})
     return root
@@ -46,6 +46,20 @@ def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignor
     crash = next((out / "logs" / "sub-02").glob("crash-*.txt")).read_text()
     assert "--participant-label 02" in crash and "Traceback" in crash
     assert not list(out.glob(".staging*"))
+
+
+def test_what_a_step_gave_before_it_failed_does_not_stay(tmp_path: Path) -> None:
+    raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
+    drawn, wrong = hand_drawn(tmp_path / "drawn"), spoiled_input_function(tmp_path / "wrong", "01")
+    command = [str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "1"]
+    command += ["--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi", "-d", f"a={drawn}"]
+    assert main(command) == 0
+    folder = out / "sub-01" / "perf"
+    flow = "*_param-MBF_desc-fermi_dcemap.*"
+    assert len(list(folder.glob(flow))) == 2 and list(folder.glob("*_desc-fermi_segments.tsv"))
+    assert main([*command, f"wrong={wrong}"]) == 1
+    assert not list(folder.glob(flow)) and not list(folder.glob("*_desc-fermi_segments.*"))
+    assert list(folder.glob("*_desc-preproc_dce.nii.gz"))
 
 
 def test_not_found_is_an_answer(tmp_path: Path) -> None:

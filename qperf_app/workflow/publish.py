@@ -138,6 +138,7 @@ def _remove_leftovers(request: PublishRequest) -> None:
 def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
     outcomes = collect(request, cause)
     out_dir = Path(request.out_dir)
+    before = earlier_status(out_dir, request.participant)
     published = _publish_files(request, outcomes, out_dir)
     _write_crash_files(request, outcomes, out_dir)
     scans = _scans(request, outcomes, published, out_dir)
@@ -147,6 +148,7 @@ def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
     replace_text(participant_dir / f"sub-{request.participant}_config.yaml", request.configuration)
     # The report is made from the status and what it names; only then is the participant done.
     write_status(out_dir, replace(status, state="running", complete=False))
+    _remove_outdated(out_dir, before, status)
     try:
         _, remarks = write_report(out_dir, Path(request.bids_dir), request.participant, request.disable)
         status = status.with_remarks(remarks)
@@ -156,6 +158,17 @@ def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
         _write_crash_file(request, out_dir, "report", "report", reason, traceback.format_exc())
     write_status(out_dir, status)
     return status
+
+
+def _remove_outdated(out_dir: Path, before: ParticipantStatus | None, now: ParticipantStatus) -> None:
+    """Remove the files of steps that gave a result before and give none now: nothing beside them would say so."""
+    old, new = (
+        {name for scan in s.scans for r in scan.steps for name in r.paths.values()} for s in (before or now, now)
+    )
+    for name in old - new:
+        path = out_dir / name
+        for file in (path, *_companions(path)):
+            file.unlink(missing_ok=True)
 
 
 def collect(request: PublishRequest, cause: str = "") -> dict[str, Outcome]:
