@@ -256,7 +256,7 @@ class ExchangePosterior(PosteriorKinetics):
 
     def beside(self, found: Posterior, curves: _Curves) -> dict[str, tuple[str, Array]]:
         """The log Bayes factor of each curve, where it is asked for."""
-        return {"logBF": ("1", self._log_bayes_factor(found, curves))} if self.options.evidence else {}
+        return {"logBF": ("nat", self._log_bayes_factor(found, curves))} if self.options.evidence else {}
 
     def _log_bayes_factor(self, found: Posterior, curves: _Curves) -> Array:
         """Log marginal likelihood (n,) of the second model less that of the first.

@@ -32,7 +32,7 @@ RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("vb", "mL/mL"): (0.0, 0.3),
     ("ve", "mL/mL"): (0.0, 0.6),
     ("Ta", "s"): (0.0, 10.0),
-    ("logBF", "1"): (-4.0, 4.0),
+    ("logBF", "nat"): (-4.0, 4.0),
     ("MPR", ""): (0.0, 4.0),
     ("Blood", "% of the voxel"): (0.0, 70.0),
 }
@@ -140,7 +140,7 @@ def unit_suffix(units: str) -> str:
     """Return `` (units)``, or say that a quantity is relative; nothing where it is a plain ratio."""
     if units == RELATIVE_UNITS:
         return " (relative units)"
-    return f" ({units})" if units not in ("", "1") else ""
+    return f" ({units})" if units else ""
 
 
 def scale_for(quantity: str, units: str, statistic: str | None, values: Sequence[NDArray[np.floating]]) -> ColourScale:
