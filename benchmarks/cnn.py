@@ -30,7 +30,7 @@ from qperf_app.plugins import InputFunction, KineticsPlugin, QualityCode, RunCon
 from qperf_cnn import ConvolutionalKinetics
 from qperf_cnn.plugin import NetworkOptions
 from qperf_hmc import ExchangePosterior
-from qperf_hmc.plugin import PosteriorOptions
+from qperf_hmc.plugin import ExchangeOptions
 from qperf_kinetics import ExchangeLeastSquares
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ def network(args: argparse.Namespace) -> KineticsPlugin:
 
 def labeller() -> KineticsPlugin:
     """The posterior that the network is to give, with the pass in which nearly every curve converges."""
-    return ExchangePosterior(PosteriorOptions(passes=2))
+    return ExchangePosterior(ExchangeOptions(passes=2))
 
 
 def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
@@ -139,7 +139,7 @@ def speed(args: argparse.Namespace) -> Table:
     """Everything a plugin does with curves in memory, compiled before; the median of some runs."""
     ways = {
         "`hmc`": (ExchangePosterior(), 1024, 3),
-        "`hmc`, first pass, as for labels": (ExchangePosterior(PosteriorOptions(passes=1)), 1024, 3),
+        "`hmc`, first pass, as for labels": (ExchangePosterior(ExchangeOptions(passes=1)), 1024, 3),
         "`nlls`": (ExchangeLeastSquares(), 3000, 3),
         "`cnn`, three slices": (network(args), 3000, 15),
         "`cnn`": (network(args), 20000, 15),

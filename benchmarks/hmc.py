@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,25 +31,36 @@ from qperf_app.physics.conversion import plasma_concentration
 from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_hmc import ExchangePosterior
-from qperf_hmc.plugin import PosteriorOptions
+from qperf_hmc.plugin import ExchangeOptions
 from qperf_hmc.posterior import Posterior, sample
 from qperf_kinetics import ExchangeLeastSquares, FermiDeconvolution
+from qperf_kinetics.nlls import ExchangeOptions as LeastSquaresOptions
 
 Array = NDArray[np.float64]
+
+Label = Literal["2CXM", "ATH"]
 
 #: Runs of three passes that a long run is made of.
 LONG_RUNS = 6
 
 
-def posterior(curves: CurveSet, threads: int, passes: int = 3, seed: int = 0, kept: int = 400) -> Posterior:
+def posterior(
+    curves: CurveSet, threads: int, passes: int = 3, seed: int = 0, kept: int = 400, model: Label = "2CXM"
+) -> Posterior:
     """Sample every curve with the built-in priors."""
     grid, cp = even_input(curves.times, plasma_concentration(curves.blood, HAEMATOCRIT), curves.times[-1] + 5.0)
-    return sample(MODELS["2CXM"], priors(), curves.times, curves.tissue, grid, cp, seed, threads, kept, passes)
+    of = priors(model)
+    return sample(MODELS[model], of, curves.times, curves.tissue, grid, cp, seed, threads, kept, passes)
 
 
-def priors() -> Priors:
-    """The built-in ones."""
-    return read("", "2CXM", NAMES)
+def priors(model: Label = "2CXM") -> Priors:
+    """The built-in ones, in the order of the model's parameters."""
+    return read("", model, names(model))
+
+
+def names(model: Label) -> list[str]:
+    """Of the model's parameters."""
+    return [p.name for p in MODELS[model].parameters]
 
 
 NOISE = Column("noise", "% of the input's peak", "g")
@@ -117,14 +129,14 @@ def coordinates(found: Posterior) -> Array:
     return x
 
 
-def accuracy(count: int, threads: int, passes: int) -> Table:
-    """Errors of posterior medians and means beside least squares."""
+def accuracy(count: int, threads: int, passes: int, model: Label) -> Table:
+    """Errors of posterior medians and means beside least squares, on curves of the model."""
     rows: list[Row] = []
     for noise in NOISES:
-        curves = simulate(count, 2, noise, of="input")
+        curves = simulate(count, 2, noise, of="input", model=model)
         for plugin in (
-            ExchangePosterior(PosteriorOptions(passes=passes)),
-            ExchangeLeastSquares(),
+            ExchangePosterior(ExchangeOptions(model=model, passes=passes)),
+            ExchangeLeastSquares(LeastSquaresOptions(model=model)),
             FermiDeconvolution(),
         ):
             maps = fit(plugin, curves, threads)
@@ -139,7 +151,13 @@ def accuracy(count: int, threads: int, passes: int) -> Table:
         Column("90 % intervals cover Fp, PS, vp, ve, Ta", "%", ", ".join(["{:.0f}"] * len(NAMES))),
         Column("not given", "%", ".1f"),
     )
-    return Table("hmc-accuracy", f"Errors against the truth, {count} curves a row", columns, tuple(rows))
+    title = f"Errors against the truth, {count} curves a row"
+    return Table(_named("hmc-accuracy", model), title, columns, tuple(rows))
+
+
+def _named(name: str, model: Label) -> str:
+    """Of a record: with the model where it is not the default."""
+    return name if model == "2CXM" else f"{name}-{model}"
 
 
 def _errors(maps: Maps, curves: CurveSet, statistic: str) -> Row:
@@ -152,11 +170,11 @@ def _errors(maps: Maps, curves: CurveSet, statistic: str) -> Row:
     return *flow_error(flow, curves.true_flow), *scores, tuple(inside) or None, missing
 
 
-def calibration(count: int, threads: int, passes: int) -> Table:
+def calibration(count: int, threads: int, passes: int, model: Label) -> Table:
     """Simulation-based calibration (Talts et al. 2018, arXiv:1804.06788)."""
     from scipy.stats import chi2
 
-    chosen, rng = priors(), np.random.default_rng(3)
+    chosen, rng = priors(model), np.random.default_rng(3)
     base = simulate(2, 1, 0.002)
     grid, cp = even_input(base.times, plasma_concentration(base.blood, HAEMATOCRIT), base.times[-1] + 5.0)
     x = chosen.mean + chosen.sd * rng.standard_normal((count, 5))
@@ -164,12 +182,12 @@ def calibration(count: int, threads: int, passes: int) -> Table:
     scale = (chosen.noise_scale * cp.max()) ** 2
     noise = np.sqrt(scale / rng.standard_gamma(chosen.noise_shape, count))
     joined = np.union1d(grid, base.times)
-    clean = two_compartment_exchange(joined, np.interp(joined, grid, cp), *truth.T)
+    clean = MODELS[model](joined, np.interp(joined, grid, cp), *truth.T)
     clean = clean[:, np.searchsorted(joined, base.times)]
     tissue = clean + noise[:, None] * rng.standard_normal(clean.shape)
-    found = posterior(replace(base, tissue=tissue), threads, passes)
+    found = posterior(replace(base, tissue=tissue), threads, passes, model=model)
     rows: list[Row] = []
-    drawn = [(name, truth[:, i], found.draws[..., i]) for i, name in enumerate(NAMES)]
+    drawn = [(name, truth[:, i], found.draws[..., i]) for i, name in enumerate(names(model))]
     drawn.append(("noise", noise, found.noise))
     for name, known, draws in drawn:
         # About one effective draw in each: autocorrelated ranks would pile up at the ends.
@@ -186,7 +204,7 @@ def calibration(count: int, threads: int, passes: int) -> Table:
         Column("90 % intervals cover", "%", ".1f"),
     )
     note = f"{count} draws of the prior; {100 * found.good.mean():.1f} % with every criterion of convergence met."
-    return Table("hmc-calibration", "Simulation-based calibration", columns, tuple(rows), note)
+    return Table(_named("hmc-calibration", model), "Simulation-based calibration", columns, tuple(rows), note)
 
 
 def osipi(folder: Path, threads: int) -> Table:
@@ -224,7 +242,7 @@ def real(path: Path, threads: int) -> Table:
     rows: list[Row] = []
     for prior in ("voxel", "spatial"):
         started = time.perf_counter()
-        found = ExchangePosterior(PosteriorOptions(prior=prior)).fit(
+        found = ExchangePosterior(ExchangeOptions(prior=prior)).fit(
             rest.curves,
             InputFunction(rest.times, rest.blood),
             TissueConstants(rest.haematocrit),
@@ -271,7 +289,7 @@ def spatial(threads: int) -> Table:
         for label, plugin in (
             ("`nlls`", ExchangeLeastSquares()),
             ("`hmc`", ExchangePosterior()),
-            ("`hmc`, spatial prior", ExchangePosterior(PosteriorOptions(prior="spatial"))),
+            ("`hmc`, spatial prior", ExchangePosterior(ExchangeOptions(prior="spatial"))),
         ):
             found = plugin.fit(
                 curves, InputFunction(base.times, base.blood), TissueConstants(HAEMATOCRIT), RunContext(0, threads)
@@ -295,6 +313,7 @@ def main() -> None:
         "--data", type=Path, help="folder or file of reference data (osipi, real), or OUT_DIR of the app"
     )
     parser.add_argument("--scans", default="*", help="pattern of the scans' names (hearts, referee)")
+    parser.add_argument("--model", choices=("2CXM", "ATH"), default="2CXM", help="(accuracy, calibration)")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=3, help="passes at most (accuracy, calibration)")
@@ -304,9 +323,9 @@ def main() -> None:
     tables: dict[str, Callable[[], Table]] = {
         "convergence": lambda: convergence(args.count, args.threads),
         "flags": lambda: flags(args.count, args.threads),
-        "calibration": lambda: calibration(args.count, args.threads, args.passes),
+        "calibration": lambda: calibration(args.count, args.threads, args.passes, args.model),
         "spatial": lambda: spatial(args.threads),
-        "accuracy": lambda: accuracy(args.count, args.threads, args.passes),
+        "accuracy": lambda: accuracy(args.count, args.threads, args.passes, args.model),
         "osipi": lambda: osipi(args.data, args.threads),
         "real": lambda: real(args.data, args.threads),
     }

@@ -32,7 +32,7 @@ from qperf_app.plugins import InputFunction, KineticsPlugin, RunContext, TissueC
 from qperf_app.training import KineticScan, TrainingJob
 from qperf_cnn import ConvolutionalKinetics
 from qperf_hmc import ExchangePosterior
-from qperf_hmc.plugin import PosteriorOptions
+from qperf_hmc.plugin import ExchangeOptions
 from qperf_kinetics import ExchangeLeastSquares
 from qperf_pinn import PhysicsInformedFit
 from qperf_pinn.plugin import PhysicsInformedOptions
@@ -196,7 +196,7 @@ def accuracy(count: int) -> Table:
                 "`nlls`, all values given": ExchangeLeastSquares(
                     ExchangeLeastSquares.Options(max_log_sd=1e3, max_delay_sd=1e3)
                 ),
-                "`hmc`": ExchangePosterior(PosteriorOptions(passes=1)),
+                "`hmc`": ExchangePosterior(ExchangeOptions(passes=1)),
                 "`cnn`": ConvolutionalKinetics(),
             }
             for name, plugin in fits.items():

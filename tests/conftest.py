@@ -52,6 +52,7 @@ SLOW = (
     "test_gate.py::test_what_worked",
     "test_group.py::test_the_page",
     "test_hmc.py",
+    "test_hmc_models.py",
     "test_input_plausibility.py::test_a_peak_that",
     "test_input_plausibility.py::test_the_plugin",
     "test_kinetics.py::test_any_unit_serves",

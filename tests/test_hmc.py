@@ -15,7 +15,7 @@ from qperf_app.physics.models import MODELS, two_compartment_exchange
 from qperf_app.plugins import RunContext, TissueConstants
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_hmc import ExchangePosterior
-from qperf_hmc.plugin import PosteriorOptions
+from qperf_hmc.plugin import ExchangeOptions
 
 NAMES = ("Fp", "PS", "vp", "ve", "Ta")
 
@@ -38,98 +38,8 @@ def fitted():
     concentration = curves.concentration.copy()
     concentration[4, 7] = np.nan
     curves = dataclasses.replace(curves, concentration=concentration)
-    plugin = ExchangePosterior(PosteriorOptions(passes=2))
+    plugin = ExchangePosterior(ExchangeOptions(passes=2))
     return curves, plugin.fit(curves, example_aif(), TissueConstants(), RunContext(seed=5, threads=2))
-
-
-def test_table_gives_the_models_curves(input_function, priors):
-    """Over the prior's range the table stays within 2 permil of the exact curve's peak."""
-    tf = pytest.importorskip("tensorflow")
-    from qperf_hmc import exchange, table
-    from qperf_hmc.forward import make_grid
-
-    times, grid, cp = input_function
-    rng = np.random.default_rng(0)
-    x = priors.mean + priors.sd * np.clip(rng.standard_normal((500, 5)), -2.5, 2.5)
-    parameters = [*np.exp(x[:, :4]).T, x[:, 4]]
-    tables = table.build(times, grid, cp, (-4.25, 6.25))
-    found = tables.basis @ exchange.forward(tables, [tf.constant(v) for v in parameters]).numpy()
-    joined = make_grid(times, grid, cp)
-    exact = two_compartment_exchange(joined.times, joined.input, *parameters)[:, joined.index]
-    error = np.sqrt(((found.T - exact) ** 2).mean(axis=1)) / exact.max(axis=1)
-    assert np.quantile(error, 0.99) < 2e-3
-
-
-def test_rates_and_amplitudes_are_the_parameters_in_other_words():
-    """Parameters come back from rates and amplitudes, and volumes of the logarithms are kept: the determinant is 1."""
-    tf = pytest.importorskip("tensorflow")
-    from qperf_app.physics.backend import common_arrays
-    from qperf_app.physics.models import exchange_response
-    from qperf_hmc import amplitudes
-
-    x = np.log([0.8, 0.8, 0.06, 0.18]) + np.random.default_rng(0).standard_normal((200, 4))
-    Fp, PS, vp, ve = (tf.constant(v) for v in np.exp(x).T)
-    fast, slow, share = exchange_response(common_arrays(Fp)[0], Fp / 60, PS / 60, vp, ve)
-    z = [tf.math.log(v) for v in (fast, slow, Fp / 60 * (1 - share), Fp / 60 * share)]
-    with tf.GradientTape(persistent=True) as tape:
-        for v in z:
-            tape.watch(v)
-        back = amplitudes.parameters(*z)
-    zero = tf.UnconnectedGradients.ZERO
-    expected = x - [np.log(60), np.log(60), 0.0, 0.0]
-    assert np.stack(back, axis=1) == pytest.approx(expected, abs=1e-9)
-    slopes = np.array([[tape.gradient(b, v, unconnected_gradients=zero).numpy() for v in z] for b in back])
-    assert np.abs(np.linalg.det(slopes.transpose(2, 0, 1))) == pytest.approx(1.0, abs=1e-9)
-
-
-@pytest.fixture(scope="module")
-def prior_curves(input_function, priors):
-    """Draws of the prior (5, n) and the exact model's curves (n, t) of them."""
-    pytest.importorskip("tensorflow")
-    from qperf_hmc.setting import prior_draws
-
-    times, points, cp = input_function
-    joined = np.union1d(points, times)
-    x = prior_draws(priors, 65536)
-    models = two_compartment_exchange(joined, np.interp(joined, points, cp), *np.exp(x[:4]), x[4])
-    return x, models[:, np.searchsorted(joined, times)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("missing", [[], [12, 13, 14, 15, 16, 20, 21]])
-def test_the_octrees_draws_weigh_to_the_posterior(input_function, priors, prior_curves, missing):
-    """Their weighed means are those of draws of the prior, weighed by the exact model's likelihood in float64."""
-    pytest.importorskip("tensorflow")
-    from qperf_hmc import importance
-    from qperf_hmc.posterior import Sampling
-    from qperf_hmc.setting import choose
-
-    times, points, cp = input_function
-    rng = np.random.default_rng(3)
-    truth = np.exp(priors.mean[:4]), priors.mean[4]
-    joined = np.union1d(points, times)
-    cp_joined, index = np.interp(joined, points, cp), np.searchsorted(joined, times)
-    # Noise so strong that the prior's own draws are enough to weigh.
-    noise = 0.02 * cp.max()
-    curve = two_compartment_exchange(joined, cp_joined, *truth[0], truth[1])[index]
-    curve = curve + noise * rng.standard_normal(len(times))
-    curve[missing] = np.nan
-    setting = choose(MODELS["2CXM"], priors, times, curve[None], points, cp)
-    scale = priors.noise_scale * cp.max()
-    problem = Sampling(setting, priors, scale, curve[None], 100, RunContext()).problem(np.zeros(4, dtype=int))
-    pool = importance.propose(setting.octree, problem, 8192, 1e-3, seed=4)
-    weight = np.exp(pool.log_weight[0] - pool.log_weight[0].max())
-    assert weight.sum() ** 2 / (weight**2).sum() > 800
-    found = np.average(pool.x[:, 0], weights=weight, axis=1)
-
-    x, models = prior_curves
-    squares, count = np.nansum((curve - models) ** 2, axis=1), np.isfinite(curve).sum()
-    level = -(priors.noise_shape + 0.5 * count) * np.log(scale**2 + 0.5 * squares)
-    weight = np.exp(level - level.max())
-    assert weight.sum() ** 2 / (weight**2).sum() > 800
-    mean = np.average(x, weights=weight, axis=1)
-    sd = np.sqrt(np.average((x - mean[:, None]) ** 2, weights=weight, axis=1))
-    assert np.abs((found - mean) / sd).max() < 0.15
 
 
 def test_missing_samples_count_nothing(input_function, priors):
@@ -179,6 +89,7 @@ def test_both_modes_of_the_amplitudes_are_found(priors):
     """Where a curve hardly needs the fast member the density of the amplitudes has two maxima: a grid shows them."""
     tf = pytest.importorskip("tensorflow")
     from qperf_hmc import amplitudes
+    from qperf_hmc.exchange import EXCHANGE
 
     fast, slow = tf.constant([0.0], tf.float64), tf.constant([np.log(0.005)], tf.float64)
     h1, h2 = np.exp(-np.arange(40.0)), np.exp(-0.005 * np.arange(40.0))
@@ -186,7 +97,7 @@ def test_both_modes_of_the_amplitudes_are_found(priors):
     evidence = amplitudes.Evidence(*(tf.constant([v]) for v in (y @ h1, y @ h2, h1 @ h1, h1 @ h2, h2 @ h2, y @ y)))
     prior = amplitudes.prior_per_second(list(priors.mean[:4]), list(priors.sd[:4]), exponent, scale)
     first, second = np.meshgrid(np.arange(-16.0, 0.0, 0.05), np.arange(-8.0, -2.0, 0.025), indexing="ij")
-    parameters = amplitudes.parameters(fast, slow, tf.constant(first), tf.constant(second))
+    parameters = EXCHANGE.parameters(fast, slow, tf.constant(first), tf.constant(second))
     off = sum(((v.numpy() - m) / s) ** 2 for v, m, s in zip(parameters, prior.mean, prior.sd, strict=True))
     models = np.exp(first)[..., None] * h1 + np.exp(second)[..., None] * h2
     density = -exponent * np.log(scale + 0.5 * ((y - models) ** 2).sum(axis=-1)) - 0.5 * off
@@ -196,7 +107,7 @@ def test_both_modes_of_the_amplitudes_are_found(priors):
 
     start = [tf.fill([2, 1], tf.constant(np.log(v))) for v in (0.05, 0.01)]
     for _ in range(2):
-        peaks = amplitudes.modes(evidence, prior, fast, slow, start)
+        peaks = EXCHANGE.modes(evidence, prior, fast, slow, start)
         start = [peaks.first, peaks.second]
     assert np.sort(peaks.first.numpy()[:, 0]) == pytest.approx(first[places, 0], abs=0.1)
 

@@ -28,7 +28,7 @@ from qperf_app.plugins import (
     Table,
     VoxelMap,
 )
-from qperf_app.plugins.results import Haematocrit
+from qperf_app.plugins.results import Haematocrit, ScanResult
 from qperf_app.report import render_report
 from qperf_app.report.bullseye import SECTORS, SegmentPicture, bullseye, ink_on
 from qperf_app.report.scales import scale_for
@@ -162,8 +162,17 @@ def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     words = text_of(page)
     assert "nlls 1.7; model (2cxm); Saturation-recovery FLASH, dual sequence, 1.5 T." in words
     assert "beside them the 90 % interval, as if" in words
-    # A range of healthy hearts stands beside dual-sequence flow, with its model and source, and beside no other.
-    assert "20 healthy volunteers" in words and "distributed model" in words and "doi:10.1186" in words
+    # A range of healthy hearts stands beside dual-sequence flow of its own kind of model, and beside no other.
+    assert "healthy volunteers" not in words
+
+    def of_model(one: ScanResult, model: str) -> ScanResult:
+        maps, tables = (tuple(dataclasses.replace(x, model=model) for x in xs) for xs in (one.maps, one.segments))
+        return dataclasses.replace(one, maps=maps, segments=tables)
+
+    plug_flow = text_of(render_report(participant(*(of_model(one, "ATH") for one in scans))))
+    assert "adiabatic tissue homogeneity model (ATH)" in plug_flow
+    assert "20 healthy volunteers" in plug_flow and "distributed model" in plug_flow and "doi:10.1186" in plug_flow
+    assert "healthy volunteers" not in text_of(render_report(participant(*(of_model(one, "2CXM") for one in scans))))
     assert "healthy volunteers" not in text_of(render_report(participant()))
     # The median of the segments' bounds: 0.8 / 1.1 to 0.8 * 1.1, whatever one wide segment does.
     assert territories(page)["All segments"][0] == ("0.80", "0.73 to 0.88 11 of 12 segments")

@@ -50,7 +50,8 @@ class Sampled(NamedTuple):
 
     ``ess`` (v, p) are effective sample sizes, ``rhat`` (v, p) split R-hat of chains, ``shape`` (v,) the Pareto shape of
     importance weights, ``bfmi`` (v,) the least energy fraction of missing information and ``divergences`` (v,) the part
-    of the trajectories that diverged; NaN where there is no such thing.
+    of the trajectories that diverged; ``log_evidence`` (v,) is that of :class:`~qperf_hmc.importance.Pool` where the
+    draws are enough for it; NaN where there is no such thing.
     """
 
     x: FloatArray
@@ -59,6 +60,7 @@ class Sampled(NamedTuple):
     shape: Array
     bfmi: Array
     divergences: Array
+    log_evidence: Array
 
 
 def independent(setting: Setting, problem: Problem, how: Independent, kept: int, seed: int) -> Sampled:
@@ -73,7 +75,8 @@ def independent(setting: Setting, problem: Problem, how: Independent, kept: int,
     index = weights.resample(worth.weight, kept, np.random.default_rng([seed, 1]).random())
     x = np.stack([np.take_along_axis(values, index, axis=1).T for values in pool.x], axis=-1)
     unknown = np.full(len(index), np.nan)
-    return Sampled(x, worth.ess, np.full(worth.ess.shape, np.nan), worth.shape, unknown, unknown)
+    evidence = np.where(worth.shape < weights.largest_shape(how.points), pool.log_evidence, np.nan)
+    return Sampled(x, worth.ess, np.full(worth.ess.shape, np.nan), worth.shape, unknown, unknown, evidence)
 
 
 def hamiltonian(
@@ -100,7 +103,7 @@ def hamiltonian(
     flat = x.numpy().reshape(-1, *x.shape[2:])
     thin = flat[np.linspace(0, len(flat) - 1, kept).astype(int)]
     unknown = np.full(flat.shape[1], np.nan)
-    return Sampled(thin, ess, rhat, unknown, found.bfmi.numpy(), found.divergences.numpy())
+    return Sampled(thin, ess, rhat, unknown, found.bfmi.numpy(), found.divergences.numpy(), unknown)
 
 
 def _first_centres(setting: Setting, problem: Problem) -> tuple[list[Any], list[Any], list[list[Any]]]:

@@ -1,13 +1,14 @@
-"""Draws of the octree's density, and their importance weights for the exchange model's posterior.
+"""Draws of the octree's density, and their importance weights for a separable model's posterior.
 
-The rates and the delay are drawn from the leaves; given them the log amplitudes come from Student-t densities about
-their modes, and each draw has its importance weight, posterior over proposal. The same random numbers serve every
-voxel: what is drawn for a curve does not depend on the curves beside it.
+u, v and the delay are drawn from the leaves; given them the logarithms of the coefficients come from Student-t
+densities about their modes, and each draw has its importance weight, posterior over proposal. The same random numbers
+serve every voxel: what is drawn for a curve does not depend on the curves beside it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,30 +19,38 @@ from numpy.typing import NDArray
 from qperf_hmc import amplitudes, octree
 from qperf_hmc.amplitudes import Evidence, Peak
 from qperf_hmc.octree import AT_ONCE, LEAST_SHARE, NOTHING, OCTANTS, Leaves, Octree
+from qperf_hmc.separable import Separable
 from qperf_hmc.target import Problem
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
-# Amplitudes are drawn from Student-t densities about their modes, of so many degrees of freedom, and with these shares
-# from one as wide as the curvature says and from one that is wider: a mode can have a long tail (the defensive mixture
-# of Hesterberg 1995, doi:10.1080/00401706.1995.10484303).
+# The logarithms are drawn from Student-t densities about their modes, of so many degrees of freedom, and with these
+# shares from one as wide as the curvature says and from one that is wider: a mode can have a long tail (the defensive
+# mixture of Hesterberg 1995, doi:10.1080/00401706.1995.10484303).
 _FREEDOM = 5
 _SHARES, _WIDTHS = (0.6, 0.4), (1.0, 3.5)
 # Least share of the draws about either of two modes.
 _LEAST_OF_MODE = 0.1
 # A slope below this is drawn as this one, which differs by nothing that single precision tells.
 _LEAST_SLOPE = 1e-3
+# Logarithm of the constant of a bivariate normal or Student-t density.
+_LOG_TAU = float(np.log(2.0 * np.pi))
 # What keeps a density from 0.
 _LEAST_DENSITY = 1e-37
 
 
 class Pool(NamedTuple):
-    """Draws with importance weights: coordinates (p, v, n), and the weights' logarithms (v, n)."""
+    """Draws with importance weights.
+
+    Coordinates (p, v, n), the weights' logarithms (v, n), and the log marginal likelihood (v,), up to what the curve,
+    its effective samples and the noise's prior alone say: the same for every model.
+    """
 
     x: FloatArray
     log_weight: FloatArray
+    log_evidence: Array
 
 
 class _Cells(NamedTuple):
@@ -63,15 +72,15 @@ class _Draw(NamedTuple):
     """Rows of what :func:`_log_weights` is told of each draw.
 
     Of its curve the sum of squares outside the features, the likelihood's exponent and the effective samples per
-    sample; its rates and delay, and the logarithm of the octree's density there; Student-t noise, and a number in
+    sample; its u, v and delay, and the logarithm of the octree's density there; Student-t noise, and a number in
     [0, 1) that chooses between the modes.
     """
 
     rest: Any
     exponent: Any
     efficiency: Any
-    fast: Any
-    slow: Any
+    u: Any
+    v: Any
     delay: Any
     log_density: Any
     noise_first: Any
@@ -92,7 +101,20 @@ def propose(tree: Octree, problem: Problem, count: int, least: float, seed: int)
         for part in (slice(k, k + AT_ONCE) for k in range(0, len(voxel), AT_ONCE))
     ]
     found = np.concatenate(parts, axis=1).reshape(-1, v, count)
-    return Pool(found[:-1], found[-1])
+    share = np.bincount(leaves.voxel, leaves.share, v).astype(np.float64)
+    return Pool(found[:-1], found[-1], _log_evidence(tree, problem, found[-1].astype(np.float64), share))
+
+
+def _log_evidence(tree: Octree, problem: Problem, log_weight: Array, share: Array) -> Array:
+    """Log mean of the weights (v, n), with the constants that they lack.
+
+    These are the priors' and the Student-t's, the volume of a coarse cell, and the sum of the leaves' shares (v,).
+    """
+    largest = log_weight.max(axis=1)
+    mean = np.log(np.exp(log_weight - largest[:, None]).mean(axis=1))
+    sd = problem.sd.numpy().astype(np.float64)
+    prior = -np.log(sd).sum(axis=0) - 0.5 * len(sd) * _LOG_TAU
+    return np.asarray(largest + mean + np.log(share) + np.log(tree.levels[0].width).sum() + _LOG_TAU + prior)
 
 
 def _noise(rng: np.random.Generator, count: int) -> Array:
@@ -135,11 +157,7 @@ def _importance(tree: Octree, problem: Problem, rows: FloatArray, voxel: Index, 
     voxel = np.pad(voxel, filled[1], mode="edge")
     cells = _Cells.of(rows)
     point, log_density = (a.numpy() for a in _place(cells, noise[:3]))
-    (fast, x), (slow, y), (late, z) = (_locate(a, axis) for a, axis in zip(point, tree.fine.axes, strict=True))
-    members = [
-        _member(tf.gather(table, at * len(tree.fine.delay) + late), along, z)
-        for table, at, along in ((tree.first, fast, x), (tree.second, slow, y))
-    ]
+    members: list[Any] = list(tree.model.members_at(tree.interpolants, point))
     if turned := list(problem.turned()):
         members = [m.numpy() for m in members]
         for v, turn in turned:
@@ -149,7 +167,7 @@ def _importance(tree: Octree, problem: Problem, rows: FloatArray, voxel: Index, 
     _, *of_voxel = octree.voxel_rows(problem, voxel)
     draws = np.stack([problem.rest.numpy().take(voxel), *of_voxel, *point, log_density, *noise[3:]])
     data = np.ascontiguousarray(problem.data.numpy().T).take(voxel, axis=0)
-    found: FloatArray = _log_weights(octree.prior_row(problem), draws, cells.mode, data, *members).numpy()
+    found: FloatArray = _log_weights(tree.model, octree.prior_row(problem), draws, cells.mode, data, *members).numpy()
     return found[:, :count]
 
 
@@ -163,24 +181,9 @@ def _place(cells: _Cells, at: Any) -> tuple[Any, Any]:
     return cells.centre + within * cells.width, cells.log_density + tf.reduce_sum(height, axis=0)
 
 
-def _locate(value: FloatArray, centres: Array) -> tuple[NDArray[np.int32], FloatArray]:
-    """Cell of every value, and where in it, -1 to 1."""
-    position = (value - np.float32(centres[0])) / np.float32(centres[1] - centres[0])
-    at = np.clip(np.rint(position), 0, len(centres) - 1).astype(np.int32)
-    return at, (2.0 * (position - at)).astype(np.float32)
-
-
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _member(rows: Any, x: Any, y: Any) -> Any:
-    """Members (n, r) from polynomials (n, 6 * r) at x, y (n,)."""
-    c = tf.unstack(tf.reshape(rows, [x.shape[0], 6, -1]), axis=1)
-    x, y = x[:, None], y[:, None]
-    return c[0] + x * (c[1] + x * c[3] + y * c[5]) + y * (c[2] + y * c[4])
-
-
-@functools.partial(tf.function, jit_compile=True, autograph=False)
-def _log_weights(prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: Any) -> Any:
-    """Draw the amplitudes; coordinates of the model's parameters and log weights, (p + 1, n).
+def _log_weights(model: Separable, prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: Any) -> Any:
+    """Draw the coefficients; coordinates of the model's parameters and log weights, (p + 1, n).
 
     ``rows`` (10, n) are a :class:`_Draw`, ``start`` (4, n) the modes of its cell, ``data``, ``h1`` and ``h2`` (n, r)
     the curves' features and the members'.
@@ -188,25 +191,30 @@ def _log_weights(prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: 
     draw = _Draw(*tf.unstack(rows))
     prior = octree.amplitude_prior(prior_row, draw.exponent)
     evidence = _evidence(draw, data, h1, h2)
-    peaks = amplitudes.modes(evidence, prior, draw.fast, draw.slow, (start[:2], start[2:]))
+    peaks = model.modes(evidence, prior, draw.u, draw.v, (start[:2], start[2:]))
     share = _LEAST_OF_MODE + (1.0 - 2.0 * _LEAST_OF_MODE) * tf.nn.softmax(amplitudes.log_mass(peaks), axis=0)
-    first, second = _amplitudes(peaks, draw.which < share[1], draw)
-    density = tf.reduce_sum(share * _density(peaks, first, second), axis=0)
-    residual = data - tf.exp(first)[:, None] * h1 - tf.exp(second)[:, None] * h2
+
+    def given(peak: Peak, second: Any) -> Peak:
+        return model.given(evidence, prior, draw.u, draw.v, peaks, peak, second)
+
+    first, second = _about(given, peaks, draw.which < share[1], draw)
+    density = tf.reduce_sum(share * _density(given(peaks, second), first, second), axis=0)
+    a1, a2 = model.coefficients(first, second)
+    residual = data - a1[:, None] * h1 - a2[:, None] * h2
     squares = draw.rest + draw.efficiency * tf.reduce_sum(residual * residual, axis=-1)
-    x = list(amplitudes.parameters(draw.fast, draw.slow, first, second))
+    x = list(model.parameters(draw.u, draw.v, first, second))
     off = sum(((a - m) / s) ** 2 for a, m, s in zip(x, prior.mean, prior.sd, strict=True))
     off += ((draw.delay - prior_row[4]) / prior_row[9]) ** 2
     value = -prior.exponent * tf.math.log(prior.scale + 0.5 * squares) - 0.5 * off
     weight = value - draw.log_density - tf.math.log(density + _LEAST_DENSITY)
-    counts = tf.math.is_finite(weight) & (draw.fast > draw.slow)
+    counts = tf.math.is_finite(weight) & model.allowed(draw.u, draw.v)
     x = [tf.where(counts, a, m) for a, m in zip(x, prior.mean, strict=True)]
     weight = tf.where(counts, weight, NOTHING)
     return tf.stack([x[0] + amplitudes.LOG_MINUTE, x[1] + amplitudes.LOG_MINUTE, x[2], x[3], draw.delay, weight])
 
 
 def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
-    """What the curves say of the amplitudes of members (n, r)."""
+    """What the curves say of the coefficients of members (n, r)."""
 
     def product(a: Any, b: Any) -> Any:
         return tf.reduce_sum(a * b, axis=-1)
@@ -216,12 +224,13 @@ def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
     return amplitudes.weighted(evidence, draw.efficiency)
 
 
-def _amplitudes(peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
-    """Draw log amplitudes about the one or the other mode: mode + L'^-1 z, with L the factor of the curvature there."""
+def _about(given: Callable[[Peak, Any], Peak], peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
+    """Draw both logarithms about one of the modes: mode + L'^-1 z, with L the factor of the curvature there."""
     peak = Peak(*(tf.where(other, values[1], values[0]) for values in peaks))
-    second = draw.noise_second / peak.l22
-    first = (draw.noise_first - peak.l21 * second) / peak.l11
-    return peak.first + first, peak.second + second
+    off = draw.noise_second / peak.l22
+    second = peak.second + off
+    peak = given(peak, second)
+    return peak.first + (draw.noise_first - peak.l21 * off) / peak.l11, second
 
 
 def _density(peak: Peak, first: Any, second: Any) -> Any:

@@ -1,10 +1,10 @@
-"""An octree over the exchange model's two rates and the delay, refined where the posterior's mass lies.
+"""An octree over three coordinates of a separable model, refined where the posterior's mass lies.
 
-With the amplitudes integrated out (:mod:`qperf_hmc.amplitudes`) three coordinates are left, log K+, log K- and Ta, and
-on a grid over them the curves' members are the same for every voxel of a scan: a cell costs a few products and some
-arithmetic. A cell is divided into eight where the curve puts its mass, until none has much of it. The leaves make a
-density of exponential slope in each, which :mod:`qperf_hmc.importance` draws from: no start, no mode, no iteration that
-could miss a hump or a bend.
+With the coefficients integrated out three coordinates are left (:mod:`qperf_hmc.separable`), and on a grid over them
+the curves' members are the same for every voxel of a scan: a cell costs a few products and some arithmetic. A cell is
+divided into eight where the curve puts its mass, until none has much of it. The leaves make a density of exponential
+slope in each, which :mod:`qperf_hmc.importance` draws from: no start, no mode, no iteration that could miss a hump or a
+bend.
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qperf_app.physics.backend import common_arrays
-from qperf_app.physics.conversion import per_second
-from qperf_app.physics.models import exchange_response
 from qperf_hmc import amplitudes, table
 from qperf_hmc.amplitudes import Evidence, weighted
+from qperf_hmc.separable import Interpolant, Separable
 from qperf_hmc.target import Problem
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Index = NDArray[np.intp]
 
-#: Cells along log K+, log K- and Ta at first, how many of them are divided in any case, and how often those with mass.
+#: Cells along u, v and Ta at first, how many of them are divided in any case, and how often those with mass.
 CELLS, FIRST, DIVISIONS = (12, 12, 11), 224, 5
 #: Cells that one is divided into: two halves along each axis.
 OCTANTS = 8
-# The level up to which products of members are stored, and whose cells hold the polynomials.
-_STORED = 4
+# The level whose cells the polynomials are laid over.
+_FINE = 4
 # Part of every cell's mass that goes to its surroundings, for what the cells' centres miss.
 _SPREAD = 0.3
 # Cells along each axis that a coarse one spreads its part over.
@@ -54,43 +52,45 @@ LEAST_SHARE, _LEAST_MASS = 1e-300, 1e-30
 class Level(NamedTuple):
     """One grid: the cells' centres along each axis, and the members there with their products.
 
-    ``first`` (fast * delay, r) and ``second`` (slow * delay, r) are members, ``norms`` their products with themselves,
-    ``both`` (fast * slow * delay,) with each other, None where they are too many; ``width`` of a cell along each axis.
+    ``axes`` are the centres along u, v and Ta, ``width`` that of a cell. ``first`` (u * delay, r) and ``second`` (v *
+    late, r) are members, ``late`` (u, delay) is where among its own delays, so many as ``lates``, the second of a cell
+    lies; ``norms`` are their products with themselves, ``both`` (u * v * delay,) with each other, None where they are
+    too many.
     """
 
-    fast: Array
-    slow: Array
-    delay: Array
+    axes: tuple[Array, Array, Array]
+    width: tuple[float, ...]
     first: FloatArray
     second: FloatArray
+    late: Index
+    lates: int
     norms: tuple[FloatArray, FloatArray]
     both: FloatArray | None
-    width: tuple[float, ...]
 
-    @property
-    def axes(self) -> tuple[Array, Array, Array]:
-        """Centres along log K+, log K- and Ta."""
-        return self.fast, self.slow, self.delay
+    def rows(self, at: Index) -> tuple[Index, Index]:
+        """Rows of ``first`` and ``second`` that belong to cells (3, n)."""
+        i, j, k = at
+        own = i * len(self.axes[2]) + k
+        return own, j * self.lates + self.late.take(own)
 
 
 class Octree(NamedTuple):
-    """The grids of a scan, from coarse to fine; ``roots`` (3, n) are the coarse cells that hold K+ > K-.
+    """The grids of a scan, from coarse to fine; ``roots`` (3, n) are the coarse cells in which there is a model.
 
-    ``first`` and ``second`` (cells, 6 * r) are the members in the cells of ``fine``, as polynomials about the centres.
+    ``interpolants`` give the members between the centres.
     """
 
+    model: Separable
     levels: tuple[Level, ...]
     roots: Index
-    fine: Level
-    first: Any
-    second: Any
+    interpolants: tuple[Interpolant, Interpolant]
 
 
 class Leaves(NamedTuple):
     """Cells of one level that are not divided further, voxel after voxel.
 
     ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
-    ``mode`` (4, n) the log amplitudes A1 of two modes there, then A2, ``slope`` (3, n) by how much the density's
+    ``mode`` (4, n) ``first`` of two modes there, then ``second``, ``slope`` (3, n) by how much the density's
     logarithm rises through the cell along each axis; ``share`` (n,) of the draws.
     """
 
@@ -108,58 +108,42 @@ class Leaves(NamedTuple):
         return Leaves(*taken)
 
 
-def build(tables: table.Table, draws: Array) -> Octree:
+def build(model: Separable, tables: table.Table, draws: Array) -> Octree:
     """Lay the grids over where draws of the prior's coordinates (5, n) lie."""
-    Fp, PS, vp, ve = (tf.constant(np.exp(v)) for v in draws[:4])
-    fast, slow, _ = exchange_response(common_arrays(Fp)[0], per_second(Fp), per_second(PS), vp, ve)
-    limits = [(v.min(), v.max()) for v in (np.log(fast), np.log(slow), draws[4])]
-    levels = tuple(_level(tables, limits, 2**h, h <= _STORED) for h in range(DIVISIONS + 1))
-    coarse = levels[0]
-    upper, lower = coarse.fast + 0.5 * coarse.width[0], coarse.slow - 0.5 * coarse.width[1]
-    roots = np.nonzero(np.repeat((upper[:, None] > lower)[..., None], CELLS[2], axis=2))
-    fine = levels[_STORED]
-    local = [tf.constant(_polynomials(tables, axis, fine.delay)) for axis in (fine.fast, fine.slow)]
-    return Octree(levels, np.array(roots), fine, *local)
+    limits = [(v.min(), v.max()) for v in model.place(draws)]
+    levels = tuple(_level(model, tables, limits, h) for h in range(DIVISIONS + 1))
+    (u, v, _), width = levels[0].axes, levels[0].width
+    roots = model.allowed((u + 0.5 * width[0])[:, None], v - 0.5 * width[1])
+    roots = np.nonzero(np.repeat(roots[..., None], CELLS[2], axis=2))
+    return Octree(model, levels, np.array(roots), model.interpolants(tables, *levels[_FINE].axes))
 
 
-def _polynomials(tables: table.Table, log_rate: Array, delay: Array) -> FloatArray:
-    """Coefficients (cells, 6 * r) of 1, x, y, x^2, y^2 and xy, where x and y reach from -1 to 1 within a cell.
-
-    They go through the members at the centre and the middles of a cell's sides; with xy through those at its corners.
-    """
-    rates, delays = (
-        np.linspace(c[0] - 0.5 * (c[1] - c[0]), c[-1] + 0.5 * (c[1] - c[0]), 2 * len(c) + 1) for c in (log_rate, delay)
-    )
-    h = table.family(tables, np.exp(rates), delays)
-    centre, left, right = h[1::2, 1::2], h[:-1:2, 1::2], h[2::2, 1::2]
-    below, above = h[1::2, :-1:2], h[1::2, 2::2]
-    twist = h[2::2, 2::2] - h[2::2, :-1:2] - h[:-1:2, 2::2] + h[:-1:2, :-1:2]
-    parts = (
-        centre, 0.5 * (right - left), 0.5 * (above - below), 0.5 * (right + left) - centre,
-        0.5 * (above + below) - centre, 0.25 * twist,
-    )  # fmt: skip
-    return np.stack(parts, axis=2).reshape(centre.shape[0] * centre.shape[1], -1).astype(np.float32)
-
-
-def _level(tables: table.Table, limits: list[tuple[Any, Any]], split: int, stored: bool) -> Level:
+def _level(model: Separable, tables: table.Table, limits: list[tuple[Any, Any]], height: int) -> Level:
+    split = 2**height
     width = [(high - low) / (n * split) for (low, high), n in zip(limits, CELLS, strict=True)]
-    centres = [low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True)]
-    fast, slow, delay = centres
-
-    first, second = (table.family(tables, np.exp(c), delay).astype(np.float32) for c in (fast, slow))
-    # A matrix product for each delay.
-    products = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0)) if stored else None
-    both = None if products is None else products.transpose(1, 2, 0).reshape(-1)
+    u, v, delay = (low + (np.arange(n * split) + 0.5) * w for (low, _), n, w in zip(limits, CELLS, width, strict=True))
+    first, second, late = model.members(tables, u, v, delay)
+    both = _products_of(first, second, late) if height <= model.stored else None
+    lates = second.shape[1]
     first, second = (m.reshape(-1, m.shape[2]) for m in (first, second))
     norms = (first * first).sum(axis=1), (second * second).sum(axis=1)
-    return Level(fast, slow, delay, first, second, norms, both, tuple(float(w) for w in width))
+    return Level((u, v, delay), tuple(float(w) for w in width), first, second, late, lates, norms, both)
+
+
+def _products_of(first: FloatArray, second: FloatArray, late: Index) -> FloatArray:
+    """Products (u * v * delay,) of members (u, delay, r) with those that belong to them of (v, late, r)."""
+    if late.shape[1] == second.shape[1] and (late == np.arange(late.shape[1])).all():
+        # One delay for both: a matrix product for each.
+        products = np.matmul(first.transpose(1, 0, 2), second.transpose(1, 2, 0))
+        return np.asarray(products.transpose(1, 2, 0).reshape(-1))
+    return np.stack([np.einsum("kr,vkr->vk", own, second[:, at]) for own, at in zip(first, late, strict=True)]).ravel()
 
 
 def refine(octree: Octree, problem: Problem, least: float) -> list[Leaves]:
     """Leaves of each level: all roots, and level by level the octants of those that may hold more than ``least``."""
     v, n = problem.data.shape[1], octree.roots.shape[1]
     voxel, at = np.repeat(np.arange(v), n), np.tile(octree.roots, v)
-    log_mass, mode = _evaluate(octree.levels[0], problem, voxel, at, None)
+    log_mass, mode = _evaluate(octree.model, octree.levels[0], problem, voxel, at, None)
     share = _dilate(octree, _shares(voxel, log_mass, v).reshape(v, n)).ravel()
     leaves = [Leaves(voxel, at, log_mass, mode, np.zeros((3, v * n), np.float32), share)]
     ranked = np.partition(log_mass.reshape(v, n), n - FIRST, axis=1)
@@ -167,20 +151,20 @@ def refine(octree: Octree, problem: Problem, least: float) -> list[Leaves]:
     for level in octree.levels[1:]:
         wanted |= leaves[-1].share > least
         whole, leaves[-1] = leaves[-1].where(wanted), leaves[-1].where(~wanted)
-        parts = _octants(level, problem, whole)
+        parts = _octants(octree.model, level, problem, whole)
         leaves.append(parts)
-        # A cell may hold more than its centre says, by as much as it differs from those beside it.
-        hope = np.repeat(parts.log_mass.reshape(-1, OCTANTS).std(axis=1), OCTANTS)
+        # A cell may hold more than its centre says, by some of what it differs by from those beside it.
+        hope = np.repeat(octree.model.reach * parts.log_mass.reshape(-1, OCTANTS).std(axis=1), OCTANTS)
         share = np.maximum(_shares(parts.voxel, parts.log_mass, v), LEAST_SHARE)
         wanted = np.log(share) + hope > np.log(least)
     return leaves
 
 
-def _octants(level: Level, problem: Problem, whole: Leaves) -> Leaves:
+def _octants(model: Separable, level: Level, problem: Problem, whole: Leaves) -> Leaves:
     """Divide cells into eight."""
     offsets = np.indices((2, 2, 2)).reshape(3, 1, OCTANTS)
     at, voxel = (2 * whole.at[..., None] + offsets).reshape(3, -1), np.repeat(whole.voxel, OCTANTS)
-    log_mass, mode = _evaluate(level, problem, voxel, at, np.repeat(whole.mode, OCTANTS, axis=1))
+    log_mass, mode = _evaluate(model, level, problem, voxel, at, np.repeat(whole.mode, OCTANTS, axis=1))
     cube = log_mass.reshape(-1, 2, 2, 2)
     rise = np.stack([np.broadcast_to(np.diff(cube, axis=axis), cube.shape).ravel() for axis in (1, 2, 3)])
     slope = np.clip(_SLOPE * rise, -_STEEPEST, _STEEPEST)
@@ -220,9 +204,9 @@ def _dilate(octree: Octree, mass: Array) -> Array:
 
 
 def _evaluate(
-    level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
+    model: Separable, level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Log density at the centres of cells (3, n) of voxels (n,) and the log amplitudes there (4, n)."""
+    """Log density at the centres of cells (3, n) of voxels (n,) and the modes there (4, n)."""
     rows = [*_products(level, problem, voxel, at), *voxel_rows(problem, voxel)]
     rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
     rows += [np.zeros_like(rows[0])] * 4 if start is None else [*start]
@@ -230,10 +214,10 @@ def _evaluate(
     parts = []
     for columns in chunks(np.stack(rows)):
         if start is None:
-            columns[-4:] = np.repeat(_least_squares(prior, columns), 2, axis=0)
+            columns[-4:] = _start(model, prior, columns)
             for _ in range(_CLIMBS - 1):
-                columns[-4:] = _marginal(prior, columns)[1:]
-        parts.append(_marginal(prior, columns).numpy())
+                columns[-4:] = _marginal(model, prior, columns)[1:]
+        parts.append(_marginal(model, prior, columns).numpy())
     found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((5, 0), np.float32)
     return found[0], found[1:]
 
@@ -267,8 +251,7 @@ def amplitude_prior(prior: Any, exponent: Any) -> amplitudes.Prior:
 
 def _products(level: Level, problem: Problem, voxel: Index, at: Index) -> list[FloatArray]:
     """Products with the data (r, v) of the members of cells (3, n), and of the members: y1, y2, h11, h12, h22."""
-    i, j, k = at
-    first, second = i * len(level.delay) + k, j * len(level.delay) + k
+    first, second = level.rows(at)
     data = problem.data.numpy()
     if level.both is None:
         # So many members that most belong to no cell that is looked at.
@@ -278,7 +261,7 @@ def _products(level: Level, problem: Problem, voxel: Index, at: Index) -> list[F
         data_of_all = np.pad(data, ((0, 0), (0, -data.shape[1] % _WIDTH)))
         count = data_of_all.shape[1]
         y1, y2 = ((m @ data_of_all).take(a * count + voxel) for m, a in ((level.first, first), (level.second, second)))
-        both = level.both.take(i * len(level.second) + second)
+        both = level.both.take((at[0] * len(level.axes[1]) + at[1]) * len(level.axes[2]) + at[2])
         found = [y1, y2, level.norms[0].take(first), both, level.norms[1].take(second)]
     for v, turn in problem.turned():
         own = slice(*np.searchsorted(voxel, (v, v + 1)))
@@ -298,8 +281,8 @@ class _Cell(NamedTuple):
 
     exponent: Any
     efficiency: Any
-    fast: Any
-    slow: Any
+    u: Any
+    v: Any
     delay: Any
 
 
@@ -316,20 +299,20 @@ def _known(prior: Any, columns: Any) -> tuple[Evidence, amplitudes.Prior, _Cell,
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _least_squares(prior: Any, columns: Any) -> Any:
+def _start(model: Separable, prior: Any, columns: Any) -> Any:
     evidence, known, *_ = _known(prior, columns)
-    return tf.stack(amplitudes.least_squares(evidence, known))
+    return model.start(evidence, known)
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _marginal(prior: Any, columns: Any) -> Any:
-    """Log density of rates and delay, the amplitudes integrated out by Laplace's method, and their logarithms, (5, n).
+def _marginal(model: Separable, prior: Any, columns: Any) -> Any:
+    """Log density of u, v and Ta, the coefficients integrated out by Laplace's method, and the modes, (5, n).
 
-    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (15, n) are evidence, a :class:`_Cell` and log amplitudes
-    to start from. Of two modes the one with more mass counts.
+    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (15, n) are evidence, a :class:`_Cell` and where to start
+    from. Of two modes the one with more mass counts.
     """
     evidence, known, cell, start = _known(prior, columns)
-    peaks = amplitudes.modes(evidence, known, cell.fast, cell.slow, start)
+    peaks = model.modes(evidence, known, cell.u, cell.v, start)
     late, mass = (cell.delay - prior[4]) / prior[9], amplitudes.log_mass(peaks)
     mass = tf.reduce_max(tf.where(tf.math.is_finite(mass), mass, NOTHING), axis=0)
     return tf.concat([(mass - 0.5 * late * late)[None], peaks.first, peaks.second], axis=0)

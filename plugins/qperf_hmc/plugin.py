@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -40,6 +40,9 @@ _LEAST_DRAWS = 20
 _CHOICE = 4
 # The input function reaches back to a delay of so many standard deviations of the prior.
 _DELAY_REACH = 4.0
+# Models of ``hmc``; the log Bayes factor is for the second. Passes at most that evidence takes, and draws kept.
+COMPARED: tuple[Literal["2CXM"], Literal["ATH"]] = ("2CXM", "ATH")
+_PASSES_BESIDE, _DRAWS_BESIDE = 2, 100
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,33 @@ class PosteriorOptions:
             raise ValueError(f"prior is {self.prior!r}; it must be voxel or spatial")
 
 
+@dataclass(frozen=True)
+class _Curves:
+    """Curves (n, t) at times (t,), with what they were measured beside."""
+
+    times: Array
+    data: Array
+    aif: InputFunction
+    constants: TissueConstants
+    context: RunContext
+
+    def sample(
+        self, model: Model, priors: Priors, kept: int, passes: int, efficiency: Array | None = None
+    ) -> Posterior:
+        """Posteriors of a model."""
+        from qperf_hmc import posterior
+
+        haematocrit, context = self.constants.haematocrit, self.context
+        plasma = model.input_kind == "plasma"
+        concentration = self.aif.in_plasma(haematocrit) if plasma else self.aif.in_blood(haematocrit)
+        earliest = priors.mean[-1] - _DELAY_REACH * priors.sd[-1]
+        grid, c = kinetic_inputs.even_input(self.aif.times, concentration, self.times[-1] - min(earliest, 0.0))
+        return posterior.sample(
+            model, priors, self.times, self.data, grid, c, context.seed, context.threads, kept, passes, context.say,
+            efficiency,
+        )  # fmt: skip
+
+
 class PosteriorKinetics(KineticsPlugin):
     """Posterior of any model of ``qperf_app.physics.models`` form.
 
@@ -78,9 +108,18 @@ class PosteriorKinetics(KineticsPlugin):
     kinetic_model: ClassVar[Model]
     Options = PosteriorOptions
 
+    @property
+    def sampled(self) -> tuple[str, Model]:
+        """Label and model that this instance samples."""
+        return self.model, self.kinetic_model
+
     def quantities(self, draws: Mapping[str, Array], constants: TissueConstants) -> dict[str, tuple[str, Array]]:
         """Quantities (unit and draws) from draws of the model's parameters; those of the model where not overridden."""
-        return {p.name: (p.units, draws[p.name]) for p in self.kinetic_model.parameters}
+        return {p.name: (p.units, draws[p.name]) for p in self.sampled[1].parameters}
+
+    def beside(self, found: Posterior, curves: _Curves) -> dict[str, tuple[str, Array]]:
+        """Quantities (unit and values) of the curves that are not drawn; none where not overridden."""
+        return {}
 
     def loaded_files(self) -> Mapping[str, str]:
         """The priors."""
@@ -104,19 +143,22 @@ class PosteriorKinetics(KineticsPlugin):
         usable, code = kinetic_inputs.screen(data)
         fitted, predicted = np.full(data.shape, np.nan), np.full(data.shape, np.nan)
         drawn = np.full((len(data), self.options.draws, len(self._names)), np.nan)
+        single: tuple[ParameterMap, ...] = ()
         if usable.any():
             times = np.asarray(curves.times, dtype=np.float64)
-            found = self._sample(times, data[usable], aif, constants, priors, context)
+            some = _Curves(times, data[usable], aif, constants, context)
+            found = self._sample(some, self.sampled[1], priors)
             drawn[usable], code[usable] = self._kept(found, curves.voxels[usable], priors, context.seed)
             fitted[usable] = found.fitted
             predicted[usable] = np.sqrt(found.spread**2 + (found.noise**2).mean(axis=1)[:, None])
+            single = _single_maps(self.beside(found, some), usable)
         quantities = self.quantities({name: drawn[..., i] for i, name in enumerate(self._names)}, constants)
         flow = quantities["MBF"][1].astype(np.float32) if "MBF" in quantities else None
-        return KineticMaps(self.model, _maps(quantities), code, legend(code), fitted, predicted, flow)
+        return KineticMaps(self.sampled[0], _maps(quantities) + single, code, legend(code), fitted, predicted, flow)
 
     @property
     def _names(self) -> list[str]:
-        return [p.name for p in self.kinetic_model.parameters]
+        return [p.name for p in self.sampled[1].parameters]
 
     @property
     def _spatial(self) -> bool:
@@ -126,28 +168,17 @@ class PosteriorKinetics(KineticsPlugin):
         """Priors of the model, with those of neighbours where they are needed."""
         from qperf_app.methods.priors import read
 
-        priors = read(self.options.priors, self.model, self._names)
+        label = self.sampled[0]
+        priors = read(self.options.priors, label, self._names)
         if self._spatial and np.isnan(priors.between).any():
             lacking = self._names[int(np.isnan(priors.between).argmax())]
-            raise ValueError(f"{self.options.priors}: models.{self.model}.{lacking}.between_neighbours is missing")
+            raise ValueError(f"{self.options.priors}: models.{label}.{lacking}.between_neighbours is missing")
         return priors
 
-    def _sample(
-        self, times: Array, data: Array, aif: InputFunction, constants: TissueConstants, priors: Priors,
-        context: RunContext,
-    ) -> Posterior:  # fmt: skip
-        """Posteriors of curves (n, t), each under its own prior."""
-        from qperf_hmc import posterior
-
-        plasma = self.kinetic_model.input_kind == "plasma"
-        concentration = aif.in_plasma(constants.haematocrit) if plasma else aif.in_blood(constants.haematocrit)
-        earliest = priors.mean[-1] - _DELAY_REACH * priors.sd[-1]
-        grid, c = kinetic_inputs.even_input(aif.times, concentration, times[-1] - min(earliest, 0.0))
+    def _sample(self, curves: _Curves, model: Model, priors: Priors) -> Posterior:
+        """Posteriors of curves, each under its own prior."""
         kept = self.options.draws * (_CHOICE if self._spatial else 1)
-        return posterior.sample(
-            self.kinetic_model, priors, times, data, grid, c, context.seed, context.threads, kept, self.options.passes,
-            context.say,
-        )  # fmt: skip
+        return curves.sample(model, priors, kept, self.options.passes)
 
     def _kept(
         self, found: Posterior, voxels: NDArray[np.intp], priors: Priors, seed: int
@@ -167,24 +198,90 @@ class PosteriorKinetics(KineticsPlugin):
         return draws, code.astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class ExchangeOptions(PosteriorOptions):
+    """Options of ``hmc``."""
+
+    model: Literal["2CXM", "ATH"] = field(
+        default="2CXM",
+        metadata={
+            "help": "2CXM: plasma and interstitium each well mixed; ATH: plug flow along the capillary, the scale of "
+            "distributed models (docs/models.md)"
+        },
+    )
+    evidence: bool = field(
+        default=False,
+        metadata={
+            "help": "also give logBF, the log Bayes factor of each curve for ATH against 2CXM; takes about three times "
+            "as long"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model not in COMPARED:
+            raise ValueError(f"model is {self.model!r}; it must be {' or '.join(COMPARED)}")
+
+
 class ExchangePosterior(PosteriorKinetics):
     """Plugin ``hmc``."""
 
     name = "hmc"
-    version = "1.4"
+    version = "1.5"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
-    summary = "two-compartment exchange model, posterior of every voxel by Hamiltonian Monte Carlo"
+    summary = "two-compartment exchange or distributed model, posterior of every voxel by Hamiltonian Monte Carlo"
     citations = (
         "Scannell CM, Chiribiri A, Villa ADM, Breeuwer M, Lee J. Hierarchical Bayesian myocardial perfusion "
         "quantification. Med Image Anal 2020;60:101611. doi:10.1016/j.media.2019.101611",
         "Samsonov S, Lagutin E, Gabrie M, Durmus A, Naumov A, Moulines E. Local-global MCMC kernels: the best of both "
         "worlds. Adv Neural Inf Process Syst 2022;35. arXiv:2111.02702",
+        "St. Lawrence KS, Lee TY. An adiabatic approximation to the tissue homogeneity model for water exchange in the "
+        "brain: I. Theoretical derivation. J Cereb Blood Flow Metab 1998;18:1365-1377. "
+        "doi:10.1097/00004647-199812000-00011",
     )
+    Options = ExchangeOptions
+
+    @property
+    def sampled(self) -> tuple[str, Model]:
+        """That of the option ``model``."""
+        return self.options.model, MODELS[self.options.model]
 
     def quantities(self, draws: Mapping[str, Array], constants: TissueConstants) -> dict[str, tuple[str, Array]]:
         """Parameters and what follows from them, draw by draw."""
-        return exchange_quantities(**draws, constants=constants)
+        Fp, PS = draws["Fp"], draws["PS"]
+        # Of plug flow 1 - exp(-PS / Fp) is extracted (Crone 1963, doi:10.1111/j.1748-1716.1963.tb02652.x).
+        extracted = -Fp * np.expm1(-PS / Fp) if self.options.model == "ATH" else None
+        return exchange_quantities(**draws, constants=constants, Ktrans=extracted)
+
+    def beside(self, found: Posterior, curves: _Curves) -> dict[str, tuple[str, Array]]:
+        """The log Bayes factor of each curve, where it is asked for."""
+        return {"logBF": ("nat", self._log_bayes_factor(found, curves))} if self.options.evidence else {}
+
+    def _log_bayes_factor(self, found: Posterior, curves: _Curves) -> Array:
+        """Log marginal likelihood (n,) of the second model less that of the first.
+
+        Both with the same effective sample size: how noise is autocorrelated is the noise's doing and not the model's,
+        and of two models the one that leaves more of it in the residuals is the one that fits worse.
+        """
+        from qperf_app.methods.priors import read
+
+        other = next(name for name in COMPARED if name != self.options.model)
+        known = {self.options.model: found}
+        all_priors = {n: read(self.options.priors, n, [p.name for p in MODELS[n].parameters]) for n in COMPARED}
+        passes = min(self.options.passes, _PASSES_BESIDE)
+        known[other] = curves.sample(MODELS[other], all_priors[other], _DRAWS_BESIDE, passes)
+        efficiency = np.maximum(*(known[name].efficiency for name in COMPARED))
+        level = {}
+        for name in COMPARED:
+            level[name] = known[name].log_evidence.copy()
+            again = known[name].efficiency < efficiency
+            if again.any():
+                some = replace(curves, data=curves.data[again])
+                level[name][again] = some.sample(
+                    MODELS[name], all_priors[name], _DRAWS_BESIDE, passes, efficiency[again]
+                ).log_evidence
+        return np.asarray(level[COMPARED[1]] - level[COMPARED[0]])
 
 
 def _maps(quantities: Mapping[str, tuple[str, Array]]) -> tuple[ParameterMap, ...]:
@@ -194,6 +291,16 @@ def _maps(quantities: Mapping[str, tuple[str, Array]]) -> tuple[ParameterMap, ..
         for name, (units, values) in quantities.items()
         for statistic, value in zip(STATISTICS, summaries(values), strict=True)
     )
+
+
+def _single_maps(quantities: Mapping[str, tuple[str, Array]], usable: NDArray[np.bool_]) -> tuple[ParameterMap, ...]:
+    """Maps of quantities that are one value for each of the usable curves."""
+    maps = []
+    for name, (units, values) in quantities.items():
+        every = np.full(len(usable), np.nan)
+        every[usable] = values
+        maps.append(ParameterMap(name, units, every))
+    return tuple(maps)
 
 
 def summaries(draws: Array) -> tuple[Array, ...]:

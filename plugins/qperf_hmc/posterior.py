@@ -37,7 +37,7 @@ _FEW_POINTS = 4096
 MIN_ESS, MAX_RHAT, MIN_BFMI, MAX_DIVERGENCES = 400.0, 1.01, 0.2, 0.02
 
 Try = Independent | Hamiltonian
-#: The first pass for all curves of the exchange model, the others for those that fail: longer, in tries of which each
+#: The first pass for all curves of a separable model, the others for those that fail: longer, in tries of which each
 #: is for what the one before left, then with trajectories.
 PASSES: tuple[tuple[Try, ...], ...] = (
     (Independent(4096, 3e-3),),
@@ -69,6 +69,11 @@ class Posterior:
     shape, bfmi, divergences : (n,) arrays
         Pareto shape of importance weights; least energy fraction of missing information, and part of the trajectories
         that diverged. NaN, like R-hat, where the last pass had no such thing.
+    log_evidence : (n,) array
+        Log marginal likelihood, up to what is the same for every model of a curve with this effective sample size; NaN
+        where the draws' weights do not tell it.
+    efficiency : (n,) array
+        Effective samples per sample that the likelihood counts.
     passes : (n,) int array
         Passes that were needed; ``good`` (n,) says whether the last one met every criterion.
     """
@@ -82,6 +87,8 @@ class Posterior:
     shape: Array
     bfmi: Array
     divergences: Array
+    log_evidence: Array
+    efficiency: Array
     passes: Index
     good: Bools
 
@@ -98,13 +105,14 @@ def sample(
     kept: int = 400,
     passes: int = 3,
     say: Callable[[str], None] = lambda _: None,
+    efficiency: Array | None = None,
 ) -> Posterior:
     """Sample the posterior of every curve.
 
     Parameters
     ----------
     model : Model
-        Any model of tensors; ``2CXM`` is tabulated unless the noise is too low for it.
+        Any model of tensors; ``2CXM`` and ``ATH`` are tabulated unless the noise is too low for it.
     times : (t,) array
         s.
     curves : (n, t) array
@@ -118,6 +126,8 @@ def sample(
         How often to try at most, 1 to 3.
     say : function
         Told after every block how far sampling is.
+    efficiency : (n,) array, optional
+        Effective samples per sample; from the residuals of a first pass where it is not given.
 
     Returns
     -------
@@ -129,7 +139,8 @@ def sample(
     order = np.lexsort(np.nan_to_num(curves).T)
     setting = choose(model, priors, times, curves, input_times, concentration)
     scale, context = priors.noise_scale * float(np.abs(concentration).max()), RunContext(seed, threads, say)
-    found = Sampling(setting, priors, scale, curves[order], kept, context).run(passes)
+    given = None if efficiency is None else efficiency[order]
+    found = Sampling(setting, priors, scale, curves[order], kept, context).run(passes, given)
     back = np.argsort(order)
     return Posterior(*(getattr(found, name)[back] for name in Posterior.__dataclass_fields__))
 
@@ -161,13 +172,16 @@ class Sampling:
         self.data, self.rest, self.turns = setting.compress(curves)
         self.tables = tf.nest.map_structure(as_tensor, setting.tables)
 
-    def run(self, passes: int) -> Posterior:
+    def run(self, passes: int, efficiency: Array | None = None) -> Posterior:
         """First pass for all, anew where residuals are autocorrelated, and further ones for what fails."""
         ways = (GENERAL_PASSES if self.setting.octree is None else PASSES)[:passes]
         (first,) = ways[0]
+        if efficiency is not None:
+            self.efficiency = efficiency
         result = self._try(np.arange(len(self.curves)), first, 0, {})
-        self.efficiency = effective_sample_fraction(self.curves - result["fitted"], significant=True)
-        self._again(result, np.flatnonzero(self.efficiency < 1.0), first, 0, {})
+        if efficiency is None:
+            self.efficiency = effective_sample_fraction(self.curves - result["fitted"], significant=True)
+            self._again(result, np.flatnonzero(self.efficiency < 1.0), first, 0, {})
         for turn, tries in enumerate(ways[1:], 1):
             for how in tries:
                 self._again(result, np.flatnonzero(~result["good"]), how, turn, result)
@@ -225,6 +239,7 @@ class Sampling:
             "fitted": self.setting.curves(features.numpy().T.astype(np.float64)),
             "spread": self.setting.spreads(covariance.numpy().astype(np.float64)), "ess": found.ess,
             "rhat": found.rhat, "shape": found.shape, "bfmi": found.bfmi, "divergences": found.divergences,
+            "log_evidence": found.log_evidence, "efficiency": self.efficiency[rows],
             "passes": np.full(len(rows), turn + 1), "good": _converged(found, how),
         }  # fmt: skip
 

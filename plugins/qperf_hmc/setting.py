@@ -1,4 +1,4 @@
-"""How curves become features: the exchange model's table and grid, or any model as it stands."""
+"""How curves become features: a separable model's table and grid, or any model as it stands."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.methods.priors import Priors
 from qperf_app.physics.models import Model
-from qperf_hmc import exchange, octree, table
+from qperf_hmc import octree, table
+from qperf_hmc.exchange import EXCHANGE
 from qperf_hmc.forward import Direct, make_grid
+from qperf_hmc.homogeneity import HOMOGENEITY
+from qperf_hmc.separable import Separable
 from qperf_hmc.target import Coordinates
 
 Array = NDArray[np.float64]
 
+#: Models that are tabulated.
+SEPARABLE: dict[str, Separable] = {"2CXM": EXCHANGE, "ATH": HOMOGENEITY}
 # Draws of the prior that chains may start at, and how many of them the table is tried on.
 _DICTIONARY, _TRIED = 8192, 256
 # The table's delays reach this many standard deviations of the prior to either side.
@@ -29,7 +34,7 @@ class Setting(NamedTuple):
     """One way to compute features of curves with samples at the same times.
 
     ``basis`` (t, r) compresses curves, None where features are the samples themselves. ``dictionary`` (p, n) are draws
-    of the prior's coordinates and ``features`` (r, n) theirs. ``octree`` is the exchange model's, None for others.
+    of the prior's coordinates and ``features`` (r, n) theirs. ``octree`` is a separable model's, None for others.
     """
 
     model: Coordinates
@@ -76,17 +81,19 @@ def choose(
     """Choose the table where the curves' noise (n, t) hides its error."""
     dictionary = prior_draws(priors, _DICTIONARY)
     direct, joined = Coordinates(Direct(model), priors.positive), make_grid(times, input_times, concentration)
-    if model.name == "2CXM":
+    separable = SEPARABLE.get(model.name)
+    if separable is not None:
         mean, sd = priors.mean[4], priors.sd[4]
-        tables = table.build(times, input_times, concentration, (mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd))
-        tabulated = Coordinates(exchange.forward, priors.positive)
+        reach = separable.delays((mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd), times[-1] - input_times[0])
+        tables = table.build(times, input_times, concentration, reach, separable.ranks)
+        tabulated = Coordinates(separable.forward, priors.positive)
         some = [tf.constant(v) for v in dictionary[:, :: _DICTIONARY // _TRIED]]
         exact = direct.features(joined, some).numpy()
         found = tables.basis @ tabulated.features(tables, some).numpy()
         error = np.sqrt(((found - exact) ** 2).mean(axis=0)) / np.abs(exact).max(axis=0)
         noise = white_noise_sd(curves, robust=False) / np.nanmax(np.abs(curves), axis=1)
         if np.median(noise) > _ERROR_BELOW_NOISE * np.median(error):
-            tree = octree.build(tables, dictionary)
+            tree = octree.build(separable, tables, dictionary)
             return Setting(tabulated, tables, tables.basis, tree, dictionary, _features(tabulated, tables, dictionary))
     return Setting(direct, joined, None, None, dictionary, _features(direct, joined, dictionary))
 

@@ -1,11 +1,11 @@
-"""The exchange model's curves of one input function as a small table, so that a gradient costs microseconds.
+"""Curves of one input function as a small table, so that a gradient costs microseconds.
 
 All voxels of a scan share the input function and the sample times. A 2CXM curve is then a sum of two members, K+ and
-K-, of one family h(k, Ta)(t) = exp(-k t) * cp at delay Ta (:func:`qperf_app.physics.models.exchange_response`), which
-depends smoothly on two numbers. The family is computed once with the exact convolution, as cubic B-splines in log(k +
-k0) and Ta, and compressed by a Tucker decomposition (De Lathauwer et al. 2000, doi:10.1137/S0895479896305696). Its
-basis in time compresses the data as well: outside it no curve of the model has anything, so that the sum of squares
-there is a constant.
+K-, of one family h(k, Ta)(t) = exp(-k t) * cp at delay Ta (:func:`qperf_app.physics.models.exchange_response`), and an
+ATH curve of three, two of them at k = 0. The family depends smoothly on two numbers. It is computed once with the exact
+convolution, as cubic B-splines in log(k + k0) and Ta, and compressed by a Tucker decomposition (De Lathauwer et al.
+2000, doi:10.1137/S0895479896305696). Its basis in time compresses the data as well: outside it no curve of the model
+has anything, so that the sum of squares there is a constant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from qperf_app.physics.conversion import per_second
 from qperf_app.physics.convolution import exponential_convolution
 
 Array = NDArray[np.float64]
@@ -26,8 +25,6 @@ Array = NDArray[np.float64]
 # serves all.
 RATE_KNOTS, DELAY_SPACING = 36, 0.25
 
-# Ranks of the bases; the same for every scan as well.
-RANKS = (12, 16, 18)
 # 1/s: below the first, a rate makes no difference within a scan; the second is (Fp + PS) / vp for 10 + 10 mL/min/mL
 # in 0.005.
 _SLOWEST, _FASTEST = 0.002, 65.0
@@ -50,8 +47,13 @@ class Table(NamedTuple):
     basis: Any
 
 
-def build(times: Array, input_times: Array, cp: Array, delays: tuple[float, float]) -> Table:
-    """Tabulate the family for sample times (t,), an input function (plasma, mmol/L) and a range of delays, s."""
+def build(
+    times: Array, input_times: Array, cp: Array, delays: tuple[float, float], ranks: tuple[int, int, int]
+) -> Table:
+    """Tabulate the family for sample times (t,), an input function (plasma, mmol/L) and a range of delays, s.
+
+    ``ranks`` are those of the bases over rates, delays and times: the same for every scan.
+    """
     first, knots = delays[0] - DELAY_SPACING, delay_knots(delays)
     u = np.linspace(np.log(_SLOWEST), np.log(_FASTEST), 2 * RATE_KNOTS)
     at = np.linspace(*delays, 3 * knots)
@@ -64,12 +66,12 @@ def build(times: Array, input_times: Array, cp: Array, delays: tuple[float, floa
     )
     in_rate = np.linalg.pinv(spline_weights(rate_position(tf.constant(rate)), RATE_KNOTS).numpy().T)
     in_delay = np.linalg.pinv(spline_weights(tf.constant((at - first) / DELAY_SPACING), knots).numpy().T)
-    basis = _leading(members.reshape(-1, len(times)).T, RANKS[2])
+    basis = _leading(members.reshape(-1, len(times)).T, ranks[2])
     core = np.einsum("ku,ld,udt,tr->klr", in_rate, in_delay, members, basis, optimize=True)
-    by_rate = _leading(core.reshape(RATE_KNOTS, -1), RANKS[0])
-    by_delay = _leading(core.transpose(1, 0, 2).reshape(knots, -1), RANKS[1])
+    by_rate = _leading(core.reshape(RATE_KNOTS, -1), ranks[0])
+    by_delay = _leading(core.transpose(1, 0, 2).reshape(knots, -1), ranks[1])
     core = np.einsum("klr,ka,lb->bar", core, by_rate, by_delay, optimize=True)
-    return Table(by_rate.T, by_delay.T, core.reshape(RANKS[1], -1), np.float64(first), basis)
+    return Table(by_rate.T, by_delay.T, core.reshape(ranks[1], -1), np.float64(first), basis)
 
 
 def delay_knots(delays: tuple[float, float]) -> int:
@@ -77,19 +79,11 @@ def delay_knots(delays: tuple[float, float]) -> int:
     return int(np.ceil((delays[1] - delays[0]) / DELAY_SPACING)) + 3
 
 
-def features(table: Table, parts: tuple[Any, Any, Any], Fp: Any, Ta: Any) -> Any:
-    """Features (r, n) of n curves from K+, K-, E (each (n,), 1/s), Fp (mL/min/mL) and Ta (s)."""
-    fast, slow, weight = parts
-    flow = per_second(Fp)
-    mix = rate_factors(table, fast) * ((1.0 - weight) * flow) + rate_factors(table, slow) * (weight * flow)
-    return members(table, [mix], Ta)[0]
-
-
 def family(table: Table, k: Array, Ta: Array) -> Array:
     """Features (rates, delays, r) of the members of every rate, 1/s, at every delay, s."""
     position = (tf.constant(Ta) - table.first_delay) / DELAY_SPACING
     by_delay = tf.matmul(table.delay, spline_weights(position, table.delay.shape[1])).numpy()
-    core = np.reshape(table.core, (RANKS[1], RANKS[0], RANKS[2]))
+    core = np.reshape(table.core, (table.delay.shape[0], table.rate.shape[0], -1))
     joined = np.tensordot(by_delay, core, axes=(0, 0))
     return np.tensordot(rate_factors(table, tf.constant(k)).numpy(), joined, axes=(0, 1))
 
@@ -99,7 +93,7 @@ def members(table: Table, factors: Sequence[Any], Ta: Any) -> list[Any]:
     position = (Ta - table.first_delay) / DELAY_SPACING
     by_delay = tf.matmul(table.delay, spline_weights(position, table.delay.shape[1]))
     joined = tf.matmul(table.core, by_delay, transpose_a=True)
-    joined = tf.reshape(joined, (RANKS[0], RANKS[2], -1))
+    joined = tf.reshape(joined, (table.rate.shape[0], table.basis.shape[1], -1))
     return [tf.reduce_sum(f[:, None, :] * joined, axis=0) for f in factors]
 
 

@@ -105,9 +105,8 @@ class ExchangeLeastSquares(KineticsPlugin):
         delays = self.options.delays
         times = np.asarray(curves.times, dtype=np.float64)
         grid, cp = even_input(aif.times, aif.in_plasma(constants.haematocrit), times[-1] - delays[0])
-        # A capillary in plug flow has the same parameters, and so the same priors.
         evaluate = (homogeneity_model if self.options.model == "ATH" else exchange_model)(times, grid, cp)
         return build_problem(
-            evaluate, priors.read("", self.model, _NAMES), _BOUNDS, delays, _SHAPE_BOUNDS,
+            evaluate, priors.read("", self.options.model, _NAMES), _BOUNDS, delays, _SHAPE_BOUNDS,
             _SHAPES, _SPLIT_BY, amplitudes=4, regularised=self.options.regularisation == "physiological",
         )  # fmt: skip

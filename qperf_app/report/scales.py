@@ -32,6 +32,7 @@ RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("vb", "mL/mL"): (0.0, 0.3),
     ("ve", "mL/mL"): (0.0, 0.6),
     ("Ta", "s"): (0.0, 10.0),
+    ("logBF", "nat"): (-4.0, 4.0),
     ("MPR", ""): (0.0, 4.0),
     ("Blood", "% of the voxel"): (0.0, 70.0),
 }
@@ -45,6 +46,7 @@ NAMES = {
     "vb": "Blood volume",
     "ve": "Interstitial volume",
     "Ta": "Bolus arrival delay",
+    "logBF": "Log Bayes factor, plug flow against 2CXM",
     "MPR": "Perfusion reserve",
 }
 STATISTICS = {"std": "standard deviation", "q05": "5 % quantile", "q95": "95 % quantile"}

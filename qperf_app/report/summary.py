@@ -48,15 +48,17 @@ from qperf_app.report.tables import number
 Method = tuple[str, str]
 #: Note of a figure that is left out.
 DOUBTFUL = "doubtful, left out: see the warnings"
-#: What flow and reserve may be compared with: never without model, sequence and source.
+#: What flow and reserve of a distributed model may be compared with: never without model, sequence and source, and
+#: beside no other model's numbers, whose scale is another.
 _HEALTHY = (
     "For comparison, no cut-off: 20 healthy volunteers had a stress MBF of 3.17 ± 0.49 mL/min/g and a median reserve "
-    "of 2.93 by a distributed model, whose flow is lower than that of the 2CXM by a factor of about 1.4 (dual "
-    "sequence; J Cardiovasc Magn Reson 2018, doi:10.1186/s12968-018-0435-1)."
+    "of 2.93 by a distributed model (dual sequence; J Cardiovasc Magn Reson 2018, doi:10.1186/s12968-018-0435-1)."
 )
+_DISTRIBUTED = ("ATH", "BTEX")
 #: Tracer-kinetic models in words.
 _MODELS = {
     "2CXM": "two-compartment exchange model",
+    "ATH": "adiabatic tissue homogeneity model",
     "BTEX": "blood-tissue exchange model",
     "fermi": "Fermi function",
 }
@@ -123,8 +125,8 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
             "where its segments differ"
         )
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
-    absolute = quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
-    if absolute and study.stress is not None and study.stress.acquisition == "dual sequence":
+    comparable = model in _DISTRIBUTED and quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
+    if comparable and study.stress is not None and study.stress.acquisition == "dual sequence":
         yield _HEALTHY
 
 

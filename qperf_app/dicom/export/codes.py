@@ -90,7 +90,8 @@ def unit_code(units: str) -> Code:
     ValueError
         For what can't be a code of UCUM.
     """
-    if units in ("", "1", "arbitrary"):
+    # UCUM has no unit of information but the bit.
+    if units in ("", "1", "nat", "arbitrary"):
         return _NO_UNITS
     if not units.isascii() or not units.isprintable() or " " in units or len(units) > 16:
         raise ValueError(f"the unit {units!r} is no code of UCUM")
