@@ -1,4 +1,4 @@
-"""Built-in kinetics plugin ``hmc``: posteriors of the two-compartment exchange model."""
+"""Built-in kinetics plugin ``hmc``: posteriors of the two-compartment exchange model, or of plug flow."""
 
 from qperf_app.plugins import hookimpl
 from qperf_hmc.plugin import ExchangePosterior, PosteriorKinetics

@@ -80,7 +80,7 @@ class Homogeneity(Separable):
         return np.log(vp / flow), np.log(extraction * flow / ve), x[4]
 
     def allowed(self, u: Any, v: Any) -> Any:
-        """Any transit time goes with any rate."""
+        """Any transit time goes with any rate: true in the shape of both."""
         return (u > v) | (u <= v)
 
     def members(self, tables: table.Table, u: Array, v: Array, delay: Array) -> Members:
