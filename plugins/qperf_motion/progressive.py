@@ -134,12 +134,13 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         if shifted < still:
             kept, still = moved, shifted
         bent = refine_affine(frames, region, moved, use, options.window, options.floor, options.stiffness)
-        if roughness_of(bent) < (1 - options.gain) * still:
-            kept = bent
+        smoothed = roughness_of(bent)
+        if smoothed < (1 - options.gain) * still:
+            kept, still = bent, smoothed
         unmoved = translation_of(np.zeros_like(start), region, spacing)
         home = np.median(kept.coefficients[use, 0], axis=0)
         unmoved = replace(unmoved, coefficients=unmoved.coefficients + [home, [0, 0], [0, 0]])
-        if roughness_of(unmoved) <= roughness_of(kept):
+        if roughness_of(unmoved) <= still:
             kept = unmoved
         return _Refined(kept, *frame_quality(_read(splines, kept), region, use, spacing))
 

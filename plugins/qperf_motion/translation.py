@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.edges import EdgeSpectra, edge_tensors, reference_weights
 from qperf_motion.grid import read_shifted
 
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
@@ -93,9 +94,9 @@ def recover(
     shift : (t, 2) array
         Pixels.
     """
-    weights = reference_weights(use, np.inf, 0.0)
+    edges = _ShiftedEdges.of(splines, region, shift, use, reach)
     for _ in range(_LOOKS):
-        information = _shared_information(splines, region, shift, weights, reach)
+        information = edges.information(shift)
         step = np.rint(_best_path(information, shift, penalty / region.sum(), 1.0) - shift)
         step = step - np.median(step[use], axis=0)
         at = np.clip(np.rint(step).astype(int) + reach, 0, 2 * reach)
@@ -134,9 +135,9 @@ def refine_translation(
     splines : (t, x, y) array
         Cubic spline coefficients of the frames.
     """
-    weights = reference_weights(use, np.inf, 0.0)
+    edges = _ShiftedEdges.of(splines, region, shift, use, _REACH)
     for _ in range(_SWEEPS):
-        information = _shared_information(splines, region, shift, weights, _REACH)
+        information = edges.information(shift)
         step = _best_path(information, shift, penalty / region.sum()) - shift
         shift = shift + step - np.median(step[use], axis=0)
         if np.abs(step).max() < _SETTLED:
@@ -144,32 +145,52 @@ def refine_translation(
     return shift
 
 
-def _shared_information(
-    splines: NDArray[np.float32],
-    region: NDArray[np.bool_],
-    shift: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    reach: int,
-) -> NDArray[np.float64]:
-    """Information that every shifted frame shares with its reference, nats a pixel: that of a Gaussian correlation."""
-    agreement = position_agreement(splines, region, shift, weights, reach)
-    return np.asarray(-0.5 * np.log(1 - np.minimum(agreement, _HIGHEST) ** 2))
+@dataclass
+class _ShiftedEdges:
+    """Edges of frames at their present shifts; a frame is read again only where its shift has changed.
 
+    ``rows`` and ``columns`` are those of the region with all shifts looked for around it; ``shift`` (t, 2), ``tensors``
+    (t, 3, rows, columns) and ``spectra`` are the present ones.
+    """
 
-def position_agreement(
-    splines: NDArray[np.float32],
-    region: NDArray[np.bool_],
-    shift: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    reach: int,
-) -> NDArray[np.float64]:
-    """Agreement of every shifted frame with its reference, for whole shifts around, (t, 2 reach + 1, 2 reach + 1)."""
-    low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
-    images = read_shifted(splines, shift, *(np.arange(a, b) for a, b in zip(low, high, strict=True)))
-    margin = reach + 1
-    inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
-    tensors = edge_tensors(images)
-    return agreement_surfaces(np.tensordot(weights, tensors, 1), tensors, inside, reach)
+    splines: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    tensors: NDArray[np.float32]
+    spectra: EdgeSpectra
+
+    @classmethod
+    def of(
+        cls,
+        splines: NDArray[np.float32],
+        region: NDArray[np.bool_],
+        shift: NDArray[np.float64],
+        use: NDArray[np.bool_],
+        reach: int,
+    ) -> _ShiftedEdges:
+        """Read frames, given as splines (t, x, y), at shifts (t, 2), pixels."""
+        low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
+        rows, columns = (np.arange(a, b) for a, b in zip(low, high, strict=True))
+        margin = reach + 1
+        inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
+        tensors = edge_tensors(read_shifted(splines, shift, rows, columns))
+        weights = reference_weights(use, np.inf, 0.0)
+        return cls(splines, rows, columns, weights, shift, tensors, EdgeSpectra.of(tensors, inside, reach))
+
+    def information(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Information that frames at shifts (t, 2), pixels, share with the mean edges of all others, nats a pixel.
+
+        That of a Gaussian correlation, for whole shifts around the present one: (t, 2 reach + 1, 2 reach + 1).
+        """
+        moved = (shift != self.shift).any(axis=1)
+        if moved.any():
+            self.tensors[moved] = edge_tensors(read_shifted(self.splines[moved], shift[moved], self.rows, self.columns))
+            self.spectra.put(moved, self.tensors[moved])
+            self.shift = shift
+        agreement = self.spectra.agreement(np.tensordot(self.weights, self.tensors, 1))
+        return np.asarray(-0.5 * np.log(1 - np.minimum(agreement, _HIGHEST) ** 2))
 
 
 def _best_path(

@@ -53,7 +53,7 @@ def planned(study: Study, participant: str, nprocs: int) -> api.StudyPlan:
         configuration=configuration,
         # The first dataset that has a file gives it.
         derivatives={**corrections, **study.handed_in(participant)},
-        registry=_registry(configuration.disable),
+        registry=load_plugins(configuration.disable),
     ).check(nprocs)
 
 
@@ -105,15 +105,6 @@ def command_line(study: Study, participant: str) -> str:
     words += ["--config-file", str(configuration_path(study, participant)), "--work-dir", str(study.work_dir)]
     datasets = {CORRECTIONS: study.corrections, **study.handed_in(participant)}
     return shlex.join([*words, "-d", *(f"{name}={path}" for name, path in datasets.items())])
-
-
-_registries: dict[tuple[str, ...], PluginRegistry] = {}
-
-
-def _registry(disable: tuple[str, ...]) -> PluginRegistry:
-    if disable not in _registries:
-        _registries[disable] = load_plugins(disable)
-    return _registries[disable]
 
 
 @dataclass(frozen=True)
