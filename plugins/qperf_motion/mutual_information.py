@@ -51,19 +51,33 @@ def information_surfaces(
 
     crop, inside = _around(frames, region, reach)
     levels = np.stack([_memberships(crop[..., t], inside, bins) for t in range(crop.shape[2])])
+    # A pixel's memberships add up to 1: what it shares with the last level is what is left.
+    but_last, count = levels[:, :-1], inside.sum()
     size = [fft.next_fast_len(n, real=True) for n in crop.shape[:2]]
-    moving = fft.rfft2(levels, size)
-    fixed = np.conj(fft.rfft2(levels * inside, size))
+    moving, area = fft.rfft2(but_last, size), np.conj(fft.rfft2(inside.astype(np.float32), size))
+    fixed = np.conj(fft.rfft2(but_last * inside, size))
     shifts = np.arange(-reach, reach + 1)
-    rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / np.prod(size))
+    rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / (np.prod(size) * count))
+
+    def at_shifts(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+        # Back axis by axis: of the first, only the shifts that are looked for go on to the second.
+        along = fft.ifft(spectra, axis=-2, norm="forward", overwrite_x=True)[..., rows, :]
+        return np.asarray(scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns])
+
+    of_fixed = (levels * inside).sum(axis=(2, 3), dtype=np.float64).astype(np.float32) / np.float32(count)
+    of_moving = _with_rest(at_shifts(area * moving), np.float32(1), axis=1)
+    own, others = _entropy(of_fixed, 1), _entropy(of_moving, 1)
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
     for k, (i, j) in enumerate(pairs):
-        # Back axis by axis: of the first, only the shifts that are looked for go on to the second. To the last bit what
-        # ``irfft2`` gives, which scales once.
-        along = fft.ifft(fixed[i][:, None] * moving[j][None], axis=-2, norm="forward", overwrite_x=True)[:, :, rows]
-        joint = scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns]
-        surfaces[k] = _information(np.maximum(joint / inside.sum(), _EMPTY))
+        joint = _with_rest(at_shifts(fixed[i][:, None] * moving[j][None]), of_fixed[i, :-1, None, None], axis=1)
+        surfaces[k] = own[i] + others[j] - _entropy(_with_rest(joint, of_moving[j], axis=0)[None], (1, 2))[0]
     return surfaces
+
+
+def _with_rest(shares: NDArray[np.float32], whole: NDArray[np.float32] | np.float32, axis: int) -> NDArray[np.float32]:
+    """Shares with what is left of the whole appended along an axis."""
+    rest = whole - shares.sum(axis=axis)
+    return np.concatenate([shares, np.expand_dims(rest, axis)], axis=axis)
 
 
 def _around(
@@ -84,10 +98,7 @@ def _memberships(frame: NDArray[np.float32], inside: NDArray[np.bool_], bins: in
     return np.asarray(np.maximum(1 - distance, 0).astype(np.float32))
 
 
-def _information(joint: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mutual information of joint histograms (bins, bins, ...), in nats."""
-    return _entropy(joint.sum(axis=0), 1) + _entropy(joint.sum(axis=1), 1) - _entropy(joint, 2)
-
-
-def _entropy(histogram: NDArray[np.float32], axes: int) -> NDArray[np.float32]:
-    return np.asarray(-(histogram * np.log(histogram)).sum(axis=tuple(range(axes))))
+def _entropy(shares: NDArray[np.float32], axes: int | tuple[int, ...]) -> NDArray[np.float32]:
+    """Entropy over some axes, nats."""
+    filled = np.maximum(shares, _EMPTY)
+    return np.asarray(-(filled * np.log(filled)).sum(axis=axes))
