@@ -67,9 +67,7 @@ def read_shifted(
     along a whole row, with the same weights. Rows and columns may lie outside, where edges repeat.
     """
     frames = np.empty((len(splines), len(x), len(y)), np.float32)
-    rows, columns = (
-        _taps(along + shift[:, axis, None], splines.shape[axis + 1]) for axis, along in enumerate((x, y))
-    )
+    rows, columns = (_taps(along + shift[:, axis, None], splines.shape[axis + 1]) for axis, along in enumerate((x, y)))
     for t, spline in enumerate(splines):
         (r, row_weights), (c, column_weights) = ((index[:, t], weights[:, t]) for index, weights in (rows, columns))
         first = int(c.min())

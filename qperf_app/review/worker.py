@@ -19,7 +19,7 @@ from typing import Any
 
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError, SelectionError
-from qperf_app.plugins.manager import PluginOptionError, PluginRegistry, UnknownPluginError, load_plugins
+from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError, load_plugins
 from qperf_app.review.study import CORRECTIONS, Study
 from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
 from qperf_app.workflow.execution import Execution

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.results import CURVE_PERCENTILES
 
@@ -99,7 +100,8 @@ def mean_log_sd(
         if count < 2:
             continue
         spread = _TO_SD * float(np.median(np.abs(log[known] - np.median(log[known]))))
-        pairs = sum(r * _overlap(known, offset) for offset, r in correlation.items())
+        near = known[rectangle_around(known.any(axis=2), _REACH)]
+        pairs = sum(r * _overlap(near, offset) for offset, r in correlation.items())
         result[k] = spread * np.sqrt(pairs) / count
     return result
 
@@ -165,11 +167,13 @@ def segment_medians(
     """
     from qperf_app.geometry.segments import SEGMENT_NAMES
 
-    first = next(iter(maps))
+    wall, first = labels > 0, next(iter(maps))
+    in_wall = {quantity: data[wall] for quantity, data in maps.items()}
     rows = []
-    for (segment, layer), inside in segment_regions(labels, affine):
-        values = {quantity: _median(data[inside]) for quantity, data in maps.items()}
-        estimated = int(np.isfinite(maps[first][inside]).sum())
+    for (segment, layer), region in segment_regions(labels, affine):
+        inside = region[wall]
+        values = {quantity: _median(data[inside]) for quantity, data in in_wall.items()}
+        estimated = int(np.isfinite(in_wall[first][inside]).sum())
         rows.append(SegmentRow(segment, SEGMENT_NAMES[segment], layer, int(inside.sum()), estimated, values))
     return SegmentTable(plugin, model, tuple(rows), dict(units))
 
