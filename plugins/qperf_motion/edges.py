@@ -54,62 +54,70 @@ def reference_weights(use: NDArray[np.bool_], window: float, floor: float) -> ND
     return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
 
 
-def agreement_surfaces(
-    reference: NDArray[np.floating], tensors: NDArray[np.floating], inside: NDArray[np.bool_], reach: int
-) -> NDArray[np.float64]:
-    """Correlation of each frame's tensors with its reference for every whole shift of up to ``reach`` pixels.
+@dataclass(frozen=True)
+class ComparedEdges:
+    """Edge tensors of frames, ready to be compared with the mean of all others for every whole shift.
 
     Parameters
     ----------
-    reference, tensors : (t, 3, x, y) arrays
+    tensors : (t, 3, x, y) array
     inside : (x, y) bool array
-        Region of the reference; at least ``reach`` pixels from the array's edge.
-
-    Returns
-    -------
-    (t, 2 reach + 1, 2 reach + 1) array
-        0 to 1. Entry ``[t, reach + a, reach + b]`` pairs reference pixel p with pixel p + (a, b).
-    """
-    return EdgeSpectra.of(tensors, inside, reach).agreement(reference)
-
-
-@dataclass(frozen=True)
-class EdgeSpectra:
-    """Tensors (t, 3, ., .) transformed, with what else :func:`agreement_surfaces` needs whatever the reference.
-
-    ``spectra`` are those of the tensors; ``energy`` (t, 2 reach + 1, 2 reach + 1) is the sum of their squares in the
-    region for every shift.
+        Region of the mean; at least ``reach`` pixels from the array's edge.
+    use : (t,) bool array
+        Frames that the mean is made of.
+    reach : int
+        Largest shift, pixels.
+    spectra, with_itself : (t, 3, ., .) and (t, ., .) arrays
+        Fourier transforms of the tensors, and of each frame's correlation with itself in the region.
+    energy : (t, 2 reach + 1, 2 reach + 1) array
+        Sum of the tensors' squares in the region for every shift.
     """
 
-    spectra: NDArray[np.complex128]
-    energy: NDArray[np.float64]
+    tensors: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    use: NDArray[np.bool_]
     reach: int
+    spectra: NDArray[np.complex128]
+    with_itself: NDArray[np.complex128]
+    energy: NDArray[np.float64]
 
     @classmethod
-    def of(cls, tensors: NDArray[np.floating], inside: NDArray[np.bool_], reach: int) -> EdgeSpectra:
-        """Transform tensors (t, 3, x, y) of a region (x, y)."""
+    def of(
+        cls, tensors: NDArray[np.float32], inside: NDArray[np.bool_], use: NDArray[np.bool_], reach: int
+    ) -> ComparedEdges:
+        """Transform tensors."""
         from scipy import fft
 
-        size, moving = _size(inside), np.asarray(tensors, np.float64)
-        area = np.conj(fft.rfft2(inside.astype(np.float64), size))
-        energy = fft.irfft2(area * fft.rfft2((moving**2).sum(axis=1), size), size)
-        return cls(fft.rfft2(moving, size), energy[_window(len(moving), size, reach)], inside, reach)
+        size, moving = _size(inside), tensors.astype(np.float64)
+        spectra, area = fft.rfft2(moving, size), np.conj(fft.rfft2(inside.astype(np.float64), size))
+        with_itself = (np.conj(fft.rfft2(moving * inside, size)) * spectra).sum(axis=1)
+        energy = _at_shifts(area * fft.rfft2((moving**2).sum(axis=1), size), inside, reach)
+        return cls(tensors, inside, use, reach, spectra, with_itself, energy)
 
-    def put(self, frames: NDArray[np.bool_], tensors: NDArray[np.floating]) -> None:
+    def put(self, frames: NDArray[np.bool_], tensors: NDArray[np.float32]) -> None:
         """Take other tensors (n, 3, x, y) for n of the frames (t,)."""
-        new = self.of(tensors, self.inside, self.reach)
-        self.spectra[frames], self.energy[frames] = new.spectra, new.energy
+        new = self.of(tensors, self.inside, self.use[frames], self.reach)
+        self.tensors[frames], self.spectra[frames] = new.tensors, new.spectra
+        self.with_itself[frames], self.energy[frames] = new.with_itself, new.energy
 
-    def agreement(self, reference: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Agreement surfaces with a reference (t, 3, x, y)."""
+    def agreement(self) -> NDArray[np.float64]:
+        """Correlation of each frame's tensors with the mean of all others for every shift.
+
+        Returns
+        -------
+        (t, 2 reach + 1, 2 reach + 1) array
+            0 to 1. Entry ``[t, reach + a, reach + b]`` pairs pixel p of the mean with pixel p + (a, b).
+        """
         from scipy import fft
 
-        size, fixed = _size(self.inside), np.asarray(reference, np.float64) * self.inside
-        shared = fft.irfft2((np.conj(fft.rfft2(fixed, size)) * self.spectra).sum(axis=1), size)
-        shared = shared[_window(len(fixed), size, self.reach)]
-        own = (fixed**2).sum(axis=(1, 2, 3))[:, None, None]
-        return np.asarray(np.clip(shared / np.sqrt(np.maximum(self.energy * own, 1e-12)), 0.0, 1.0))
+        own = self.use.astype(np.float64)
+        total = np.tensordot(own, self.tensors, 1) * self.inside
+        # What all frames share with this one, less what it shares with itself.
+        product = (np.conj(fft.rfft2(total, _size(self.inside))) * self.spectra).sum(axis=1)
+        shared = _at_shifts(product - own[:, None, None] * self.with_itself, self.inside, self.reach)
+        others = total[:, self.inside] - own[:, None, None] * self.tensors[..., self.inside]
+        size = (others**2).sum(axis=(1, 2))[:, None, None]
+        return np.asarray(np.clip(shared / np.sqrt(np.maximum(self.energy * size, 1e-12)), 0.0, 1.0))
 
 
 def _size(inside: NDArray[np.bool_]) -> list[int]:
@@ -118,7 +126,10 @@ def _size(inside: NDArray[np.bool_]) -> list[int]:
     return [fft.next_fast_len(n, real=True) for n in inside.shape]
 
 
-def _window(count: int, size: list[int], reach: int) -> tuple[NDArray[np.intp], ...]:
-    """Where shifts of up to ``reach`` stand in correlations (count, ., .)."""
-    shifts = np.arange(-reach, reach + 1)
-    return np.ix_(np.arange(count), shifts % size[0], shifts % size[1])
+def _at_shifts(spectra: NDArray[np.complex128], inside: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+    """Correlations from their transforms (t, ., .), for shifts of up to ``reach``."""
+    from scipy import fft
+
+    size, shifts = _size(inside), np.arange(-reach, reach + 1)
+    found = fft.irfft2(spectra, size)
+    return np.asarray(found[np.ix_(np.arange(len(found)), shifts % size[0], shifts % size[1])])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_motion.edges import EdgeSpectra, edge_tensors, reference_weights
+from qperf_motion.edges import ComparedEdges, edge_tensors
 from qperf_motion.grid import read_shifted
 
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
@@ -147,19 +147,16 @@ def refine_translation(
 
 @dataclass
 class _ShiftedEdges:
-    """Edges of frames at their present shifts; a frame is read again only where its shift has changed.
+    """Edges of frames at their present shifts (t, 2), pixels; a frame is read again only where its shift has changed.
 
-    ``rows`` and ``columns`` are those of the region with all shifts looked for around it; ``shift`` (t, 2), ``tensors``
-    (t, 3, rows, columns) and ``spectra`` are the present ones.
+    ``rows`` and ``columns`` are those of the region with all shifts looked for around it.
     """
 
     splines: NDArray[np.float32]
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
-    weights: NDArray[np.float64]
     shift: NDArray[np.float64]
-    tensors: NDArray[np.float32]
-    spectra: EdgeSpectra
+    edges: ComparedEdges
 
     @classmethod
     def of(
@@ -170,14 +167,13 @@ class _ShiftedEdges:
         use: NDArray[np.bool_],
         reach: int,
     ) -> _ShiftedEdges:
-        """Read frames, given as splines (t, x, y), at shifts (t, 2), pixels."""
+        """Read frames, given as splines (t, x, y)."""
         low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
         rows, columns = (np.arange(a, b) for a, b in zip(low, high, strict=True))
         margin = reach + 1
         inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
         tensors = edge_tensors(read_shifted(splines, shift, rows, columns))
-        weights = reference_weights(use, np.inf, 0.0)
-        return cls(splines, rows, columns, weights, shift, tensors, EdgeSpectra.of(tensors, inside, reach))
+        return cls(splines, rows, columns, shift, ComparedEdges.of(tensors, inside, use, reach))
 
     def information(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
         """Information that frames at shifts (t, 2), pixels, share with the mean edges of all others, nats a pixel.
@@ -186,11 +182,10 @@ class _ShiftedEdges:
         """
         moved = (shift != self.shift).any(axis=1)
         if moved.any():
-            self.tensors[moved] = edge_tensors(read_shifted(self.splines[moved], shift[moved], self.rows, self.columns))
-            self.spectra.put(moved, self.tensors[moved])
+            frames = read_shifted(self.splines[moved], shift[moved], self.rows, self.columns)
+            self.edges.put(moved, edge_tensors(frames))
             self.shift = shift
-        agreement = self.spectra.agreement(np.tensordot(self.weights, self.tensors, 1))
-        return np.asarray(-0.5 * np.log(1 - np.minimum(agreement, _HIGHEST) ** 2))
+        return np.asarray(-0.5 * np.log(1 - np.minimum(self.edges.agreement(), _HIGHEST) ** 2))
 
 
 def _best_path(
@@ -211,16 +206,20 @@ def _best_path(
     # A cubic spline's values are sums of what it was made of, along either axis.
     along = np.stack([map_coordinates(one, [axis + reach], order=3, mode="nearest") for one in np.eye(2 * reach + 1)])
     value = (along.T @ information @ along).reshape(len(information), -1)
-    best = [value[0]]
     width, near = n + within, np.arange(-within, within + 1)
-    for t in range(1, len(shift)):
-        move = (shift[t] - shift[t - 1]) / grid
-        x, y = (np.clip(np.rint(m).astype(int), -n, n) + near for m in move)
-        cost = penalty * np.minimum(grid * np.hypot((x - move[0])[:, None], y - move[1]), 1)
-        padded = np.pad(best[-1].reshape(n, n), width, constant_values=-np.inf)
-        moved = np.lib.stride_tricks.sliding_window_view(padded, (n, n))[np.ix_(x + width, y + width)]
-        reached = (moved - cost[..., None, None]).max(axis=(0, 1)).ravel()
-        best.append(np.maximum(reached, best[-1].max() - penalty) + value[t])
+    moves = np.diff(shift, axis=0) / grid
+    x, y = (np.clip(np.rint(move).astype(int), -n, n)[:, None] + near for move in moves.T)
+    away = np.hypot(x[:, :, None] - moves[:, 0, None, None], y[:, None] - moves[:, 1, None, None])
+    costs = penalty * np.minimum(grid * away, 1)
+    padded = np.full((n + 2 * width, n + 2 * width), -np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n))
+    best = [value[0]]
+    for t, cost in enumerate(costs):
+        padded[width : width + n, width : width + n] = best[-1].reshape(n, n)
+        moved = windows[(x[t] + width)[:, None], y[t] + width]
+        moved -= cost[..., None, None]
+        reached = moved.max(axis=(0, 1)).ravel()
+        best.append(np.maximum(reached, best[-1].max() - penalty) + value[t + 1])
     path = [int(best[-1].argmax())]
     for t in range(len(shift) - 1, 0, -1):
         away = np.hypot(*(shift[t] + steps[path[-1]] - shift[t - 1] - steps).T)
