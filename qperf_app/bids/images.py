@@ -137,14 +137,13 @@ def read_image(
         Naming the file, when it is not NIfTI, ends too early, is not what its checksum says, holds colours or complex
         numbers, or lies on another grid than ``onto``.
     """
-    image = _load(path)
+    image = _whole(path)
     if image.get_data_dtype().kind in "cV":
         raise DatasetError(f"{path}: the data type is {_stored(image.get_data_dtype())}; one real number is needed")
     try:
-        data = np.asarray(_whole(image, path).dataobj)
-    # A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map.
+        data = np.asarray(image.dataobj)
     except Exception as error:
-        raise DatasetError(f"{path}: image data can't be read, is the file truncated or damaged? ({error})") from None
+        raise _damaged(path, error) from None
     affine = np.asarray(image.affine, dtype=np.float64)
     if onto is not None:
         stored = Grid.of(data.shape, affine)
@@ -155,11 +154,25 @@ def read_image(
     return data.astype(dtype), affine
 
 
-def _whole(image: Any, path: Path) -> Any:
+def _whole(path: Path) -> Any:
     """The image, of a compressed file from all of it: what is read in parts is never held against its checksum."""
+    import nibabel as nib
+
     if path.suffix != ".gz":
-        return image
-    return type(image).from_bytes(gzip.decompress(path.read_bytes()))
+        return _load(path)
+    try:
+        content = gzip.decompress(path.read_bytes())
+        kinds = (kind for kind in (nib.Nifti1Image, nib.Nifti2Image) if kind.header_class.may_contain_header(content))
+        return (next(kinds, None) or type(_load(path))).from_bytes(content)
+    except Exception as error:
+        # What is no image at all has words of its own.
+        _load(path)
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DatasetError:
+    """A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map."""
+    return DatasetError(f"{path}: image data can't be read, is the file truncated or damaged? ({error})")
 
 
 def write_image(
