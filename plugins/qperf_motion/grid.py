@@ -78,7 +78,7 @@ def read_shifted(
 
 
 def _summed(parts: list[NDArray[np.float64]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = parts[0] * weights[0]
+    total: NDArray[np.float64] = parts[0] * weights[0]
     for part, weight in zip(parts[1:], weights[1:], strict=True):
         total += part * weight
     return total

@@ -86,7 +86,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         slices = ChainedMotionCorrection().register(series, context)
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
             splines = list(pool.map(lambda each: splines_of(each.frames), slices))
-            slices = list(pool.map(lambda *each: self._recovered(*each, dynamic), slices, splines))
+            slices = list(pool.map(lambda each, spline: self._recovered(each, spline, dynamic), slices, splines))
         tracked = [
             k for k, each in enumerate(slices) if each.ventricle is not None and (each.positions.found & dynamic).any()
         ]
@@ -95,7 +95,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         for k, shift in zip(tracked, agreed, strict=True):
             slices[k] = replace(slices[k], positions=replace(slices[k].positions, shift=shift))
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-            results = list(pool.map(lambda *each: self._refine(*each, dynamic), slices, splines))
+            results = list(pool.map(lambda each, spline: self._refine(each, spline, dynamic), slices, splines))
         return _motion(series, slices, results).reordered(order.inverse)
 
     def _recovered(

@@ -104,7 +104,7 @@ def world_displacement(affine: ArrayLike, voxel_shift: NDArray[np.floating]) -> 
     return _transformed(np.asarray(voxel_shift), _linear_part(affine).T)
 
 
-def _transformed(vectors: NDArray[np.floating], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _transformed(vectors: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """Vectors (..., 3) times a matrix (3, 3), as one product and not one for every few of them."""
     return np.asarray((vectors.reshape(-1, 3) @ matrix).reshape(vectors.shape))
 
