@@ -28,6 +28,7 @@ from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.methods.noise import effective_sample_fraction, white_noise_sd
 from qperf_app.methods.priors import read
 from qperf_app.methods.running import running_median
+from qperf_app.methods.sobol import sobol
 from qperf_app.physics.models import MODELS
 
 Array = NDArray[np.float64]
@@ -81,13 +82,12 @@ class MuscleCurves:
         ``log_height_sd`` is the standard deviation of the logarithm of the input's height.
         """
         from scipy.special import ndtri
-        from scipy.stats import qmc
 
         # Finely enough for a weight; a fit takes half of this spacing or less.
         grid, cp = even_input(input_times, plasma, float(times[-1]))
         grid, cp = grid[::2], cp[::2]
         prior = read(priors, "2CXM", _PARAMETERS)
-        uniform = qmc.Sobol(len(_PARAMETERS), scramble=True, seed=0).random(_DRAWS)
+        uniform = sobol(_DRAWS, len(_PARAMETERS), seed=0)
         drawn = dict(zip(_PARAMETERS, prior.parameters(prior.mean + prior.sd * ndtri(uniform)).T, strict=True))
         curves = [MODELS[name](grid, cp, *(drawn[p.name] for p in MODELS[name].parameters)) for name in _MODELS]
         spread = float(np.hypot(_FACTOR_SD, log_height_sd))
