@@ -51,7 +51,7 @@ def sobol(count: int, dimensions: int, seed: int | None = None) -> NDArray[np.fl
     gray, points = order ^ (order >> np.uint64(1)), np.repeat(start[None], count, axis=0)
     for k in range(_BITS):
         points ^= (gray >> np.uint64(k) & np.uint64(1))[:, None] * directions[:, k]
-    return points * 2.0**-_BITS
+    return np.asarray(points * 2.0**-_BITS, np.float64)
 
 
 def _direction_numbers(dimension: int) -> NDArray[np.uint64]:
