@@ -53,6 +53,7 @@ def planned(study: Study, participant: str, nprocs: int) -> api.StudyPlan:
         configuration=configuration,
         # The first dataset that has a file gives it.
         derivatives={**corrections, **study.handed_in(participant)},
+        omp_nthreads=nprocs,
         registry=load_plugins(configuration.disable),
     ).check(nprocs)
 
