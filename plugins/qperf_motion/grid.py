@@ -126,11 +126,15 @@ def in_plane_displacement(affine: ArrayLike, shift: NDArray[np.float64]) -> NDAr
 
 def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
     """Position of a surface's largest value against its centre, to a fraction of a pixel by a parabola on each axis."""
-    at = divmod(int(surface.argmax()), surface.shape[1])
-    offset = [float(index - n // 2) for index, n in zip(at, surface.shape, strict=True)]
-    for axis, (index, line) in enumerate(zip(at, (surface[:, at[1]], surface[at[0]]), strict=True)):
-        if 0 < index < len(line) - 1:
-            before, here, after = (float(value) for value in line[index - 1 : index + 2])
-            curvature = before - 2 * here + after
-            offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return np.array(offset)
+    row, column = divmod(int(surface.argmax()), surface.shape[1])
+    return np.array([_from_middle(surface[:, column], row), _from_middle(surface[row], column)])
+
+
+def _from_middle(line: NDArray[np.floating], top: int) -> float:
+    """Place of the largest value of a line against its middle."""
+    offset = float(top - len(line) // 2)
+    if 0 < top < len(line) - 1:
+        before, here, after = line[top - 1 : top + 2].tolist()
+        curvature = before - 2 * here + after
+        offset += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+    return offset

@@ -62,22 +62,21 @@ def information_surfaces(
     def at_shifts(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
         # Back axis by axis: of the first, only the shifts that are looked for go on to the second.
         along = fft.ifft(spectra, axis=-2, norm="forward", overwrite_x=True)[..., rows, :]
-        return np.asarray(scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns])
+        return np.asarray(fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns])
 
     of_fixed = (levels * inside).sum(axis=(2, 3), dtype=np.float64).astype(np.float32) / np.float32(count)
-    of_moving = _with_rest(at_shifts(area * moving), np.float32(1), axis=1)
-    own, others = _entropy(of_fixed, 1), _entropy(of_moving, 1)
+    of_moving = np.empty((len(levels), bins, len(shifts), len(shifts)), np.float32)
+    np.multiply(scale, at_shifts(area * moving), out=of_moving[:, :-1])
+    np.subtract(1, of_moving[:, :-1].sum(axis=1), out=of_moving[:, -1])
+    own, others = _entropy(of_fixed.copy(), 1), _entropy(of_moving.copy(), 1)
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
+    joint = np.empty((bins, *of_moving.shape[1:]), np.float32)
     for k, (i, j) in enumerate(pairs):
-        joint = _with_rest(at_shifts(fixed[i][:, None] * moving[j][None]), of_fixed[i, :-1, None, None], axis=1)
-        surfaces[k] = own[i] + others[j] - _entropy(_with_rest(joint, of_moving[j], axis=0)[None], (1, 2))[0]
+        np.multiply(scale, at_shifts(fixed[i][:, None] * moving[j][None]), out=joint[:-1, :-1])
+        np.subtract(of_fixed[i, :-1, None, None], joint[:-1, :-1].sum(axis=1), out=joint[:-1, -1])
+        np.subtract(of_moving[j], joint[:-1].sum(axis=0), out=joint[-1])
+        surfaces[k] = own[i] + others[j] - _entropy(joint.reshape(1, bins**2, *surfaces.shape[1:]), 1)[0]
     return surfaces
-
-
-def _with_rest(shares: NDArray[np.float32], whole: NDArray[np.float32] | np.float32, axis: int) -> NDArray[np.float32]:
-    """Shares with what is left of the whole appended along an axis."""
-    rest = whole - shares.sum(axis=axis)
-    return np.concatenate([shares, np.expand_dims(rest, axis)], axis=axis)
 
 
 def _around(
@@ -98,7 +97,8 @@ def _memberships(frame: NDArray[np.float32], inside: NDArray[np.bool_], bins: in
     return np.asarray(np.maximum(1 - distance, 0).astype(np.float32))
 
 
-def _entropy(shares: NDArray[np.float32], axes: int | tuple[int, ...]) -> NDArray[np.float32]:
-    """Entropy over some axes, nats."""
-    filled = np.maximum(shares, _EMPTY)
-    return np.asarray(-(filled * np.log(filled)).sum(axis=axes))
+def _entropy(shares: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Entropy over an axis, nats. The shares are overwritten."""
+    np.maximum(shares, _EMPTY, out=shares)
+    shares *= np.log(shares)
+    return np.asarray(-shares.sum(axis=axis))
