@@ -81,9 +81,7 @@ def _in_words(dice: Sequence[float]) -> str:
     return f"estimated Dice {', '.join(f'{d:.2f}' for d in known)}" if known else "no estimated Dice"
 
 
-def _of_blood(
-    task: Task, upstream: Upstream, series: Series, mask: NDArray[np.bool_]
-) -> tuple[tuple[str, ...], str]:
+def _of_blood(task: Task, upstream: Upstream, series: Series, mask: NDArray[np.bool_]) -> tuple[tuple[str, ...], str]:
     """What the blood within the wall says of a drawn outline and of the clock, and why flow is doubtful."""
     series, aif = series.dynamic(), upstream["aif"]
     enclosed = cavities(mask, series.affine)
