@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +100,13 @@ class TwoPool(SpillOverPlugin):
         before = _before_bolus(series, aif, beside)
         left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
 
+        @cache
+        def muscle_at(offset: float) -> MuscleCurves:
+            return _muscle_curves(aif, constants, dynamic.times + offset)
+
         def separate_slice(z: int) -> None:
             inside, neighbours = wall[:, :, z], beside[z]
-            muscle = _muscle_curves(aif, constants, dynamic.times + series.slice_times[z])
+            muscle = muscle_at(float(series.slice_times[z]))
             part = _WallSlice(series, inside, z, neighbours, muscle, convert)
             if neighbours and len(muscle.shapes):
                 found = _moving_mixture(part)
