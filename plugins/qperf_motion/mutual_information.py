@@ -51,31 +51,19 @@ def information_surfaces(
 
     crop, inside = _around(frames, region, reach)
     levels = np.stack([_memberships(crop[..., t], inside, bins) for t in range(crop.shape[2])])
-    # A pixel's memberships add up to 1: what it shares with the last level is what is left.
-    but_last, count = levels[:, :-1], inside.sum()
     size = [fft.next_fast_len(n, real=True) for n in crop.shape[:2]]
-    moving, area = fft.rfft2(but_last, size), np.conj(fft.rfft2(inside.astype(np.float32), size))
-    fixed = np.conj(fft.rfft2(but_last * inside, size))
+    moving = fft.rfft2(levels, size)
+    fixed = np.conj(fft.rfft2(levels * inside, size))
     shifts = np.arange(-reach, reach + 1)
-    rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / (np.prod(size) * count))
-
-    def at_shifts(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
-        # Back axis by axis: of the first, only the shifts that are looked for go on to the second.
-        along = fft.ifft(spectra, axis=-2, norm="forward", overwrite_x=True)[..., rows, :]
-        return np.asarray(fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns])
-
-    of_fixed = (levels * inside).sum(axis=(2, 3), dtype=np.float64).astype(np.float32) / np.float32(count)
-    of_moving = np.empty((len(levels), bins, len(shifts), len(shifts)), np.float32)
-    np.multiply(scale, at_shifts(area * moving), out=of_moving[:, :-1])
-    np.subtract(1, of_moving[:, :-1].sum(axis=1), out=of_moving[:, -1])
-    own, others = _entropy(of_fixed.copy(), 1), _entropy(of_moving.copy(), 1)
+    rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / np.prod(size))
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
-    joint = np.empty((bins, *of_moving.shape[1:]), np.float32)
+    joint, count = np.empty((bins, bins, *surfaces.shape[1:])), inside.sum()
     for k, (i, j) in enumerate(pairs):
-        np.multiply(scale, at_shifts(fixed[i][:, None] * moving[j][None]), out=joint[:-1, :-1])
-        np.subtract(of_fixed[i, :-1, None, None], joint[:-1, :-1].sum(axis=1), out=joint[:-1, -1])
-        np.subtract(of_moving[j], joint[:-1].sum(axis=0), out=joint[-1])
-        surfaces[k] = own[i] + others[j] - _entropy(joint.reshape(1, bins**2, *surfaces.shape[1:]), 1)[0]
+        # Back axis by axis: of the first, only the shifts that are looked for go on to the second. To the last bit what
+        # ``irfft2`` gives, which scales once.
+        along = fft.ifft(fixed[i][:, None] * moving[j][None], axis=-2, norm="forward", overwrite_x=True)[:, :, rows]
+        np.divide(scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns], count, out=joint)
+        surfaces[k] = _information(np.maximum(joint, _EMPTY, out=joint))
     return surfaces
 
 
@@ -97,8 +85,13 @@ def _memberships(frame: NDArray[np.float32], inside: NDArray[np.bool_], bins: in
     return np.asarray(np.maximum(1 - distance, 0).astype(np.float32))
 
 
-def _entropy(shares: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Entropy over an axis, nats. The shares are overwritten."""
-    np.maximum(shares, _EMPTY, out=shares)
-    shares *= np.log(shares)
-    return np.asarray(-shares.sum(axis=axis))
+def _information(joint: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mutual information of joint histograms (bins, bins, ...), in nats. They are overwritten."""
+    alone = _entropy(joint.sum(axis=0), 1) + _entropy(joint.sum(axis=1), 1)
+    return alone - _entropy(joint, 2)
+
+
+def _entropy(histogram: NDArray[np.float64], axes: int) -> NDArray[np.float64]:
+    """Entropy over the first axes. The histogram is overwritten."""
+    histogram *= np.log(histogram)
+    return np.asarray(-histogram.sum(axis=tuple(range(axes))))
