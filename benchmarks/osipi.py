@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.records import Column, Row, Table, argument_parser, publish
+from qperf_app.methods.sobol import sobol
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_kinetics import ExchangeLeastSquares
-from qperf_kinetics.fitting import Problem, estimate, sobol
+from qperf_kinetics.fitting import Problem, estimate
 from qperf_kinetics.least_squares import Prior
 
 Array = NDArray[np.float64]

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.stats import qmc
 
 from qperf_app.methods import judging, kinetic_inputs, noise, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.methods.running import lowest_before, running_median
+from qperf_app.methods.sobol import sobol
 from qperf_app.physics.input_function import NoBolusError
 from qperf_app.plugins import InputFunction, QualityCode, TissueConstants, TissueCurves
 
@@ -199,3 +201,10 @@ def test_running_median_and_minimum(seed: int, count: int, median: int, width: i
     )
     lowest = [values[:, max(0, t - width) : t + 1].min(axis=1) for t in range(count)]
     np.testing.assert_array_equal(lowest_before(values, width), np.stack(lowest, axis=1))
+
+
+@pytest.mark.parametrize("seed", [None, 0, 5])
+@pytest.mark.parametrize("dimensions", [1, 3, 8])
+def test_sobol_points_are_those_of_scipy(dimensions: int, seed: int | None) -> None:
+    expected = qmc.Sobol(dimensions, scramble=seed is not None, seed=seed).random(256)
+    np.testing.assert_array_equal(sobol(256, dimensions, seed), expected)

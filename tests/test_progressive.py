@@ -13,7 +13,7 @@ from qperf_app.geometry import voxel_displacement, warp
 from qperf_app.plugins import Motion, RunContext, Series
 from qperf_motion.affine import refine_affine, translation_of
 from qperf_motion.chain import chain, neighbour_pairs
-from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.edges import ComparedEdges, edge_tensors, reference_weights
 from qperf_motion.grid import read_at, read_shifted, splines_of
 from qperf_motion.progressive import ProgressiveMotionCorrection
 from qperf_motion.quality import frame_quality, roughness
@@ -90,10 +90,26 @@ def test_edges_agree_at_the_shift_whatever_the_contrast(dx: int, dy: int, contra
     pair = np.stack([image, contrast * np.roll(image, (dx, dy), axis=(0, 1))]).astype(np.float32)
     inside = np.zeros(image.shape, bool)
     inside[10:50, 10:50] = True
-    tensors = edge_tensors(pair)
-    surface = agreement_surfaces(tensors[:1], tensors[1:], inside, 4)[0]
+    surface = ComparedEdges.of(edge_tensors(pair), inside, np.ones(2, bool), 4).agreement()[1]
     assert np.unravel_index(surface.argmax(), surface.shape) == (4 + dx, 4 + dy)
     assert surface.max() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_frame_is_compared_with_the_mean_of_those_others_that_are_used() -> None:
+    rng = np.random.default_rng(3)
+    first, later = (edge_tensors(rng.normal(size=(7, 30, 26)).astype(np.float32)) for _ in range(2))
+    inside, use = np.zeros((30, 26), bool), np.arange(7) != 4
+    inside[6:20, 5:18] = True
+    compared, moved = ComparedEdges.of(first.copy(), inside, use, 3), np.arange(7) % 3 == 0
+    compared.put(moved, later[moved])
+    tensors = np.where(moved[:, None, None, None], later, first).astype(float)
+    found = compared.agreement()
+    for t in range(7):
+        mean = tensors[use & (np.arange(7) != t)].mean(axis=0)[:, inside]
+        for a, b in ((0, 0), (-3, 2), (1, 3)):
+            there = np.roll(tensors[t], (-a, -b), axis=(1, 2))[:, inside]
+            expected = (mean * there).sum() / np.sqrt((mean**2).sum() * (there**2).sum())
+            assert found[t, 3 + a, 3 + b] == pytest.approx(expected)
 
 
 @given(st.integers(2, 12), st.floats(0.5, 10), st.floats(0.01, 1))

@@ -35,37 +35,48 @@ class Estimates(NamedTuple):
 def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma: Array, threads: int = 1) -> Estimates:
     """Estimate from curves (n, t), NaN where a frame is missing, and the input function in plasma, mmol/L.
 
-    Blocks of curves are small enough to stay in a processor's cache, and run beside each other.
+    Curves with the same frames share their filters; the network sees all curves together.
     """
-    trained = network.load(path)
     found = Estimates(
         np.empty((len(curves), len(QUANTITIES), len(STATISTICS))),
         np.empty(curves.shape),
         np.empty(len(curves), dtype=bool),
     )
-    response_curves = CurveMaker.of(times, input_times, plasma)
+    trained, response_curves = network.load(path), CurveMaker.of(times, input_times, plasma)
+    blocks = list(_blocks(times, curves, input_times, plasma))
+    if not blocks:
+        return found
 
-    def answer(block: tuple[Filters, NDArray[np.bool_], NDArray[np.intp]]) -> None:
-        filters, present, rows = block
-        measured = curves[rows][:, present]
-        features = extract(filters, measured)
-        answers, hidden = _run(trained, features)
+    def seen(block: _Block) -> Features:
+        return extract(block.filters, curves[block.rows][:, block.present])
+
+    def judge(block: _Block, features: Features, answers: Array, hidden: FloatArray) -> None:
         values = network.read_answer(answers)
         medians = values[..., MEDIAN]
         fitted = response_curves(medians[:, _PARAMETERS])
-        missed = scope.misfit(measured, fitted[:, present], features, filters.peak)
-        found.values[rows], found.fitted[rows] = values, fitted
-        found.outside[rows] = scope.outside(trained.scope, features, hidden, missed, medians)
+        measured = curves[block.rows][:, block.present]
+        missed = scope.misfit(measured, fitted[:, block.present], features, block.filters.peak)
+        found.values[block.rows], found.fitted[block.rows] = values, fitted
+        found.outside[block.rows] = scope.outside(trained.scope, features, hidden, missed, medians)
 
     with ThreadPoolExecutor(max_workers=max(threads, 1)) as pool:
-        list(pool.map(answer, _blocks(times, curves, input_times, plasma)))
+        features = list(pool.map(seen, blocks))
+        ends = np.cumsum([len(block.rows) for block in blocks])[:-1]
+        answered = _answer(trained, Features(*map(np.concatenate, zip(*features, strict=True))), pool)
+        list(pool.map(judge, blocks, features, *(np.split(each, ends) for each in answered)))
     return found
 
 
-def _blocks(
-    times: Array, curves: Array, input_times: Array, plasma: Array
-) -> Iterator[tuple[Filters, NDArray[np.bool_], NDArray[np.intp]]]:
-    """Filters, frames that are there and rows; curves with the same frames share their filters."""
+class _Block(NamedTuple):
+    """Curves (``rows``) with the same frames (``present``), and their filters."""
+
+    filters: Filters
+    present: NDArray[np.bool_]
+    rows: NDArray[np.intp]
+
+
+def _blocks(times: Array, curves: Array, input_times: Array, plasma: Array) -> Iterator[_Block]:
+    """Curves with the same frames, no more than stay in a processor's cache."""
     packed = np.packbits(np.isfinite(curves), axis=1)
     _, first, group = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     for k, example in enumerate(first):
@@ -73,17 +84,20 @@ def _blocks(
         filters = build_filters(times[present], input_times, plasma)
         rows = np.flatnonzero(group == k)
         for start in range(0, len(rows), BLOCK):
-            yield filters, present, rows[start : start + BLOCK]
+            yield _Block(filters, present, rows[start : start + BLOCK])
 
 
 def run(path: Path, features: Features) -> tuple[Array, FloatArray]:
     """Answer (n, 30) and last layer (n, w) for features."""
-    trained = network.load(path)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return _answer(network.load(path), features, pool)
+
+
+def _answer(trained: network.Trained, features: Features, pool: ThreadPoolExecutor) -> tuple[Array, FloatArray]:
+    """Answer and last layer, block by block."""
     pieces = (Features(*(a[k : k + BLOCK] for a in features)) for k in range(0, len(features.scalars), BLOCK))
-    answer, hidden = (
-        np.concatenate(column) for column in zip(*(_run(trained, piece) for piece in pieces), strict=True)
-    )
-    return answer, hidden
+    answers, hidden = zip(*pool.map(lambda piece: _run(trained, piece), pieces), strict=True)
+    return np.concatenate(answers), np.concatenate(hidden)
 
 
 def _run(trained: network.Trained, features: Features) -> tuple[Array, FloatArray]:

@@ -227,8 +227,9 @@ class SaturationRecovery(ConcentrationPlugin):
         dynamic = series.dynamic().data
         n_baseline = self.options.baseline_frames or baseline_frames(bolus_curve(dynamic))
         rho = self._scale(series.data, of_volumes, n_baseline, relaxation)[..., None]
-        rates = np.empty(dynamic.shape)
-        for sequence in dict.fromkeys(of_volumes.dynamic):
+        alike = list(dict.fromkeys(of_volumes.dynamic))
+        rates = self._invert(dynamic, alike[0], relaxation, rho) if len(alike) == 1 else np.empty(dynamic.shape)
+        for sequence in alike if len(alike) > 1 else ():
             frames = np.array([other == sequence for other in of_volumes.dynamic])
             rates[..., frames] = self._invert(dynamic[..., frames], sequence, relaxation, rho)
         before = _finite_mean(rates[..., :n_baseline])

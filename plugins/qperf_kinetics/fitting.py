@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.noise import effective_sample_fraction
 from qperf_app.methods.priors import Priors
+from qperf_app.methods.sobol import sobol
 from qperf_kinetics.least_squares import Fit, Model, Objective, Observations, Prior, minimise
 
 Array = NDArray[np.float64]
@@ -174,13 +175,6 @@ def pick_starts(problem: Problem, shapes: Array, data: Array) -> Array:
         log_scale = np.log(np.maximum(scale, 1e-6))
         starts.append(problem.shapes[chosen] + log_scale[:, None] * problem.amplitude)
     return np.stack(starts, axis=1)
-
-
-def sobol(count: int, dimensions: int) -> Array:
-    """Evenly spread points (count, dimensions) in the unit cube (Sobol's sequence, unscrambled: always the same)."""
-    from scipy.stats import qmc
-
-    return np.asarray(qmc.Sobol(dimensions, scramble=False).random(count))
 
 
 def laplace_sd(jacobian: Array, variance: Array, problem: Problem) -> tuple[Array, Array]:

@@ -72,9 +72,7 @@ def refine_affine(
     """
     points = np.argwhere(region).astype(float)
     basis = start._basis(points[:, 0], points[:, 1])
-    tensors = edge_tensors(frames)
-    # Of every frame the tensors and their slopes along x and y, (3, 3, x, y).
-    images = np.stack([tensors, *np.gradient(tensors, axis=(2, 3))], axis=1)
+    images = _with_slopes(edge_tensors(frames))
     weights = reference_weights(use, window, floor)
     elastic = np.zeros((3, 3))
     elastic[1:, 1:] = basis[:, 1:].T @ basis[:, 1:] / len(points)
@@ -91,6 +89,18 @@ def refine_affine(
     return Deformation(found, start.centre, start.radius, start.spacing)
 
 
+def _with_slopes(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of every frame the tensors (t, 3, x, y) and their slopes along x and y, (t, 3, 3, x, y): central differences."""
+    images = np.empty((len(tensors), 3, *tensors.shape[1:]), np.float32)
+    images[:, 0] = tensors
+    for slope, axis in ((images[:, 1], -2), (images[:, 2], -1)):
+        along, value = np.moveaxis(slope, axis, 0), np.moveaxis(tensors, axis, 0)
+        np.subtract(value[2:], value[:-2], out=along[1:-1])
+        along[1:-1] *= 0.5
+        along[0], along[-1] = value[1] - value[0], value[-1] - value[-2]
+    return images
+
+
 def _between(images: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
     """Images (..., x, y) of one frame read at points (m, 2), pixels, linear in between; edges repeat outside."""
     last = np.array(images.shape[-2:]) - 1
@@ -98,8 +108,11 @@ def _between(images: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np
     below = within.astype(np.intp)
     (i, j), (right, up) = below.T, np.minimum(below + 1, last).T
     x, y = (within - below).astype(np.float32).T
-    first = images[..., i, j] * (1 - y) + images[..., i, up] * y
-    second = images[..., right, j] * (1 - y) + images[..., right, up] * y
+    flat, width = images.reshape(*images.shape[:-2], -1), images.shape[-1]
+    corners = (np.take(flat, p * width + q, axis=-1) for p, q in ((i, j), (i, up), (right, j), (right, up)))
+    here, above, beside, across = corners
+    first = here * (1 - y) + above * y
+    second = beside * (1 - y) + across * y
     return np.asarray(first * (1 - x) + second * x)
 
 

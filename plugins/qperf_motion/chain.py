@@ -165,26 +165,31 @@ class _Links:
         placed = np.isfinite(there[:, 0])
         if not placed.all():
             there, surfaces = there[placed], surfaces[placed]
-        if not len(there):
+        count = len(there)
+        if not count:
             return np.zeros(2), 0.0
         ordered = np.sort(there, axis=0)
-        centre = np.round((ordered[(len(there) - 1) // 2] + ordered[len(there) // 2]) / 2)
+        centre = np.rint((ordered[(count - 1) // 2] + ordered[count // 2]) / 2)
         offset, peak = _peak(self._mean(surfaces, there - centre))
         return centre + offset, peak
 
     def _mean(self, surfaces: NDArray[np.intp], by: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean of surfaces, each moved by its shift (k, 2), pixels, linear in between; edges repeat outside."""
-        n = self.windows.shape[3] - 1
-        first = np.clip(n - by, 0.0, 2.0 * n)
+        n, count = self.windows.shape[3] - 1, len(by)
+        first = np.minimum(np.maximum(n - by, 0.0), 2.0 * n)
         whole = np.minimum(first.astype(np.intp), 2 * n - 1)
-        after = (first - whole) / len(by)
-        x, y = after.T
-        share = 1.0 / len(by)
-        part = x * y * len(by)
-        weights = np.stack([share - x - y + part, y - part, x - part, part])
-        corners = self.windows[surfaces, whole[:, 0], whole[:, 1]].reshape(len(by), -1)
+        x, y = ((first - whole) / count).T
+        share = 1.0 / count
+        weights = np.empty((4, count))
+        np.multiply(x * y, count, out=weights[3])
+        weights[0] = share - x - y + weights[3]
+        np.subtract(y, weights[3], out=weights[1])
+        np.subtract(x, weights[3], out=weights[2])
+        corners = self.windows[surfaces, whole[:, 0], whole[:, 1]].reshape(count, -1)
         corner = (weights @ corners.astype(np.float64)).reshape(4, n + 1, n + 1)
-        mean: NDArray[np.float64] = corner[0, :-1, :-1] + corner[1, :-1, 1:] + corner[2, 1:, :-1] + corner[3, 1:, 1:]
+        mean: NDArray[np.float64] = corner[0, :-1, :-1] + corner[1, :-1, 1:]
+        mean += corner[2, 1:, :-1]
+        mean += corner[3, 1:, 1:]
         return mean
 
 

@@ -9,6 +9,8 @@ Source: normalised gradient fields, Haber & Modersitzki 2006 (MICCAI, Lect Notes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,10 +26,14 @@ def edge_tensors(frames: NDArray[np.float32]) -> NDArray[np.float32]:
 
     gx = gaussian_filter(frames, (0, _SCALE, _SCALE), order=(0, 1, 0))
     gy = gaussian_filter(frames, (0, _SCALE, _SCALE), order=(0, 0, 1))
-    square = gx**2 + gy**2
-    faint = np.maximum(_FAINT**2 * square.mean(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
-    tensors = np.stack([gx * gx, np.sqrt(2) * gx * gy, gy * gy], axis=1) / (square + faint)[:, None]
-    return np.asarray(tensors.astype(np.float32))
+    tensors = np.empty((len(frames), 3, *frames.shape[1:]), np.float32)
+    xx, yy = np.square(gx, out=tensors[:, 0]), np.square(gy, out=tensors[:, 2])
+    weight = xx + yy
+    weight += np.maximum(_FAINT**2 * weight.mean(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+    tensors[:, 1] = np.sqrt(2) * gx * gy / weight
+    xx /= weight
+    yy /= weight
+    return tensors
 
 
 def reference_weights(use: NDArray[np.bool_], window: float, floor: float) -> NDArray[np.float64]:
@@ -48,31 +54,82 @@ def reference_weights(use: NDArray[np.bool_], window: float, floor: float) -> ND
     return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
 
 
-def agreement_surfaces(
-    reference: NDArray[np.floating], tensors: NDArray[np.floating], inside: NDArray[np.bool_], reach: int
-) -> NDArray[np.float64]:
-    """Correlation of each frame's tensors with its reference for every whole shift of up to ``reach`` pixels.
+@dataclass(frozen=True)
+class ComparedEdges:
+    """Edge tensors of frames, ready to be compared with the mean of all others for every whole shift.
 
     Parameters
     ----------
-    reference, tensors : (t, 3, x, y) arrays
+    tensors : (t, 3, x, y) array
     inside : (x, y) bool array
-        Region of the reference; at least ``reach`` pixels from the array's edge.
-
-    Returns
-    -------
-    (t, 2 reach + 1, 2 reach + 1) array
-        0 to 1. Entry ``[t, reach + a, reach + b]`` pairs reference pixel p with pixel p + (a, b).
+        Region of the mean; at least ``reach`` pixels from the array's edge.
+    use : (t,) bool array
+        Frames that the mean is made of.
+    reach : int
+        Largest shift, pixels.
+    spectra, with_itself : (t, 3, ., .) and (t, ., .) arrays
+        Fourier transforms of the tensors, and of each frame's correlation with itself in the region.
+    energy : (t, 2 reach + 1, 2 reach + 1) array
+        Sum of the tensors' squares in the region for every shift.
     """
+
+    tensors: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    use: NDArray[np.bool_]
+    reach: int
+    spectra: NDArray[np.complex128]
+    with_itself: NDArray[np.complex128]
+    energy: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, tensors: NDArray[np.float32], inside: NDArray[np.bool_], use: NDArray[np.bool_], reach: int
+    ) -> ComparedEdges:
+        """Transform tensors."""
+        from scipy import fft
+
+        size, moving = _size(inside), tensors.astype(np.float64)
+        spectra, area = fft.rfft2(moving, size), np.conj(fft.rfft2(inside.astype(np.float64), size))
+        with_itself = (np.conj(fft.rfft2(moving * inside, size)) * spectra).sum(axis=1)
+        energy = _at_shifts(area * fft.rfft2((moving**2).sum(axis=1), size), inside, reach)
+        return cls(tensors, inside, use, reach, spectra, with_itself, energy)
+
+    def put(self, frames: NDArray[np.bool_], tensors: NDArray[np.float32]) -> None:
+        """Take other tensors (n, 3, x, y) for n of the frames (t,)."""
+        new = self.of(tensors, self.inside, self.use[frames], self.reach)
+        self.tensors[frames], self.spectra[frames] = new.tensors, new.spectra
+        self.with_itself[frames], self.energy[frames] = new.with_itself, new.energy
+
+    def agreement(self) -> NDArray[np.float64]:
+        """Correlation of each frame's tensors with the mean of all others for every shift.
+
+        Returns
+        -------
+        (t, 2 reach + 1, 2 reach + 1) array
+            0 to 1. Entry ``[t, reach + a, reach + b]`` pairs pixel p of the mean with pixel p + (a, b).
+        """
+        from scipy import fft
+
+        own = self.use.astype(np.float64)
+        total = np.tensordot(own, self.tensors, 1) * self.inside
+        # What all frames share with this one, less what it shares with itself.
+        product = (np.conj(fft.rfft2(total, _size(self.inside))) * self.spectra).sum(axis=1)
+        shared = _at_shifts(product - own[:, None, None] * self.with_itself, self.inside, self.reach)
+        others = total[:, self.inside] - own[:, None, None] * self.tensors[..., self.inside]
+        size = (others**2).sum(axis=(1, 2))[:, None, None]
+        return np.asarray(np.clip(shared / np.sqrt(np.maximum(self.energy * size, 1e-12)), 0.0, 1.0))
+
+
+def _size(inside: NDArray[np.bool_]) -> list[int]:
     from scipy import fft
 
-    size = [fft.next_fast_len(n, real=True) for n in inside.shape]
-    shifts = np.arange(-reach, reach + 1)
-    window = np.ix_(np.arange(len(tensors)), shifts % size[0], shifts % size[1])
-    fixed = np.asarray(reference, np.float64) * inside
-    moving = np.asarray(tensors, np.float64)
-    shared = fft.irfft2((np.conj(fft.rfft2(fixed, size)) * fft.rfft2(moving, size)).sum(axis=1), size)[window]
-    area = np.conj(fft.rfft2(inside.astype(np.float64), size))
-    energy = fft.irfft2(area * fft.rfft2((moving**2).sum(axis=1), size), size)[window]
-    own = (fixed**2).sum(axis=(1, 2, 3))[:, None, None]
-    return np.asarray(np.clip(shared / np.sqrt(np.maximum(energy * own, 1e-12)), 0.0, 1.0))
+    return [fft.next_fast_len(n, real=True) for n in inside.shape]
+
+
+def _at_shifts(spectra: NDArray[np.complex128], inside: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+    """Correlations from their transforms (t, ., .), for shifts of up to ``reach``."""
+    from scipy import fft
+
+    size, shifts = _size(inside), np.arange(-reach, reach + 1)
+    found = fft.irfft2(spectra, size)
+    return np.asarray(found[np.ix_(np.arange(len(found)), shifts % size[0], shifts % size[1])])

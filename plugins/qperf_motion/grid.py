@@ -67,23 +67,37 @@ def read_shifted(
     along a whole row, with the same weights. Rows and columns may lie outside, where edges repeat.
     """
     frames = np.empty((len(splines), len(x), len(y)), np.float32)
-    for t, (spline, by) in enumerate(zip(splines, shift, strict=True)):
-        rows, row_weights = _taps(x + by[0], spline.shape[0])
-        columns, column_weights = _taps(y + by[1], spline.shape[1])
-        first = int(columns.min())
-        strip = spline[:, first : int(columns.max()) + 1]
-        lines = sum(weight[:, None] * strip[row] for row, weight in zip(rows, row_weights, strict=True))
-        frames[t] = sum(weight * lines[:, c] for c, weight in zip(columns - first, column_weights, strict=True))
+    rows, columns = (_taps(along + shift[:, axis, None], splines.shape[axis + 1]) for axis, along in enumerate((x, y)))
+    for t, spline in enumerate(splines):
+        (r, row_weights), (c, column_weights) = ((index[:, t], weights[:, t]) for index, weights in (rows, columns))
+        first = int(c.min())
+        strip = spline[:, first : int(c.max()) + 1].astype(np.float64)
+        lines = _summed([strip[k] for k in map(_run, r)], row_weights[:, :, None])
+        frames[t] = _summed([lines[:, k] for k in map(_run, c - first)], column_weights[:, None])
     return frames
 
 
+def _summed(parts: list[NDArray[np.float64]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    total: NDArray[np.float64] = parts[0] * weights[0]
+    for part, weight in zip(parts[1:], weights[1:], strict=True):
+        total += part * weight
+    return total
+
+
+def _run(index: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """Indices as a slice where they follow one another, as they do but at an edge: nothing is copied then."""
+    first, last = int(index[0]), int(index[-1])
+    in_a_row = last - first == len(index) - 1 and bool((index[1:] - index[:-1] == 1).all())
+    return slice(first, last + 1) if in_a_row else index
+
+
 def _taps(at: NDArray[np.float64], n: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Of n coefficients of a cubic spline those that count at places (m,), and their weights, (4, m) each."""
+    """Of n coefficients of a cubic spline those that count at places (t, m), and their weights, (4, t, m) each."""
     before = np.floor(at)
     u = at - before
     v = 1 - u
     middle = (4 - 3 * u * u * (2 - u), 4 - 3 * v * v * (2 - v))
-    index = np.clip(before.astype(np.intp) + np.arange(-1, 3)[:, None], 0, n - 1)
+    index = np.clip(before.astype(np.intp) + np.arange(-1, 3)[:, None, None], 0, n - 1)
     return index, np.stack([v**3, *middle, u**3]) / 6
 
 
@@ -112,11 +126,15 @@ def in_plane_displacement(affine: ArrayLike, shift: NDArray[np.float64]) -> NDAr
 
 def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
     """Position of a surface's largest value against its centre, to a fraction of a pixel by a parabola on each axis."""
-    at = divmod(int(surface.argmax()), surface.shape[1])
-    offset = [float(index - n // 2) for index, n in zip(at, surface.shape, strict=True)]
-    for axis, (index, line) in enumerate(zip(at, (surface[:, at[1]], surface[at[0]]), strict=True)):
-        if 0 < index < len(line) - 1:
-            before, here, after = (float(value) for value in line[index - 1 : index + 2])
-            curvature = before - 2 * here + after
-            offset[axis] += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return np.array(offset)
+    row, column = divmod(int(surface.argmax()), surface.shape[1])
+    return np.array([_from_middle(surface[:, column], row), _from_middle(surface[row], column)])
+
+
+def _from_middle(line: NDArray[np.floating], top: int) -> float:
+    """Place of the largest value of a line against its middle."""
+    offset = float(top - len(line) // 2)
+    if 0 < top < len(line) - 1:
+        before, here, after = line[top - 1 : top + 2].tolist()
+        curvature = before - 2 * here + after
+        offset += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+    return offset

@@ -57,12 +57,13 @@ def information_surfaces(
     shifts = np.arange(-reach, reach + 1)
     rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / np.prod(size))
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
+    joint, count = np.empty((bins, bins, *surfaces.shape[1:])), inside.sum()
     for k, (i, j) in enumerate(pairs):
         # Back axis by axis: of the first, only the shifts that are looked for go on to the second. To the last bit what
         # ``irfft2`` gives, which scales once.
         along = fft.ifft(fixed[i][:, None] * moving[j][None], axis=-2, norm="forward", overwrite_x=True)[:, :, rows]
-        joint = scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns]
-        surfaces[k] = _information(np.maximum(joint / inside.sum(), _EMPTY))
+        np.divide(scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns], count, out=joint)
+        surfaces[k] = _information(np.maximum(joint, _EMPTY, out=joint))
     return surfaces
 
 
@@ -84,10 +85,13 @@ def _memberships(frame: NDArray[np.float32], inside: NDArray[np.bool_], bins: in
     return np.asarray(np.maximum(1 - distance, 0).astype(np.float32))
 
 
-def _information(joint: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mutual information of joint histograms (bins, bins, ...), in nats."""
-    return _entropy(joint.sum(axis=0), 1) + _entropy(joint.sum(axis=1), 1) - _entropy(joint, 2)
+def _information(joint: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mutual information of joint histograms (bins, bins, ...), in nats. They are overwritten."""
+    alone = _entropy(joint.sum(axis=0), 1) + _entropy(joint.sum(axis=1), 1)
+    return alone - _entropy(joint, 2)
 
 
-def _entropy(histogram: NDArray[np.float32], axes: int) -> NDArray[np.float32]:
-    return np.asarray(-(histogram * np.log(histogram)).sum(axis=tuple(range(axes))))
+def _entropy(histogram: NDArray[np.float64], axes: int) -> NDArray[np.float64]:
+    """Entropy over the first axes. The histogram is overwritten."""
+    histogram *= np.log(histogram)
+    return np.asarray(-histogram.sum(axis=tuple(range(axes))))

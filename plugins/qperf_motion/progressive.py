@@ -85,7 +85,8 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         dynamic = np.arange(series.data.shape[3]) >= series.n_proton_density
         slices = ChainedMotionCorrection().register(series, context)
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-            slices = list(pool.map(lambda each: self._recovered(each, dynamic), slices))
+            splines = list(pool.map(lambda each: splines_of(each.frames), slices))
+            slices = list(pool.map(lambda each, spline: self._recovered(each, spline, dynamic), slices, splines))
         tracked = [
             k for k, each in enumerate(slices) if each.ventricle is not None and (each.positions.found & dynamic).any()
         ]
@@ -94,10 +95,12 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         for k, shift in zip(tracked, agreed, strict=True):
             slices[k] = replace(slices[k], positions=replace(slices[k].positions, shift=shift))
         with ThreadPoolExecutor(max_workers=max(1, context.threads)) as pool:
-            results = list(pool.map(lambda each: self._refine(each, dynamic), slices))
+            results = list(pool.map(lambda each, spline: self._refine(each, spline, dynamic), slices, splines))
         return _motion(series, slices, results).reordered(order.inverse)
 
-    def _recovered(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> RegisteredSlice:
+    def _recovered(
+        self, slice_: RegisteredSlice, splines: NDArray[np.float32], dynamic: NDArray[np.bool_]
+    ) -> RegisteredSlice:
         """Bring back runs of frames that ``chained`` lost in one slice."""
         positions, spacing = slice_.positions, slice_.spacing
         use = positions.found & dynamic
@@ -106,11 +109,11 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         region = dilated(slice_.ventricle.either, self.options.margin, spacing)
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
         reach = int(np.ceil(_ASTRAY / spacing.min()))
-        shift = recover(splines_of(slice_.frames), region, start, use, reach, self.options.rest)
+        shift = recover(splines, region, start, use, reach, self.options.rest)
         shift = np.where(positions.found[:, None], shift, positions.shift)
         return replace(slice_, positions=replace(positions, shift=shift))
 
-    def _refine(self, slice_: RegisteredSlice, dynamic: NDArray[np.bool_]) -> _Refined:
+    def _refine(self, slice_: RegisteredSlice, splines: NDArray[np.float32], dynamic: NDArray[np.bool_]) -> _Refined:
         """Refine one slice step by step; a step that does not make its curves smoother over time is not taken."""
         positions, spacing, options = slice_.positions, slice_.spacing, self.options
         use = positions.found & dynamic
@@ -119,7 +122,7 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
             unrefined = translation_of(positions.shift, everywhere, spacing)
             return _Refined(unrefined, (~positions.found).astype(np.float64), None)
         region = dilated(slice_.ventricle.either, options.margin, spacing)
-        frames, splines = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0)), splines_of(slice_.frames)
+        frames = np.ascontiguousarray(np.moveaxis(slice_.frames, -1, 0))
         start = np.where(positions.found[:, None], positions.shift, np.median(positions.shift[use], axis=0))
 
         box = rectangle_around(region)
@@ -134,12 +137,13 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         if shifted < still:
             kept, still = moved, shifted
         bent = refine_affine(frames, region, moved, use, options.window, options.floor, options.stiffness)
-        if roughness_of(bent) < (1 - options.gain) * still:
-            kept = bent
+        smoothed = roughness_of(bent)
+        if smoothed < (1 - options.gain) * still:
+            kept, still = bent, smoothed
         unmoved = translation_of(np.zeros_like(start), region, spacing)
         home = np.median(kept.coefficients[use, 0], axis=0)
         unmoved = replace(unmoved, coefficients=unmoved.coefficients + [home, [0, 0], [0, 0]])
-        if roughness_of(unmoved) <= roughness_of(kept):
+        if roughness_of(unmoved) <= still:
             kept = unmoved
         return _Refined(kept, *frame_quality(_read(splines, kept), region, use, spacing))
 
@@ -188,7 +192,9 @@ def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refine
         centred[:, 0] -= np.median(centred[corrected[z], 0], axis=0)
         corrected[z, :first] &= np.hypot(*(centred[:first, 0] * each.spacing).T) <= DENSITY_REACH
         centred[~corrected[z]] = 0.0
-        x, y = working_positions(shape[:2], each.frames.shape[:2])
-        shift = replace(result.deformation, coefficients=centred).displacement(x, y)
-        displacement[:, :, z] = in_plane_displacement(series.affine, shift * (each.spacing / series.voxel_size[:2]))
+        deformation, scale = replace(result.deformation, coefficients=centred), each.spacing / series.voxel_size[:2]
+        # A translation is the same everywhere.
+        places = working_positions(shape[:2], each.frames.shape[:2]) if centred[:, 1:].any() else np.zeros((2, 1, 1))
+        shift = deformation.displacement(*places) * scale
+        displacement[:, :, z] = in_plane_displacement(series.affine, shift)
     return Motion(displacement, corrected, np.stack([each.cost for each in results]), residual)

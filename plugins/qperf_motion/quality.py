@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.geometry.masks import rectangle_around
-from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.edges import ComparedEdges, edge_tensors
 from qperf_motion.grid import peak_offset
 
 #: Residual motion is looked for this far, pixels.
@@ -40,7 +40,6 @@ def frame_quality(
     inside = np.pad(region, margin)
     box = rectangle_around(inside, _REACH)
     tensors = edge_tensors(padded)[:, :, *box]
-    reference = np.tensordot(reference_weights(use, np.inf, 0.0), tensors, 1)
-    surfaces = agreement_surfaces(reference, tensors, inside[box], _REACH)
+    surfaces = ComparedEdges.of(tensors, inside[box], use, _REACH).agreement()
     offset = np.array([peak_offset(surface) for surface in surfaces]) * spacing
     return 1 - surfaces[:, _REACH, _REACH], np.hypot(offset[:, 0], offset[:, 1])

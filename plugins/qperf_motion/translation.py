@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_motion.edges import agreement_surfaces, edge_tensors, reference_weights
+from qperf_motion.edges import ComparedEdges, edge_tensors
 from qperf_motion.grid import read_shifted
 
 #: Pixels around the present position that a frame may move in one sweep, and the steps of the search.
@@ -93,9 +94,9 @@ def recover(
     shift : (t, 2) array
         Pixels.
     """
-    weights = reference_weights(use, np.inf, 0.0)
+    edges = _ShiftedEdges.of(splines, region, shift, use, reach)
     for _ in range(_LOOKS):
-        information = _shared_information(splines, region, shift, weights, reach)
+        information = edges.information(shift)
         step = np.rint(_best_path(information, shift, penalty / region.sum(), 1.0) - shift)
         step = step - np.median(step[use], axis=0)
         at = np.clip(np.rint(step).astype(int) + reach, 0, 2 * reach)
@@ -134,9 +135,9 @@ def refine_translation(
     splines : (t, x, y) array
         Cubic spline coefficients of the frames.
     """
-    weights = reference_weights(use, np.inf, 0.0)
+    edges = _ShiftedEdges.of(splines, region, shift, use, _REACH)
     for _ in range(_SWEEPS):
-        information = _shared_information(splines, region, shift, weights, _REACH)
+        information = edges.information(shift)
         step = _best_path(information, shift, penalty / region.sum()) - shift
         shift = shift + step - np.median(step[use], axis=0)
         if np.abs(step).max() < _SETTLED:
@@ -144,32 +145,47 @@ def refine_translation(
     return shift
 
 
-def _shared_information(
-    splines: NDArray[np.float32],
-    region: NDArray[np.bool_],
-    shift: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    reach: int,
-) -> NDArray[np.float64]:
-    """Information that every shifted frame shares with its reference, nats a pixel: that of a Gaussian correlation."""
-    agreement = position_agreement(splines, region, shift, weights, reach)
-    return np.asarray(-0.5 * np.log(1 - np.minimum(agreement, _HIGHEST) ** 2))
+@dataclass
+class _ShiftedEdges:
+    """Edges of frames at their present shifts (t, 2), pixels; a frame is read again only where its shift has changed.
 
+    ``rows`` and ``columns`` are those of the region with all shifts looked for around it.
+    """
 
-def position_agreement(
-    splines: NDArray[np.float32],
-    region: NDArray[np.bool_],
-    shift: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    reach: int,
-) -> NDArray[np.float64]:
-    """Agreement of every shifted frame with its reference, for whole shifts around, (t, 2 reach + 1, 2 reach + 1)."""
-    low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
-    images = read_shifted(splines, shift, *(np.arange(a, b) for a, b in zip(low, high, strict=True)))
-    margin = reach + 1
-    inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
-    tensors = edge_tensors(images)
-    return agreement_surfaces(np.tensordot(weights, tensors, 1), tensors, inside, reach)
+    splines: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    shift: NDArray[np.float64]
+    edges: ComparedEdges
+
+    @classmethod
+    def of(
+        cls,
+        splines: NDArray[np.float32],
+        region: NDArray[np.bool_],
+        shift: NDArray[np.float64],
+        use: NDArray[np.bool_],
+        reach: int,
+    ) -> _ShiftedEdges:
+        """Read frames, given as splines (t, x, y)."""
+        low, high = np.argwhere(region).min(axis=0) - reach, np.argwhere(region).max(axis=0) + 1 + reach
+        rows, columns = (np.arange(a, b) for a, b in zip(low, high, strict=True))
+        margin = reach + 1
+        inside = np.pad(region, margin)[low[0] + margin : high[0] + margin, low[1] + margin : high[1] + margin]
+        tensors = edge_tensors(read_shifted(splines, shift, rows, columns))
+        return cls(splines, rows, columns, shift, ComparedEdges.of(tensors, inside, use, reach))
+
+    def information(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Information that frames at shifts (t, 2), pixels, share with the mean edges of all others, nats a pixel.
+
+        That of a Gaussian correlation, for whole shifts around the present one: (t, 2 reach + 1, 2 reach + 1).
+        """
+        moved = (shift != self.shift).any(axis=1)
+        if moved.any():
+            frames = read_shifted(self.splines[moved], shift[moved], self.rows, self.columns)
+            self.edges.put(moved, edge_tensors(frames))
+            self.shift = shift
+        return np.asarray(-0.5 * np.log(1 - np.minimum(self.edges.agreement(), _HIGHEST) ** 2))
 
 
 def _best_path(
@@ -190,16 +206,20 @@ def _best_path(
     # A cubic spline's values are sums of what it was made of, along either axis.
     along = np.stack([map_coordinates(one, [axis + reach], order=3, mode="nearest") for one in np.eye(2 * reach + 1)])
     value = (along.T @ information @ along).reshape(len(information), -1)
-    best = [value[0]]
     width, near = n + within, np.arange(-within, within + 1)
-    for t in range(1, len(shift)):
-        move = (shift[t] - shift[t - 1]) / grid
-        x, y = (np.clip(np.rint(m).astype(int), -n, n) + near for m in move)
-        cost = penalty * np.minimum(grid * np.hypot((x - move[0])[:, None], y - move[1]), 1)
-        padded = np.pad(best[-1].reshape(n, n), width, constant_values=-np.inf)
-        moved = np.lib.stride_tricks.sliding_window_view(padded, (n, n))[np.ix_(x + width, y + width)]
-        reached = (moved - cost[..., None, None]).max(axis=(0, 1)).ravel()
-        best.append(np.maximum(reached, best[-1].max() - penalty) + value[t])
+    moves = np.diff(shift, axis=0) / grid
+    x, y = (np.clip(np.rint(move).astype(int), -n, n)[:, None] + near for move in moves.T)
+    away = np.hypot(x[:, :, None] - moves[:, 0, None, None], y[:, None] - moves[:, 1, None, None])
+    costs = penalty * np.minimum(grid * away, 1)
+    padded = np.full((n + 2 * width, n + 2 * width), -np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (n, n))
+    best = [value[0]]
+    for t, cost in enumerate(costs):
+        padded[width : width + n, width : width + n] = best[-1].reshape(n, n)
+        moved = windows[(x[t] + width)[:, None], y[t] + width]
+        moved -= cost[..., None, None]
+        reached = moved.max(axis=(0, 1)).ravel()
+        best.append(np.maximum(reached, best[-1].max() - penalty) + value[t + 1])
     path = [int(best[-1].argmax())]
     for t in range(len(shift) - 1, 0, -1):
         away = np.hypot(*(shift[t] + steps[path[-1]] - shift[t - 1] - steps).T)

@@ -7,6 +7,7 @@ clock that runs otherwise, changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +99,10 @@ def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: fl
     """
     from scipy import ndimage
 
-    dynamic = series.dynamic()
-    finite = np.isfinite(dynamic.data).any(axis=(0, 1, 2))
-    times = np.asarray(dynamic.times, dtype=float)[finite]
-    if times.size < MIN_VOLUMES or np.any(np.diff(times) <= 0):
+    prepared = _prepared(series)
+    if prepared is None:
         return None
-    data = np.nan_to_num(np.asarray(dynamic.data, dtype=np.float64)[..., finite], posinf=0.0, neginf=0.0)
-    noise = temporal_noise(data)
-    even, data = resample_evenly(times, data)
-    each = [data[:, :, k] for k in range(data.shape[2])]
-    even = even / first_pass_width(each, series.voxel_size[:2], float(even[1] - even[0]))
+    even, data, noise = prepared
     step = even[1] - even[0]
     time_sigma *= min(1.0, 1.0 / (_FRAMES_TO_SMOOTH * step))
     sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma)
@@ -124,6 +119,29 @@ def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: fl
         snr=curves.max(axis=-1) / noise,
         washout=washout(curves, steepest, step),
     )
+
+
+_kept: WeakKeyDictionary[Series, tuple[NDArray[np.float64], ...] | None] = WeakKeyDictionary()
+
+
+def _prepared(series: Series) -> tuple[NDArray[np.float64], ...] | None:
+    """Even times in widths of the first pass, curves at them, noise; kept as long as the series is."""
+    if series not in _kept:
+        _kept[series] = _prepare(series)
+    return _kept[series]
+
+
+def _prepare(series: Series) -> tuple[NDArray[np.float64], ...] | None:
+    dynamic = series.dynamic()
+    finite = np.isfinite(dynamic.data).any(axis=(0, 1, 2))
+    times = np.asarray(dynamic.times, dtype=float)[finite]
+    if times.size < MIN_VOLUMES or np.any(np.diff(times) <= 0):
+        return None
+    data = np.nan_to_num(np.asarray(dynamic.data, dtype=np.float64)[..., finite], posinf=0.0, neginf=0.0)
+    noise = temporal_noise(data)
+    even, data = resample_evenly(times, data)
+    each = [data[:, :, k] for k in range(data.shape[2])]
+    return even / first_pass_width(each, series.voxel_size[:2], float(even[1] - even[0])), data, noise
 
 
 def washout(

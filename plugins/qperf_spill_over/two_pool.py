@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +73,10 @@ class TwoPool(SpillOverPlugin):
     citations = ("Hutchins GD, et al. J Am Coll Cardiol 1990;15:1032-1042. doi:10.1016/0735-1097(90)90237-J",)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """Arrays of doubles of the wall's surroundings for every fraction, a slice at a time."""
-        return Resources(memory_gb=0.8 + 8 * 8 * 0.25 * len(FRACTIONS) * shape[0] * shape[1] * shape[3] / 2**30)
+        """Arrays of doubles of the wall's surroundings for every fraction, a slice on each thread."""
+        threads = max(1, min(shape[2], 4))
+        each = 8 * 8 * 0.25 * len(FRACTIONS) * shape[0] * shape[1] * shape[3] / 2**30
+        return Resources(memory_gb=0.8 + threads * each, threads=threads)
 
     def separate(
         self,
@@ -85,7 +88,7 @@ class TwoPool(SpillOverPlugin):
         convert: Converter,
         context: RunContext,
     ) -> SpillOver:
-        """Estimate the fractions slice by slice, and convert what is left of the signal."""
+        """Estimate the fractions, slices on ``context.threads`` threads, and convert what is left of the signal."""
         wall, dynamic = myocardium.mask, series.dynamic()
         if len(dynamic.times) < MIN_FRAMES:
             # Too few to fit anything to; kinetics says so.
@@ -96,9 +99,14 @@ class TwoPool(SpillOverPlugin):
         beside = {z: neighbours_of(series, wall, pools, z) for z in slices}
         before = _before_bolus(series, aif, beside)
         left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
-        for z, neighbours in beside.items():
-            inside = wall[:, :, z]
-            muscle = _muscle_curves(aif, constants, dynamic.times + series.slice_times[z])
+
+        @cache
+        def muscle_at(offset: float) -> MuscleCurves:
+            return _muscle_curves(aif, constants, dynamic.times + offset)
+
+        def separate_slice(z: int) -> None:
+            inside, neighbours = wall[:, :, z], beside[z]
+            muscle = muscle_at(float(series.slice_times[z]))
             part = _WallSlice(series, inside, z, neighbours, muscle, convert)
             if neighbours and len(muscle.shapes):
                 found = _moving_mixture(part)
@@ -110,6 +118,9 @@ class TwoPool(SpillOverPlugin):
                 blood = mean["LV"][inside, z] + mean["RV"][inside, z]
                 fat, noise = fat_fraction(before[0][:, :, z], before[1][:, :, z], inside)
                 mean["fat"][inside, z], sd["fat"][inside, z] = np.minimum(fat, _MOST - blood), noise
+
+        with ThreadPoolExecutor(max(1, context.threads)) as pool:
+            list(pool.map(separate_slice, slices))
         converted = convert(series.with_data(left))
         data = np.where(jumps, np.nan, converted.data)
         return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)

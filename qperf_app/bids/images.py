@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from qperf_app.geometry import Grid, grid_difference, reorientation
 
 #: How a file begins that stands for one in Git LFS.
 _LFS = b"version https://git-lfs"
+#: zlib's number for a stream in gzip's format.
+_GZIP = 31
 
 
 def sidecar_path(image: Path) -> Path:
@@ -134,14 +137,13 @@ def read_image(
         Naming the file, when it is not NIfTI, ends too early, is not what its checksum says, holds colours or complex
         numbers, or lies on another grid than ``onto``.
     """
-    image = _load(path)
+    image = _whole(path)
     if image.get_data_dtype().kind in "cV":
         raise DatasetError(f"{path}: the data type is {_stored(image.get_data_dtype())}; one real number is needed")
     try:
-        data = np.asarray(_whole(image, path).dataobj)
-    # A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map.
+        data = np.asarray(image.dataobj)
     except Exception as error:
-        raise DatasetError(f"{path}: image data can't be read, is the file truncated or damaged? ({error})") from None
+        raise _damaged(path, error) from None
     affine = np.asarray(image.affine, dtype=np.float64)
     if onto is not None:
         stored = Grid.of(data.shape, affine)
@@ -152,16 +154,35 @@ def read_image(
     return data.astype(dtype), affine
 
 
-def _whole(image: Any, path: Path) -> Any:
+def _whole(path: Path) -> Any:
     """The image, of a compressed file from all of it: what is read in parts is never held against its checksum."""
+    import nibabel as nib
+
     if path.suffix != ".gz":
-        return image
-    with gzip.open(path) as file:
-        return type(image).from_bytes(file.read())
+        return _load(path)
+    try:
+        content = gzip.decompress(path.read_bytes())
+        kinds = (kind for kind in (nib.Nifti1Image, nib.Nifti2Image) if kind.header_class.may_contain_header(content))
+        return (next(kinds, None) or type(_load(path))).from_bytes(content)
+    except Exception as error:
+        # What is no image at all has words of its own.
+        _load(path)
+        raise _damaged(path, error) from None
 
 
-def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], sidecar: Mapping[str, Any]) -> None:
-    """Write an image with its sidecar; the same values give the same bytes."""
+def _damaged(path: Path, error: Exception) -> DatasetError:
+    """A truncated or damaged file shows itself in many ways: gzip, zlib, short read, memory map."""
+    return DatasetError(f"{path}: image data can't be read, is the file truncated or damaged? ({error})")
+
+
+def write_image(
+    path: Path, data: NDArray[Any], affine: NDArray[np.floating], sidecar: Mapping[str, Any], measured: bool = False
+) -> None:
+    """Write an image with its sidecar; the same values give the same bytes.
+
+    Of ``measured`` values no sequence of bytes comes twice but by chance: repetitions are not looked for, which takes a
+    third of the time and no more room.
+    """
     import nibabel as nib
 
     stored = data.astype(np.uint8) if data.dtype == bool else data
@@ -173,7 +194,11 @@ def write_image(path: Path, data: NDArray[Any], affine: NDArray[np.floating], si
     if times is not None and len(times) > 1:
         # A regular spacing is all the header can hold; the sidecar's VolumeTiming has the truth.
         image.header["pixdim"][4] = float(np.median(np.diff(times)))
-    nib.save(image, path)
+    if measured and path.suffix == ".gz":
+        packer = zlib.compressobj(1, wbits=_GZIP, strategy=zlib.Z_RLE)
+        path.write_bytes(packer.compress(image.to_bytes()) + packer.flush())
+    else:
+        nib.save(image, path)
     write_json(sidecar_path(path), sidecar)
 
 

@@ -70,7 +70,7 @@ def write_corrected(out: Path, prefix: str, series: Series, sources: Sequence[st
     fields = {**carried(series.metadata), "VolumeTiming": series.times.tolist()}
     write_image(
         path, series.data.astype(np.float32), series.affine,
-        describe_image("Motion-corrected series", series.units, sources, **fields),
+        describe_image("Motion-corrected series", series.units, sources, **fields), measured=True,
     )  # fmt: skip
     return path
 
@@ -208,7 +208,7 @@ def write_concentration(
     description += " in the muscle of each voxel of the wall" if role == "muscle" else ""
     write_image(
         path, converted.data.astype(np.float32), series.affine,
-        describe_image(description, converted.units, sources, **fields),
+        describe_image(description, converted.units, sources, **fields), measured=role == "conc",
     )  # fmt: skip
     return path
 

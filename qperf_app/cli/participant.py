@@ -74,10 +74,10 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
         return _write_boilerplate(args, study)
     inputs.check_writable("--work-dir", args.work_dir)
     execution = _execution(args)
-    study = study.check(args.nprocs, counter("checking series"))
     with ThreadPoolExecutor(1) as aside:
         # Another program, which has a processor of its own.
         validation = None if args.skip_bids_validation else aside.submit(_validate, args, study.participants)
+        study = study.check(args.nprocs, counter("checking series"))
         if not args.dry_run and not args.use_plugin:
             load_libraries()
         if validation is not None:

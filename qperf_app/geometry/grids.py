@@ -13,8 +13,9 @@ _DIGITS = 6
 
 def voxel_to_world(affine: ArrayLike, voxels: ArrayLike) -> NDArray[np.float64]:
     """World mm (..., 3) of voxel indices (..., 3), which may be fractional."""
-    matrix = np.asarray(affine, np.float64)
-    return np.asarray(voxels, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    matrix, points = np.asarray(affine, np.float64), np.asarray(voxels, np.float64)
+    # One product: of many axes NumPy would make one for every few points.
+    return (points.reshape(-1, 3) @ matrix[:3, :3].T).reshape(points.shape) + matrix[:3, 3]
 
 
 def world_to_voxel(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ def warp(
     into_voxels = np.linalg.inv(_linear_part(axes.apply_to_affine(affine, shape))).T
     result = np.empty(shape, kind)
     for t in range(shape[3]):
-        shift = np.moveaxis(axes.apply(displacement[..., t, :]) @ into_voxels, -1, 0)
+        shift = np.moveaxis(_transformed(axes.apply(displacement[..., t, :]), into_voxels), -1, 0)
         volume = axes.apply(data if data.ndim == 3 else data[..., t])
         result[..., t] = axes.inverse.apply(_read(volume, shift, order, fill, in_plane))
     return result
@@ -96,12 +96,17 @@ def voxel_displacement(affine: ArrayLike, displacement: NDArray[np.floating]) ->
     ValueError
         Where it isn't (x, y, z, t, 3), or the affine can't be inverted.
     """
-    return _checked(displacement) @ np.linalg.inv(_linear_part(affine)).T
+    return _transformed(_checked(displacement), np.linalg.inv(_linear_part(affine)).T)
 
 
 def world_displacement(affine: ArrayLike, voxel_shift: NDArray[np.floating]) -> NDArray[np.float64]:
     """Displacement (..., 3) in voxel indices of the affine's grid as world mm."""
-    return np.asarray(voxel_shift) @ _linear_part(affine).T
+    return _transformed(np.asarray(voxel_shift), _linear_part(affine).T)
+
+
+def _transformed(vectors: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Vectors (..., 3) times a matrix (3, 3), as one product and not one for every few of them."""
+    return np.asarray((vectors.reshape(-1, 3) @ matrix).reshape(vectors.shape))
 
 
 def _linear_part(affine: ArrayLike) -> NDArray[np.float64]:

@@ -272,16 +272,20 @@ def _bump(
     """
     from scipy.ndimage import gaussian_filter
 
-    blurred = gaussian_filter(np.asarray(frames, np.float32), (*(smoothing / spacing), 0.0))
-    smooth = running_median(blurred, median)
-    before, after = lowest_before(smooth, width), lowest_before(smooth[..., ::-1], width)[..., ::-1]
-    excess = np.minimum(smooth - before, smooth - after)
-    bump = excess.max(axis=2)
+    # Frame by frame in memory: what is done along time is then done to whole images at a time.
+    images = np.ascontiguousarray(np.moveaxis(np.asarray(frames, np.float32), 2, 0))
+    blurred = gaussian_filter(images, (0.0, *(smoothing / spacing)))
+    smooth = running_median(blurred, median, axis=0)
+    before, after = lowest_before(smooth, width, axis=0), lowest_before(smooth[::-1], width, axis=0)[::-1]
+    excess = smooth - np.maximum(before, after)
+    peak = excess.argmax(axis=0)
+    bump = np.take_along_axis(excess, peak[None], axis=0)[0]
     bump[bump < _NOTHING * smooth.max()] = 0
-    travel = np.abs(np.diff(blurred, axis=2)).sum(axis=2)
+    travel = np.abs(np.moveaxis(np.diff(blurred, axis=0), 0, 2), order="C").sum(axis=2)
     tiny = np.finfo(np.float32).tiny
     steady = np.minimum(1, 2 * bump / np.maximum(travel, tiny))
-    return smooth, excess.argmax(axis=2), bump, bump * steady * bump / np.maximum(smooth.max(axis=2), tiny)
+    score = bump * steady * bump / np.maximum(smooth.max(axis=0), tiny)
+    return np.ascontiguousarray(np.moveaxis(smooth, 0, 2)), peak, bump, score
 
 
 def _passage(width: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,16 @@ def read(path: str, model: str, names: Sequence[str]) -> Priors:
     source = priors_file(path)
     where, text = path or source.name, source.read_text("utf-8")
     try:
-        content = load_yaml(text)
+        content = _content(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     return parse(content, model, names, where)
+
+
+@lru_cache(maxsize=4)
+def _content(text: str) -> Any:
+    """Content of a YAML text: every slice of every scan asks for the same."""
+    return load_yaml(text)
 
 
 def parse(content: Any, model: str, names: Sequence[str], where: str) -> Priors:

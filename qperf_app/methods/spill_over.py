@@ -28,6 +28,7 @@ from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.methods.noise import effective_sample_fraction, white_noise_sd
 from qperf_app.methods.priors import read
 from qperf_app.methods.running import running_median
+from qperf_app.methods.sobol import sobol
 from qperf_app.physics.models import MODELS
 
 Array = NDArray[np.float64]
@@ -81,13 +82,12 @@ class MuscleCurves:
         ``log_height_sd`` is the standard deviation of the logarithm of the input's height.
         """
         from scipy.special import ndtri
-        from scipy.stats import qmc
 
         # Finely enough for a weight; a fit takes half of this spacing or less.
         grid, cp = even_input(input_times, plasma, float(times[-1]))
         grid, cp = grid[::2], cp[::2]
         prior = read(priors, "2CXM", _PARAMETERS)
-        uniform = qmc.Sobol(len(_PARAMETERS), scramble=True, seed=0).random(_DRAWS)
+        uniform = sobol(_DRAWS, len(_PARAMETERS), seed=0)
         drawn = dict(zip(_PARAMETERS, prior.parameters(prior.mean + prior.sd * ndtri(uniform)).T, strict=True))
         curves = [MODELS[name](grid, cp, *(drawn[p.name] for p in MODELS[name].parameters)) for name in _MODELS]
         spread = float(np.hypot(_FACTOR_SD, log_height_sd))
@@ -154,21 +154,32 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     flat = curves.reshape(n * g, t).astype(np.float32)
     shares = np.repeat(frames, g, axis=0).astype(np.float32)
     energy = (flat * flat * shares).sum(axis=1)
-    size = np.sqrt(frames.astype(np.float32) @ (muscle.shapes**2).T)
-    size = np.repeat(size, g, axis=0)
-    product = np.maximum(((flat * shares) @ muscle.shapes.T) / size, 1e-12)
-    scale = (weight**2).reshape(-1).astype(np.float32)
-    squares = (energy[:, None] - product * product) * scale[:, None]
+    size = np.sqrt(frames.astype(np.float32) @ (muscle.shapes**2).T)[:, None]
+    product = ((flat * shares) @ muscle.shapes.T).reshape(n, g, -1)
+    product /= size
+    np.maximum(product, 1e-12, out=product)
+    scale = (weight**2).astype(np.float32)
+    squares = product * product
+    np.subtract(energy.reshape(n, g, 1), squares, out=squares)
+    squares *= scale[..., None]
     # What the best of all leaves is what the noise looks like.
     best = squares.reshape(n, -1).argmin(axis=1)
-    row, draw = np.arange(n) * g + best // len(muscle.shapes), best % len(muscle.shapes)
-    residual = flat[row] - (product[row, draw] / size[row, draw])[:, None] * muscle.shapes[draw]
+    voxel, row, draw = np.arange(n), best // len(muscle.shapes), best % len(muscle.shapes)
+    factor = product[voxel, row, draw] / size[voxel, 0, draw]
+    residual = curves[voxel, row].astype(np.float32) - factor[:, None] * muscle.shapes[draw]
     count = frames.sum(axis=1) * effective_sample_fraction((residual * np.sqrt(frames)).astype(np.float64))
-    floor = _FLOOR * (energy * scale).reshape(n, g)[:, 0] + _TINY
-    level = np.log(np.maximum(squares, 0.0) + np.repeat(floor, g)[:, None])
-    factor = (np.log(product / size) - muscle.log_size) / muscle.factor_sd
-    score = -0.5 * np.repeat(count, g)[:, None].astype(np.float32) * level - 0.5 * factor * factor
-    return np.asarray(score.reshape(n, g, -1), np.float32)
+    floor = _FLOOR * (energy.reshape(n, g)[:, 0] * scale[:, 0]) + _TINY
+    # In place from here on: such arrays cost more to make than to compute with.
+    np.maximum(squares, 0.0, out=squares)
+    squares += floor[:, None, None]
+    score = np.log(squares, out=squares)
+    score *= (-0.5 * count).astype(np.float32)[:, None, None]
+    product /= size
+    away = np.log(product, out=product)
+    away -= muscle.log_size
+    away /= muscle.factor_sd
+    score -= 0.5 * away * away
+    return score
 
 
 def muscle_log_prior(

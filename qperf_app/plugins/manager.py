@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -100,7 +100,13 @@ def load_plugins(disabled: Collection[str] = ()) -> PluginRegistry:
     disabled
         Names of distributions, entry points (not even imported) or single plugins to leave out.
     """
-    return register(_own_first(entry_points(group=hookspecs.PROJECT)), disabled)
+    return _registered(tuple(entry_points(group=hookspecs.PROJECT)), tuple(disabled))
+
+
+@lru_cache(maxsize=8)
+def _registered(found: tuple[EntryPoint, ...], disabled: tuple[str, ...]) -> PluginRegistry:
+    """Register entry points once in a process: every step asks for its plugin."""
+    return register(_own_first(found), disabled)
 
 
 def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> PluginRegistry:

@@ -23,9 +23,9 @@ RELATIVE_UNITS = "1"
 SIGNAL_UNITS = "arbitrary"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """One perfusion series with its timing and metadata.
+    """One perfusion series with its timing and metadata; compared by identity.
 
     Parameters
     ----------

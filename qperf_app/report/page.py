@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from typing import Any
 
 from qperf_app.plugins import ReportSectionPlugin
@@ -43,16 +45,19 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
     studies = studies_of(result.scans)
     anatomies = {scan.label: anatomy_of(scan) for scan in result.scans}
     backdrops = backdrops_of(studies, anatomies)
-    extra, broken = plugin_sections(result, extra_sections)
-    # From the result to its grounds.
-    sections = (
-        *perfusion_sections(studies, backdrops),
-        *comparison_sections(studies, backdrops),
-        *(scan_section(scan, number, anatomies[scan.label]) for number, scan in enumerate(result.scans)),
-        steps_section(result.scans),
-        methods_section(result),
-        *extra,
-    )
+    # Moving pictures are encoded aside, by a library that does not need the interpreter.
+    with ThreadPoolExecutor(max(1, len(result.scans))) as aside:
+        of_scans = aside.map(scan_section, result.scans, count(), (anatomies[scan.label] for scan in result.scans))
+        extra, broken = plugin_sections(result, extra_sections)
+        # From the result to its grounds.
+        sections = (
+            *perfusion_sections(studies, backdrops),
+            *comparison_sections(studies, backdrops),
+            *of_scans,
+            steps_section(result.scans),
+            methods_section(result),
+            *extra,
+        )
     return render_page(
         f"Participant {result.participant}",
         (*warnings_of(result, studies), *broken),

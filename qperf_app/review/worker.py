@@ -19,7 +19,7 @@ from typing import Any
 
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError, SelectionError
-from qperf_app.plugins.manager import PluginOptionError, PluginRegistry, UnknownPluginError, load_plugins
+from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError, load_plugins
 from qperf_app.review.study import CORRECTIONS, Study
 from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
 from qperf_app.workflow.execution import Execution
@@ -53,7 +53,8 @@ def planned(study: Study, participant: str, nprocs: int) -> api.StudyPlan:
         configuration=configuration,
         # The first dataset that has a file gives it.
         derivatives={**corrections, **study.handed_in(participant)},
-        registry=_registry(configuration.disable),
+        omp_nthreads=nprocs,
+        registry=load_plugins(configuration.disable),
     ).check(nprocs)
 
 
@@ -105,15 +106,6 @@ def command_line(study: Study, participant: str) -> str:
     words += ["--config-file", str(configuration_path(study, participant)), "--work-dir", str(study.work_dir)]
     datasets = {CORRECTIONS: study.corrections, **study.handed_in(participant)}
     return shlex.join([*words, "-d", *(f"{name}={path}" for name, path in datasets.items())])
-
-
-_registries: dict[tuple[str, ...], PluginRegistry] = {}
-
-
-def _registry(disable: tuple[str, ...]) -> PluginRegistry:
-    if disable not in _registries:
-        _registries[disable] = load_plugins(disable)
-    return _registries[disable]
 
 
 @dataclass(frozen=True)

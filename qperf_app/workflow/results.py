@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def load_participant(
 ) -> ParticipantResult:
     """Read all that is published of a participant."""
     status = read_status(out_dir, participant)
-    scans = tuple(_load_scan(out_dir, bids_dir, scan) for scan in status.scans)
+    with ThreadPoolExecutor(max(1, len(status.scans))) as readers:
+        scans = tuple(readers.map(lambda scan: _load_scan(out_dir, bids_dir, scan), status.scans))
     steps = [step for scan in scans for step in scan.steps]
     configuration = out_dir / f"sub-{participant}" / f"sub-{participant}_config.yaml"
     return ParticipantResult(

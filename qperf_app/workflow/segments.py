@@ -91,35 +91,38 @@ def mean_log_sd(
     for segment in np.unique(labels[np.isfinite(log)]):
         inside = labels == segment
         off[inside] = log[inside] - np.nanmedian(log[inside])
-    correlation = _correlation_by_offset(off)
+    correlation, measured = _correlation_by_offset(off), np.isfinite(off)
     result = np.zeros(len(regions))
     for k, region in enumerate(regions):
-        known = region & np.isfinite(off)
-        count = int(known.sum())
-        if count < 2:
+        voxels = np.argwhere(region & measured)
+        if len(voxels) < 2:
             continue
-        spread = _TO_SD * float(np.median(np.abs(log[known] - np.median(log[known]))))
-        pairs = sum(r * _overlap(known, offset) for offset, r in correlation.items())
-        result[k] = spread * np.sqrt(pairs) / count
+        values = log[tuple(voxels.T)]
+        spread = _TO_SD * float(np.median(np.abs(values - np.median(values))))
+        apart = voxels[:, None] - voxels
+        near = (apart[..., 2] == 0) & (np.abs(apart[..., :2]).max(axis=-1) <= _REACH)
+        pairs = correlation[tuple(apart[near][:, :2].T + _REACH)].sum()
+        result[k] = spread * np.sqrt(pairs) / len(voxels)
     return result
 
 
-def _correlation_by_offset(off: NDArray[np.float64]) -> dict[tuple[int, int], float]:
-    """Correlation of deviations (x, y, z) by their offset in the plane, as far as it is positive."""
-    known = np.isfinite(off)
+def _correlation_by_offset(off: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation of deviations (x, y, z) by their offset in the plane up to ``_REACH``, as far as it is positive."""
+    known, found = np.isfinite(off), np.zeros((2 * _REACH + 1, 2 * _REACH + 1))
+    found[_REACH, _REACH] = 1.0
     # Few voxels that are far off would decide a product: they count as far as three standard deviations.
     spread = _TO_SD * float(np.median(np.abs(off[known]))) if known.any() else 0.0
     if spread == 0.0:
-        return {(0, 0): 1.0}
+        return found
     filled = np.where(known, np.clip(off / spread, -3.0, 3.0), 0.0)
-    energy, found = float((filled**2).sum() / known.sum()), {(0, 0): 1.0}
+    energy = float((filled**2).sum() / known.sum())
     for a in range(-_REACH, _REACH + 1):
         for b in range(-_REACH, _REACH + 1):
             pairs = _overlap(known, (a, b))
             if (a, b) == (0, 0) or not pairs:
                 continue
             here, there = _shifted(filled.shape, (a, b))
-            found[a, b] = max(0.0, float((filled[here] * filled[there]).sum()) / pairs / energy)
+            found[_REACH + a, _REACH + b] = max(0.0, float((filled[here] * filled[there]).sum()) / pairs / energy)
     return found
 
 
@@ -165,11 +168,13 @@ def segment_medians(
     """
     from qperf_app.geometry.segments import SEGMENT_NAMES
 
-    first = next(iter(maps))
+    wall, first = labels > 0, next(iter(maps))
+    in_wall = {quantity: data[wall] for quantity, data in maps.items()}
     rows = []
-    for (segment, layer), inside in segment_regions(labels, affine):
-        values = {quantity: _median(data[inside]) for quantity, data in maps.items()}
-        estimated = int(np.isfinite(maps[first][inside]).sum())
+    for (segment, layer), region in segment_regions(labels, affine):
+        inside = region[wall]
+        values = {quantity: _median(data[inside]) for quantity, data in in_wall.items()}
+        estimated = int(np.isfinite(in_wall[first][inside]).sum())
         rows.append(SegmentRow(segment, SEGMENT_NAMES[segment], layer, int(inside.sum()), estimated, values))
     return SegmentTable(plugin, model, tuple(rows), dict(units))
 

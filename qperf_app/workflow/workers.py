@@ -14,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qperf_app.workflow.memory import give_back_memory, keep_freed_memory
+
 #: ``prctl`` option of Linux: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -41,7 +43,7 @@ def process_context(method: str | None = None) -> multiprocessing.context.BaseCo
 _LIBRARIES = (
     "qperf_app.workflow.graph",
     "qperf_app.workflow.publish",
-    *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "special", "stats")),
+    *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "special")),
 )
 
 
@@ -54,6 +56,7 @@ def load_libraries() -> None:
 def start_worker(folder: str) -> None:
     """Prepare a worker: the app tells it when to stop, by whatever signal the app itself is stopped."""
     os.chdir(folder)
+    keep_freed_memory()
     signal.set_wakeup_fd(-1)
     # Ctrl-C goes to all processes of a terminal; the app ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -63,7 +66,10 @@ def start_worker(folder: str) -> None:
 
 
 def _run(node: Any) -> None:
-    node.run()
+    try:
+        node.run()
+    finally:
+        give_back_memory()
 
 
 class ThisProcess:

@@ -14,7 +14,7 @@ from qperf_app.checks.outlines import blood_outside_wall, blood_within_wall, jud
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.wall import blood_in_wall, clocks_apart, enclosed_blood, input_comes_late
 from qperf_app.geometry import Grid
-from qperf_app.plugins import BloodPools, Myocardium
+from qperf_app.plugins import BloodPools, Myocardium, Series
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, call_plugin, corrected_series, sources
 from qperf_app.workflow.tasks import Task
@@ -23,13 +23,13 @@ from qperf_app.workflow.tasks import Task
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write mask and landmarks."""
     given = task.given
-    found, warnings = _found(task, upstream)
+    series = corrected_series(upstream)
+    found, warnings = _found(task, upstream, series)
     mask = records.read_mask(given["myocardium"]) if "myocardium" in given else found.mask if found else None
     if mask is None or not mask.any():
         return StepResult("not-found", reason=" ".join(warnings) or "no myocardium found")
     own = found.landmarks if found else ()
     landmarks = records.read_landmarks(given["landmarks"]) if "landmarks" in given else own
-    series = corrected_series(upstream)
     affine = series.affine
     handed_in = "myocardium" in given
     judged = judge_wall(series, mask, found.estimated_dice if found and not handed_in else ())
@@ -41,7 +41,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     warnings += tuple(f"{text}." for text in of_points)
     doubts = tuple(told for told in (*judged.doubts, outside) if told)
     # What can't be a wall, or a septum, is doubted whoever drew it.
-    of_blood, late = _of_blood(task, upstream, mask)
+    of_blood, late = _of_blood(task, upstream, series, mask)
     impossible = tuple(told for told in (filled, *turned, late) if told)
     warnings += tuple(told for told in (widening(mask, affine), *of_blood) if told)
     files = records.write_myocardium(out, task.prefix, myocardium, affine, sources(task, upstream))
@@ -81,9 +81,9 @@ def _in_words(dice: Sequence[float]) -> str:
     return f"estimated Dice {', '.join(f'{d:.2f}' for d in known)}" if known else "no estimated Dice"
 
 
-def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[tuple[str, ...], str]:
+def _of_blood(task: Task, upstream: Upstream, series: Series, mask: NDArray[np.bool_]) -> tuple[tuple[str, ...], str]:
     """What the blood within the wall says of a drawn outline and of the clock, and why flow is doubtful."""
-    series, aif = corrected_series(upstream).dynamic(), upstream["aif"]
+    series, aif = series.dynamic(), upstream["aif"]
     enclosed = cavities(mask, series.affine)
     blood = enclosed_blood(enclosed, series.data)
     wide = blood_in_wall(mask, enclosed, series.data, blood) if "myocardium" in task.given else ""
@@ -93,13 +93,13 @@ def _of_blood(task: Task, upstream: Upstream, mask: NDArray[np.bool_]) -> tuple[
     return (wide, "" if late else apart), (apart if late else "").rstrip(".")
 
 
-def _found(task: Task, upstream: Upstream) -> tuple[Myocardium | None, tuple[str, ...]]:
+def _found(task: Task, upstream: Upstream, series: Series) -> tuple[Myocardium | None, tuple[str, ...]]:
     """What the plugin finds, where something is still to be found, and what it warns of."""
     given = task.given
     if "myocardium" in given and "landmarks" in given:
         return None, ()
     try:
-        found = _segment(task, upstream)
+        found = _segment(task, upstream, series)
     except Exception as error:
         if "myocardium" not in given:
             raise
@@ -108,11 +108,11 @@ def _found(task: Task, upstream: Upstream) -> tuple[Myocardium | None, tuple[str
     return found, () if "myocardium" in given else found.warnings
 
 
-def _segment(task: Task, upstream: Upstream) -> Myocardium:
+def _segment(task: Task, upstream: Upstream, series: Series) -> Myocardium:
     pools, aif = upstream["pools"], upstream["aif"]
     found: Myocardium = call_plugin(
         task,
-        corrected_series(upstream),
+        series,
         records.read_pools(pools.files) if pools.usable else None,
         records.read_aif(aif.files["aif"]) if aif.usable else None,
     )

@@ -16,7 +16,15 @@ from qperf_app.bids.segment_tables import write_segments
 from qperf_app.checks.flow import coarse_sampling, implausible_flow
 from qperf_app.methods.wider_intervals import FLOWS, widened
 from qperf_app.physics.input_function import NoBolusError, find_features
-from qperf_app.plugins import CONCENTRATION_UNITS, KineticMaps, SegmentCurves, SegmentTable, TissueCurves
+from qperf_app.plugins import (
+    CONCENTRATION_UNITS,
+    InputFunction,
+    KineticMaps,
+    SegmentCurves,
+    SegmentTable,
+    Series,
+    TissueCurves,
+)
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.records import value_keys
 from qperf_app.plugins.results import INTERVAL, interval_column
@@ -43,36 +51,33 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     table = segment_medians(task.plugin, model, maps, units, labels, affine)
     sources = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files: dict[Role, Path] = {}
-    fitted = "muscle" in upstream
-    if fitted:
-        table, curves = _fit_segments(task, upstream, table, maps, labels, affine)
+    read = read_curves(upstream) if "muscle" in upstream else None
+    if read is not None:
+        table, curves = _fit_segments(task, *read, table, maps, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
     passed_on = [text for name in ("wall", "aif") if name in upstream for text in upstream[name].step.doubts]
-    doubts = (*dict.fromkeys(passed_on), *_doubts(task, upstream, table))
-    files |= write_segments(out, task.prefix, table, sources, "curve" if fitted else "map", doubts)
-    warnings = _warnings(upstream, table) if fitted else ()
+    doubts = (*dict.fromkeys(passed_on), *_doubts(task, read and read[0].units, table))
+    files |= write_segments(out, task.prefix, table, sources, "map" if read is None else "curve", doubts)
+    warnings = () if read is None else _warnings(*read, table)
     flows = flows_of(table)
     summary = f"{int(np.isfinite(flows).sum())} of {len(flows)} segments have a value"
     return StepResult("done", files, warnings, summary, doubts=doubts)
 
 
-def _doubts(task: Task, upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
-    """Why the segments' flow is no heart's, where it is absolute."""
-    if "muscle" in upstream:
-        series, _ = read_curves(upstream)
-        if series.units != CONCENTRATION_UNITS:
-            return ()
+def _doubts(task: Task, concentration: str | None, table: SegmentTable) -> tuple[str, ...]:
+    """Why the segments' flow is no heart's, where it is absolute; it was fitted to concentration in some unit."""
+    if concentration not in (None, CONCENTRATION_UNITS):
+        return ()
     # Maps that were handed in without a unit are read as what they must be.
     units = (table.units["MBF"] or "mL/min/g") if "MBF" in table.units else ""
     reason = implausible_flow(parse_entities(task.prefix).get("task", ""), flows_of(table), units)
     return (reason,) if reason else ()
 
 
-def _warnings(upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
+def _warnings(series: Series, aif: InputFunction, table: SegmentTable) -> tuple[str, ...]:
     """That the sampling is too coarse for this flow, where the segments' intervals say so."""
     rows = [row.values for row in table.rows if row.layer == "transmural"]
     lower, upper = ([values.get(interval_column("MBF", bound), np.nan) for values in rows] for bound in INTERVAL)
-    series, aif = read_curves(upstream)
     try:
         features = find_features(aif.times, aif.concentration)
     except NoBolusError:
@@ -83,7 +88,8 @@ def _warnings(upstream: Upstream, table: SegmentTable) -> tuple[str, ...]:
 
 def _fit_segments(
     task: Task,
-    upstream: Upstream,
+    series: Series,
+    aif: InputFunction,
     table: SegmentTable,
     maps: Mapping[str, NDArray[np.floating]],
     labels: NDArray[np.integer],
@@ -94,7 +100,6 @@ def _fit_segments(
     That its voxels differ (:func:`mean_log_sd`) is in the interval of its flow. The curves come along where the plugin
     gives its own.
     """
-    series, aif = read_curves(upstream)
     regions = [region for _, region in segment_regions(labels, affine)]
     known = [k for k, region in enumerate(regions) if region.any()]
     curves = TissueCurves(
