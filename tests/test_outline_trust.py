@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qperf_app.checks.outlines import blood_outside_wall, judge_pool, judge_wall, right_after_left
+from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import trust_pool, trust_wall, wall_model
 from qperf_app.plugins import BloodPools, Myocardium, Resources, RunContext, Series
@@ -188,3 +189,19 @@ def test_the_mean_of_two_walls_lies_between_them() -> None:
     thin, thick = (radius >= 8) & (radius < 12), (radius >= 8) & (radius < 16)
     mean = mean_wall([thin, thick], np.array([1.5, 1.5]))
     assert thin.sum() < mean.sum() < thick.sum() and not (thin & ~mean).any() and not (mean & ~thick).any()
+
+
+def test_recirculation_in_a_signal_that_saturates_is_not_the_bolus() -> None:
+    """As in a real series of a full single bolus: the plateau after the first passage is higher than its peak."""
+    times = np.arange(60.0)
+    since = times[:, None] - [10.0, 16.0]
+    passage = np.exp(-0.5 * (since / 2.0) ** 2)
+    later = 0.18 / (1.0 + np.exp(-since)) + 1.0 / (1.0 + np.exp(-(since - 16.0) / 1.5))
+    data = np.zeros((2, 1, 1, 60))
+    data[:, 0, 0] = 100.0 + 400.0 * np.tanh(2.0 * (passage + later)).T
+    right, left = np.zeros((2, 1, 1), bool), np.zeros((2, 1, 1), bool)
+    right[0], left[1] = True, True
+    series = Series(data, times, np.diag([2.0, 2.0, 8.0, 1.0]))
+    assert half_rise_time(times, data[0, 0, 0]) > 15 > half_rise_time(times, data[0, 0, 0], 0.25)
+    assert not right_after_left(series, BloodPools(left, right, left, series.affine))
+    assert right_after_left(series, BloodPools(right, left, right, series.affine))

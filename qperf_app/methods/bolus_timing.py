@@ -9,21 +9,25 @@ from numpy.typing import NDArray
 _SMOOTHING = 0.8
 
 
-def half_rise_time(times: NDArray[np.float64], curve: NDArray[np.floating]) -> float:
+def half_rise_time(times: NDArray[np.float64], curve: NDArray[np.floating], lowest: float = 0.5) -> float:
     """Time, s, at which a curve (t,) has risen halfway to its peak, linear between the frames.
 
-    The height is that of the smoothed peak over the lowest level before it.
+    The height is that of the smoothed peak over the lowest level before it. The rise is the last one before the peak
+    that begins below ``lowest`` of the height: where a signal saturates, recirculation is as high as the first passage,
+    and the dip between them must not count as the time before the bolus. At 0.5 any dip below half of the height does.
     """
     from scipy.ndimage import gaussian_filter1d
 
     smooth = gaussian_filter1d(np.asarray(curve, np.float64), _SMOOTHING)
     peak = int(smooth.argmax())
     base = float(smooth[: max(peak, 1)].min())
-    half = base + 0.5 * (float(smooth[peak]) - base)
-    below = np.flatnonzero(smooth[: peak + 1] <= half)
+    height = float(smooth[peak]) - base
+    half = base + 0.5 * height
+    below = np.flatnonzero(smooth[: peak + 1] <= base + lowest * height)
     if not len(below):
         return float(times[0])
     i = int(below[-1])
+    i += max(int((smooth[i : peak + 1] > half).argmax()) - 1, 0)
     part = (half - smooth[i]) / (smooth[i + 1] - smooth[i]) if i + 1 <= peak and smooth[i + 1] > smooth[i] else 0.0
     return float(times[i] + part * (times[min(i + 1, len(times) - 1)] - times[i]))
 
