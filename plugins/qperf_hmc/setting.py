@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.methods.priors import Priors
+from qperf_app.methods.sobol import sobol
 from qperf_app.physics.models import Model
 from qperf_hmc import octree, table
 from qperf_hmc.exchange import EXCHANGE
@@ -113,7 +114,6 @@ def as_tensor(value: Any) -> Any:
 def prior_draws(priors: Priors, count: int) -> Array:
     """Evenly spread draws of the prior's coordinates, (p, count)."""
     from scipy.special import ndtri
-    from scipy.stats import qmc
 
-    uniform = qmc.Sobol(len(priors.mean), scramble=True, seed=0).random(count)
+    uniform = sobol(count, len(priors.mean), seed=0)
     return np.asarray((priors.mean + priors.sd * ndtri(uniform)).T)

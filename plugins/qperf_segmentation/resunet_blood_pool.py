@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods.bolus_timing import half_rise_time
+from qperf_app.methods.bolus_timing import BEFORE_BOLUS, half_rise_time
 from qperf_app.methods.input_voxels import INPUT_SHARE, choose_input_voxels
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.plugins import BloodPools, Resources, Series
@@ -34,8 +34,6 @@ FINE = 0.6
 #: A series that ends sooner after the bolus reached the left ventricle, widths of the first pass, does not show whether
 #: it was one.
 FOLLOW_UP = 0.62
-#: Part of its height below which blood is as before the bolus: recirculation falls less between two passages.
-_BEFORE_BOLUS = 0.25
 #: Threshold of the right ventricle's blood, and how near the left one it lies, mm.
 RIGHT_THRESHOLD, RIGHT_REACH = 0.5, 40.0
 
@@ -267,9 +265,9 @@ def doubts_of(
     scatter = float(white_noise_sd(left))
     if rise <= min_contrast * max(scatter, 1e-6 * float(np.abs(left).max())):
         return "the left ventricle's signal does not rise out of its scatter: no bolus seen"
-    arrived = half_rise_time(times, left, _BEFORE_BOLUS)
+    arrived = half_rise_time(times, left, BEFORE_BOLUS)
     if times[-1] < arrived + FOLLOW_UP:
         return "the series ends before the bolus has passed the left ventricle"
-    if right is not None and half_rise_time(times, right, _BEFORE_BOLUS) > arrived:
+    if right is not None and half_rise_time(times, right, BEFORE_BOLUS) > arrived:
         return "what looks like the left ventricle enhances before the right one"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -15,3 +16,15 @@ class SelectionError(Exception):
     """The filters select nothing, or name what isn't there. The message is one line."""
 
     exit_code: ClassVar[int] = 18
+
+
+def refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable[str | None]) -> None:
+    """Raise SelectionError that names every wanted label that isn't there, and some that are."""
+    there = {label for label in present if label is not None}
+    missing = sorted((wanted or frozenset()) - there)
+    if missing:
+        names = ", ".join(f"{entity}-{label}" for label in missing)
+        some = ", ".join(f"{entity}-{label}" for label in sorted(there)[:5])
+        others = f"there is {some}{', …' if len(there) > 5 else ''}" if there else f"there is no {entity}-* at all"
+        hint = "; labels are separated by spaces" if any("," in label for label in missing) else ""
+        raise SelectionError(f"not found: {names} ({others}{hint})")

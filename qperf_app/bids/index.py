@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.bids.errors import DatasetError, SelectionError, refuse_unknown
 from qperf_app.bids.images import read_json
 from qperf_app.bids.names import (
     AIF_LABEL,
@@ -246,18 +246,6 @@ def _chosen_participants(root: Path, participants: Iterable[str] | None) -> Sequ
         return present
     refuse_unknown("sub", wanted, present)
     return [label for label in present if label in wanted]
-
-
-def refuse_unknown(entity: str, wanted: frozenset[str] | None, present: Iterable[str | None]) -> None:
-    """Raise SelectionError that names every wanted label that isn't there, and some that are."""
-    there = {label for label in present if label is not None}
-    missing = sorted((wanted or frozenset()) - there)
-    if missing:
-        names = ", ".join(f"{entity}-{label}" for label in missing)
-        some = ", ".join(f"{entity}-{label}" for label in sorted(there)[:5])
-        others = f"there is {some}{', …' if len(there) > 5 else ''}" if there else f"there is no {entity}-* at all"
-        hint = "; labels are separated by spaces" if any("," in label for label in missing) else ""
-        raise SelectionError(f"not found: {names} ({others}{hint})")
 
 
 def _homes(folder: Path, sessions: frozenset[str] | None) -> list[Path]:

@@ -18,8 +18,6 @@ MEND = "correct the outline (qperf review)"
 #: Least share of the pools' left blood within the epicardium, where both cut the same slices: the input function's
 #: series is coarser, and its heart may lie some mm aside.
 WITHIN = 0.5
-#: Part of its height below which blood is as before the bolus: recirculation falls less between two passages.
-_BEFORE_BOLUS = 0.25
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,13 @@ def blood_within_wall(wall: NDArray[np.bool_], affine: NDArray[np.float64], pool
 
 def right_after_left(series: Series, pools: BloodPools) -> str:
     """Say so where the right ventricle's blood enhances after the left one's; else empty."""
-    from qperf_app.methods.bolus_timing import half_rise_time
+    from qperf_app.methods.bolus_timing import BEFORE_BOLUS, half_rise_time
 
     dynamic = series.dynamic()
     if not (pools.rv.any() and pools.lv.any()) or len(dynamic.times) < 3:
         return ""
     right, left = (
-        half_rise_time(dynamic.times, np.nan_to_num(dynamic.data[mask]).mean(axis=0), _BEFORE_BOLUS)
+        half_rise_time(dynamic.times, np.nan_to_num(dynamic.data[mask]).mean(axis=0), BEFORE_BOLUS)
         for mask in (pools.rv, pools.lv)
     )
     if right <= left:

@@ -11,7 +11,7 @@ from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import write_table
 from qperf_app.cli.errors import DONE, UsageError
 from qperf_app.cli.inputs import read_selection
-from qperf_app.cli.progress import say
+from qperf_app.cli.progress import named, say
 from qperf_app.workflow.group import (
     AGREEMENT_COLUMNS,
     Comparison,
@@ -31,9 +31,9 @@ from qperf_app.workflow.group import (
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
-from qperf_app.workflow.selection import Selection, published_scans
+from qperf_app.workflow.selection import published_scans, selected_statuses
 from qperf_app.workflow.settings import settings_apart
-from qperf_app.workflow.status import ParticipantStatus, participants_with_status, read_status, unfinished
+from qperf_app.workflow.status import unfinished
 from qperf_app.workflow.strata import STRATA
 
 #: What the group level writes.
@@ -56,11 +56,10 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     rows = without_unusable(rows, reviewed)
     for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
         say(f"warning: {told}")
-    lacking = scans_without_flow(rows, scans, _statuses(out_dir, selection))
+    lacking = scans_without_flow(rows, scans, selected_statuses(out_dir, selection))
     if lacking:
-        named = ", ".join(dict.fromkeys(scan for scan, _, _ in lacking[:_MOST_NAMED]))
-        more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
-        say(f"warning: no flow, or of few segments only, of {named}{more}: the page says why")
+        some = named([scan for scan, _, _ in lacking], _MOST_NAMED)
+        say(f"warning: no flow, or of few segments only, of {some}: the page says why")
     apart = settings_apart(out_dir, scans)
     for told in apart:
         say(f"warning: {told}")
@@ -103,13 +102,6 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE
-
-
-def _statuses(out_dir: Path, selection: Selection) -> dict[str, ParticipantStatus]:
-    """Of the participants that are meant."""
-    named = None if selection.participants is None else {p.removeprefix("sub-") for p in selection.participants}
-    labels = [label for label in participants_with_status(out_dir) if named is None or label in named]
-    return {label: read_status(out_dir, label) for label in labels}
 
 
 def _suspects(rows: Sequence[GroupRow]) -> list[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.whole import replace_text
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
-from qperf_app.cli.progress import StepProgress, counter, say
+from qperf_app.cli.progress import StepProgress, counter, named, say
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.manager import load_plugins
 from qperf_app.workflow.boilerplate import citation_page
@@ -135,9 +135,8 @@ def _execution(args: argparse.Namespace) -> Execution:
 def _left_out(labels: Sequence[str]) -> str:
     if len(labels) == 1:
         return f"warning: sub-{labels[0]}: no series of it is selected"
-    some = ", ".join(f"sub-{label}" for label in labels[:_MOST_WARNINGS])
-    more = f" and {len(labels) - _MOST_WARNINGS} more" if len(labels) > _MOST_WARNINGS else ""
-    return f"warning: {len(labels)} participants of whom no series is selected: {some}{more}"
+    some = named([f"sub-{label}" for label in labels], _MOST_WARNINGS)
+    return f"warning: {len(labels)} participants of whom no series is selected: {some}"
 
 
 def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:

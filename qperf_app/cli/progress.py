@@ -10,6 +10,12 @@ from typing import Any
 from qperf_app.workflow.plan import ParticipantPlan
 
 
+def named(names: Sequence[str], most: int) -> str:
+    """Names in a row, and how many more there are beyond the first ``most``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def say(text: str) -> None:
     """Print a line for the user."""
     from tqdm import tqdm

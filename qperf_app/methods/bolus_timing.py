@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 _SMOOTHING = 0.8
 
 
+#: Part of its height below which blood is as before the bolus: recirculation falls less between two passages.
+BEFORE_BOLUS = 0.25
+
+
 def half_rise_time(times: NDArray[np.float64], curve: NDArray[np.floating], lowest: float = 0.5) -> float:
     """Time, s, at which a curve (t,) has risen halfway to its peak, linear between the frames.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,13 @@ Array = NDArray[np.float64]
 
 #: Volumes that a fit needs at least: five parameters and something to judge them by.
 MIN_FRAMES = 8
+
+
+def frames_kept(volumes: int, first: int, left_out: Iterable[int]) -> int:
+    """How many of a series' volumes, of which the dynamic ones begin with ``first``, are not left out."""
+    return volumes - first - len({frame for frame in left_out if frame >= first})
+
+
 #: Largest spacing of the input function's grid, s: its second-order error is then far below that of the noise.
 SPACING = 0.25
 #: Part of a curve's frames that must be finite.

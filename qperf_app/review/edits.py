@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from qperf_app.bids import records
-from qperf_app.methods.kinetic_inputs import MIN_FRAMES
+from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
 from qperf_app.plugins import Landmark
 from qperf_app.plugins.steps import BLOOD_POOL, MYOCARDIUM
 from qperf_app.review.curves import fit_handles, from_runs, inside, to_runs
@@ -172,9 +172,7 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
         volumes = len(planes[name].series.times) if name in planes else 0
         if not all(0 <= frame < volumes for frame in frames):
             raise ValueError(f"a frame that is left out is none of the {volumes} of the {name} series")
-        first = planes[name].series.n_proton_density
-        kept = volumes - first - len({frame for frame in frames if frame >= first})
-        if frames and kept < MIN_FRAMES:
+        if frames and (kept := frames_kept(volumes, planes[name].series.n_proton_density, frames)) < MIN_FRAMES:
             raise ValueError(f"{kept} dynamic frames of the {name} series would be left; flow needs {MIN_FRAMES}")
 
 

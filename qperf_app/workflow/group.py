@@ -25,19 +25,8 @@ from qperf_app.workflow.strata import STRATA, strata_of
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
 SEGMENT_COLUMNS = (*_WHO, "acquisition", *STRATA, "index", "name", "n_voxels", "n_estimated", "doubtful")
 _WHAT = ("comparison", "reference", "other", "task", "quantity", "part", "by", "stratum")
-AGREEMENT_COLUMNS = (
-    *_WHAT,
-    "n",
-    "mean",
-    "bias",
-    "lower",
-    "upper",
-    "icc",
-    "icc_lower",
-    "icc_upper",
-    "correlation",
-    "cv",
-)
+_AGREEMENT = ("n", "mean", "bias", "lower", "upper", "icc", "icc_lower", "icc_upper", "correlation", "cv")
+AGREEMENT_COLUMNS = (*_WHAT, *_AGREEMENT)
 #: What repetitions are compared in: layers of segments, and medians over the segments of a territory and of the heart.
 LAYER_PARTS = {"transmural": "segments", "endo": "segments, endo", "epi": "segments, epi"}
 _TERRITORY, _HEART = "territories", "heart"

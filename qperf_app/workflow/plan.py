@@ -13,7 +13,7 @@ from qperf_app.bids.names import identifier, label
 from qperf_app.bids.tables import read_left_out
 from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
-from qperf_app.methods.kinetic_inputs import MIN_FRAMES
+from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
 from qperf_app.plugins.results import Haematocrit
@@ -161,7 +161,7 @@ class Planner:
             return None
         frames = read_left_out(path, series.shape[3])
         first = series.shape[3] - len(times) if (times := dynamic_times(series.metadata)) is not None else 0
-        kept = series.shape[3] - first - sum(frame >= first for frame in frames)
+        kept = frames_kept(series.shape[3], first, frames)
         if kept < MIN_FRAMES:
             raise DatasetError(f"{path}: {kept} dynamic volumes are not left out; flow needs at least {MIN_FRAMES}")
         return LeftOut(frames, source_uri(self._datasets, path)) if frames else None

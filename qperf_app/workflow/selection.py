@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.index import SeriesFile, refuse_unknown, select_series
+from qperf_app.bids.errors import DatasetError, refuse_unknown
+from qperf_app.bids.index import SeriesFile, select_series
 from qperf_app.bids.names import parse_entities
-from qperf_app.workflow.status import ScanRecord, participants_with_status, read_status
+from qperf_app.workflow.status import ParticipantStatus, ScanRecord, participants_with_status, read_status
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanR
             if series.get((label, scan.label)) in selected:
                 chosen.setdefault(label, []).append(scan)
     return chosen
+
+
+def selected_statuses(out_dir: Path, selection: Selection) -> dict[str, ParticipantStatus]:
+    """Status of every selected participant of OUT_DIR, those without a scan among them."""
+    wanted = _without_prefix(selection.participants)
+    labels = (label for label in participants_with_status(out_dir) if wanted is None or label in wanted)
+    return {label: read_status(out_dir, label) for label in labels}
 
 
 def _without_prefix(labels: Iterable[str] | None) -> frozenset[str] | None:
