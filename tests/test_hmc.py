@@ -196,21 +196,21 @@ def test_both_samplers_leave_their_density_invariant(normal):
         assert np.abs([np.corrcoef(a, b)[0, 1] for a, b in zip(first[..., 1], found[..., 1], strict=True)]).max() < 0.1
 
 
-def test_spatial_prior_is_a_markov_random_field():
-    """Of two neighbours with normal posteriors the joint one is known; a voxel far away keeps its own."""
+def test_spatial_prior_is_that_of_the_methods_kit():
+    """Draws of normal posteriors, coupled, have the mean and spread of the kit's joint posterior, in any order."""
+    from qperf_app.methods.neighbours import share_flow
     from qperf_hmc.spatial import couple
 
-    rng, sd = np.random.default_rng(0), 0.5
-    means = np.array([0.0, 1.0, 3.0])
-    x = means[:, None, None] + rng.standard_normal((3, 4000, 1))
-    voxels = np.array([[0, 0, 0], [0, 1, 0], [5, 5, 0]])
-    chosen = couple(x, voxels, np.array([sd]), 4000, seed=1)
-    drawn = np.take_along_axis(x[..., 0], chosen, axis=1)
-    precision = np.array([[1 + sd**-2, -(sd**-2)], [-(sd**-2), 1 + sd**-2]])
-    expected = np.linalg.solve(precision, means[:2])
-    assert drawn.mean(axis=1) == pytest.approx([*expected, 3.0], abs=0.08)
-    assert drawn[:2].var(axis=1) == pytest.approx(np.diag(np.linalg.inv(precision)), rel=0.15)
-    backwards = couple(x[::-1], voxels[::-1], np.array([sd]), 4000, seed=1)
+    rng, between = np.random.default_rng(0), 0.3
+    means, sd = np.array([0.0, 0.3, 0.1, 3.0]), np.array([0.2, 0.1, 0.2, 0.1])
+    x = means[:, None] + sd[:, None] * rng.standard_normal((4, 4000))
+    voxels = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [5, 5, 0]])
+    chosen = couple(x, voxels, between, 4000, seed=1)
+    drawn = np.take_along_axis(x, chosen, axis=1)
+    expected = share_flow(means, sd, voxels, between)
+    assert drawn.mean(axis=1) == pytest.approx(expected[0], abs=0.02)
+    assert drawn.std(axis=1) == pytest.approx(expected[1], rel=0.12)
+    backwards = couple(x[::-1], voxels[::-1], between, 4000, seed=1)
     assert (backwards[::-1] == chosen).all()
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods import kinetic_inputs
+from qperf_app.methods import kinetic_inputs, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
+from qperf_app.methods.neighbours import share_flow
 from qperf_app.plugins import (
     STATISTICS,
     InputFunction,
@@ -52,13 +53,24 @@ class NetworkOptions:
     weights: str = field(
         default="", metadata={"help": "weights made by `qperf train kinetics`; the shipped ones where it is empty"}
     )
+    prior: Literal["spatial", "voxel"] = field(
+        default="spatial",
+        metadata={
+            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
+            "alone, as always with weights that give no intervals"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.prior not in ("spatial", "voxel"):
+            raise ValueError(f"prior is {self.prior!r}; it must be spatial or voxel")
 
 
 class ConvolutionalKinetics(KineticsPlugin):
     """Plugin ``cnn``."""
 
     name = "cnn"
-    version = "1.0"
+    version = "1.1"
     model = "2CXM"
     summary = "two-compartment exchange model, posterior of every voxel by a network trained on those of hmc"
     citations = (
@@ -114,6 +126,8 @@ class ConvolutionalKinetics(KineticsPlugin):
             )  # fmt: skip
             code[rows], values[rows], fitted[rows] = _codes(found, bool(statistics)), found.values, found.fitted
             values[code == QualityCode.OUT_OF_SCOPE] = np.nan
+        if self.options.prior == "spatial" and curves.of_image and statistics:
+            values[:, 0] = _informed_by_neighbours(values[:, 0], curves.voxels)
         return KineticMaps(self.model, _maps(values, statistics, constants), code, legend(code), fitted)
 
 
@@ -123,6 +137,22 @@ def _codes(found: Estimates, posterior: bool) -> NDArray[np.uint8]:
     vague = np.log(high / low) > _INTERVAL_IN_SD * _MAX_LOG_SD
     code = np.where(vague & posterior, QualityCode.FLOW_NOT_IDENTIFIABLE, QualityCode.FULL)
     return np.where(found.outside, QualityCode.OUT_OF_SCOPE, code).astype(np.uint8)
+
+
+def _informed_by_neighbours(flow: Array, voxels: NDArray[np.intp]) -> Array:
+    """STATISTICS (n, 5) of flow given that of the neighbours.
+
+    On the logarithm all distances from the median shrink as the standard deviation does, the mean's with its square, as
+    of a lognormal density.
+    """
+    mean, std, low, median, high = flow.T
+    before = np.log(high / low) / _INTERVAL_IN_SD
+    between = float(priors.read("", "2CXM", ["Fp"]).between[0])
+    log_flow, after = share_flow(np.log(median), before, voxels, between)
+    moved, shrunk = np.exp(log_flow), after / before
+    to_mean = moved * (mean / median) ** shrunk**2
+    bounds = (moved * (bound / median) ** shrunk for bound in (low, high))
+    return np.stack([to_mean, to_mean * std / mean * shrunk, next(bounds), moved, next(bounds)], axis=1)
 
 
 def _maps(values: Array, statistics: Sequence[str], constants: TissueConstants) -> tuple[ParameterMap, ...]:

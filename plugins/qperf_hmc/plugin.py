@@ -51,7 +51,11 @@ class PosteriorOptions:
 
     priors: str = field(default="", metadata={"help": "YAML file of priors; the built-in ones where it is empty"})
     prior: Literal["voxel", "spatial"] = field(
-        default="voxel", metadata={"help": "voxel: every voxel by itself; spatial: neighbours resemble each other"}
+        default="spatial",
+        metadata={
+            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
+            "alone"
+        },
     )
     passes: int = field(
         default=3,
@@ -130,7 +134,7 @@ class PosteriorKinetics(KineticsPlugin):
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow and a block of voxels in each thread; draws of a myocardium of an eighth of the image."""
         voxels = shape[0] * shape[1] * shape[2] / 8
-        return Resources(memory_gb=3.0 + voxels * self.options.draws * 6 * 4 * 3 / 2**30, threads=2)
+        return Resources(memory_gb=3.0 + voxels * self.options.draws * 6 * 4 * (3 + _CHOICE) / 2**30, threads=2)
 
     def fit(
         self, curves: TissueCurves, aif: InputFunction, constants: TissueConstants, context: RunContext
@@ -147,8 +151,11 @@ class PosteriorKinetics(KineticsPlugin):
         if usable.any():
             times = np.asarray(curves.times, dtype=np.float64)
             some = _Curves(times, data[usable], aif, constants, context)
-            found = self._sample(some, self.sampled[1], priors)
-            drawn[usable], code[usable] = self._kept(found, curves.voxels[usable], priors, context.seed)
+            spatial = self._spatial and curves.of_image
+            kept = self.options.draws * (_CHOICE if spatial else 1)
+            found = some.sample(self.sampled[1], priors, kept, self.options.passes)
+            voxels = curves.voxels[usable] if spatial else None
+            drawn[usable], code[usable] = self._kept(found, voxels, priors, context.seed)
             fitted[usable] = found.fitted
             predicted[usable] = np.sqrt(found.spread**2 + (found.noise**2).mean(axis=1)[:, None])
             single = _single_maps(self.beside(found, some), usable)
@@ -165,33 +172,32 @@ class PosteriorKinetics(KineticsPlugin):
         return str(self.options.prior) == "spatial"
 
     def _priors(self) -> Priors:
-        """Priors of the model, with those of neighbours where they are needed."""
+        """Priors of the model, with that of neighbours where it is needed."""
         from qperf_app.methods.priors import read
 
         label = self.sampled[0]
         priors = read(self.options.priors, label, self._names)
-        if self._spatial and np.isnan(priors.between).any():
-            lacking = self._names[int(np.isnan(priors.between).argmax())]
-            raise ValueError(f"{self.options.priors}: models.{label}.{lacking}.between_neighbours is missing")
+        if self._spatial and np.isnan(priors.between[0]):
+            field = f"models.{label}.{self._names[0]}.between_neighbours"
+            raise ValueError(f"{self.options.priors}: {field} is missing, which `prior: spatial` needs")
         return priors
 
-    def _sample(self, curves: _Curves, model: Model, priors: Priors) -> Posterior:
-        """Posteriors of curves, each under its own prior."""
-        kept = self.options.draws * (_CHOICE if self._spatial else 1)
-        return curves.sample(model, priors, kept, self.options.passes)
-
     def _kept(
-        self, found: Posterior, voxels: NDArray[np.intp], priors: Priors, seed: int
+        self, found: Posterior, voxels: NDArray[np.intp] | None, priors: Priors, seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Draws to keep and codes: those that were made, or those that the spatial prior chooses among them."""
+        """Draws to keep and codes: those that were made, or those that neighbours choose among them.
+
+        ``voxels`` is None where they have no say.
+        """
         spread = np.log(found.draws[..., 0]).std(axis=1)
         code = np.where(spread > MAX_OF_PRIOR * priors.sd[0], QualityCode.FLOW_NOT_IDENTIFIABLE, QualityCode.FULL)
         code = np.where(found.good, code, QualityCode.NOT_CONVERGED)
         draws = found.draws
-        if self._spatial:
+        if voxels is not None:
             from qperf_hmc.spatial import couple
 
-            chosen = couple(priors.coordinates(draws), voxels, priors.between, self.options.draws, seed)
+            log_flow = priors.coordinates(draws)[..., 0]
+            chosen = couple(log_flow, voxels, float(priors.between[0]), self.options.draws, seed)
             few = np.array([len(np.unique(row)) for row in chosen]) < _LEAST_DRAWS
             code = np.where(few & (code == QualityCode.FULL), QualityCode.FEW_DRAWS, code)
             draws = np.take_along_axis(draws, chosen[..., None], axis=1)

@@ -53,7 +53,7 @@ class FermiDeconvolution(KineticsPlugin):
     """Plugin ``fermi``."""
 
     name = "fermi"
-    version = "1.0"
+    version = "1.1"
     model = "Fermi"
     summary = "Fermi-function deconvolution of the first pass"
     citations = (
@@ -74,7 +74,7 @@ class FermiDeconvolution(KineticsPlugin):
         """Estimate Fb, MBF and Ta of every curve."""
         from qperf_app.methods import kinetic_inputs
         from qperf_app.plugins.quality import legend
-        from qperf_kinetics.judging import fit_and_judge
+        from qperf_kinetics.judging import fit_and_judge, informed_by_neighbours
 
         features = kinetic_inputs.check(curves, aif)
         times = np.asarray(curves.times, dtype=np.float64)
@@ -91,6 +91,8 @@ class FermiDeconvolution(KineticsPlugin):
         limits = np.array([self.options.max_log_sd, np.inf, np.inf, self.options.max_delay_sd])
         data = np.asarray(curves.concentration)[:, window]
         judged = fit_and_judge(problem, data, _NAMES, limits, self.options.max_iterations)
+        if self.options.spatial:
+            judged = informed_by_neighbours(judged, curves, self.model, _NAMES[0])
         fitted = np.full((len(window), len(judged.code)), np.nan)
         fitted[window] = judged.fitted.T
         Fb = np.exp(judged.x[:, 0])

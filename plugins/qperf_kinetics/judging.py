@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods import priors
 from qperf_app.methods.judging import MAX_OF_PRIOR, enhances, lacks_fit
 from qperf_app.methods.kinetic_inputs import usable_curves
+from qperf_app.methods.neighbours import share_flow
 from qperf_app.methods.wider_intervals import NINETY
-from qperf_app.plugins import ParameterMap
+from qperf_app.plugins import ParameterMap, TissueCurves
 from qperf_app.plugins.quality import OPEN_PARAMETERS, QualityCode
 from qperf_app.plugins.records import Statistic
 from qperf_kinetics.fitting import Estimates, Problem, estimate
@@ -67,6 +69,20 @@ def fit_and_judge(
     x[usable], sd[usable] = (np.where(undetermined, np.nan, values) for values in (fit.x, fit.sd))
     fitted[usable], code[usable] = fit.fitted, some
     return Judged(x, sd, code, fitted)
+
+
+def informed_by_neighbours(judged: Judged, curves: TissueCurves, model: str, flow: str) -> Judged:
+    """The same with log flow, the first coordinate, given that of the neighbours, where the curves are of an image.
+
+    The other parameters and the fitted curves stay what the voxel's own curve says. ``model`` and ``flow`` name the
+    prior that tells how much neighbours differ.
+    """
+    if not curves.of_image:
+        return judged
+    between = float(priors.read("", model, [flow]).between[0])
+    x, sd = judged.x.copy(), judged.sd.copy()
+    x[:, 0], sd[:, 0] = share_flow(x[:, 0], sd[:, 0], curves.voxels, between)
+    return replace(judged, x=x, sd=sd)
 
 
 def interval(name: str, units: str, values: Array, log_sd: Array) -> list[ParameterMap]:

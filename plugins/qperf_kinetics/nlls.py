@@ -54,7 +54,7 @@ class ExchangeLeastSquares(KineticsPlugin):
     """Plugin ``nlls``."""
 
     name = "nlls"
-    version = "1.1"
+    version = "1.2"
     model = "2CXM"
     summary = "two-compartment exchange or distributed model, bounded multi-start least squares"
     citations = (
@@ -81,12 +81,14 @@ class ExchangeLeastSquares(KineticsPlugin):
         from qperf_app.methods import kinetic_inputs
         from qperf_app.methods.exchange_quantities import exchange_quantities
         from qperf_app.plugins.quality import legend
-        from qperf_kinetics.judging import fit_and_judge, interval
+        from qperf_kinetics.judging import fit_and_judge, informed_by_neighbours, interval
 
         kinetic_inputs.check(curves, aif)
         problem = self._problem(curves, aif, constants)
         limits = np.array([self.options.max_log_sd] * 4 + [self.options.max_delay_sd])
         judged = fit_and_judge(problem, curves.concentration, _NAMES, limits, self.options.max_iterations)
+        if self.options.spatial:
+            judged = informed_by_neighbours(judged, curves, self.options.model, _NAMES[0])
         Fp, PS, vp, ve = np.exp(judged.x[:, :4]).T
         quantities = exchange_quantities(Fp, PS, vp, ve, judged.x[:, 4], constants)
         # Ktrans is judged by nobody here: PS may be open where it is not.

@@ -18,6 +18,13 @@ class FitOptions:
             "leaves open (docs/models.md); none: least squares only"
         },
     )
+    prior: Literal["spatial", "voxel"] = field(
+        default="spatial",
+        metadata={
+            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
+            "alone, as always with `regularisation: none`"
+        },
+    )
     min_delay: float = field(
         default=-1.0,
         metadata={
@@ -44,10 +51,17 @@ class FitOptions:
     )
 
     def __post_init__(self) -> None:
+        if self.prior not in ("spatial", "voxel"):
+            raise ValueError(f"prior is {self.prior!r}; it must be spatial or voxel")
         if self.min_delay > self.max_delay:
             raise ValueError(
                 f"option 'min_delay' is {self.min_delay}; it must not be above max_delay, {self.max_delay}"
             )
+
+    @property
+    def spatial(self) -> bool:
+        """Whether neighbours have a say: they are a prior, and with no regularisation there is none."""
+        return self.prior == "spatial" and self.regularisation == "physiological"
 
     @property
     def delays(self) -> tuple[float, float]:

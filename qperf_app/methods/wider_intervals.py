@@ -1,4 +1,4 @@
-"""What a fit does not know of - an uncertain input, voxels that differ - added to its intervals."""
+"""What the fit of a curve does not know of: an uncertain input, voxels that differ, what a region's voxels say."""
 
 from __future__ import annotations
 
@@ -47,6 +47,41 @@ def widened(
         shared = np.ndim(log_sd) == 0
         noise = rng.standard_normal(draws.shape[1] if shared else draws.shape)
         draws = (draws * np.exp((log_sd if shared else np.asarray(log_sd)[:, None]) * noise)).astype(draws.dtype)
+    return replace(result, maps=maps, flow_draws=draws)
+
+
+def centred(result: KineticMaps, of_voxels: Mapping[tuple[str, str | None], Array]) -> KineticMaps:
+    """The maps with the flow of regions' curves moved onto that of their voxels, with the width that it has.
+
+    Parameters
+    ----------
+    result : KineticMaps
+        Of n regions' curves.
+    of_voxels : mapping of (n,) arrays
+        Medians over the voxels of each region of the maps of flow, by quantity and statistic; NaN where there is none.
+        Where the curve gives no flow they stand for it, bounds included.
+
+    Returns
+    -------
+    KineticMaps
+        Flow of :data:`FLOWS` and its draws; other quantities stay those of the curves.
+    """
+    values = result.values
+    names = [q for q in FLOWS if q in values]
+    keys = value_keys(of_voxels)
+    if any(q not in keys for q in names) or not names:
+        return result
+    ratios = {q: of_voxels[keys[q]] / values[q] for q in names}
+    maps = tuple(
+        replace(m, values=np.where(np.isfinite(values[m.quantity]), m.values * ratios[m.quantity],
+                                   of_voxels.get((m.quantity, m.statistic), np.full(len(m.values), np.nan))))
+        if m.quantity in names
+        else m
+        for m in result.maps
+    )  # fmt: skip
+    draws = result.flow_draws
+    if draws is not None:
+        draws = (draws * ratios["MBF"][:, None]).astype(draws.dtype)
     return replace(result, maps=maps, flow_draws=draws)
 
 

@@ -284,7 +284,8 @@ class TissueCurves:
     """Concentration curves of the voxels to estimate.
 
     ``concentration`` (n, t) in ``units`` at ``times`` (t,) s; ``voxels`` (n, 3) are their integer indices on the grid
-    of ``affine``.
+    of ``affine``. ``of_image`` says that they are voxels of one image, each there once, so that neighbours resemble
+    each other; curves of regions don't.
     """
 
     concentration: NDArray[np.float64]
@@ -292,6 +293,7 @@ class TissueCurves:
     voxels: NDArray[np.intp]
     affine: NDArray[np.float64]
     units: str = CONCENTRATION_UNITS
+    of_image: bool = False
 
 
 #: What a map of a posterior may hold, in the order in which a plugin gives them.

@@ -173,12 +173,13 @@ def segment_medians(
     rows = []
     for (segment, layer), region in segment_regions(labels, affine):
         inside = region[wall]
-        values = {quantity: _median(data[inside]) for quantity, data in in_wall.items()}
+        values = {quantity: finite_median(data[inside]) for quantity, data in in_wall.items()}
         estimated = int(np.isfinite(in_wall[first][inside]).sum())
         rows.append(SegmentRow(segment, SEGMENT_NAMES[segment], layer, int(inside.sum()), estimated, values))
     return SegmentTable(plugin, model, tuple(rows), dict(units))
 
 
-def _median(values: NDArray[np.floating]) -> float:
+def finite_median(values: NDArray[np.floating]) -> float:
+    """Median of the finite values; NaN where there is none."""
     finite = values[np.isfinite(values)].astype(np.float64)
     return float(np.median(finite)) if finite.size else float("nan")

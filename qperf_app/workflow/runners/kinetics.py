@@ -26,7 +26,9 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     series, aif = read_curves(upstream)
     mask = records.read_mask(upstream["myocardium"].files["myocardium"])
     voxels = np.argwhere(mask)
-    curves = TissueCurves(series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units)
+    curves = TissueCurves(
+        series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units, of_image=True
+    )
     result = _marked(fit(task, curves, aif, series.slice_times[voxels[:, 2]]), upstream, mask)
     read = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files = records.write_maps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from qperf_app.bids.names import parse_entities
 from qperf_app.bids.segment_curves import write_segment_curves
 from qperf_app.bids.segment_tables import write_segments
 from qperf_app.checks.flow import coarse_sampling, implausible_flow
-from qperf_app.methods.wider_intervals import FLOWS, widened
+from qperf_app.methods.wider_intervals import FLOWS, centred, widened
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
@@ -32,7 +32,7 @@ from qperf_app.workflow.flow import flows_of
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, uris
 from qperf_app.workflow.runners.kinetics import fit, read_curves
-from qperf_app.workflow.segments import mean_log_sd, segment_curve, segment_medians, segment_regions
+from qperf_app.workflow.segments import finite_median, mean_log_sd, segment_curve, segment_medians, segment_regions
 from qperf_app.workflow.slice_clocks import slice_offset
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
@@ -44,7 +44,8 @@ LEAST_ESTIMATED = 0.5
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write the table of each layer, and the segments' curves where the plugin gives its fit of them.
 
-    The plugin fits each segment's curve; maps that were handed in have no plugin to fit anything, and are summarised.
+    Flow is the median over the voxels; the plugin fits each segment's curve besides, for everything else. Maps that
+    were handed in have no plugin to fit anything, and are summarised.
     """
     labels, affine = read_image(upstream["labels"].files["dseg"], np.uint8)
     maps, units, model = _read_maps(upstream["maps"].files)
@@ -53,7 +54,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     files: dict[Role, Path] = {}
     read = read_curves(upstream) if "muscle" in upstream else None
     if read is not None:
-        table, curves = _fit_segments(task, *read, table, maps, labels, affine)
+        table, curves = _fit_segments(task, *read, table, upstream["maps"].files, maps, labels, affine)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
     passed_on = [text for name in ("wall", "aif") if name in upstream for text in upstream[name].step.doubts]
     doubts = (*dict.fromkeys(passed_on), *_doubts(task, read and read[0].units, table))
@@ -91,14 +92,15 @@ def _fit_segments(
     series: Series,
     aif: InputFunction,
     table: SegmentTable,
+    files: Mapping[Role, Path],
     maps: Mapping[str, NDArray[np.floating]],
     labels: NDArray[np.integer],
     affine: NDArray[np.float64],
 ) -> tuple[SegmentTable, SegmentCurves | None]:
-    """Put the fit of each segment's curve (:func:`segment_curve`) in place of the medians over its voxels.
+    """Put the fit of each segment's curve (:func:`segment_curve`) in place of medians over its voxels, but for flow.
 
-    That its voxels differ (:func:`mean_log_sd`) is in the interval of its flow. The curves come along where the plugin
-    gives its own.
+    The interval of flow is that of the curve, about the median, and holds that voxels differ (:func:`mean_log_sd`). The
+    curves come along where the plugin gives its own.
     """
     regions = [region for _, region in segment_regions(labels, affine)]
     known = [k for k, region in enumerate(regions) if region.any()]
@@ -110,6 +112,7 @@ def _fit_segments(
         units=series.units,
     )
     result = fit(task, curves, aif, np.array([slice_offset(series, regions[k]) for k in known]))
+    result = centred(result, _flow_of_voxels(files, [regions[k] for k in known]))
     if "MBF" in maps:
         apart = mean_log_sd(maps["MBF"], labels, [regions[k] for k in known])
         rng = np.random.default_rng(derive_seed(task.seed, fingerprint(maps["MBF"])))
@@ -118,6 +121,18 @@ def _fit_segments(
     whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
     numbers = tuple(table.rows[known[i]].segment for i in whole)
     return table, _curves_of(table, curves, result, np.array(whole, dtype=int), numbers)
+
+
+def _flow_of_voxels(
+    files: Mapping[Role, Path], regions: Sequence[NDArray[np.bool_]]
+) -> dict[tuple[str, str | None], NDArray[np.float64]]:
+    """Medians of the maps of flow, by quantity and statistic, over the voxels of each region."""
+    found = {}
+    for key, path in files.items():
+        if isinstance(key, MapKey) and key.quantity in FLOWS:
+            data = read_image(path)[0]
+            found[key.quantity, key.statistic or None] = np.array([finite_median(data[region]) for region in regions])
+    return found
 
 
 def _with_values(table: SegmentTable, result: KineticMaps, known: list[int]) -> SegmentTable:

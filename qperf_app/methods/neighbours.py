@@ -1,0 +1,93 @@
+"""What neighbouring voxels tell of a voxel's flow.
+
+Flow changes little from one voxel of the wall to the next, but for the border of a defect, and one voxel's curve leaves
+much of it open. The difference of the log flow of two neighbours within a slice therefore has a Student-t density,
+which lets go of those that a border parts (a Markov random field: Besag 1974, doi:10.1111/j.2517-6161.1974.tb00999.x;
+for myocardial perfusion Scannell et al. 2020, doi:10.1016/j.media.2019.101611; heavy tails: Lange, Little and Taylor
+1989, doi:10.1080/01621459.1989.10478852). In a plane the sum of the squared differences is that of the slope over the
+area, whatever the size of the voxels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+#: Degrees of freedom of the difference of neighbours: few, since a border is far out, as Lange et al. recommend.
+DEGREES_OF_FREEDOM = 4.0
+#: No curve tells log flow better than this; noise-free ones would leave nothing else of the precision.
+_LEAST_SD = 1e-3
+# Rounds of weighing the pairs anew, at most, and the change of log flow at which they end.
+_ROUNDS, _SETTLED = 30, 1e-3
+
+
+def share_flow(log_flow: Array, log_sd: Array, voxels: Index, between: float) -> tuple[Array, Array]:
+    """Log flow given the neighbours' as well: mean and standard deviation of the joint posterior.
+
+    Each voxel's own posterior is taken as normal. Given how much each pair counts the joint one is normal too, and its
+    mean solves a banded system for each slice; how much a pair counts follows from its expected difference
+    (expectation maximisation).
+
+    Parameters
+    ----------
+    log_flow, log_sd : (n,) arrays
+        Mean and standard deviation by the voxel's own curve; NaN where there is none. Those stay NaN and tell their
+        neighbours nothing.
+    voxels : (n, 3) int array
+        Where the voxels lie; the last axis counts slices. No two lie in one place.
+    between : float
+        Scale of the difference of neighbours' log flow.
+
+    Returns
+    -------
+    (n,) array, (n,) array
+        The same for any order of the voxels.
+    """
+    mean, sd = np.full((2, len(log_flow)), np.nan)
+    known = np.isfinite(log_flow) & np.isfinite(log_sd)
+    for k in np.unique(voxels[known, 2]):
+        rows = np.flatnonzero(known & (voxels[:, 2] == k))
+        rows = rows[np.lexsort(voxels[rows, :2].T)]
+        mean[rows], sd[rows] = _share_in_slice(log_flow[rows], log_sd[rows], voxels[rows], between)
+    return mean, sd
+
+
+def pairs_of(voxels: Index) -> tuple[Index, Index]:
+    """Rows of both of each pair of (n, 3) voxels that lie next to each other within a slice."""
+    at = {tuple(place): row for row, place in enumerate(voxels.tolist())}
+    found = [
+        (row, other)
+        for (i, j, k), row in at.items()
+        for other in (at.get((i + 1, j, k)), at.get((i, j + 1, k)))
+        if other is not None
+    ]
+    first, second = np.array(found, dtype=np.intp).reshape(-1, 2).T
+    return first, second
+
+
+def _share_in_slice(log_flow: Array, log_sd: Array, voxels: Index, between: float) -> tuple[Array, Array]:
+    from scipy.linalg import cho_solve_banded, cholesky_banded
+
+    first, second = pairs_of(voxels)
+    if not len(first):
+        return log_flow, log_sd
+    n, low, high = len(log_flow), np.minimum(first, second), np.maximum(first, second)
+    own = 1.0 / np.maximum(log_sd, _LEAST_SD) ** 2
+    weight, mean = np.ones(len(first)), log_flow
+    for _ in range(_ROUNDS):
+        precision = weight / between**2
+        band = np.zeros((int((high - low).max()) + 1, n))
+        band[0] = own + np.bincount(low, precision, n) + np.bincount(high, precision, n)
+        band[high - low, low] = -precision
+        factor = cholesky_banded(band, lower=True)
+        covariance = cho_solve_banded((factor, True), np.eye(n))
+        before, mean = mean, covariance @ (own * log_flow)
+        if np.abs(mean - before).max() < _SETTLED:
+            break
+        variance = covariance[low, low] + covariance[high, high] - 2.0 * covariance[low, high]
+        square = (mean[low] - mean[high]) ** 2 + variance
+        weight = (DEGREES_OF_FREEDOM + 1.0) / (DEGREES_OF_FREEDOM + square / between**2)
+    return mean, np.sqrt(np.diag(covariance))
