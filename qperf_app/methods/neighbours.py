@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-#: Degrees of freedom of the difference of neighbours. A border lies far out: of a normal density it would be blurred, of
-#: a Cauchy density (1) a single voxel that is wrong would stand as well.
+#: Degrees of freedom of the difference of neighbours. A border lies far out: a normal density would blur it, a Cauchy
+#: density (1) would let a single voxel that is wrong stand as well.
 DEGREES_OF_FREEDOM = 2.0
 #: No curve tells log flow better than this; noise-free ones would leave nothing else of the precision.
 _LEAST_SD = 1e-3
