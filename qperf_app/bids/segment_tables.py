@@ -10,6 +10,7 @@ from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import read_numbers, read_table, write_table
+from qperf_app.methods.wider_intervals import FLOWS
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.results import CURVE_DEFINITION, is_interval
@@ -32,10 +33,9 @@ def write_segments(
 ) -> dict[Role, Path]:
     """Write a table, each layer to its own file; returns the files by layer.
 
-    ``basis`` says in the sidecar what the values are: medians of a map, or the fit of each segment's own curve;
-    ``doubts`` why they can't be right.
+    ``basis`` says in the sidecar what the values are: medians of the maps, or of flow alone and all else by the fit of
+    each segment's own curve; ``doubts`` why they can't be right.
     """
-    words = _BASES[basis]
     files: dict[Role, Path] = {}
     quantities = list(table.units)
     for layer in LAYERS:
@@ -44,13 +44,13 @@ def write_segments(
             continue
         files[layer] = out / segments_name(prefix, table.plugin, layer)
         described = {
-            **describe(f"{words[0]} AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
+            **describe(f"{_BASES[basis][0]} AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
             **({"Doubtful": list(doubts)} if doubts else {}),
             "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
             "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
-            **{q: {"Description": _describe(q, words[1]), "Units": table.units[q]} for q in quantities},
+            **{q: {"Description": _describe(q, basis), "Units": table.units[q]} for q in quantities},
         }
         cells = [
             (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))
@@ -60,10 +60,11 @@ def write_segments(
     return files
 
 
-def _describe(column: str, words: str) -> str:
-    if not is_interval(column):
+def _describe(column: str, basis: Literal["map", "curve"]) -> str:
+    quantity, statistic = column.rsplit("_", 1) if is_interval(column) else (column, "")
+    words = _BASES["map" if quantity in FLOWS else basis][1]
+    if not statistic:
         return words.format(column)
-    quantity, statistic = column.rsplit("_", 1)
     return f"{int(statistic[1:])} % quantile of the posterior of {words.format(quantity)}"
 
 

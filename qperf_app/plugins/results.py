@@ -99,7 +99,7 @@ class SegmentTable:
 
 #: Percentiles over a segment's voxels between which its curve is the mean, at each time. A mean, since that averages
 #: noise; lopsided, since noise errs to both sides, but what else is in a voxel of muscle is most often blood, which
-#: only adds. ``docs/models.md`` has the comparison.
+#: only adds.
 CURVE_PERCENTILES = (20, 60)
 #: What a segment's curve is, in words.
 CURVE_DEFINITION = "the mean between the {}th and the {}th percentile over its voxels at each time".format(
