@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qperf_app.methods import kinetic_inputs, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
-from qperf_app.methods.neighbours import share_flow
+from qperf_app.methods.neighbours import NeighbourOptions, share_flow
 from qperf_app.plugins import (
     STATISTICS,
     InputFunction,
@@ -47,23 +47,12 @@ _INTERVAL_IN_SD = 3.29
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(NeighbourOptions):
     """Options of ``cnn``."""
 
     weights: str = field(
         default="", metadata={"help": "weights made by `qperf train kinetics`; the shipped ones where it is empty"}
     )
-    prior: Literal["spatial", "voxel"] = field(
-        default="spatial",
-        metadata={
-            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
-            "alone, as always with weights that give no intervals"
-        },
-    )
-
-    def __post_init__(self) -> None:
-        if self.prior not in ("spatial", "voxel"):
-            raise ValueError(f"prior is {self.prior!r}; it must be spatial or voxel")
 
 
 class ConvolutionalKinetics(KineticsPlugin):

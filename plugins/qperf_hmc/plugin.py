@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qperf_app.methods import kinetic_inputs
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
+from qperf_app.methods.neighbours import NeighbourOptions
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import (
     STATISTICS,
@@ -46,17 +47,10 @@ _PASSES_BESIDE, _DRAWS_BESIDE = 2, 100
 
 
 @dataclass(frozen=True)
-class PosteriorOptions:
+class PosteriorOptions(NeighbourOptions):
     """Options of ``hmc``."""
 
     priors: str = field(default="", metadata={"help": "YAML file of priors; the built-in ones where it is empty"})
-    prior: Literal["voxel", "spatial"] = field(
-        default="spatial",
-        metadata={
-            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
-            "alone"
-        },
-    )
     passes: int = field(
         default=3,
         metadata={
@@ -68,10 +62,6 @@ class PosteriorOptions:
         default=400,
         metadata={"help": "draws of each voxel that maps and quantiles are made of", "range": (100, 1_000_000)},
     )
-
-    def __post_init__(self) -> None:
-        if self.prior not in ("voxel", "spatial"):
-            raise ValueError(f"prior is {self.prior!r}; it must be voxel or spatial")
 
 
 @dataclass(frozen=True)
@@ -233,7 +223,7 @@ class ExchangePosterior(PosteriorKinetics):
     """Plugin ``hmc``."""
 
     name = "hmc"
-    version = "1.5"
+    version = "1.6"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
     summary = "two-compartment exchange or distributed model, posterior of every voxel by Hamiltonian Monte Carlo"

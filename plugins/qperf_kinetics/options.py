@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qperf_app.methods.neighbours import NeighbourOptions
+
 
 @dataclass(frozen=True)
-class FitOptions:
+class FitOptions(NeighbourOptions):
     """Options of ``nlls``, and of ``fermi`` with those that it adds."""
 
     regularisation: Literal["physiological", "none"] = field(
@@ -16,13 +18,6 @@ class FitOptions:
         metadata={
             "help": "physiological: weak priors on flow, delay and the other parameters, which settle what noise "
             "leaves open (docs/models.md); none: least squares only"
-        },
-    )
-    prior: Literal["spatial", "voxel"] = field(
-        default="spatial",
-        metadata={
-            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
-            "alone, as always with `regularisation: none`"
         },
     )
     min_delay: float = field(
@@ -51,8 +46,7 @@ class FitOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.prior not in ("spatial", "voxel"):
-            raise ValueError(f"prior is {self.prior!r}; it must be spatial or voxel")
+        super().__post_init__()
         if self.min_delay > self.max_delay:
             raise ValueError(
                 f"option 'min_delay' is {self.min_delay}; it must not be above max_delay, {self.max_delay}"

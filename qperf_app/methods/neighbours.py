@@ -10,6 +10,9 @@ area, whatever the size of the voxels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +26,23 @@ DEGREES_OF_FREEDOM = 2.0
 _LEAST_SD = 1e-3
 # Rounds of weighing the pairs anew, at most, and the change of log flow at which they end.
 _ROUNDS, _SETTLED = 30, 1e-3
+
+
+@dataclass(frozen=True)
+class NeighbourOptions:
+    """The option of a kinetics plugin in which neighbours may have a say."""
+
+    prior: Literal["spatial", "voxel"] = field(
+        default="spatial",
+        metadata={
+            "help": "spatial: a voxel's neighbours tell of its flow as well (docs/models.md); voxel: its own curve "
+            "alone"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.prior not in ("spatial", "voxel"):
+            raise ValueError(f"prior is {self.prior!r}; it must be spatial or voxel")
 
 
 def share_flow(log_flow: Array, log_sd: Array, voxels: Index, between: float) -> tuple[Array, Array]:
