@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.masks import read_image
 from qperf_app.bids.names import ROLES, folder_of
 from qperf_app.bids.records import read_mask
 from qperf_app.bids.tables import read_landmarks, read_numbers, read_table
-from qperf_app.geometry.segments import label_segments
+from qperf_app.geometry import label_layers, label_segments
 
 HAND_INS = {
     "masks": ("lv", "rv", "myocardium", "landmarks"),
@@ -56,14 +57,33 @@ def hand_in(truth: Path, target: Path, roles: Iterable[str]) -> Path:
     return target
 
 
+def true_flow(folder: Path, prefix: str) -> NDArray[np.float64]:
+    """Map of the true MBF of a scan in its folder."""
+    path = next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))
+    return np.asarray(read_image(path).get_fdata())
+
+
 def true_means(truth: Path, prefix: str) -> dict[int, float]:
     """Mean true MBF of each segment of the true mask."""
-    folder = truth / folder_of(prefix)
-    mask_path = folder / f"{prefix}_{ROLES['myocardium']}"
-    landmarks = read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")
-    labels = label_segments(read_mask(mask_path), read_image(mask_path).affine, landmarks).labels
-    flow = read_image(next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))).get_fdata()
+    flow, labels, _ = _true_segments(truth, prefix)
     return {int(k): float(np.nanmean(flow[labels == k])) for k in np.unique(labels) if k}
+
+
+def true_layers(truth: Path, prefix: str) -> dict[int, tuple[float, float]]:
+    """Mean true MBF of the inner and the outer half of each segment of the true mask."""
+    flow, labels, layers = _true_segments(truth, prefix)
+    inner, outer = (np.where(layers == layer, flow, np.nan) for layer in (1, 2))
+    segments = [int(k) for k in np.unique(labels) if k]
+    return {k: (float(np.nanmean(inner[labels == k])), float(np.nanmean(outer[labels == k]))) for k in segments}
+
+
+def _true_segments(truth: Path, prefix: str) -> tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]:
+    """True MBF, and AHA segments and layers of the true mask."""
+    folder = truth / folder_of(prefix)
+    path = folder / f"{prefix}_{ROLES['myocardium']}"
+    wall, affine = read_mask(path), read_image(path).affine
+    labels = label_segments(wall, affine, read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")).labels
+    return true_flow(folder, prefix), labels, label_layers(wall, affine)
 
 
 def segment_column(path: Path, name: str = "MBF") -> dict[int, float]:

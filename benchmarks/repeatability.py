@@ -6,23 +6,20 @@ breathing, bolus and noise), runs ``qperf-app`` on it and the group level after 
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_means
+from benchmarks.detection import detection
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app
 from benchmarks.records import Column, Row, Table, argument_parser, publish
-from qperf_app.bids.names import LAYERS, parse_entities, segments_name
 from qperf_app.bids.tables import read_numbers, read_table
 
 Array = NDArray[np.float64]
-#: True flow under stress below which a segment is ischaemic, mL/min/g: defects of the phantom have 0.3 to 1.6.
-ISCHAEMIC = 1.75
 
 
 def main() -> None:
@@ -43,7 +40,8 @@ def main() -> None:
         command = [sys.executable, "-m", "qperf_app.cli.app", str(raw), str(out), "group"]
         subprocess.run(command, check=True)
     weights = ("kinetics",) if "cnn" in args.kinetics else ()
-    publish([repeatability(out, weights), detection(args, raw, out, weights)], args)
+    truth, found = raw / "derivatives" / "truth", {(args.hand_in, "two-pool"): out}
+    publish([repeatability(out, weights), detection(truth, found, args.kinetics, weights)], args)
 
 
 def repeatability(out: Path, weights: Sequence[str]) -> Table:
@@ -72,52 +70,6 @@ def repeatability(out: Path, weights: Sequence[str]) -> Table:
     return Table(
         "repeatability", "Flow of the same hearts, scanned twice", columns, tuple(rows), weights=tuple(weights)
     )
-
-
-def detection(args: argparse.Namespace, raw: Path, out: Path, weights: Sequence[str]) -> Table:
-    """Area under the ROC curve for ischaemic segments, by stress flow, reserve and ratio of the layers."""
-    rows: list[Row] = []
-    for plugin in args.kinetics:
-        found = np.array(list(_segments(raw / "derivatives" / "truth", out, plugin)), dtype=np.float64)
-        ill = found[:, 0] < ISCHAEMIC
-        for k, name in enumerate(("stress MBF", "reserve", "endo over epi under stress"), start=1):
-            known = np.isfinite(found[:, k])
-            counts = int((ill & known).sum()), int((~ill & known).sum())
-            rows.append((f"`{plugin}`", name, *counts, area_under_roc(found[known, k], ill[known])))
-    columns = (
-        Column("kinetics"),
-        Column("told by"),
-        Column("ischaemic segments", format="d"),
-        Column("others", format="d"),
-        Column("area under the ROC curve", format=".3f"),
-    )
-    note = f"Ischaemic: true flow under stress below {ISCHAEMIC} mL/min/g."
-    title = "Ischaemic segments told from others"
-    return Table("detection", title, columns, tuple(rows), note, tuple(weights))
-
-
-def _segments(truth: Path, out: Path, plugin: str) -> Iterator[tuple[float, float, float, float]]:
-    """Of every segment under stress: true flow, measured flow, reserve, ratio of the layers."""
-    for path in sorted(out.rglob(f"*_seg-{LAYERS['transmural']}_desc-{plugin}_segments.tsv")):
-        if parse_entities(path.name)["task"] != "stress":
-            continue
-        prefix = path.name.split("_seg-")[0]
-        stress, endo, epi = (segment_column(path.with_name(segments_name(prefix, plugin, layer))) for layer in LAYERS)
-        at_rest = path.with_name(segments_name(prefix.replace("task-stress", "task-rest"), plugin, "transmural"))
-        rest = segment_column(at_rest) if at_rest.exists() else {}
-        for segment, true in true_means(truth, prefix).items():
-            flow, inner, outer, before = (values.get(segment, np.nan) for values in (stress, endo, epi, rest))
-            yield true, flow, flow / before, inner / outer
-
-
-def area_under_roc(values: Array, ill: NDArray[np.bool_]) -> float | None:
-    """Probability that one of the ill has the lower value (Mann-Whitney); None where there are none."""
-    from scipy.stats import mannwhitneyu
-
-    if not ill.any() or ill.all():
-        return None
-    count = float(ill.sum()) * float((~ill).sum())
-    return 1.0 - float(mannwhitneyu(values[ill], values[~ill]).statistic) / count
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Makes a phantom dataset, runs ``qperf-app`` with each spill-over plugin on the true masks (``--hand-in masks``) or on
 those that it finds (``none``), and compares flow with the true map: voxel by voxel in each third of the true wall,
-segment by segment, and in the ratio of the inner to the outer half of a segment.
+segment by segment, in the ratio of the inner to the outer half of a segment, and by how well defects are told.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
+from benchmarks.detection import detection
 from benchmarks.masks import read_image
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_means
+from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_flow, true_layers
 from benchmarks.phantom_segments import SCORES, paired, read_segments, scores
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.bids.names import LAYERS, ROLES, folder_of, map_name, parse_entities, segments_name
 from qperf_app.bids.records import read_mask
-from qperf_app.bids.tables import read_landmarks
-from qperf_app.geometry import label_layers, label_segments, wall_depth
+from qperf_app.geometry import wall_depth
 from qperf_app.plugins import MapKey
 from qperf_app.plugins.manager import load_plugins
 from qperf_app.plugins.records import VALUE
@@ -43,6 +44,9 @@ def main() -> None:
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=["masks", "none"])
     parser.add_argument("--spill-over", nargs="+", default=["none", "two-pool"], help="plugins to compare")
     parser.add_argument("--kinetics", nargs="+", default=["nlls"])
+    parser.add_argument(
+        "--prior", choices=("spatial", "voxel"), default="spatial", help="whether neighbours have a say"
+    )
     parser.add_argument("--nprocs", type=int, default=2)
     args = parser.parse_args()
     raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
@@ -53,11 +57,19 @@ def main() -> None:
 def runs(args: argparse.Namespace, raw: Path) -> Iterator[tuple[tuple[str, str], Path]]:
     """Outputs by what was handed in and spill-over plugin."""
     for kind, plugin in itertools.product(args.hand_in, args.spill_over):
-        out = args.work / f"out-{kind}-{plugin}"
+        out = args.work / f"out-{kind}-{plugin}-{args.prior}"
         if not out.is_dir():
-            chosen = ["--spill-over", plugin, "--kinetics", *args.kinetics, "--nprocs", str(args.nprocs)]
+            chosen = ["--spill-over", plugin, "--nprocs", str(args.nprocs), "--config-file", str(configuration(args))]
             run_app(raw, args.work, kind, out, chosen)
         yield (kind, plugin), out
+
+
+def configuration(args: argparse.Namespace) -> Path:
+    """Write the configuration file of the kinetics plugins."""
+    path: Path = args.work / f"kinetics-{args.prior}.yaml"
+    chosen = [{"plugin": plugin, "options": {"prior": args.prior}} for plugin in args.kinetics]
+    path.write_text(yaml.safe_dump({"kinetics": chosen}), "utf-8")
+    return path
 
 
 def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins: Sequence[str]) -> Iterator[Table]:
@@ -88,6 +100,7 @@ def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins
     ratio = Column("endo over epi, error, median", "%", "+.0f"), Column("its size, median", "%", ".0f")
     title = "Flow of AHA segments and ratio of their layers against the phantom's truth"
     yield Table("spill-over-segments", title, (*labels, *SCORES, *ratio), tuple(rows), weights=weights)
+    yield detection(truth, outs, plugins, weights)
 
 
 def _in_order(item: tuple[tuple[str, str, str], object]) -> tuple[str, str, int]:
@@ -115,7 +128,7 @@ def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
     for path in sorted(truth.rglob(f"*_{ROLES['myocardium']}")):
         prefix = path.name.removesuffix(f"_{ROLES['myocardium']}")
         wall, task = read_mask(path), parse_entities(path.name)["task"]
-        flow = _true_flow(path.parent, prefix)
+        flow = true_flow(path.parent, prefix)
         depth = wall_depth(wall, read_image(path).affine)
         for plugin in plugins:
             keys = (MapKey(models[plugin], "MBF", statistic or "") for statistic in VALUE)
@@ -143,32 +156,11 @@ def layer_ratios(truth: Path, out: Path) -> dict[tuple[str, str], tuple[float, f
         if not all(path.exists() for path in layers):
             continue
         measured = [segment_column(path) for path in layers]
-        for segment, true in true_layer_ratios(truth, prefix).items():
+        for segment, (inner, outer) in true_layers(truth, prefix).items():
             values = [m.get(segment, np.nan) for m in measured]
             for group in (task, "both"):
-                errors.setdefault((group, plugin), []).append(100.0 * (values[0] / values[1] / true - 1.0))
+                errors.setdefault((group, plugin), []).append(100.0 * (values[0] / values[1] * outer / inner - 1.0))
     return {key: (float(np.nanmedian(v)), float(np.nanmedian(np.abs(v)))) for key, v in errors.items()}
-
-
-def true_layer_ratios(truth: Path, prefix: str) -> dict[int, float]:
-    """True ratio of the mean flow of the inner to that of the outer half of each segment of the true mask."""
-    folder = truth / folder_of(prefix)
-    path = folder / f"{prefix}_{ROLES['myocardium']}"
-    wall, affine = read_mask(path), read_image(path).affine
-    labels = label_segments(wall, affine, read_landmarks(folder / f"{prefix}_{ROLES['landmarks']}")).labels
-    layers, flow = label_layers(wall, affine), _true_flow(folder, prefix)
-    segments = [k for k in np.unique(labels).tolist() if k]
-    means = {
-        k: [np.nanmean(flow[(labels == k) & (layers == layer)]) for layer in (1, 2)]
-        for k in segments
-        if k in true_means(truth, prefix)
-    }
-    return {k: float(inner / outer) for k, (inner, outer) in means.items()}
-
-
-def _true_flow(folder: Path, prefix: str) -> Array:
-    path = next(folder.glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))
-    return np.asarray(read_image(path).get_fdata())
 
 
 if __name__ == "__main__":
