@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qperf_app.methods import kinetic_inputs, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
-from qperf_app.methods.neighbours import NeighbourOptions, share_flow
+from qperf_app.methods.neighbours import CITATION, NeighbourOptions, share_flow
 from qperf_app.plugins import (
     STATISTICS,
     InputFunction,
@@ -61,10 +61,11 @@ class ConvolutionalKinetics(KineticsPlugin):
     name = "cnn"
     version = "1.1"
     model = "2CXM"
-    summary = "two-compartment exchange model, posterior of every voxel by a network trained on those of hmc"
+    summary = "two-compartment exchange model, posterior of every voxel by a network, spatial prior of flow"
     citations = (
         "Scannell CM, van den Bosch P, Chiribiri A, Lee J, Breeuwer M, Veta M. Deep learning-based prediction of "
         "kinetic parameters from myocardial perfusion MRI. arXiv:1907.11899 (2019).",
+        CITATION,
     )
     trainer = "qperf_cnn.trainer:KineticsTrainer"
     Options = NetworkOptions

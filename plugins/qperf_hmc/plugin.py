@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qperf_app.methods import kinetic_inputs
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
-from qperf_app.methods.neighbours import NeighbourOptions
+from qperf_app.methods.neighbours import CITATION, NeighbourOptions
 from qperf_app.physics.models import MODELS, Model
 from qperf_app.plugins import (
     STATISTICS,
@@ -226,10 +226,11 @@ class ExchangePosterior(PosteriorKinetics):
     version = "1.6"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
-    summary = "two-compartment exchange or distributed model, posterior of every voxel by Hamiltonian Monte Carlo"
+    summary = (
+        "two-compartment exchange or distributed model, posterior by Hamiltonian Monte Carlo, spatial prior of flow"
+    )
     citations = (
-        "Scannell CM, Chiribiri A, Villa ADM, Breeuwer M, Lee J. Hierarchical Bayesian myocardial perfusion "
-        "quantification. Med Image Anal 2020;60:101611. doi:10.1016/j.media.2019.101611",
+        CITATION,
         "Samsonov S, Lagutin E, Gabrie M, Durmus A, Naumov A, Moulines E. Local-global MCMC kernels: the best of both "
         "worlds. Adv Neural Inf Process Syst 2022;35. arXiv:2111.02702",
         "St. Lawrence KS, Lee TY. An adiabatic approximation to the tissue homogeneity model for water exchange in the "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.neighbours import CITATION
 from qperf_app.physics import conversion
 from qperf_app.plugins import (
     InputFunction,
@@ -55,10 +56,11 @@ class FermiDeconvolution(KineticsPlugin):
     name = "fermi"
     version = "1.1"
     model = "Fermi"
-    summary = "Fermi-function deconvolution of the first pass"
+    summary = "Fermi-function deconvolution of the first pass, spatial prior of flow"
     citations = (
         "Jerosch-Herold M, Wilke N, Stillman AE. Magnetic resonance quantification of the myocardial perfusion reserve "
         "with a Fermi function model for constrained deconvolution. Med Phys 1998;25:73-84. doi:10.1118/1.598163",
+        CITATION,
     )
     Options = FermiOptions
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from qperf_app.methods.neighbours import CITATION
 from qperf_app.plugins import (
     InputFunction,
     KineticMaps,
@@ -56,7 +57,7 @@ class ExchangeLeastSquares(KineticsPlugin):
     name = "nlls"
     version = "1.2"
     model = "2CXM"
-    summary = "two-compartment exchange or distributed model, bounded multi-start least squares"
+    summary = "two-compartment exchange or distributed model, bounded multi-start least squares, spatial prior of flow"
     citations = (
         "Sourbron SP, Buckley DL. Classic models for dynamic contrast-enhanced MRI. NMR Biomed 2013;26:1004-1027. "
         "doi:10.1002/nbm.2940",
@@ -65,6 +66,7 @@ class ExchangeLeastSquares(KineticsPlugin):
         "doi:10.1097/00004647-199812000-00011",
         "Transtrum MK, Sethna JP. Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares "
         "minimization. arXiv:1201.5885 (2012).",
+        CITATION,
     )
     Options = ExchangeOptions
 

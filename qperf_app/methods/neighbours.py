@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
+#: For the plugins that use it.
+CITATION = (
+    "Scannell CM, Chiribiri A, Villa ADM, Breeuwer M, Lee J. Hierarchical Bayesian myocardial perfusion "
+    "quantification. Med Image Anal 2020;60:101611. doi:10.1016/j.media.2019.101611"
+)
 #: Degrees of freedom of the difference of neighbours. A border lies far out: a normal density would blur it, a Cauchy
 #: density (1) would let a single voxel that is wrong stand as well.
 DEGREES_OF_FREEDOM = 2.0
