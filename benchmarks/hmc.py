@@ -243,7 +243,7 @@ def real(path: Path, threads: int) -> Table:
     for prior in ("voxel", "spatial"):
         started = time.perf_counter()
         found = ExchangePosterior(ExchangeOptions(prior=prior)).fit(
-            rest.curves,
+            replace(rest.curves, of_image=True),
             InputFunction(rest.times, rest.blood),
             TissueConstants(rest.haematocrit),
             RunContext(0, threads),
@@ -285,11 +285,12 @@ def spatial(threads: int) -> Table:
         cp = plasma_concentration(base.blood, HAEMATOCRIT)
         clean = two_compartment_exchange(base.times, cp, *truth)
         tissue = clean + noise * base.blood.max() * np.random.default_rng(7).standard_normal(clean.shape)
-        curves = TissueCurves(tissue, base.times, voxels, np.eye(4))
+        curves = TissueCurves(tissue, base.times, voxels, np.eye(4), of_image=True)
         for label, plugin in (
+            ("`nlls`, `prior: voxel`", ExchangeLeastSquares(LeastSquaresOptions(prior="voxel"))),
             ("`nlls`", ExchangeLeastSquares()),
+            ("`hmc`, `prior: voxel`", ExchangePosterior(ExchangeOptions(prior="voxel"))),
             ("`hmc`", ExchangePosterior()),
-            ("`hmc`, spatial prior", ExchangePosterior(ExchangeOptions(prior="spatial"))),
         ):
             found = plugin.fit(
                 curves, InputFunction(base.times, base.blood), TissueConstants(HAEMATOCRIT), RunContext(0, threads)
