@@ -56,6 +56,24 @@ def test_order_of_the_voxels_changes_nothing_and_gaps_say_nothing():
     assert (found[1][~gone] <= sd[~gone]).all()
 
 
+def test_a_slice_is_solved_as_with_whole_matrices():
+    """Against expectation maximisation with inverses of whole matrices, on voxels with holes and a row of one."""
+    rng = np.random.default_rng(4)
+    voxels = np.pad(np.argwhere(rng.random((11, 9)) < 0.6), ((0, 0), (0, 1)))
+    n = len(voxels)
+    flow, sd = rng.normal(0.0, 0.5, n), rng.uniform(0.05, 0.5, n)
+    near = np.abs(voxels[:, None] - voxels).sum(axis=2) == 1
+    square = (flow[:, None] - flow) ** 2
+    for _ in range(200):
+        weight = near * (DEGREES_OF_FREEDOM + 1.0) / (DEGREES_OF_FREEDOM + square / BETWEEN**2) / BETWEEN**2
+        covariance = np.linalg.inv(np.diag(1.0 / sd**2 + weight.sum(axis=1)) - weight)
+        mean, variance = covariance @ (flow / sd**2), np.diag(covariance)
+        square = (mean[:, None] - mean) ** 2 + variance[:, None] + variance - 2.0 * covariance
+    found = share_flow(flow, sd, voxels, BETWEEN)
+    assert found[0] == pytest.approx(mean, abs=0.01)
+    assert found[1] == pytest.approx(np.sqrt(variance), rel=0.01)
+
+
 def test_noise_shrinks_and_the_border_of_a_defect_stays():
     """A ring of flow 1.4 with a defect of 0.3: errors shrink by nearly a half, and those at its border hardly move."""
     i, j = np.indices((32, 32)) - 15.5

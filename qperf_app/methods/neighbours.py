@@ -101,22 +101,43 @@ def _share_in_slice(log_flow: Array, log_sd: Array, voxels: Index, between: floa
     if not len(first):
         return log_flow, log_sd
     n, low, high = len(log_flow), np.minimum(first, second), np.maximum(first, second)
-    own = 1.0 / np.maximum(log_sd, _LEAST_SD) ** 2
+    own, apart = 1.0 / np.maximum(log_sd, _LEAST_SD) ** 2, high - low
     weight, mean = _weight((log_flow[low] - log_flow[high]) ** 2, between), log_flow
     for _ in range(_ROUNDS):
         precision = weight / between**2
-        band = np.zeros((int((high - low).max()) + 1, n))
+        band = np.zeros((int(apart.max()) + 1, n))
         band[0] = own + np.bincount(low, precision, n) + np.bincount(high, precision, n)
-        band[high - low, low] = -precision
+        band[apart, low] = -precision
         factor = cholesky_banded(band, lower=True)
-        covariance = cho_solve_banded((factor, True), np.eye(n))
-        before, mean = mean, covariance @ (own * log_flow)
+        before, mean = mean, cho_solve_banded((factor, True), own * log_flow)
+        covariance = _inverse_in_band(factor)
         if np.abs(mean - before).max() < _SETTLED:
             break
-        variance = covariance[low, low] + covariance[high, high] - 2.0 * covariance[low, high]
-        square = (mean[low] - mean[high]) ** 2 + variance
-        weight = _weight(square, between)
-    return mean, np.sqrt(np.diag(covariance))
+        variance = covariance[0, low] + covariance[0, high] - 2.0 * covariance[apart, low]
+        weight = _weight((mean[low] - mean[high]) ** 2 + variance, between)
+    return mean, np.sqrt(covariance[0])
+
+
+def _inverse_in_band(factor: Array) -> Array:
+    """Elements within the band (b + 1, n) of a matrix' inverse, from its Cholesky factor in SciPy's lower form.
+
+    From the last column to the first, each from those after it (Takahashi's equations; Erisman and Tinney 1975,
+    doi:10.1145/360680.360704): the whole inverse of a wall of many voxels would not fit into memory.
+    """
+    width, n = factor.shape[0] - 1, factor.shape[1]
+    padded = np.zeros((width + 1, n + width))
+    padded[:, :n] = factor / factor[0]
+    padded[0, :n] = factor[0]
+    found, later = np.zeros((width + 1, n)), np.zeros((width, width))
+    for k in range(n - 1, -1, -1):
+        column = padded[1:, k]
+        beside = -(later @ column)
+        found[0, k] = 1.0 / padded[0, k] ** 2 - column @ beside
+        found[1:, k] = beside
+        later[1:, 1:] = later[:-1, :-1].copy()
+        later[0, 0] = found[0, k]
+        later[0, 1:] = later[1:, 0] = beside[:-1]
+    return found
 
 
 def _weight(square: Array, between: float) -> Array:
