@@ -21,18 +21,20 @@ from benchmarks.masks import read_image
 from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_flow, true_layers
 from benchmarks.phantom_segments import SCORES, paired, read_segments, scores
 from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.scores import covered
 from qperf_app.bids.names import LAYERS, ROLES, folder_of, map_name, parse_entities, segments_name
 from qperf_app.bids.records import read_mask
 from qperf_app.geometry import wall_depth
 from qperf_app.plugins import MapKey
 from qperf_app.plugins.manager import load_plugins
 from qperf_app.plugins.records import VALUE
+from qperf_app.plugins.results import INTERVAL
 
 Array = NDArray[np.float64]
 #: Thirds of the wall from the cavity outwards, and how deep each ends.
 THIRDS = {"inner": 1 / 3, "middle": 2 / 3, "outer": 1.0}
-#: Estimated and true flow of voxels, by task, plugin of kinetics and third.
-Voxels = dict[tuple[str, str, str], tuple[Array, Array]]
+#: Estimated flow of voxels, bounds of its 90 % interval and true flow, (n, 4), by task, plugin of kinetics and third.
+Voxels = dict[tuple[str, str, str], Array]
 
 
 def main() -> None:
@@ -77,7 +79,7 @@ def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins
     weights = ("kinetics",) if "cnn" in plugins else ()
     labels = (Column("handed in"), Column("spill-over"), Column("task"), Column("kinetics"))
     rows = [
-        (*key, task, plugin, third, *third_scores(*values))
+        (*key, task, plugin, third, *third_scores(values))
         for key, out in outs.items()
         for (task, plugin, third), values in sorted(read_voxels(truth, out, plugins).items(), key=_in_order)
     ]
@@ -89,6 +91,7 @@ def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins
         Column("mean", "%", "+.0f"),
         Column("size of the error, median", "%", ".0f"),
         Column("90th percentile", "%", ".0f"),
+        Column("90 % intervals cover", "%", ".0f"),
     )
     title = "Flow of voxels against the phantom's truth, by third of the true wall"
     yield Table("spill-over-thirds", title, columns, tuple(rows), weights=weights)
@@ -108,8 +111,12 @@ def _in_order(item: tuple[tuple[str, str, str], object]) -> tuple[str, str, int]
     return task, plugin, list(THIRDS).index(third)
 
 
-def third_scores(estimate: Array, truth: Array) -> Row:
-    """Share of voxels with a flow; median and mean of its error; median and 90th percentile of the error's size, %."""
+def third_scores(voxels: Array) -> Row:
+    """Share of voxels with a flow, errors and coverage, %, of estimate, bounds and truth (n, 4).
+
+    Errors: median and mean; median and 90th percentile of the size.
+    """
+    estimate, low, high, truth = voxels.T
     error = 100.0 * (estimate / truth - 1.0)
     size = np.abs(error)
     return (
@@ -118,32 +125,33 @@ def third_scores(estimate: Array, truth: Array) -> Row:
         float(np.nanmean(error)),
         float(np.nanmedian(size)),
         float(np.nanpercentile(size, 90)),
+        covered(low, high, truth) if np.isfinite(low).any() else None,
     )
 
 
 def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
     """Flow in the voxels of the true wall, NaN where the app gives none or did not see the wall."""
     models = {p.name: str(p.cls.model) for p in load_plugins().of_step("kinetics")}  # type: ignore[attr-defined]
-    found: dict[tuple[str, str, str], list[tuple[Array, Array]]] = {}
+    found: dict[tuple[str, str, str], list[Array]] = {}
     for path in sorted(truth.rglob(f"*_{ROLES['myocardium']}")):
         prefix = path.name.removesuffix(f"_{ROLES['myocardium']}")
         wall, task = read_mask(path), parse_entities(path.name)["task"]
         flow = true_flow(path.parent, prefix)
         depth = wall_depth(wall, read_image(path).affine)
         for plugin in plugins:
-            keys = (MapKey(models[plugin], "MBF", statistic or "") for statistic in VALUE)
-            names = (out / folder_of(prefix) / map_name(prefix, key, plugin) for key in keys)
-            values = next((read_image(name).get_fdata() for name in names if name.exists()), None)
+            names = {s: map_name(prefix, MapKey(models[plugin], "MBF", s or ""), plugin) for s in (*VALUE, *INTERVAL)}
+            there = {s: out / folder_of(prefix) / name for s, name in names.items()}
+            maps = {s: read_image(path).get_fdata() for s, path in there.items() if path.exists()}
+            if not maps:
+                continue
+            value, none = next(maps[s] for s in VALUE if s in maps), np.full(flow.shape, np.nan)
+            together = np.stack([value, *(maps.get(s, none) for s in INTERVAL), flow], axis=-1)
             start = -1.0
             for third, end in THIRDS.items():
                 inside = wall & np.isfinite(flow) & (depth > start) & (depth <= end)
                 start = end
-                if values is not None:
-                    found.setdefault((task, plugin, third), []).append((values[inside], flow[inside]))
-    return {
-        key: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
-        for key, parts in found.items()
-    }
+                found.setdefault((task, plugin, third), []).append(together[inside])
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def layer_ratios(truth: Path, out: Path) -> dict[tuple[str, str], tuple[float, float]]:
