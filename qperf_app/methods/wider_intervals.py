@@ -80,7 +80,7 @@ def centred(result: KineticMaps, of_voxels: Mapping[tuple[str, str | None], Arra
         for m in result.maps
     )  # fmt: skip
     draws = result.flow_draws
-    if draws is not None:
+    if draws is not None and "MBF" in ratios:
         draws = (draws * ratios["MBF"][:, None]).astype(draws.dtype)
     return replace(result, maps=maps, flow_draws=draws)
 
