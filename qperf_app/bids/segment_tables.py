@@ -62,9 +62,14 @@ def write_segments(
 
 def _describe(column: str, basis: Literal["map", "curve"]) -> str:
     quantity, statistic = column.rsplit("_", 1) if is_interval(column) else (column, "")
-    words = _BASES["map" if quantity in FLOWS else basis][1]
+    of_voxels = basis == "map" or quantity in FLOWS
     if not statistic:
-        return words.format(column)
+        return _BASES["map" if of_voxels else "curve"][1].format(column)
+    words = (
+        "{}, about the median over the voxels, as wide as that of the segment's curve"
+        if of_voxels
+        else _BASES[basis][1]
+    )
     return f"{int(statistic[1:])} % quantile of the posterior of {words.format(quantity)}"
 
 
