@@ -38,11 +38,11 @@ MIN_ESS, MAX_RHAT, MIN_BFMI, MAX_DIVERGENCES = 400.0, 1.01, 0.2, 0.02
 
 Try = Independent | Hamiltonian
 #: The first pass for all curves of a separable model, the others for those that fail: longer, in tries of which each
-#: is for what the one before left, then with trajectories.
+#: is for what the one before left, then with trajectories, few first: they decide the time of a heart's last curves.
 PASSES: tuple[tuple[Try, ...], ...] = (
     (Independent(4096, 3e-3),),
     (Independent(16384, 1e-3), Independent(65536, 1e-3)),
-    (Independent(262144, 3e-4), Hamiltonian(2, 4096, 2400, 0.93)),
+    (Independent(262144, 3e-4), Hamiltonian(2, 4096, 800, 0.93), Hamiltonian(2, 4096, 2400, 0.93)),
 )
 #: Any other model: longer, then longer with a safer step.
 GENERAL_PASSES: tuple[tuple[Try, ...], ...] = (
