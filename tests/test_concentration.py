@@ -136,6 +136,19 @@ def test_saturated_signal_is_flagged_and_the_rest_kept():
     np.testing.assert_allclose(result.data[kept], truth(3.0)[kept], atol=1e-7)
 
 
+@pytest.mark.parametrize("proton_density_flips", [(), (5.0, 5.0)])
+def test_a_part_of_the_voxels_converts_as_the_whole_does(proton_density_flips):
+    series = acquire(truth(2.0), 1.1, proton_density_flips=proton_density_flips)
+    series = series.with_data(series.data + np.random.default_rng(2).normal(0.0, 3.0, series.data.shape))
+    where = np.random.default_rng(3).random(SHAPE) < 0.3
+    whole = flash().convert(series, "myocardium", CONTEXT)
+    part = flash().convert_within(series, where, "myocardium", CONTEXT)
+    np.testing.assert_array_equal(part.data[where], whole.data[where])
+    assert np.isnan(part.data[~where]).all() and part.invalid[~where].all()
+    if proton_density_flips:
+        np.testing.assert_array_equal(part.native_t1[where], whole.native_t1[where])
+
+
 def test_a_single_curve_converts_as_the_input_function_does():
     """Shape (1, 1, 1, t): the same curve as that voxel of the image."""
     series = acquire(truth(6.0), t1=1.7, proton_density_flips=(5.0, 5.0))

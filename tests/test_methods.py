@@ -16,6 +16,7 @@ from qperf_app.methods import judging, kinetic_inputs, noise, priors
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.methods.running import lowest_before, running_median
+from qperf_app.methods.smoothing import gaussian
 from qperf_app.methods.sobol import sobol
 from qperf_app.physics.input_function import NoBolusError
 from qperf_app.plugins import InputFunction, QualityCode, TissueConstants, TissueCurves
@@ -208,3 +209,15 @@ def test_running_median_and_minimum(seed: int, count: int, median: int, width: i
 def test_sobol_points_are_those_of_scipy(dimensions: int, seed: int | None) -> None:
     expected = qmc.Sobol(dimensions, scramble=seed is not None, seed=seed).random(256)
     np.testing.assert_array_equal(sobol(256, dimensions, seed), expected)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("mode", ["reflect", "nearest"])
+def test_gaussian_smoothing_is_that_of_scipy(kind: type, mode: str) -> None:
+    values = np.random.default_rng(3).normal(100.0, 30.0, (5, 23, 1, 31)).astype(kind)
+    sigma, order = (0.0, 2.7, 0.6, 1.0), (0, 0, 0, 1)
+    found = gaussian(values, sigma, order, mode)
+    expected = ndimage.gaussian_filter(values.astype(np.float64), sigma, order=order, mode=mode)
+    assert found.dtype == kind
+    np.testing.assert_allclose(found, expected, rtol=0, atol=400 * np.finfo(kind).eps)
+    np.testing.assert_array_equal(gaussian(values[:, ::-1], (0, 0, 0, 0)), values[:, ::-1])

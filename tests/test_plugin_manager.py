@@ -267,3 +267,14 @@ def test_options_are_typed_and_filled() -> None:
         resolve_options(plugin, {"order": "many"})
     with pytest.raises(PluginOptionError, match="no option 'colour'"):
         resolve_options(plugin, {"colour": 1})
+
+
+def test_what_is_installed_meanwhile_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = [each.distribution for each in load_plugins().broken]
+    assert "qperf-late" not in before and load_plugins() is load_plugins()
+    info = tmp_path / "qperf_late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qperf-late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[qperf_app]\nlate = qperf_late_that_is_not_there\n")
+    assert "qperf-late" in [each.distribution for each in load_plugins().broken]

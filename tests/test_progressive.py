@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from qperf_app.bids import records
+from qperf_app.bids.errors import DatasetError
 from qperf_app.geometry import voxel_displacement, warp
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.plugins import Motion, RunContext, Series
-from qperf_motion.affine import refine_affine, translation_of
+from qperf_motion.affine import _between, refine_affine, translation_of
 from qperf_motion.chain import chain, neighbour_pairs
 from qperf_motion.edges import ComparedEdges, edge_tensors, reference_weights
-from qperf_motion.grid import read_at, read_shifted, splines_of
+from qperf_motion.grid import read_at, read_shifted, shifted_back, splines_of
 from qperf_motion.progressive import ProgressiveMotionCorrection
-from qperf_motion.quality import frame_quality, roughness
+from qperf_motion.quality import MARGIN, frame_quality, roughness, whole_energy
 from qperf_motion.translation import _best_path, agree_over_slices, recover
 from tests.realdata import ASSUMED_FRAME_INTERVAL
 from tests.test_motion import FRAMES, breathing, chest, pairwise, series_of
@@ -199,6 +201,36 @@ def test_quality_tells_a_frame_that_is_off() -> None:
     assert roughness(noise, region, use) > 1.0
 
 
+def test_quality_of_a_part_is_that_of_the_whole() -> None:
+    rng = np.random.default_rng(5)
+    frames = (discs(np.ones(7)) + rng.normal(0.0, 0.05, (7, 60, 60))).astype(np.float32)
+    region, use = np.hypot(*(np.indices((60, 60)) - 24.5)) < 12, np.ones(7, bool)
+    whole = frame_quality(frames, region, use, np.ones(2))
+    box = rectangle_around(region, MARGIN)
+    part = frame_quality(frames[:, *box], region[box], use, np.ones(2), whole_energy(frames))
+    np.testing.assert_allclose(part, whole, rtol=0, atol=1e-5)
+
+
+def test_images_are_read_as_scipy_reads_them() -> None:
+    rng = np.random.default_rng(6)
+    images, (x, y) = rng.normal(size=(2, 3, 4, 21, 17)).astype(np.float32), rng.uniform(-3, 23, (2, 4, 50))
+    read = _between(images, x, y)
+    assert read.shape == (2, 3, 4, 50)
+    for *kind, t in np.ndindex(2, 3, 4):
+        expected = ndimage.map_coordinates(images[*kind, t], [x[t], y[t]], order=1, mode="nearest")
+        np.testing.assert_allclose(read[*kind, t], expected, rtol=0, atol=2e-6)
+
+
+def test_whole_shifts_repeat_the_edge() -> None:
+    frames = np.random.default_rng(7).normal(size=(9, 8, 3)).astype(np.float32)
+    shift = np.array([[0, 0], [3, -2], [-11, 12]])
+    moved = shifted_back(frames, shift)
+    rows, columns = np.indices((9, 8))
+    for t, (i, j) in enumerate(shift):
+        at = np.clip(rows + i, 0, 8), np.clip(columns + j, 0, 7)
+        np.testing.assert_array_equal(moved[..., t], frames[..., t][at])
+
+
 def test_residual_motion_survives_the_file(tmp_path) -> None:
     series = series_of([np.zeros((4, 5, 3))])
     residual = np.array([[0.5, np.nan, 1.25]])
@@ -220,3 +252,16 @@ def test_real_series_overlaps_better_after_correction(data_dir) -> None:
     moved = warp((drawn == 1).astype(np.float32), series.affine, progressive(series).displacement) >= 0.5
     assert pairwise(drawn == 1) < 0.75
     assert pairwise(moved) > 0.87
+
+
+def test_a_corrected_series_is_packed_where_it_becomes_smaller(tmp_path) -> None:
+    """Noise hardly does, and is stored; an image of which most is masked is packed. Both are read as they were."""
+    noise = np.random.default_rng(8).normal(size=(32, 32, 2, 40)).astype(np.float32)
+    masked = noise * (np.hypot(*(np.indices((32, 32)) - 16)) < 8)[..., None, None]
+    for name, data, part in (("noise", noise, 1.01), ("masked", masked, 0.5)):
+        path = records.write_corrected(tmp_path, name, series_of([data[:, :, 0], data[:, :, 1]]), ())
+        assert path.stat().st_size < part * data.nbytes
+        np.testing.assert_array_equal(records.read_series(path).data, data)
+        path.write_bytes(path.read_bytes()[:-9] + b"\0" + path.read_bytes()[-8:])
+        with pytest.raises(DatasetError, match="damaged"):
+            records.read_series(path)

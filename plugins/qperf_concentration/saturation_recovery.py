@@ -141,16 +141,22 @@ class SaturationRecovery(ConcentrationPlugin):
         A voxel and time is invalid where there is no R1 (no signal, or saturated), and everywhere in a voxel that has
         no usable baseline.
         """
+        return self.convert_within(series, np.ones(series.data.shape[:3], bool), tissue, context)
+
+    def convert_within(
+        self, series: Series, where: NDArray[np.bool_], tissue: Tissue, context: RunContext
+    ) -> ConcentrationSeries:
+        """Convert the voxels ``where`` (x, y, z); the others help to find the bolus, and are NaN."""
         for problem in self.problems(series.metadata, series.data.shape):
             raise ValueError(problem)
         metadata = self._relevant(self._described(series.metadata))
         relaxation = self._relaxation(metadata["MagneticFieldStrength"], tissue)
         of_volumes = SeriesSequences.of(metadata, series.data.shape[3], self.readout)
-        data, before = self._concentration(series, of_volumes, relaxation)
+        data, before = self._concentration(series, where, of_volumes, relaxation)
         summary = ""
         if tissue == "blood" and self.readout != "bSSFP" and of_volumes.volumes[0].echo_time:
             still = tuple(replace(sequence, echo_time=0.0) for sequence in of_volumes.volumes)
-            without, _ = self._concentration(series, replace(of_volumes, volumes=still), relaxation)
+            without, _ = self._concentration(series, where, replace(of_volumes, volumes=still), relaxation)
             summary = _size(data, without)
         measured = of_volumes.n_proton_density and self.options.use_proton_density
         native_t1 = np.where(before > 0, 1.0 / np.where(before > 0, before, 1.0), np.nan) if measured else None
@@ -221,19 +227,20 @@ class SaturationRecovery(ConcentrationPlugin):
         )
 
     def _concentration(
-        self, series: Series, of_volumes: SeriesSequences, relaxation: Relaxation
+        self, series: Series, where: NDArray[np.bool_], of_volumes: SeriesSequences, relaxation: Relaxation
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Concentration of the dynamic volumes and R1 before contrast (x, y, z), NaN where there is none."""
-        dynamic = series.dynamic().data
-        n_baseline = self.options.baseline_frames or baseline_frames(bolus_curve(dynamic))
-        rho = self._scale(series.data, of_volumes, n_baseline, relaxation)[..., None]
+        whole = series.dynamic().data
+        n_baseline = self.options.baseline_frames or baseline_frames(bolus_curve(whole))
+        dynamic, rho = whole[where], self._scale(series.data, where, of_volumes, n_baseline, relaxation)[:, None]
         alike = list(dict.fromkeys(of_volumes.dynamic))
         rates = self._invert(dynamic, alike[0], relaxation, rho) if len(alike) == 1 else np.empty(dynamic.shape)
         for sequence in alike if len(alike) > 1 else ():
             frames = np.array([other == sequence for other in of_volumes.dynamic])
             rates[..., frames] = self._invert(dynamic[..., frames], sequence, relaxation, rho)
-        before = _finite_mean(rates[..., :n_baseline])
-        return signal.concentration_from_rate(rates, before[..., None], relaxation.r1_relaxivity), before
+        before = _finite_mean(rates[:, :n_baseline])
+        found = signal.concentration_from_rate(rates, before[:, None], relaxation.r1_relaxivity)
+        return _placed(found, where), _placed(before, where)
 
     def _invert(
         self,
@@ -249,9 +256,14 @@ class SaturationRecovery(ConcentrationPlugin):
         return found[0]
 
     def _scale(
-        self, data: NDArray[np.floating], of_volumes: SeriesSequences, n_baseline: int, relaxation: Relaxation
+        self,
+        data: NDArray[np.floating],
+        where: NDArray[np.bool_],
+        of_volumes: SeriesSequences,
+        n_baseline: int,
+        relaxation: Relaxation,
     ) -> NDArray[np.float64]:
-        """rho of every voxel, (x, y, z), from proton density where there is some, otherwise from the baseline.
+        """rho of the n voxels ``where``, (n,), from proton density where there is some, otherwise from the baseline.
 
         The proton-density signal depends a little on R1 as well, which is measured against rho: a few rounds settle
         both. Where the baseline gives no R1, that of the tissue stands in. The noise of rho multiplies a whole curve:
@@ -263,9 +275,10 @@ class SaturationRecovery(ConcentrationPlugin):
         middle = replace(before[0], flip_angle=float(np.median([sequence.flip_angle for sequence in before])))
         if not n or not self.options.use_proton_density:
             relaxed = sequences.signal_of_tissue(middle, relaxation, relaxation.r1)
-            baseline = _median(baseline, self.options.scale_window or 3)
+            baseline = _median(baseline, self.options.scale_window or 3)[where]
             return np.where(baseline > 0, baseline / relaxed, np.nan)
-        reference = _median(data[..., :n].sum(axis=-1, dtype=np.float64), self.options.scale_window or 1)
+        reference = _median(data[..., :n].sum(axis=-1, dtype=np.float64), self.options.scale_window or 1)[where]
+        baseline = baseline[where]
         rates = np.full(reference.shape, relaxation.r1)
         for _ in range(_ROUNDS):
             relaxed = np.zeros(rates.shape)
@@ -275,6 +288,15 @@ class SaturationRecovery(ConcentrationPlugin):
             measured = self._invert(baseline, middle, relaxation, rho)
             rates = np.where(np.isnan(measured), relaxation.r1, measured)
         return rho
+
+
+def _placed(values: NDArray[np.float64], where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values (n, ...) of the voxels ``where`` in an array (x, y, z, ...) that is NaN elsewhere."""
+    if where.all():
+        return values.reshape(*where.shape, *values.shape[1:])
+    placed = np.full((*where.shape, *values.shape[1:]), np.nan)
+    placed[where] = values
+    return placed
 
 
 def _known_field(field_strength: Any) -> bool:

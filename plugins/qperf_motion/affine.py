@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import rectangle_around
 from qperf_motion.edges import edge_tensors, reference_weights
 
 _SWEEPS = 6
@@ -14,6 +15,8 @@ _SWEEPS = 6
 _DAMPING, _LONGEST = 0.8, 1.0
 #: A frame that leaves its translation by more than this, pixels, was mistaken.
 _FARTHEST = 2.0
+#: Frames are read no farther from their region than the first translation and this, pixels: what a deformation may add.
+_BEYOND = 8
 #: Outside the region the deformation fades to a translation over this distance, mm.
 _FADE = 12.0
 
@@ -72,16 +75,17 @@ def refine_affine(
     """
     points = np.argwhere(region).astype(float)
     basis = start._basis(points[:, 0], points[:, 1])
-    images = _with_slopes(edge_tensors(frames))
+    first = found = start.coefficients
+    box = rectangle_around(region, int(np.ceil(np.abs(first[:, 0]).max() + _BEYOND)))
+    images = _with_slopes(edge_tensors(frames, box))
+    inside = points - [part.start for part in box]
     weights = reference_weights(use, window, floor)
     elastic = np.zeros((3, 3))
     elastic[1:, 1:] = basis[:, 1:].T @ basis[:, 1:] / len(points)
-    first = found = start.coefficients
     for _ in range(_SWEEPS):
-        where = points + np.einsum("mk,tka->tma", basis, found)
-        read = np.stack([_between(*each) for each in zip(images, where, strict=True)])
-        reference = np.tensordot(weights, read[:, 0], 1)
-        steps = _steps(read, reference, found, basis, elastic, stiffness)
+        x, y = (along + found[..., axis] @ basis.T for axis, along in enumerate(inside.T))
+        read = _between(images, x, y)
+        steps = _steps(read, weights @ read[0], found, basis, elastic, stiffness)
         moved = found + _DAMPING * steps
         moved = moved - np.median((moved - first)[use], axis=0)
         near = np.abs(moved[:, 0] - first[:, 0]).max(axis=1) < _FARTHEST
@@ -90,30 +94,38 @@ def refine_affine(
 
 
 def _with_slopes(tensors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of every frame the tensors (t, 3, x, y) and their slopes along x and y, (t, 3, 3, x, y): central differences."""
-    images = np.empty((len(tensors), 3, *tensors.shape[1:]), np.float32)
-    images[:, 0] = tensors
-    for slope, axis in ((images[:, 1], -2), (images[:, 2], -1)):
-        along, value = np.moveaxis(slope, axis, 0), np.moveaxis(tensors, axis, 0)
+    """Tensors (t, 3, x, y), and their slopes along x and y, central differences: (3, 3, t, x, y)."""
+    images = np.empty((3, 3, len(tensors), *tensors.shape[2:]), np.float32)
+    images[0] = np.moveaxis(tensors, 1, 0)
+    for slope, axis in ((images[1], -2), (images[2], -1)):
+        along, value = np.moveaxis(slope, axis, 0), np.moveaxis(images[0], axis, 0)
         np.subtract(value[2:], value[:-2], out=along[1:-1])
         along[1:-1] *= 0.5
         along[0], along[-1] = value[1] - value[0], value[-1] - value[-2]
     return images
 
 
-def _between(images: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Images (..., x, y) of one frame read at points (m, 2), pixels, linear in between; edges repeat outside."""
-    last = np.array(images.shape[-2:]) - 1
-    within = np.clip(at, 0, last)
-    below = within.astype(np.intp)
-    (i, j), (right, up) = below.T, np.minimum(below + 1, last).T
-    x, y = (within - below).astype(np.float32).T
-    flat, width = images.reshape(*images.shape[:-2], -1), images.shape[-1]
-    corners = (np.take(flat, p * width + q, axis=-1) for p, q in ((i, j), (i, up), (right, j), (right, up)))
-    here, above, beside, across = corners
-    first = here * (1 - y) + above * y
-    second = beside * (1 - y) + across * y
-    return np.asarray(first * (1 - x) + second * x)
+def _between(images: NDArray[np.float32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Images (..., t, x, y) read at points x and y (t, m), pixels, linear in between; edges repeat outside.
+
+    Each value is a sum over four pixels: all of them are one product with a sparse matrix.
+    """
+    from scipy.sparse import csr_array
+
+    rows, columns = images.shape[-2:]
+    x, y = np.clip(x, 0, rows - 1), np.clip(y, 0, columns - 1)
+    i, j = x.astype(np.int32), y.astype(np.int32)
+    u, v = (x - i).astype(np.float32), (y - j).astype(np.float32)
+    pixels, shares = np.empty((*x.shape, 4), np.int32), np.empty((*x.shape, 4), np.float32)
+    pixels[..., 0] = np.arange(len(x), dtype=np.int32)[:, None] * (rows * columns) + i * columns + j
+    pixels[..., 1] = pixels[..., 0] + (j < columns - 1)
+    pixels[..., 2:] = pixels[..., :2] + (columns * (i < rows - 1))[..., None]
+    for k, share in enumerate(((1 - u) * (1 - v), (1 - u) * v, u * (1 - v), u * v)):
+        shares[..., k] = share
+    ends = np.arange(0, shares.size + 1, 4, dtype=np.int32)
+    reading = csr_array((shares.ravel(), pixels.ravel(), ends), shape=(x.size, len(x) * rows * columns))
+    read = [reading @ each for each in images.reshape(-1, len(x) * rows * columns)]
+    return np.stack(read).reshape(*images.shape[:-2], -1)
 
 
 def _steps(
@@ -124,17 +136,18 @@ def _steps(
     elastic: NDArray[np.float64],
     stiffness: float,
 ) -> NDArray[np.float64]:
-    """One Gauss-Newton step (t, 3, 2) of every frame; ``read`` (t, 3, 3, m) are tensors and slopes at the points."""
-    value, (m, k) = read[:, 0], basis.shape
-    scale = (value * reference).sum(axis=(1, 2)) / np.maximum((reference**2).sum(axis=(1, 2)), 1e-12)
-    misfit = scale[:, None, None] * reference - value
-    slopes = read[:, 1:].astype(np.float64)
+    """One Gauss-Newton step (t, 3, 2) of every frame; ``read`` (3, 3, t, m) are tensors and slopes at the points."""
+    value, (m, k) = read[0], basis.shape
+    scale = (value * reference).sum(axis=(0, 2)) / np.maximum((reference**2).sum(axis=(0, 2)), 1e-12)
+    misfit = scale[:, None] * reference - value
     # Sums over the tensor's elements, point by point, then over the points.
-    shared = np.einsum("tacm,tbcm->tabm", slopes, slopes) @ (basis[:, :, None] * basis[:, None]).reshape(m, k * k)
+    along, across = read[1:].astype(np.float64)
+    shared = np.stack([(a * b).sum(axis=0) for a, b in ((along, along), (along, across), (across, across))], axis=1)
+    shared = shared[:, [0, 1, 1, 2]] @ (basis[:, :, None] * basis[:, None]).reshape(m, k * k)
     normal = shared.reshape(-1, 2, 2, k, k).swapaxes(2, 3).reshape(-1, 2 * k, 2 * k)
-    right = (np.einsum("tacm,tcm->tam", slopes, misfit) @ basis).reshape(-1, 2 * k)
+    right = np.concatenate([(slope * misfit).sum(axis=0) @ basis for slope in (along, across)], axis=1)
     still = np.kron(np.eye(2), elastic)
-    hold = (stiffness * m / 4 * (misfit**2).mean(axis=(1, 2)))[:, None, None] * still
+    hold = (stiffness * m / 4 * (misfit**2).mean(axis=(0, 2)))[:, None, None] * still
     ridge = (1e-6 * np.trace(normal, axis1=1, axis2=2) / k + 1e-9)[:, None, None] * np.eye(2 * k)
     present = coefficients.swapaxes(1, 2).reshape(-1, 2 * k, 1)
     step = np.linalg.solve(normal + hold + ridge, right[..., None] - hold @ present)

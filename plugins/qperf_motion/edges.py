@@ -14,26 +14,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.smoothing import gaussian
+from qperf_motion.grid import WHOLE
+
 #: Smoothing before the gradient is taken, pixels.
 _SCALE = 1.0
 #: A gradient of this part of the frame's root mean square counts half.
 _FAINT = 0.15
 
 
-def edge_tensors(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Tensors of frames (t, x, y): (t, 3, x, y), the elements xx, xy times the root of 2, and yy."""
-    from scipy.ndimage import gaussian_filter
+def edge_tensors(
+    frames: NDArray[np.float32], box: tuple[slice, slice] = WHOLE, energy: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Tensors of frames (t, x, y) within a rectangle: (t, 3, ., .), the elements xx, xy times the root of 2, and yy.
 
-    gx = gaussian_filter(frames, (0, _SCALE, _SCALE), order=(0, 1, 0))
-    gy = gaussian_filter(frames, (0, _SCALE, _SCALE), order=(0, 0, 1))
-    tensors = np.empty((len(frames), 3, *frames.shape[1:]), np.float32)
+    Where the frames are parts of larger ones, ``energy`` (t,) is the :func:`gradient_energy` of these.
+    """
+    gx, gy = _gradients(frames)
+    faint = _FAINT**2 * (_mean_square(gx, gy) if energy is None else energy)
+    gx, gy = gx[:, *box], gy[:, *box]
+    tensors = np.empty((len(frames), 3, *gx.shape[1:]), np.float32)
     xx, yy = np.square(gx, out=tensors[:, 0]), np.square(gy, out=tensors[:, 2])
     weight = xx + yy
-    weight += np.maximum(_FAINT**2 * weight.mean(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+    weight += np.maximum(faint, np.finfo(np.float32).tiny)[:, None, None]
     tensors[:, 1] = np.sqrt(2) * gx * gy / weight
     xx /= weight
     yy /= weight
     return tensors
+
+
+def gradient_energy(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean square of the gradient of frames (t, x, y), by which a gradient in one of them counts as faint: (t,)."""
+    return _mean_square(*_gradients(frames))
+
+
+def _gradients(frames: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    along, across = (gaussian(frames, (0, _SCALE, _SCALE), order) for order in ((0, 1, 0), (0, 0, 1)))
+    return along, across
+
+
+def _mean_square(gx: NDArray[np.float32], gy: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((gx * gx).mean(axis=(1, 2)) + (gy * gy).mean(axis=(1, 2)))
 
 
 def reference_weights(use: NDArray[np.bool_], window: float, floor: float) -> NDArray[np.float64]:
@@ -77,9 +98,9 @@ class ComparedEdges:
     inside: NDArray[np.bool_]
     use: NDArray[np.bool_]
     reach: int
-    spectra: NDArray[np.complex128]
-    with_itself: NDArray[np.complex128]
-    energy: NDArray[np.float64]
+    spectra: NDArray[np.complex64]
+    with_itself: NDArray[np.complex64]
+    energy: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -88,10 +109,10 @@ class ComparedEdges:
         """Transform tensors."""
         from scipy import fft
 
-        size, moving = _size(inside), tensors.astype(np.float64)
-        spectra, area = fft.rfft2(moving, size), np.conj(fft.rfft2(inside.astype(np.float64), size))
-        with_itself = (np.conj(fft.rfft2(moving * inside, size)) * spectra).sum(axis=1)
-        energy = _at_shifts(area * fft.rfft2((moving**2).sum(axis=1), size), inside, reach)
+        size = _size(inside)
+        spectra, area = fft.rfft2(tensors, size), np.conj(fft.rfft2(inside.astype(np.float32), size))
+        with_itself = (np.conj(fft.rfft2(tensors * inside, size)) * spectra).sum(axis=1)
+        energy = _at_shifts(area * fft.rfft2((tensors**2).sum(axis=1), size), inside, reach)
         return cls(tensors, inside, use, reach, spectra, with_itself, energy)
 
     def put(self, frames: NDArray[np.bool_], tensors: NDArray[np.float32]) -> None:
@@ -110,14 +131,15 @@ class ComparedEdges:
         """
         from scipy import fft
 
-        own = self.use.astype(np.float64)
+        own = self.use.astype(np.float32)
         total = np.tensordot(own, self.tensors, 1) * self.inside
         # What all frames share with this one, less what it shares with itself.
         product = (np.conj(fft.rfft2(total, _size(self.inside))) * self.spectra).sum(axis=1)
         shared = _at_shifts(product - own[:, None, None] * self.with_itself, self.inside, self.reach)
         others = total[:, self.inside] - own[:, None, None] * self.tensors[..., self.inside]
         size = (others**2).sum(axis=(1, 2))[:, None, None]
-        return np.asarray(np.clip(shared / np.sqrt(np.maximum(self.energy * size, 1e-12)), 0.0, 1.0))
+        found = shared.astype(np.float64) / np.sqrt(np.maximum(self.energy * size, 1e-12))
+        return np.asarray(np.clip(found, 0.0, 1.0))
 
 
 def _size(inside: NDArray[np.bool_]) -> list[int]:
@@ -126,7 +148,7 @@ def _size(inside: NDArray[np.bool_]) -> list[int]:
     return [fft.next_fast_len(n, real=True) for n in inside.shape]
 
 
-def _at_shifts(spectra: NDArray[np.complex128], inside: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+def _at_shifts(spectra: NDArray[np.complex64], inside: NDArray[np.bool_], reach: int) -> NDArray[np.float32]:
     """Correlations from their transforms (t, ., .), for shifts of up to ``reach``."""
     from scipy import fft
 

@@ -21,7 +21,9 @@ def working_frames(
     """Resample frames (x, y, t) of ``spacing`` (2,) mm; return them with the new spacing, mm."""
     from scipy.ndimage import gaussian_filter1d, zoom
 
-    frames = np.nan_to_num(np.asarray(frames, np.float32), posinf=0.0, neginf=0.0)
+    # Frame by frame in memory, as they are worked on.
+    images = np.ascontiguousarray(np.moveaxis(np.asarray(frames, np.float32), -1, 0))
+    frames = np.moveaxis(np.nan_to_num(images, copy=False, posinf=0.0, neginf=0.0), 0, -1)
     usable = (spacing >= _FINEST) & (spacing <= _COARSEST)
     factors = np.where(usable, 1.0, spacing / _PIXEL)
     if np.all(usable):
@@ -103,14 +105,16 @@ def _taps(at: NDArray[np.float64], n: int) -> tuple[NDArray[np.intp], NDArray[np
 
 def shifted_back(frames: NDArray[np.float32], shift: NDArray[np.intp]) -> NDArray[np.float32]:
     """Read pixel p of frame t from p + shift[t] (whole pixels); edge pixels repeat outside."""
-    width = int(np.abs(shift).max(initial=0))
-    if not width:
+    if not shift.any():
         return frames
-    padded = np.pad(frames, ((width, width), (width, width), (0, 0)), mode="edge")
-    x, y, count = frames.shape
-    start = width + shift
-    moved = [padded[i : i + x, j : j + y, t] for t, (i, j) in zip(range(count), start, strict=True)]
-    return np.stack(moved, axis=-1)
+    images = np.moveaxis(frames, -1, 0)
+    moved = np.empty(images.shape, frames.dtype)
+    rows, columns = (
+        np.clip(np.arange(n) + by[:, None], 0, n - 1) for n, by in zip(frames.shape[:2], shift.T, strict=True)
+    )
+    for t, image in enumerate(images):
+        np.take(image[rows[t]], columns[t], axis=1, out=moved[t])
+    return np.moveaxis(moved, 0, -1)
 
 
 def working_positions(shape: tuple[int, int], working_shape: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:

@@ -58,11 +58,14 @@ def information_surfaces(
     rows, columns, scale = shifts % size[0], shifts % size[1], np.float32(1.0 / np.prod(size))
     surfaces = np.empty((len(pairs), len(shifts), len(shifts)), np.float32)
     joint, count = np.empty((bins, bins, *surfaces.shape[1:])), inside.sum()
+    products = np.empty((bins, *fixed.shape[1:]), np.complex64)
     for k, (i, j) in enumerate(pairs):
         # Back axis by axis: of the first, only the shifts that are looked for go on to the second. To the last bit what
         # ``irfft2`` gives, which scales once.
-        along = fft.ifft(fixed[i][:, None] * moving[j][None], axis=-2, norm="forward", overwrite_x=True)[:, :, rows]
-        np.divide(scale * fft.irfft(along, size[1], axis=-1, norm="forward")[..., columns], count, out=joint)
+        np.multiply(fixed[i][:, None], moving[j], out=products)
+        along = fft.ifft(products, axis=-2, norm="forward", overwrite_x=True).take(rows, axis=-2)
+        found = fft.irfft(along, size[1], axis=-1, norm="forward").take(columns, axis=-1)
+        np.divide(np.multiply(found, scale, out=found), count, out=joint)
         surfaces[k] = _information(np.maximum(joint, _EMPTY, out=joint))
     return surfaces
 

@@ -15,7 +15,7 @@ from qperf_app.plugins import Motion, MotionCorrectionPlugin, Resources, RunCont
 from qperf_motion.affine import Deformation, refine_affine, translation_of
 from qperf_motion.chained import DENSITY_REACH, ChainedMotionCorrection, RegisteredSlice
 from qperf_motion.grid import WHOLE, in_plane_displacement, read_at, read_shifted, splines_of, working_positions
-from qperf_motion.quality import frame_quality, roughness
+from qperf_motion.quality import MARGIN, frame_quality, roughness, whole_energy
 from qperf_motion.translation import agree_over_slices, recover, refine_translation
 
 #: Fewer dynamic frames have nothing to be smooth between.
@@ -145,7 +145,10 @@ class ProgressiveMotionCorrection(MotionCorrectionPlugin):
         unmoved = replace(unmoved, coefficients=unmoved.coefficients + [home, [0, 0], [0, 0]])
         if roughness_of(unmoved) <= still:
             kept = unmoved
-        return _Refined(kept, *frame_quality(_read(splines, kept), region, use, spacing))
+        box = rectangle_around(region, MARGIN)
+        # The frame as a whole is hardly another for being bent around the heart.
+        energy = whole_energy(_read(splines, translation_of(kept.coefficients[:, 0], region, spacing)))
+        return _Refined(kept, *frame_quality(_read(splines, kept, box), region[box], use, spacing, energy))
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """What ``chained`` takes, and the edge tensors with their slopes of one slice on each thread.

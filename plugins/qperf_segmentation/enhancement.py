@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.heart import first_pass_width
 from qperf_app.methods.noise import white_noise_sd
+from qperf_app.methods.smoothing import gaussian
 from qperf_app.plugins import Series
 
 #: Fewest dynamic volumes in which a bolus passage can be told from noise.
@@ -97,8 +98,6 @@ def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: fl
     Enhancement or None
         None where fewer than ``MIN_VOLUMES`` volumes are left or their times don't increase.
     """
-    from scipy import ndimage
-
     prepared = _prepared(series)
     if prepared is None:
         return None
@@ -106,7 +105,7 @@ def measure_enhancement(series: Series, time_sigma: float = 1.5, space_sigma: fl
     step = even[1] - even[0]
     time_sigma *= min(1.0, 1.0 / (_FRAMES_TO_SMOOTH * step))
     sigma = (*(space_sigma / np.maximum(series.voxel_size[:2], 1e-3)), 0.0, time_sigma)
-    smooth = ndimage.gaussian_filter(data, sigma, mode="nearest")
+    smooth = gaussian(data, sigma, mode="nearest")
     slope = np.gradient(smooth, step, axis=-1)
     steepest = slope.argmax(axis=-1)
     curves = smooth - baseline(smooth, steepest, lead=int(np.ceil(2 * time_sigma)))[..., None]

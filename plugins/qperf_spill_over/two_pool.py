@@ -121,7 +121,7 @@ class TwoPool(SpillOverPlugin):
 
         with ThreadPoolExecutor(max(1, context.threads)) as pool:
             list(pool.map(separate_slice, slices))
-        converted = convert(series.with_data(left))
+        converted = convert(series.with_data(left), wall)
         data = np.where(jumps, np.nan, converted.data)
         return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)
 
@@ -213,7 +213,8 @@ class _WallSlice:
         here = self.series.data[box][:, :, self.z : self.z + 1]
         copies = np.repeat(here.astype(np.float64), fractions.shape[1], axis=2)
         copies[within] = muscle_signal(copies[within], fractions, blood)
-        curves = np.asarray(self.convert(self.series.with_data(copies)).data[within], np.float64)
+        where = np.repeat(within[:, :, None], copies.shape[2], axis=2)
+        curves = np.asarray(self.convert(self.series.with_data(copies), where).data[within], np.float64)
         signal, known = copies[within][..., first:], np.isfinite(curves)
         slope = _slope(np.where(known, curves, 0.0), signal, known)[..., None]
         # Below the baseline, and above what the sequence can show, there is no concentration: the signal goes straight.

@@ -36,8 +36,12 @@ class Reorientation:
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
         """The same values (x, y, z, ...) in this order, contiguous in memory whatever they were; later axes stay."""
+        return np.ascontiguousarray(self.view(array))
+
+    def view(self, array: NDArray[Any]) -> NDArray[Any]:
+        """What :meth:`apply` copies, as a view."""
         moved = np.transpose(array, (*self.axes, *range(3, array.ndim)))
-        return np.ascontiguousarray(np.flip(moved, tuple(axis for axis in range(3) if self.reversed[axis])))
+        return np.flip(moved, tuple(axis for axis in range(3) if self.reversed[axis]))
 
     def apply_to_slices(self, array: NDArray[Any]) -> NDArray[Any]:
         """Array (z, ...) in this order, of images whose slices stay the third axis."""

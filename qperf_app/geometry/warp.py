@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from qperf_app.geometry.orientation import canonical_order
 
+#: Voxels that are read at a time, for the processor's cache.
+_AT_ONCE = 1 << 15
+
 
 def warp(
     data: NDArray[Any],
@@ -62,6 +65,11 @@ def warp(
     # In canonical order the rounding is the same however the image is stored.
     axes = canonical_order(affine)
     into_voxels = np.linalg.inv(_linear_part(axes.apply_to_affine(affine, shape))).T
+    if order == 1 and fill is None and in_plane and data.ndim == 4:
+        read = _linear(
+            axes.apply(data.astype(np.float64)), axes.view(displacement), np.asarray(into_voxels, np.float64)
+        )
+        return axes.inverse.apply(read.astype(kind))
     result = np.empty(shape, kind)
     for t in range(shape[3]):
         shift = np.moveaxis(_transformed(axes.apply(displacement[..., t, :]), into_voxels), -1, 0)
@@ -85,6 +93,37 @@ def _read(
             source = spline_filter(source, order=3, mode="nearest" if fill is None else "mirror")
         at = where[: source.ndim][(slice(None), *block)]
         result[block] = map_coordinates(source, at, order=order, mode=mode, cval=value, prefilter=False)
+    return result
+
+
+def _linear(
+    series: NDArray[Any], displacement: NDArray[np.floating], into_voxels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Series (x, y, z, t) read linearly in the plane at every voxel plus its displacement; edges repeat outside.
+
+    What ``map_coordinates`` reads frame by frame is read for a few rows of all frames at a time, as they lie in memory.
+    """
+    rows, columns, slices, frames = series.shape
+    result = np.empty(series.shape, np.float64)
+    step, t = max(1, _AT_ONCE // (columns * frames)), np.arange(frames)
+    values = np.moveaxis(series, 2, 0).reshape(slices, -1)
+    for z, first in ((z, first) for z in range(slices) for first in range(0, rows, step)):
+        part = slice(first, first + step)
+        moved = np.moveaxis(displacement[part, :, z], -1, 0).astype(np.float64, order="C")
+        x, y = (into_voxels[:, :2].T @ moved.reshape(3, -1)).reshape(2, *moved.shape[1:])
+        x = np.clip(x + np.arange(rows)[part, None, None], 0, rows - 1)
+        y = np.clip(y + np.arange(columns)[:, None], 0, columns - 1)
+        i, j = x.astype(np.intp), y.astype(np.intp)
+        u, v = x - i, y - j
+        # Beyond the last row and column is nothing, and it has no weight.
+        here = (i * columns + j) * frames + t
+        right, down = frames * (j < columns - 1), columns * frames * (i < rows - 1)
+        read = values[z].take(here) * (1 - u) * (1 - v)
+        read += values[z].take(here + right) * (1 - u) * v
+        here += down
+        read += values[z].take(here) * u * (1 - v)
+        read += values[z].take(here + right) * u * v
+        result[part, :, z] = read
     return result
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import width_at_half
 from qperf_app.methods.running import lowest_before, running_median
+from qperf_app.methods.smoothing import gaussian
 
 #: No first pass of blood through the ventricles is shorter at half of its height, s: an injection takes 2 to 4 s, and
 #: the lungs spread it. What is shorter is an edge that moved, or the beginning of a pass that the series cuts off.
@@ -270,11 +271,9 @@ def _bump(
     by its share of all the pixel's ups and downs (one smooth bump: 1) and by its share of the pixel's peak (blood that
     was dark before: near 1).
     """
-    from scipy.ndimage import gaussian_filter
-
     # Frame by frame in memory: what is done along time is then done to whole images at a time.
     images = np.ascontiguousarray(np.moveaxis(np.asarray(frames, np.float32), 2, 0))
-    blurred = gaussian_filter(images, (0.0, *(smoothing / spacing)))
+    blurred = gaussian(images, (0.0, *(smoothing / spacing)))
     smooth = running_median(blurred, median, axis=0)
     before, after = lowest_before(smooth, width, axis=0), lowest_before(smooth[::-1], width, axis=0)[::-1]
     excess = smooth - np.maximum(before, after)

@@ -18,6 +18,7 @@ from qperf_app.geometry.masks import largest_piece
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.heart import first_pass_width, squared_distance
 from qperf_app.methods.noise import white_noise_sd
+from qperf_app.methods.smoothing import gaussian
 from qperf_app.plugins import Series
 
 Array = NDArray[np.float64]
@@ -83,8 +84,6 @@ class SeenSlice:
 
 def seen_slices(series: Series) -> list[SeenSlice]:
     """The slices of a motion-corrected series, in its order; none of a series without a bolus' worth of volumes."""
-    from scipy.ndimage import gaussian_filter
-
     dynamic = series.dynamic()
     data = np.nan_to_num(np.asarray(dynamic.data, np.float64), posinf=0.0, neginf=0.0)
     times = np.asarray(dynamic.times, np.float64)
@@ -96,7 +95,7 @@ def seen_slices(series: Series) -> list[SeenSlice]:
     sigma = (*np.where(spacing < 2 * _SMOOTHING, _SMOOTHING / spacing, 0.0), _FRAMES)
     seen = []
     for one in slices:
-        smooth = gaussian_filter(one, sigma, mode="nearest")
+        smooth = gaussian(one, sigma, mode="nearest")
         brightest = float(np.percentile(smooth.max(axis=-1) - np.median(smooth, axis=-1), 99))
         seen.append(SeenSlice(smooth, times / width, spacing, brightest))
     return seen

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.heart import dilated, first_pass_score, first_pass_width, heart_centre, left_ventricle
+from qperf_app.methods.smoothing import gaussian
 
 #: Smoothing in the plane, mm, and at least a pixel: cubic splines read such images without loss.
 SMOOTHING = 3.0
@@ -59,10 +60,8 @@ class Steadiness:
 
 def smoothed(frames: NDArray[np.floating], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
     """Frames (x, y, t) of ``spacing`` (2,) mm as they are compared."""
-    from scipy.ndimage import gaussian_filter
-
     known = np.nan_to_num(np.asarray(frames, np.float32), posinf=0.0, neginf=0.0)
-    return np.asarray(gaussian_filter(known, (*_sigma(spacing), 0.0), mode="nearest"))
+    return gaussian(known, (*_sigma(spacing), 0.0), mode="nearest")
 
 
 def heart_regions(

@@ -87,11 +87,12 @@ def bolus_curve(data: NDArray[np.floating], fraction: float = 0.01) -> NDArray[n
     if not finite.any():
         raise ValueError("no voxel has a curve without gaps to find the baseline by")
     # float32 halves the memory of a large series and is exact enough to rank and average by.
-    known = np.where(finite[..., None], data, 0.0).astype(np.float32, copy=False)
+    known = (data if finite.all() else np.where(finite[..., None], data, 0.0)).astype(np.float32, copy=False)
     blurred = uniform_filter(known, (*_BLUR, 1, 1)).reshape(-1, data.shape[-1])
-    before = sum(blurred[:, k : k - 2 * window + 1 or None] for k in range(window))
-    after = sum(blurred[:, k : k - 2 * window + 1 or None] for k in range(window, 2 * window))
-    rise = (after - before).max(axis=1)
+    means = blurred[:, : 1 - window or None].copy()
+    for k in range(1, window):
+        means += blurred[:, k : k - window + 1 or None]
+    rise = (means[:, window:] - means[:, :-window]).max(axis=1)
     rise[~finite.reshape(-1)] = -np.inf
     count = max(1, round(fraction * finite.sum()))
     return np.asarray(blurred[np.argpartition(rise, -count)[-count:]].mean(axis=0, dtype=np.float64))

@@ -31,8 +31,11 @@ def phi_functions(xp: Any, x: Any) -> tuple[Any, Any, Any]:
     high = xp.where(small, 0.0 * x + 1.0, x)
     series = 0.0 * x + 1.0
     for n in range(_SERIES_ORDER, 0, -1):
-        series = 1.0 - series * low / (n + 2.0)
-    series = 0.5 * series
+        # In place where arrays are NumPy's: it is the making of them that takes the time.
+        series *= low
+        series /= n + 2.0
+        series = 1.0 - series
+    series *= 0.5
     lost = -xp.expm1(-high)
     phi1 = lost / high
     return (

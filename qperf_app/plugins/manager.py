@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -100,7 +102,21 @@ def load_plugins(disabled: Collection[str] = ()) -> PluginRegistry:
     disabled
         Names of distributions, entry points (not even imported) or single plugins to leave out.
     """
-    return _registered(tuple(entry_points(group=hookspecs.PROJECT)), tuple(disabled))
+    return _registered(_entry_points(tuple((place, _changed(place)) for place in sys.path)), tuple(disabled))
+
+
+@lru_cache(maxsize=8)
+def _entry_points(places: tuple[tuple[str, float], ...]) -> tuple[EntryPoint, ...]:
+    """Entry points of what is installed; looked for anew only where a folder that they are found in has changed."""
+    return tuple(entry_points(group=hookspecs.PROJECT))
+
+
+def _changed(place: str) -> float:
+    """When a folder of ``sys.path`` last changed; 0 where it is not there."""
+    try:
+        return os.stat(place or ".").st_mtime
+    except OSError:
+        return 0.0
 
 
 @lru_cache(maxsize=8)

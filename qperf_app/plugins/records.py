@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,9 +198,15 @@ class ConcentrationSeries:
     native_t1: NDArray[np.floating] | None = None
 
 
-#: Turns a series of signal, or of part of its voxels, into concentration of the muscle: the concentration plugin of the
-#: scan, with its options. Of a series that is concentration already it returns the dynamic volumes.
-Converter = Callable[[Series], ConcentrationSeries]
+class Converter(Protocol):
+    """Turns a series of signal, or of part of its voxels, into concentration of the muscle.
+
+    It is the concentration plugin of the scan, with its options. Of a series that is concentration already it returns
+    the dynamic volumes.
+    """
+
+    def __call__(self, series: Series, where: NDArray[np.bool_] | None = None) -> ConcentrationSeries:
+        """Convert; elsewhere than in the voxels ``where`` (x, y, z) what comes is not asked for, and may be NaN."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,9 @@ def encode_animation(frames: Sequence[NDArray[np.uint8]], milliseconds: int, alt
         loop=0,
         quality=quality,
         method=0,
+        # No later frame is tried as a key frame as well: each is encoded once.
+        kmin=0,
+        kmax=0,
     )
     return Picture(buffer.getvalue(), "image/webp", alt)
 

@@ -198,7 +198,7 @@ def example_myocardium() -> Myocardium:
     return Myocardium(example_masks()["myocardium"][:, :, None], example_landmarks())
 
 
-def example_conversion(series: Series) -> ConcentrationSeries:
+def example_conversion(series: Series, where: NDArray[np.bool_] | None = None) -> ConcentrationSeries:
     """Concentration in the example's muscle: the signal equation inverted, the frames before contrast native."""
     from qperf_app.physics import constants, signal
 

@@ -85,6 +85,8 @@ def mean_log_sd(
     (len(regions),) array
         0 where a region has fewer than two values.
     """
+    box = tuple(slice(int(at.min(initial=0)), int(at.max(initial=0)) + 1) for at in np.nonzero(labels))
+    flow, labels, regions = flow[box], labels[box], [region[box] for region in regions]
     with np.errstate(divide="ignore", invalid="ignore"):
         log = np.where((flow > 0) & (labels > 0), np.log(flow.astype(np.float64)), np.nan)
     off = np.full(log.shape, np.nan)

@@ -43,7 +43,9 @@ def process_context(method: str | None = None) -> multiprocessing.context.BaseCo
 _LIBRARIES = (
     "qperf_app.workflow.graph",
     "qperf_app.workflow.publish",
-    *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "special")),
+    *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "sparse", "special")),
+    "skimage.morphology",
+    "qperf_app.report.page",
 )
 
 

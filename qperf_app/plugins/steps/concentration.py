@@ -33,6 +33,9 @@ class ConcentrationPlugin(Plugin):
     A plugin that inverts an equation may also have ``signal_equation(series) -> SignalEquation | None``: the equation
     that blood's signal follows in this series, None where it is not one for all volumes after saturation. With it the
     host estimates the input function of a single bolus, whose signal saturates, instead of converting it.
+
+    One that converts voxel by voxel may have ``convert_within(series, where, tissue, context)``: what ``convert`` gives
+    in the voxels ``where`` (x, y, z), NaN elsewhere, in less time.
     """
 
     @abstractmethod

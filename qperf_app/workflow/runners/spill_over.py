@@ -59,13 +59,24 @@ def _signal(task: Task, upstream: Upstream) -> tuple[Series, Converter]:
     step = upstream["concentration"].step
     plugin = make(load_plugins(task.disable).get(CONCENTRATION.name, step.plugin), step.options)
     context = context_of(task, task.seed)
-    return corrected_series(upstream), lambda values: plugin.convert(values, "myocardium", context)
+
+    def convert(series: Series, where: NDArray[np.bool_] | None = None) -> ConcentrationSeries:
+        whole = where is None or not hasattr(plugin, "convert_within")
+        method, given = (plugin.convert, ()) if whole else (plugin.convert_within, (where,))
+        converted: ConcentrationSeries = method(series, *given, "myocardium", context)
+        return converted
+
+    return corrected_series(upstream), convert
 
 
 def _concentration(upstream: Upstream) -> tuple[Series, Converter]:
     """Concentration that was handed in. Signal mixes, concentration does not quite; but nothing better is known."""
     given = records.read_series(upstream["concentration"].files["conc"])
-    return given, lambda values: ConcentrationSeries(values.data, given.units, np.isnan(values.data))
+
+    def convert(series: Series, where: NDArray[np.bool_] | None = None) -> ConcentrationSeries:
+        return ConcentrationSeries(series.data, given.units, np.isnan(series.data))
+
+    return given, convert
 
 
 def _as_it_is(upstream: Upstream) -> ConcentrationSeries:
