@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def bad_json(root: Path) -> None:
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"VolumeTiming": [0, 1,')
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
 
 
@@ -100,6 +106,8 @@ IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
         (with_nan, (IMAGE, "not finite", "7")),
         (three_dimensional, (IMAGE, "3 dimensions")),
         (bad_json, (SIDECAR, "JSON")),
+        (lambda root: pipe(series_path(root)), (IMAGE, "is a pipe, not a file")),
+        (lambda root: pipe(series_path(root).with_name(SIDECAR)), (SIDECAR, "is a pipe, not a file")),
     ],
 )
 def test_unusable_series(
