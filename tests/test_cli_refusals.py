@@ -399,3 +399,14 @@ def test_execution_plugin_file(
     path.write_text(json.dumps(content))
     monkeypatch.setenv("PATH", "")
     refuse_with(2, (f"--use-plugin {path}: ", *words), dataset, capsys, "--use-plugin", str(path))
+
+
+@pytest.mark.slow
+def test_an_execution_plugin_that_does_not_start_is_the_reason(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset.parent / "plugin.yaml"
+    path.write_text("plugin: Debug\n")
+    assert run(dataset, "--skip-bids-validation", "--kinetics", "fermi", "--use-plugin", str(path)) == 1
+    reason = "motion-correction (progressive): not begun: ValueError: plugin_args must contain a callable function"
+    assert reason in capsys.readouterr().err
