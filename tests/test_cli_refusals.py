@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def bad_json(root: Path) -> None:
     path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"VolumeTiming": [0, 1,')
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
 
 
@@ -100,6 +106,8 @@ IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
         (with_nan, (IMAGE, "not finite", "7")),
         (three_dimensional, (IMAGE, "3 dimensions")),
         (bad_json, (SIDECAR, "JSON")),
+        (lambda root: pipe(series_path(root)), (IMAGE, "is a pipe, not a file")),
+        (lambda root: pipe(series_path(root).with_name(SIDECAR)), (SIDECAR, "is a pipe, not a file")),
     ],
 )
 def test_unusable_series(
@@ -241,11 +249,39 @@ def test_folders_that_cannot_be_made_are_refused_by_a_dry_run_too(
         assert run(dataset, "--skip-bids-validation", *arguments, out=out) == 2
         said = capsys.readouterr().err
         assert f"OUT_DIR {out} can't be written to: {root}" in said and why in said
+    for made_up in (Path("/proc/out"), Path("/sys/out")):
+        assert run(dataset, "--skip-bids-validation", *arguments, out=made_up) == 2
+        assert f"OUT_DIR {made_up} can't be written to" in capsys.readouterr().err
     if "--boilerplate-only" not in arguments:
         words = [str(dataset), str(root / "out"), "participant", "-w", str(root / "file"), *arguments]
         assert main([*words, "--skip-bids-validation"]) == 2
         assert f"--work-dir {root / 'file'} can't be written to" in capsys.readouterr().err
     assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_results_and_work_in_one_folder(
+    dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = dataset.parent / "out"
+    assert main([str(dataset), str(out), "participant", "-w", str(out), *arguments]) == 2
+    assert f"OUT_DIR and --work-dir are both {out}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"dce": {"task": "stress"}, "dce": {"task": "rest"}}', "field 'dce' is there twice"),
+        ('{"dce": {"run": NaN}}', "NaN is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "must hold a JSON object"),
+    ],
+)
+def test_bad_filter_file(dataset: Path, content: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = dataset.parent / "filters.json"
+    path.write_text(content)
+    refuse_with(2, (f"--bids-filter-file {path}: ", words), dataset, capsys, "--bids-filter-file", str(path))
 
 
 def test_unknown_execution_plugin_is_refused_by_a_dry_run_too(
@@ -344,6 +380,7 @@ def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pyte
     [
         ({"plugin_args": {}}, ("'plugin' must name",)),
         ({"plugin": "Linear", "plugin_args": ["-p short"]}, ("'plugin_args' must be a mapping",)),
+        ({"plugin": "Linear", "plugin-args": {}}, ("unknown key 'plugin-args' (known: plugin, plugin_args)",)),
         ({"plugin": "SGEGraph"}, ("SGEGraph returns before its jobs are done",)),
         ({"plugin": "CondorDAGMan"}, ("CondorDAGMan returns before its jobs are done",)),
         ({"plugin": "SLURM"}, ("SLURM needs the command sbatch",)),
@@ -362,3 +399,14 @@ def test_execution_plugin_file(
     path.write_text(json.dumps(content))
     monkeypatch.setenv("PATH", "")
     refuse_with(2, (f"--use-plugin {path}: ", *words), dataset, capsys, "--use-plugin", str(path))
+
+
+@pytest.mark.slow
+def test_an_execution_plugin_that_does_not_start_is_the_reason(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset.parent / "plugin.yaml"
+    path.write_text("plugin: Debug\n")
+    assert run(dataset, "--skip-bids-validation", "--kinetics", "fermi", "--use-plugin", str(path)) == 1
+    reason = "motion-correction (progressive): not begun: ValueError: plugin_args must contain a callable function"
+    assert reason in capsys.readouterr().err

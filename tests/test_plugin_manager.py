@@ -8,18 +8,23 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qperf_app.plugins import ConcentrationPlugin, KineticsPlugin, hookimpl
+from qperf_app.plugins import ConcentrationPlugin, KineticsPlugin, Resources, hookimpl
 from qperf_app.plugins.manager import (
     OWN_DISTRIBUTION,
+    PluginFaultError,
     PluginOptionError,
     UnknownPluginError,
     load_plugins,
+    loaded_files_of,
+    problems_of,
     register,
     resolve_options,
+    resources_of,
 )
 from qperf_app.plugins.options import help_of, range_of
 from qperf_app.plugins.steps import STEPS
@@ -278,3 +283,53 @@ def test_what_is_installed_meanwhile_is_found(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: qperf-late\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[qperf_app]\nlate = qperf_late_that_is_not_there\n")
     assert "qperf-late" in [each.distribution for each in load_plugins().broken]
+
+
+def unlike_good(**attributes: Any) -> type:
+    return type("Odd", (Good,), attributes)
+
+
+def ending(self: Any, *arguments: Any) -> Any:
+    raise SystemExit(4)
+
+
+@dataclass(frozen=True)
+class Unkeepable:
+    where: Path = field(default=Path(), metadata={"help": "a path"})
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"),
+    [
+        (unlike_good(name="other", __init__=ending), "can't be made with its default options: SystemExit: 4"),
+        (unlike_good(name="n" * 65), "its name has more than 64 letters"),
+        (unlike_good(name="other", citations="Klotz 1999"), "citations must be a tuple of texts, it is 'Klotz 1999'"),
+        (unlike_good(name="other", citations=None), "citations must be a tuple of texts, it is None"),
+        (unlike_good(name="other", requires="FlipAngle"), "requires must be a tuple of texts, it is 'FlipAngle'"),
+        (unlike_good(name="other", Options=Unkeepable), "default of option 'where' is nothing that YAML keeps"),
+    ],
+)
+def test_what_would_end_a_run_later_is_refused_on_loading(cls: type, reason: str) -> None:
+    assert reason in only_reason(entry("odd", qperf_kinetics=cls))
+
+
+@pytest.mark.parametrize(
+    ("ask", "said", "reason"),
+    [
+        (
+            lambda p: problems_of("it", p, {}, (1, 1, 1, 1)),
+            {"problems": "FlipAngle"},
+            "expected texts, got 'FlipAngle'",
+        ),
+        (lambda p: problems_of("it", p, {}, (1, 1, 1, 1)), {"problems": None}, "problems() failed: TypeError"),
+        (lambda p: resources_of("it", p, (1, 1, 1, 1)), {"resources": None}, "resources() failed: AttributeError"),
+        (lambda p: resources_of("it", p, (1, 1, 1, 1)), {"resources": Resources(math.nan)}, "memory_gb is nan"),
+        (lambda p: loaded_files_of("it", p), {"loaded_files": None}, "loaded_files() failed: TypeError"),
+        (lambda p: loaded_files_of("it", p), {"loaded_files": {"weights": 3}}, "must give texts by name"),
+    ],
+)
+def test_what_a_plugin_says_of_itself_is_checked(ask: Callable[[Any], Any], said: dict[str, Any], reason: str) -> None:
+    methods = {name: lambda *_, value=value: value for name, value in said.items()}
+    with pytest.raises(PluginFaultError, match="it: ") as error:
+        ask(unlike_good(**methods)())
+    assert reason in str(error.value)

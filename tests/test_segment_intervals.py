@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.segment_tables import read_segments, write_segments
 from qperf_app.methods.wider_intervals import FLOWS, widened
 from qperf_app.plugins import KineticMaps, ParameterMap, SegmentRow, SegmentTable
@@ -90,3 +93,32 @@ def test_each_curve_may_have_an_error_of_its_own() -> None:
     assert found.maps[0].values == pytest.approx([1.0, 2.0 / np.exp(np.hypot(np.log(2.0), 1.6449 * 0.3))])
     assert found.flow_draws is not None
     assert np.log(found.flow_draws).std(axis=1) == pytest.approx([0.0, 0.3], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda lines: lines[:2], "segments 2 are missing; the table of another layer has them"),
+        (lambda lines: [*lines, lines[1]], "has a segment twice"),
+        (lambda lines: [line.rpartition("\t")[0] for line in lines], "is missing"),
+        (lambda lines: [*lines[:2], lines[2].rpartition("\t")[0] + "\tinf"], "has an infinite value"),
+        (lambda lines: [lines[0], "1.5" + lines[1][1:], lines[2]], "column 'index' must hold whole numbers"),
+        (lambda lines: [lines[0], "18" + lines[1][1:], lines[2]], "not from 1 to 17"),
+    ],
+)
+def test_a_table_that_lost_something_is_refused(
+    tmp_path: Path, spoil: Callable[[list[str]], list[str]], reason: str
+) -> None:
+    rows = [
+        SegmentRow(k, f"segment {k}", layer, 10, 9, {"Fb": 1.0, "MBF": 1.1})
+        for layer in ("transmural", "endo")
+        for k in (1, 2)
+    ]
+    written = SegmentTable("hmc", "2CXM", tuple(rows), {"Fb": "mL/min/mL", "MBF": "mL/min/g"})
+    files = write_segments(tmp_path, "sub-01_task-rest", written, ())
+    assert read_segments("hmc", "2CXM", files) == written
+    path = files["transmural"]
+    path.write_text("\n".join(spoil(path.read_text().splitlines())) + "\n")
+    with pytest.raises(DatasetError, match=re.escape(reason)) as error:
+        read_segments("hmc", "2CXM", files)
+    assert str(error.value).startswith(f"{path}: ")

@@ -82,6 +82,17 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
     assert "Miles KA" in (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
 
 
+def test_what_is_written_into_the_input_is_refused(site: Path, tmp_path: Path) -> None:
+    raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
+    result = command(
+        site, "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "1",
+        "--skip-bids-validation", "--motion-correction", "scribbler", "--kinetics", "fermi",
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    assert "motion-correction (scribbler): ValueError: output array is read-only" in result.stderr
+    assert not list((out / "sub-01").glob("perf/*_desc-preproc_dce.*"))
+
+
 def test_it_passes_the_conformance_suite(site: Path, tmp_path: Path) -> None:
     suite = tmp_path / "test_upslope.py"
     suite.write_text(

@@ -44,6 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
     DatasetError
         Naming the file, when it can't be read, is not JSON (NaN is not) or is not an object.
     """
+    _refuse_pipe(path)
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice)
@@ -263,12 +264,19 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     import nibabel as nib
 
+    _refuse_pipe(path)
     try:
         return nib.load(path)
     except Exception as error:
         if why := without_content(path):
             raise DatasetError(f"{path}: {why}") from None
         raise DatasetError(f"{path}: not readable as a NIfTI image ({' '.join(str(error).split())})") from None
+
+
+def _refuse_pipe(path: Path) -> None:
+    if path.is_fifo():
+        # Nobody writes into it: reading would wait for ever.
+        raise DatasetError(f"{path}: is a pipe, not a file")
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
 from qperf_app.bids.sidecars import describe
@@ -74,23 +77,50 @@ def _describe(column: str, basis: Literal["map", "curve"]) -> str:
 
 
 def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentTable:
-    """Read what :func:`write_segments` wrote."""
+    """Read what :func:`write_segments` wrote.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, where a column that its sidecar describes or a segment that the table of another layer has is
+        missing, a segment is there twice, or a value is no number.
+    """
     rows: list[SegmentRow] = []
     units: dict[str, str] = {}
+    found: dict[Path, set[int]] = {}
     for layer in LAYERS:
         if layer not in files:
             continue
         path = files[layer]
-        lines = read_table(path)
-        columns = [c for c in (lines[0] if lines else {}) if c not in _FIXED]
-        numbers = {column: read_numbers(path, lines, column) for column in columns}
         sidecar = read_json(sidecar_path(path))
-        units |= {column: str(sidecar.get(column, {}).get("Units", "")) for column in columns}
+        described = {c: str(of["Units"]) for c, of in sidecar.items() if isinstance(of, dict) and "Units" in of}
+        lines = read_table(path, (*_FIXED, *described))
+        columns = [c for c in (lines[0] if lines else described) if c not in _FIXED]
+        numbers = {column: read_numbers(path, lines, column) for column in columns}
+        for column, values in numbers.items():
+            if np.isinf(values).any():
+                raise DatasetError(f"{path}: column {column!r} has an infinite value")
+        units |= {column: described.get(column, "") for column in columns}
+        index, n_voxels, n_estimated = (_whole(path, lines, column) for column in ("index", "n_voxels", "n_estimated"))
+        if len(set(index)) < len(index) or not set(index) <= set(range(1, 18)):
+            raise DatasetError(f"{path}: column 'index' has a segment twice, or one that is not from 1 to 17")
+        found[path] = set(index)
         rows += [
             SegmentRow(
-                int(line["index"]), line["name"], layer, int(line["n_voxels"]), int(line["n_estimated"]),
+                index[k], line["name"], layer, n_voxels[k], n_estimated[k],
                 {column: float(values[k]) for column, values in numbers.items()},
             )
             for k, line in enumerate(lines)
         ]  # fmt: skip
+    for path, segments in found.items():
+        if lacking := set().union(*found.values()) - segments:
+            some = ", ".join(map(str, sorted(lacking)))
+            raise DatasetError(f"{path}: segments {some} are missing; the table of another layer has them")
     return SegmentTable(plugin, model, tuple(rows), units)
+
+
+def _whole(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> list[int]:
+    values = read_numbers(path, rows, column)
+    if not (np.isfinite(values) & (values == np.round(values))).all():
+        raise DatasetError(f"{path}: column {column!r} must hold whole numbers")
+    return [int(value) for value in values]

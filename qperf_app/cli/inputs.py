@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from qperf_app.bids.dataset import check_ours
 from qperf_app.bids.errors import DatasetError
+from qperf_app.bids.images import read_json
 from qperf_app.bids.sidecars import RAW
 from qperf_app.cli.errors import UsageError
 from qperf_app.plugins.manager import PluginRegistry
@@ -35,6 +35,8 @@ def check_folders(args: argparse.Namespace) -> None:
     for what, folder in (("OUT_DIR", args.out_dir.resolve()), ("--work-dir", args.work_dir.resolve())):
         if folder == bids_dir or (bids_dir in folder.parents and (bids_dir / "derivatives") not in folder.parents):
             raise UsageError(f"{what} {folder} lies inside the raw dataset; only below its derivatives/ may it")
+    if args.out_dir.resolve() == args.work_dir.resolve():
+        raise UsageError(f"OUT_DIR and --work-dir are both {args.out_dir}; take two, the one may be deleted")
     if args.out_dir.resolve() in bids_dir.parents:
         raise UsageError(f"OUT_DIR {args.out_dir} contains the raw dataset")
     try:
@@ -71,8 +73,13 @@ def check_writable(what: str, folder: Path) -> None:
         raise UsageError(f"{what} {folder} can't be written to: {there} is a link to what is not there")
     if not there.is_dir():
         raise UsageError(f"{what} {folder} can't be written to: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK) or _is_made_up(there):
         raise UsageError(f"{what} {folder} can't be written to: {there} may not be written to")
+
+
+def _is_made_up(folder: Path) -> bool:
+    """Whether a folder is the kernel's, in which nobody makes files: /proc says that everybody may."""
+    return any(folder.is_relative_to(root) and os.path.ismount(root) for root in ("/proc", "/sys"))
 
 
 def make_folder(what: str, folder: Path) -> None:
@@ -153,12 +160,9 @@ def read_filters(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"--bids-filter-file {path}: not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"--bids-filter-file {path}: must hold a JSON object")
-    return content
+        return read_json(path)
+    except DatasetError as error:
+        raise UsageError(f"--bids-filter-file {error}") from None
 
 
 def read_selection(args: argparse.Namespace) -> Selection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
 import re
 import sys
@@ -17,13 +18,17 @@ import pluggy
 
 from qperf_app.plugins import hookspecs
 from qperf_app.plugins.api_versions import version_fault
+from qperf_app.plugins.options import PluginFaultError as PluginFaultError
 from qperf_app.plugins.options import PluginOptionError as PluginOptionError
 from qperf_app.plugins.options import check_ranges
+from qperf_app.plugins.records import Resources
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
 #: The distribution whose plugins are listed first, so that nobody takes a built-in's name.
 OWN_DISTRIBUTION = "qperf-app"
+#: A name is part of that of files and folders, which have room for 255 bytes.
+LONGEST_NAME = 64
 
 
 class UnknownPluginError(LookupError):
@@ -139,8 +144,10 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
         try:
             manager = _loaded(entry_point)
             classes, found_readers = list(_classes(manager)), _returned(manager, hookspecs.DICOM_READER)
+        except KeyboardInterrupt:
+            raise
         # A third party's module may raise anything at all when it is imported, SystemExit included.
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             broken.append(BrokenPlugin(distribution, entry_point.name, _one_line(error)))
             continue
         for step, cls in classes:
@@ -198,6 +205,12 @@ def find_fault(step: StepSpec, cls: Any) -> str | None:
     for label, pattern in labels.items():
         if not re.fullmatch(pattern, label):
             return f"{where}: {label!r} does not match {pattern}"
+    if len(cls.name) > LONGEST_NAME:  # type: ignore[attr-defined]
+        return f"{where}: its name has more than {LONGEST_NAME} letters"
+    for attribute in ("citations", "requires"):
+        texts = getattr(cls, attribute, ())
+        if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+            return f"{where}: {attribute} must be a tuple of texts, it is {texts!r:.60}"
     fault = version_fault(getattr(cls, "api_version", None), slot.since)
     if fault is not None:
         return f"{where} {fault}"
@@ -215,12 +228,59 @@ def make(plugin: InstalledPlugin, options: Mapping[str, Any] | None = None) -> A
     PluginOptionError
         For an option that the plugin does not have, or a value that does not fit its type or lies outside its range.
     """
-    return plugin.cls(resolve_options(plugin, options or {}))
+    return made(plugin, resolve_options(plugin, options or {}))
+
+
+def made(plugin: InstalledPlugin, options: Any) -> Any:
+    """Make a plugin with its resolved options.
+
+    Raises
+    ------
+    PluginFaultError
+    """
+    try:
+        return plugin.cls(options)
+    except Exception as error:
+        raise PluginFaultError(f"{plugin.step} plugin {plugin.name!r} can't be made: {_one_line(error)}") from error
+
+
+def problems_of(where: str, plugin: Any, metadata: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What a plugin says keeps it from running on a series; ``where`` names the plugin.
+
+    Raises
+    ------
+    PluginFaultError
+    """
+    try:
+        problems = plugin.problems(metadata, shape)
+        if isinstance(problems, str) or not all(isinstance(problem, str) for problem in problems):
+            raise TypeError(f"expected texts, got {problems!r:.60}")
+        return tuple(problems)
+    except Exception as error:
+        raise PluginFaultError(f"{where}: problems() failed: {_one_line(error)}") from error
+
+
+def resources_of(where: str, plugin: Any, shape: tuple[int, ...]) -> Resources:
+    """Memory and threads that a plugin declares; ``where`` names the plugin.
+
+    Raises
+    ------
+    PluginFaultError
+    """
+    try:
+        found = plugin.resources(shape)
+        resources = Resources(float(found.memory_gb), int(found.threads))
+        if not 0.0 <= resources.memory_gb < math.inf:
+            raise ValueError(f"memory_gb is {found.memory_gb}")
+        return resources
+    except Exception as error:
+        raise PluginFaultError(f"{where}: resources() failed: {_one_line(error)}") from error
 
 
 def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     """Return the plugin's ``Options`` filled from ``options``, defaults for the rest."""
     from pydantic import ValidationError
+    from pydantic.errors import PydanticUserError
 
     where = f"{plugin.step} plugin {plugin.name!r}"
     cls: Any = plugin.cls
@@ -231,6 +291,8 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     try:
         resolved = _checker(cls.Options).validate_python(dict(options))
         check_ranges(resolved)
+    except PydanticUserError as error:
+        raise PluginFaultError(f"{where}: the types of its options can't be told: {_one_line(error)}") from None
     except PluginOptionError as error:
         raise PluginOptionError(f"{where}, {error}") from None
     except ValidationError as error:
@@ -256,15 +318,24 @@ def plain_options(options: Any) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(options).items()}
 
 
-def loaded_files_of(plugin: Any) -> dict[str, str]:
+def loaded_files_of(where: str, plugin: Any) -> dict[str, str]:
     """SHA-256 of the files that a plugin's instance reads, by name; empty for one that can't say.
 
     A file that is missing or damaged is the plugin's to refuse, in ``problems``.
+
+    Raises
+    ------
+    PluginFaultError
     """
     try:
-        return dict(plugin.loaded_files()) if hasattr(plugin, "loaded_files") else {}
+        files = dict(plugin.loaded_files()) if hasattr(plugin, "loaded_files") else {}
     except (OSError, ValueError):
         return {}
+    except Exception as error:
+        raise PluginFaultError(f"{where}: loaded_files() failed: {_one_line(error)}") from error
+    if not all(isinstance(text, str) for item in files.items() for text in item):
+        raise PluginFaultError(f"{where}: loaded_files() must give texts by name, it gives {files!r:.60}")
+    return files
 
 
 def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
@@ -312,11 +383,25 @@ def _construction_fault(cls: Any, where: str) -> str | None:
     try:
         options = cls.Options()
         check_ranges(options)
+        for option in dataclasses.fields(options):
+            if not _is_plain(getattr(options, option.name)):
+                return f"{where}: the default of option {option.name!r} is nothing that YAML keeps"
         plugin = cls(options)
         missing = [m for m in ("problems", "resources") if not callable(getattr(plugin, m, None))]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return f"{where} can't be made with its default options: {_one_line(error)}"
     return f"{where} has no method {missing[0]!r}" if missing else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a configuration file can hold a value."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _one_line(error: BaseException) -> str:

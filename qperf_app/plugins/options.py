@@ -10,6 +10,10 @@ class PluginOptionError(ValueError):
     """Options given to a plugin do not fit it."""
 
 
+class PluginFaultError(PluginOptionError):
+    """A plugin can't be made with its options, or says of itself what can't be used."""
+
+
 def help_of(option: dataclasses.Field[Any]) -> str:
     """Help of an option, with its range where it has one."""
     text, stated = str(option.metadata.get("help", "")), range_of(option)

@@ -51,6 +51,8 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigurationError(f"--use-plugin {path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
         raise ConfigurationError(f"--use-plugin {path}: key 'plugin' must name a Nipype execution plugin")
+    if unknown := [key for key in content if key not in ("plugin", "plugin_args")]:
+        raise ConfigurationError(f"--use-plugin {path}: unknown key {unknown[0]!r} (known: plugin, plugin_args)")
     arguments = content.get("plugin_args") or {}
     if not isinstance(arguments, dict):
         raise ConfigurationError(f"--use-plugin {path}: key 'plugin_args' must be a mapping")

@@ -78,10 +78,7 @@ def run(
     configure(execution)
     if execution.plugin in (None, "Linear", "MultiProc"):
         return _run_here(plans, begin, execution, notify, ended)
-    cause = _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
-    for plan in plans:
-        ended(plan.participant)
-    return cause
+    return _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
 
 
 def _run_here(

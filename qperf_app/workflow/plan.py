@@ -15,7 +15,14 @@ from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
 from qperf_app.plugins.keys import Role, StepKey
-from qperf_app.plugins.manager import PluginRegistry, loaded_files_of, plain_options, resolve_options
+from qperf_app.plugins.manager import (
+    PluginRegistry,
+    loaded_files_of,
+    made,
+    plain_options,
+    resolve_options,
+    resources_of,
+)
 from qperf_app.plugins.results import Haematocrit
 from qperf_app.plugins.steps import INPUT_FUNCTION, JOINT_INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of
@@ -189,9 +196,15 @@ class Planner:
             configured = {c.plugin: c for c in self._configuration.steps[step]}
             installed = self._registry.get(step, choice.plugin)
             options = resolve_options(installed, configured.get(choice.plugin, choice).options)
-            plugin: Any = installed.cls(options)
+            plugin: Any = made(installed, options)
+            where = f"{step} plugin {choice.plugin!r}"
             self._instances[key] = _Instance(
-                plugin, choice.plugin, str(plugin.version), plain_options(options), loaded_files_of(plugin)
+                plugin,
+                choice.plugin,
+                str(plugin.version),
+                plain_options(options),
+                loaded_files_of(where, plugin),
+                where,
             )
         return self._instances[key]
 
@@ -205,10 +218,11 @@ class _Instance:
     version: str
     options: Mapping[str, Any]
     loaded_files: Mapping[str, str]
+    where: str
 
     def described(self, task: Task, shape: tuple[int, ...], most_threads: int) -> Task:
         """The task with the plugin's version, options, files and needs."""
-        resources = self.plugin.resources(shape if len(shape) == 4 else (1, 1, 1, 1))
+        resources = resources_of(self.where, self.plugin, shape if len(shape) == 4 else (1, 1, 1, 1))
         return dataclasses.replace(
             task,
             plugin=self.name,

@@ -26,7 +26,7 @@ from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.keys import StepKey
-from qperf_app.plugins.manager import PluginRegistry, make
+from qperf_app.plugins.manager import PluginRegistry, make, problems_of
 from qperf_app.plugins.steps import INPUT_FUNCTION, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
@@ -248,8 +248,9 @@ def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegi
             more = f"; {slip} is there: is it meant?" if slip else f"; {instead}" if instead else ""
             yield refusal(file, field, f"{field} is missing, the {step} plugin {task.plugin!r} needs it{more}")
         if not missing and len(series.shape) == 4:
-            for problem in plugin.problems(task.metadata, tuple(series.shape)):
-                yield refusal(file, "", f"{problem} ({step} plugin {task.plugin!r})")
+            where = f"{step} plugin {task.plugin!r}"
+            for problem in problems_of(where, plugin, task.metadata, tuple(series.shape)):
+                yield refusal(file, "", f"{problem} ({where})")
 
 
 def same_grid_findings(file: str, first: SeriesInput, second: SeriesInput) -> Iterator[Finding]:

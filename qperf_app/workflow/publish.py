@@ -203,7 +203,8 @@ def _why_without_outcome(directory: Path, run: str, cause: str) -> str:
     begun = (directory / STARTED_FILE).is_file() and read_json(directory / STARTED_FILE)["run"] == run
     if begun and (directory / FAILURE_FILE).is_file():
         return str(read_json(directory / FAILURE_FILE)["reason"])
-    free = shutil.disk_usage(directory.parent).free
+    there = next(folder for folder in directory.parents if folder.is_dir())
+    free = shutil.disk_usage(there).free
     if free < _FULL:
         return f"the disk of the work directory is full: {free / 2**20:.1f} MiB are free"
     if begun:

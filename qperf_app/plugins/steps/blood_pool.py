@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask
+from qperf_app.plugins.checks import PluginResultError, check_estimated_dice, check_kind, check_mask
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import BloodPools, RunContext, Series
 from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
@@ -25,6 +25,7 @@ def check_pools(result: Any, series: Series) -> BloodPools:
     found = check_kind(result, BloodPools)
     for name in ("lv", "rv", "aif"):
         check_mask(name, getattr(found, name), series.data.shape[:3])
+    check_estimated_dice(found.estimated_dice, series.data.shape[2])
     if found.found and not (found.lv.any() and found.aif.any()):
         raise PluginResultError("found is True but lv or aif is empty")
     if not found.found and not found.reason:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qperf_app.physics.sequences import ReadOut, named_readout
-from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_shape
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_numbers
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import (
     CONCENTRATION_UNITS,
@@ -49,10 +49,10 @@ def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     """Values for the dynamic volumes, in mmol/L or proportional to it; NaN exactly where invalid is True."""
     result = check_kind(result, ConcentrationSeries)
     shape = series.dynamic().data.shape
-    check_shape("data", result.data, shape)
+    check_numbers("data", result.data, shape)
     check_mask("invalid", result.invalid, shape)
     if result.native_t1 is not None:
-        check_shape("native_t1", result.native_t1, shape[:3])
+        check_numbers("native_t1", result.native_t1, shape[:3])
     if (np.isnan(result.data) != result.invalid).any():
         raise PluginResultError("data must be NaN exactly where invalid is True")
     if result.units not in (CONCENTRATION_UNITS, RELATIVE_UNITS):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qperf_app.plugins.checks import PluginResultError, check_kind, check_shape
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_numbers
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import Motion, RunContext, Series
 from qperf_app.plugins.steps.spec import DerivativeFile, FileKind, RunsOn, Slot, StepSpec
@@ -24,10 +24,8 @@ class MotionCorrectionPlugin(Plugin):
 def check_motion(result: Any, series: Series) -> Motion:
     """Displacement of the right shape, finite and within the field of view; one verdict per slice and frame."""
     result = check_kind(result, Motion)
-    check_shape("displacement", result.displacement, (*series.data.shape, 3))
-    check_shape("corrected", result.corrected, series.data.shape[2:])
-    if not np.isfinite(result.displacement).all():
-        raise PluginResultError("displacement is not finite everywhere")
+    check_numbers("displacement", result.displacement, (*series.data.shape, 3), gaps=False)
+    check_mask("corrected", result.corrected, series.data.shape[2:])
     field = float((series.voxel_size[:2] * series.data.shape[:2]).max())
     for volume in range(series.data.shape[3]):
         length = float(np.linalg.norm(result.displacement[..., volume, :], axis=-1).max())
@@ -36,9 +34,9 @@ def check_motion(result: Any, series: Series) -> Motion:
                 f"displacement of {length:.0f} mm in volume {volume}: outside of the field of view, {field:.0f} mm wide"
             )
     if result.cost is not None:
-        check_shape("cost", result.cost, series.data.shape[2:])
+        check_numbers("cost", result.cost, series.data.shape[2:])
     if result.residual is not None:
-        check_shape("residual", result.residual, series.data.shape[2:])
+        check_numbers("residual", result.residual, series.data.shape[2:])
     checked: Motion = result
     return checked
 

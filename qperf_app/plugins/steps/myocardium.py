@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask
+from qperf_app.plugins.checks import PluginResultError, check_estimated_dice, check_kind, check_mask, check_texts
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import BloodPools, InputFunction, Myocardium, RunContext, Series
 from qperf_app.plugins.steps.blood_pool import BLOOD_POOL
@@ -34,6 +34,8 @@ def check_myocardium(result: Any, series: Series) -> Myocardium:
     """Boolean mask on the series' grid, landmarks on its slices."""
     found = check_kind(result, Myocardium)
     check_mask("mask", found.mask, series.data.shape[:3])
+    check_texts("warnings", found.warnings)
+    check_estimated_dice(found.estimated_dice, series.data.shape[2])
     for landmark in found.landmarks:
         if not 0 <= landmark.slice < series.data.shape[2] or not np.isfinite(landmark.position).all():
             raise PluginResultError(f"landmark {landmark} lies on no slice or is not finite")

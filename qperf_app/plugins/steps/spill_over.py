@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qperf_app.plugins.checks import PluginResultError, check_kind, check_shape
+from qperf_app.plugins.checks import PluginResultError, check_kind, check_numbers
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import (
     BloodPools,
@@ -63,8 +63,8 @@ def check_spill_over(result: Any, series: Series) -> SpillOver:
         raise PluginResultError("sd has other neighbours than fractions")
     shape = series.data.shape[:3]
     for name, values in found.fractions.items():
-        check_shape(f"fraction {name}", values, shape)
-        check_shape(f"sd {name}", found.sd[name], shape)
+        check_numbers(f"fraction {name}", values, shape)
+        check_numbers(f"sd {name}", found.sd[name], shape)
         if ((values < 0) | (values >= 1)).any():
             raise PluginResultError(f"fraction {name} is below 0, or leaves no muscle")
     if found.fractions and (np.sum(list(found.fractions.values()), axis=0) >= 1).any():

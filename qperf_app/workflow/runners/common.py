@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,25 @@ def call_plugin(task: Task, *arguments: Any) -> Any:
     subject = arguments[0]
     curves = subject.concentration if isinstance(subject, TissueCurves) else subject.data
     seed = derive_seed(task.seed, fingerprint(curves))
-    result = getattr(plugin, slot.method)(*arguments, context_of(task, seed))
+    result = getattr(plugin, slot.method)(*map(_lent, arguments), context_of(task, seed))
     return slot.check(result, subject)
+
+
+def _lent(argument: Any) -> Any:
+    """An argument as a plugin gets it: arrays that it can't write to, metadata of its own.
+
+    What it changed in place would else be taken for what was measured.
+    """
+    if isinstance(argument, np.ndarray):
+        view = argument.view()
+        view.flags.writeable = False
+        return view
+    if isinstance(argument, dict | list):
+        return copy.deepcopy(argument)
+    if dataclasses.is_dataclass(argument) and not isinstance(argument, type):
+        fields = {f.name: _lent(getattr(argument, f.name)) for f in dataclasses.fields(argument)}
+        return dataclasses.replace(argument, **fields)
+    return argument
 
 
 def plugin_of(task: Task) -> Plugin:

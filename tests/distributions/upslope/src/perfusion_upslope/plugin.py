@@ -100,10 +100,23 @@ class Shaken(MotionCorrectionPlugin):
         return Resources(memory_gb=0.3)
 
 
+class Scribbler(Shaken):
+    """Normalises the series that it is lent, in place."""
+
+    name = "scribbler"
+    summary = "Writes into its input"
+
+    def correct(self, series: Series, context: RunContext) -> Motion:
+        """Nothing moves, but the series is another."""
+        series.metadata["Haematocrit"] = 0.1  # type: ignore[index]
+        series.data[:] /= series.data.max()
+        return Motion(np.zeros((*series.data.shape, 3), np.float32), np.ones(series.data.shape[2:], bool))
+
+
 @hookimpl
-def qperf_motion_correction() -> type:
-    """Return the motion correction."""
-    return Shaken
+def qperf_motion_correction() -> tuple[type, ...]:
+    """Return the motion corrections."""
+    return Shaken, Scribbler
 
 
 @hookimpl
