@@ -251,7 +251,8 @@ def test_the_app_gives_the_muscles_flow(app: tuple[Path, Path]) -> None:
     wall = WALL[..., None]
     # The example heart's wall has one flow throughout.
     error = {out: abs(f[wall & (true == 0.2)] / np.nanmedian(f[wall & (true == 0)]) - 1) for out, f in flow.items()}
-    assert np.nanmedian(error["two-pool"]) < 0.15 < 0.3 < np.nanmedian(error["none"])
+    # Neighbours without blood take a part of it away even where nothing is corrected.
+    assert np.nanmedian(error["two-pool"]) < 0.15 < 0.25 < np.nanmedian(error["none"])
     shares = image(root, "two-pool", "model-mixture_param-fLV_desc-spillover_dcemap")
     assert np.median(shares[wall & (true == 0.6)]) == pytest.approx(0.6, abs=0.06)
     assert np.isnan(shares[~wall]).all()
