@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -146,3 +147,8 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     assert "no flow, or of few segments only, of sub-02 task-rest, sub-03: the page says why" in capsys.readouterr().err
     page = re.sub(r"<[^>]+>", " ", (out / "group.html").read_text())
     assert "no flow: " in page and "no result: its last run is interrupted" in page
+    # Who has been taken out of the dataset.
+    shutil.rmtree(raw / "sub-02")
+    assert main([str(raw), str(out), "group"]) == 0
+    assert "warning: counted, though no longer in BIDS_DIR: sub-02" in capsys.readouterr().err
+    assert "no longer in the dataset" in (out / "group.html").read_text()

@@ -31,7 +31,7 @@ from qperf_app.workflow.group import (
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
-from qperf_app.workflow.selection import published_scans, selected_statuses
+from qperf_app.workflow.selection import no_longer_there, published_scans, selected_statuses
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
 from qperf_app.workflow.strata import STRATA
@@ -60,6 +60,9 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if lacking:
         some = named([scan for scan, _, _ in lacking], _MOST_NAMED)
         say(f"warning: no flow, or of few segments only, of {some}: the page says why")
+    gone = no_longer_there(args.bids_dir.resolve(), scans)
+    if gone:
+        say(f"warning: counted, though no longer in BIDS_DIR: {named(gone, _MOST_NAMED)}")
     apart = settings_apart(out_dir, scans)
     for told in apart:
         say(f"warning: {told}")
@@ -89,7 +92,11 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         flows_by_method(rows),
         compared,
         participants,
-        [*lacking, *_suspects(rows)],
+        [
+            *lacking,
+            *((label, "", "no longer in the dataset; its results are counted") for label in gone),
+            *_suspects(rows),
+        ],
         apart,
         acquisitions(rows),
         reviews,

@@ -23,6 +23,15 @@ class Selection:
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+def no_longer_there(bids_dir: Path, participants: Iterable[str]) -> list[str]:
+    """Participants with results whose folders the dataset has not, where it has any of the others'.
+
+    Who withdrew may have been taken out of the dataset and forgotten among the results.
+    """
+    missing = [f"sub-{label}" for label in participants if not (bids_dir / f"sub-{label}").is_dir()]
+    return missing if any(bids_dir.glob("sub-*")) else []
+
+
 def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanRecord]]:
     """Selected scans of OUT_DIR as the status files tell of them, by participant.
 
