@@ -106,7 +106,7 @@ def test_other_weights_are_named_by_their_digest_everywhere(tmp_path: Path) -> N
     assert main([str(raw), str(out), "participant", *quick, "-d", f"drawn={drawn}"]) == 0
 
     step = next(s for s in read_status(out, "01").scans[0].of_step("kinetics"))
-    assert step.outcome.loaded_files == {"own.npz": ours} and step.outcome.version == "1.0"
+    assert step.outcome.loaded_files == {"own.npz": ours} and step.outcome.version == "1.1"
     for path in (status_path(out, "01"), out / "logs" / "CITATION.md", out / "sub-01.html"):
         text = path.read_text(encoding="utf-8")
         assert ours[:12] in text and theirs[:12] not in text, path
