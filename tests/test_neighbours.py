@@ -157,4 +157,22 @@ def test_flow_of_a_segment_is_that_of_its_voxels():
     assert found["Ta", None] == [1.0, 2.0]
     draws = centred(result, of_voxels).flow_draws
     assert draws is not None and draws[0].tolist() == [1.0, 1.0, 1.0]
-    assert centred(result, {}) is result
+    assert centred(result, {}).maps == result.maps
+
+
+def test_flow_that_has_no_width_is_that_of_the_voxels():
+    """A curve's flow of 0 or below, as a linear fit may give, can't be scaled; each quantity goes by its own map."""
+    maps = tuple(
+        ParameterMap(name, "", np.array(values), statistic)
+        for name, statistic, values in (
+            ("MBF", None, [0.0, -0.5]),
+            ("MBF", "q05", [-1.0, -0.7]),
+            ("MBF", "q95", [1.0, 0.2]),
+            ("Fb", None, [1.0, 2.0]),
+        )
+    )
+    result = KineticMaps("linear", maps, np.zeros(2, np.uint8), {})
+    of_voxels: dict[tuple[str, str | None], np.ndarray] = {("MBF", None): np.array([2.0, 3.0])}
+    found = {(m.quantity, m.statistic): m.values for m in centred(result, of_voxels).maps}
+    assert found["MBF", None].tolist() == [2.0, 3.0] and np.isnan(found["MBF", "q05"]).all()
+    assert found["Fb", None].tolist() == [1.0, 2.0]

@@ -4,7 +4,7 @@ Flow changes little from one voxel of the wall to the next, but for the border o
 much of it open. The difference of the log flow of two neighbours within a slice therefore has a Student-t density,
 which lets go of those that a border parts (a Markov random field: Besag 1974, doi:10.1111/j.2517-6161.1974.tb00999.x;
 for myocardial perfusion Scannell et al. 2020, doi:10.1016/j.media.2019.101611; heavy tails: Lange, Little and Taylor
-1989, doi:10.1080/01621459.1989.10478852). In a plane the sum of the squared differences is that of the slope over the
+1989, doi:10.1080/01621459.1989.10478852). In a plane the sum of small differences squared is that of the slope over the
 area, whatever the size of the voxels.
 """
 

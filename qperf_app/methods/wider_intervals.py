@@ -66,19 +66,18 @@ def centred(result: KineticMaps, of_voxels: Mapping[tuple[str, str | None], Arra
     KineticMaps
         Flow of :data:`FLOWS` and its draws; other quantities stay those of the curves.
     """
-    values = result.values
-    names = [q for q in FLOWS if q in values]
-    keys = value_keys(of_voxels)
-    if any(q not in keys for q in names) or not names:
-        return result
-    ratios = {q: of_voxels[keys[q]] / values[q] for q in names}
-    maps = tuple(
-        replace(m, values=np.where(np.isfinite(values[m.quantity]), m.values * ratios[m.quantity],
-                                   of_voxels.get((m.quantity, m.statistic), np.full(len(m.values), np.nan))))
-        if m.quantity in names
-        else m
-        for m in result.maps
-    )  # fmt: skip
+    values, keys = result.values, value_keys(of_voxels)
+    names = [q for q in FLOWS if q in values and q in keys]
+    # What is not above 0 has no width that could be carried over.
+    given = {q: np.isfinite(values[q]) & (values[q] > 0.0) for q in names}
+    ratios = {q: of_voxels[keys[q]] / np.where(given[q], values[q], np.nan) for q in names}
+    unknown = np.full(len(result.qc), np.nan)
+
+    def moved(one: ParameterMap) -> ParameterMap:
+        voxels = of_voxels.get((one.quantity, one.statistic), unknown)
+        return replace(one, values=np.where(given[one.quantity], one.values * ratios[one.quantity], voxels))
+
+    maps = tuple(moved(one) if one.quantity in names else one for one in result.maps)
     draws = result.flow_draws
     if draws is not None and "MBF" in ratios:
         draws = (draws * ratios["MBF"][:, None]).astype(draws.dtype)

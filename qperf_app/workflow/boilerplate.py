@@ -39,8 +39,9 @@ def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
     # Maps that were handed in are summarised: there is no plugin to fit anything with.
     if any(step.step == KINETICS.name and step.state == "done" for step in steps):
         sentences.append(
-            "Values of the American Heart Association's segments were estimated from one curve for each segment, "
-            f"{CURVE_DEFINITION}."
+            "Flow of the American Heart Association's segments is the median over their voxels, with an interval as "
+            f"wide as that of one curve for each segment, {CURVE_DEFINITION}; other quantities were estimated from "
+            "that curve."
         )
     return " ".join(sentences)
 

@@ -38,8 +38,7 @@ def segment_curve(
     """Mean of what lies between two percentiles of curves (n, t) at each time, missing samples left out.
 
     Blood, whose concentration is ten times that of muscle, is left in voxels where breathing moves it in and out; it
-    would decide a mean of all; what lies above the upper percentile has no say. Noise is averaged before the fit: the
-    median of many fits of noisy curves is not the flow, since the error of a fit is lopsided.
+    would decide a mean of all; what lies above the upper percentile has no say. Noise is averaged before the fit.
 
     Parameters
     ----------

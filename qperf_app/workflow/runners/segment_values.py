@@ -113,9 +113,10 @@ def _fit_segments(
     )
     result = fit(task, curves, aif, np.array([slice_offset(series, regions[k]) for k in known]))
     result = centred(result, _flow_of_voxels(files, [regions[k] for k in known]))
-    if "MBF" in maps:
-        apart = mean_log_sd(maps["MBF"], labels, [regions[k] for k in known])
-        rng = np.random.default_rng(derive_seed(task.seed, fingerprint(maps["MBF"])))
+    flow = next((maps[quantity] for quantity in FLOWS if quantity in maps), None)
+    if flow is not None:
+        apart = mean_log_sd(flow, labels, [regions[k] for k in known])
+        rng = np.random.default_rng(derive_seed(task.seed, fingerprint(flow)))
         result = widened(result, apart, rng, FLOWS)
     table = _with_values(table, result, known)
     whole = [i for i, k in enumerate(known) if table.rows[k].layer == "transmural"]
