@@ -14,17 +14,15 @@ from typing import Any
 import pytest
 
 from qperf_app.plugins import ConcentrationPlugin, KineticsPlugin, Resources, hookimpl
+from qperf_app.plugins.answers import loaded_files_of, problems_of, resources_of
 from qperf_app.plugins.manager import (
     OWN_DISTRIBUTION,
     PluginFaultError,
     PluginOptionError,
     UnknownPluginError,
     load_plugins,
-    loaded_files_of,
-    problems_of,
     register,
     resolve_options,
-    resources_of,
 )
 from qperf_app.plugins.options import help_of, range_of
 from qperf_app.plugins.steps import STEPS

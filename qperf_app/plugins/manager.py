@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import os
 import re
 import sys
@@ -17,11 +16,11 @@ from typing import Any
 import pluggy
 
 from qperf_app.plugins import hookspecs
+from qperf_app.plugins.answers import one_line
 from qperf_app.plugins.api_versions import version_fault
 from qperf_app.plugins.options import PluginFaultError as PluginFaultError
 from qperf_app.plugins.options import PluginOptionError as PluginOptionError
 from qperf_app.plugins.options import check_ranges
-from qperf_app.plugins.records import Resources
 from qperf_app.plugins.steps import plugin_steps
 from qperf_app.plugins.steps.spec import Slot, StepSpec, slot_of
 
@@ -148,7 +147,7 @@ def register(found: Iterable[EntryPoint], disabled: Collection[str] = ()) -> Plu
             raise
         # A third party's module may raise anything at all when it is imported, SystemExit included.
         except BaseException as error:
-            broken.append(BrokenPlugin(distribution, entry_point.name, _one_line(error)))
+            broken.append(BrokenPlugin(distribution, entry_point.name, one_line(error)))
             continue
         for step, cls in classes:
             reason = find_fault(step, cls)
@@ -241,40 +240,7 @@ def made(plugin: InstalledPlugin, options: Any) -> Any:
     try:
         return plugin.cls(options)
     except Exception as error:
-        raise PluginFaultError(f"{plugin.step} plugin {plugin.name!r} can't be made: {_one_line(error)}") from error
-
-
-def problems_of(where: str, plugin: Any, metadata: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
-    """What a plugin says keeps it from running on a series; ``where`` names the plugin.
-
-    Raises
-    ------
-    PluginFaultError
-    """
-    try:
-        problems = plugin.problems(metadata, shape)
-        if isinstance(problems, str) or not all(isinstance(problem, str) for problem in problems):
-            raise TypeError(f"expected texts, got {problems!r:.60}")
-        return tuple(problems)
-    except Exception as error:
-        raise PluginFaultError(f"{where}: problems() failed: {_one_line(error)}") from error
-
-
-def resources_of(where: str, plugin: Any, shape: tuple[int, ...]) -> Resources:
-    """Memory and threads that a plugin declares; ``where`` names the plugin.
-
-    Raises
-    ------
-    PluginFaultError
-    """
-    try:
-        found = plugin.resources(shape)
-        resources = Resources(float(found.memory_gb), int(found.threads))
-        if not 0.0 <= resources.memory_gb < math.inf:
-            raise ValueError(f"memory_gb is {found.memory_gb}")
-        return resources
-    except Exception as error:
-        raise PluginFaultError(f"{where}: resources() failed: {_one_line(error)}") from error
+        raise PluginFaultError(f"{plugin.step} plugin {plugin.name!r} can't be made: {one_line(error)}") from error
 
 
 def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
@@ -292,7 +258,7 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
         resolved = _checker(cls.Options).validate_python(dict(options))
         check_ranges(resolved)
     except PydanticUserError as error:
-        raise PluginFaultError(f"{where}: the types of its options can't be told: {_one_line(error)}") from None
+        raise PluginFaultError(f"{where}: the types of its options can't be told: {one_line(error)}") from None
     except PluginOptionError as error:
         raise PluginOptionError(f"{where}, {error}") from None
     except ValidationError as error:
@@ -316,26 +282,6 @@ def _checker(options: type) -> Any:
 def plain_options(options: Any) -> dict[str, Any]:
     """Options dataclass as plain values that YAML and JSON keep."""
     return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(options).items()}
-
-
-def loaded_files_of(where: str, plugin: Any) -> dict[str, str]:
-    """SHA-256 of the files that a plugin's instance reads, by name; empty for one that can't say.
-
-    A file that is missing or damaged is the plugin's to refuse, in ``problems``.
-
-    Raises
-    ------
-    PluginFaultError
-    """
-    try:
-        files = dict(plugin.loaded_files()) if hasattr(plugin, "loaded_files") else {}
-    except (OSError, ValueError):
-        return {}
-    except Exception as error:
-        raise PluginFaultError(f"{where}: loaded_files() failed: {_one_line(error)}") from error
-    if not all(isinstance(text, str) for item in files.items() for text in item):
-        raise PluginFaultError(f"{where}: loaded_files() must give texts by name, it gives {files!r:.60}")
-    return files
 
 
 def _own_first(found: Iterable[EntryPoint]) -> list[EntryPoint]:
@@ -391,7 +337,7 @@ def _construction_fault(cls: Any, where: str) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return f"{where} can't be made with its default options: {_one_line(error)}"
+        return f"{where} can't be made with its default options: {one_line(error)}"
     return f"{where} has no method {missing[0]!r}" if missing else None
 
 
@@ -402,7 +348,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

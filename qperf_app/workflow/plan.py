@@ -14,15 +14,9 @@ from qperf_app.bids.tables import read_left_out
 from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
+from qperf_app.plugins.answers import loaded_files_of, resources_of
 from qperf_app.plugins.keys import Role, StepKey
-from qperf_app.plugins.manager import (
-    PluginRegistry,
-    loaded_files_of,
-    made,
-    plain_options,
-    resolve_options,
-    resources_of,
-)
+from qperf_app.plugins.manager import PluginRegistry, made, plain_options, resolve_options
 from qperf_app.plugins.results import Haematocrit
 from qperf_app.plugins.steps import INPUT_FUNCTION, JOINT_INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of

@@ -25,8 +25,9 @@ from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
+from qperf_app.plugins.answers import problems_of
 from qperf_app.plugins.keys import StepKey
-from qperf_app.plugins.manager import PluginRegistry, make, problems_of
+from qperf_app.plugins.manager import PluginRegistry, make
 from qperf_app.plugins.steps import INPUT_FUNCTION, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings

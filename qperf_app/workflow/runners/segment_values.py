@@ -112,7 +112,7 @@ def _fit_segments(
         units=series.units,
     )
     result = fit(task, curves, aif, np.array([slice_offset(series, regions[k]) for k in known]))
-    result = centred(result, _flow_of_voxels(files, [regions[k] for k in known]))
+    result = centred(result, _flow_of_voxels(files, maps, [regions[k] for k in known]))
     flow = next((maps[quantity] for quantity in FLOWS if quantity in maps), None)
     if flow is not None:
         apart = mean_log_sd(flow, labels, [regions[k] for k in known])
@@ -125,14 +125,17 @@ def _fit_segments(
 
 
 def _flow_of_voxels(
-    files: Mapping[Role, Path], regions: Sequence[NDArray[np.bool_]]
+    files: Mapping[Role, Path], maps: Mapping[str, NDArray[np.floating]], regions: Sequence[NDArray[np.bool_]]
 ) -> dict[tuple[str, str | None], NDArray[np.float64]]:
-    """Medians of the maps of flow, by quantity and statistic, over the voxels of each region."""
-    found = {}
-    for key, path in files.items():
-        if isinstance(key, MapKey) and key.quantity in FLOWS:
-            data = read_image(path)[0]
-            found[key.quantity, key.statistic or None] = np.array([finite_median(data[region]) for region in regions])
+    """Medians of the maps of flow, by quantity and statistic, over the voxels of each region.
+
+    ``maps`` are those that stand for their quantities and have been read.
+    """
+    there = {key: path for key, path in _maps_in(files).items() if key[0] in FLOWS}
+    values, found = value_keys(there), {}
+    for key, path in there.items():
+        data = maps[key[0]] if key == values.get(key[0]) else read_image(path)[0]
+        found[key] = np.array([finite_median(data[region]) for region in regions])
     return found
 
 
@@ -173,8 +176,13 @@ def _middle(region: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 def _read_maps(files: Mapping[Role, Path]) -> tuple[dict[str, NDArray[np.floating]], dict[str, str], str]:
     """The map that stands for each quantity (point estimate, median or mean), MBF first; units; model."""
-    there = {(k.quantity, k.statistic or None): path for k, path in files.items() if isinstance(k, MapKey)}
+    there = _maps_in(files)
     chosen = {q: there[key] for q, key in sorted(value_keys(there).items(), key=lambda item: (item[0] != "MBF", item))}
     maps = {q: read_image(path)[0] for q, path in chosen.items()}
     units = {q: str(read_json(sidecar_path(path)).get("Units", "")) for q, path in chosen.items()}
     return maps, units, next((k.model for k in files if isinstance(k, MapKey)), "")
+
+
+def _maps_in(files: Mapping[Role, Path]) -> dict[tuple[str, str | None], Path]:
+    """Files of maps, by quantity and statistic."""
+    return {(k.quantity, k.statistic or None): path for k, path in files.items() if isinstance(k, MapKey)}
