@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qperf_app.methods.input_uncertainty import widened
 
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from qperf_app.geometry.segments import label_segments
 from qperf_app.methods import priors, tissue_witness
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.methods.saturated_input import BloodSignal, estimate_input
+from qperf_app.methods.wider_intervals import widened
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.participant import sample_participant
 from qperf_app.phantom.scan import Scan, simulate_scan

@@ -188,9 +188,15 @@ def test_input_voxels_are_not_chosen_by_their_noise_at_the_peak():
 def test_input_voxels_are_those_that_enhance_and_not_those_that_are_bright():
     bolus = np.exp(-0.5 * ((np.arange(40.0) - 15.0) / 3.0) ** 2)
     series = np.multiply.outer(np.ones((4, 5, 1)), 10.0 * bolus)
-    series[0] *= 1.3
+    series[:2] *= 1.3
     series[3] = 50.0 + 0.1 * bolus
-    np.testing.assert_array_equal(np.nonzero(choose_input_voxels(series, np.ones((4, 5, 1), bool), 0.2))[0], [0] * 4)
+    assert set(np.nonzero(choose_input_voxels(series, np.ones((4, 5, 1), bool)))[0]) == {0, 1}
+
+
+@pytest.mark.parametrize(("pool", "chosen"), [(400, 60), (60, 15), (30, 10), (2, 1)])
+def test_a_small_pool_gives_more_of_its_voxels_to_the_input_function(pool: int, chosen: int):
+    series = np.random.default_rng(0).normal(size=(pool, 1, 1, 40)) + 20.0 * (np.arange(40) > 9)
+    assert choose_input_voxels(series, np.ones((pool, 1, 1), bool)).sum() == chosen
 
 
 @settings(max_examples=50, deadline=None)

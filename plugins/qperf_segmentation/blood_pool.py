@@ -34,7 +34,8 @@ class KMeansOptions:
     aif_fraction: float = field(
         default=INPUT_SHARE,
         metadata={
-            "help": "share of the left pool, brightest at its peak, that the AIF is averaged over",
+            "help": "share of the left pool, enhancing most, that the AIF is averaged over; of a small pool 15 voxels "
+            "or a third",
             "range": (0.001, 1.0),
         },
     )
@@ -72,7 +73,7 @@ class KMeansBloodPool(CanonicalBloodPool):
     """
 
     name = "kmeans"
-    version = "1.2"
+    version = "1.3"
     summary = "clusters voxels by arrival time and curve into right and left ventricular blood"
     Options = KMeansOptions
 

@@ -62,7 +62,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
     """
 
     name = "ensemble"
-    version = "1.0"
+    version = "1.1"
     summary = "asks kmeans, then resunet, until pools can be trusted"
     citations = (XUE_2020, DAUGS)
     Options = EnsembleOptions

@@ -49,7 +49,8 @@ class PoolNetworkOptions:
     aif_fraction: float = field(
         default=INPUT_SHARE,
         metadata={
-            "help": "share of the left pool, brightest at its peak, that the AIF is averaged over",
+            "help": "share of the left pool, enhancing most, that the AIF is averaged over; of a small pool 15 voxels "
+            "or a third",
             "range": (0.001, 1.0),
         },
     )
@@ -102,7 +103,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
     """
 
     name = "resunet"
-    version = "1.2"
+    version = "1.3"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions

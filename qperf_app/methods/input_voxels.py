@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 #: Share of the pool's voxels that are averaged.
 INPUT_SHARE = 0.15
+#: Voxels that are averaged at least, so far as they are no more than ...
+LEAST_VOXELS = 15
+#: ... this share of the pool.
+LARGEST_SHARE = 1.0 / 3.0
 #: Part of the peak's enhancement down to which a bolus is passing.
 _PASSING = 0.5
 
@@ -23,6 +27,9 @@ def choose_input_voxels(
     it lower and flow higher; Xue et al. (Magn Reson Med 2020;84:2788) therefore take the top 15 %. The slice with the
     largest pool is taken, so that the voxels share one instant and one coil sensitivity.
 
+    Input-function series are coarse: the top 15 % are then four to eight voxels, and flow under stress takes up the
+    noise that their mean is left with. So 15 are taken, but no more than a third of the pool, half of which is edge.
+
     How much a voxel enhances is the slope of its curve on the pool's mean curve, from the first frame to the end of the
     passage. By its signal at the peak alone, voxels would be chosen whose noise is high in that very frame, and the
     input function's peak be too high by one and a half standard deviations of a voxel's noise: a tenth in a small
@@ -36,7 +43,7 @@ def choose_input_voxels(
     pool : (x, y, z) bool array
         Left-ventricular blood, not empty.
     share : float
-        Of the pool's voxels in that slice; at least one is marked.
+        Of the pool's voxels in that slice; a small pool gives :data:`LEAST_VOXELS`, or :data:`LARGEST_SHARE` of itself.
     first_pass : (t,) bool array, optional
         Frames in which the peak is looked for; all where it is not given.
 
@@ -50,7 +57,8 @@ def choose_input_voxels(
     mean = np.sort(curves, axis=0).mean(axis=0)
     end = _end_of_passage(mean, first_pass)
     enhancement = (curves[:, :end] * (mean[:end] - mean[:end].mean())).sum(axis=1)
-    count = max(1, round(share * len(curves)))
+    least = min(LEAST_VOXELS, round(LARGEST_SHARE * len(curves)))
+    count = max(1, least, round(share * len(curves)))
     chosen = np.lexsort((*curves.T, -enhancement))[:count]
     x, y = np.nonzero(pool[:, :, k])
     marked = np.zeros_like(pool)
