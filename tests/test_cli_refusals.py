@@ -193,6 +193,16 @@ def test_labels_with_a_comma(dataset: Path, capsys: pytest.CaptureFixture[str]) 
     refuse_with(18, ("sub-01,02", "separated by spaces"), dataset, capsys, "--participant-label", "01,02")
 
 
+def test_a_truth_value_is_no_number(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = dataset.parent / "config.yaml"
+    config.write_text("kinetics: {plugin: nlls, options: {max_delay_sd: true}}\n")
+    refuse_with(2, ("kinetics plugin 'nlls', option 'max_delay_sd': ", "got True"), dataset, capsys,
+                "--config-file", str(config))  # fmt: skip
+    # A number as JSON and YAML 1.2 have it.
+    config.write_text("kinetics: {plugin: nlls, options: {max_delay_sd: 1e-1}}\n")
+    assert run(dataset, "--skip-bids-validation", "--dry-run", "--config-file", str(config)) == 0
+
+
 def test_unknown_option(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = dataset.parent / "config.yaml"
     config.write_text("kinetics: {plugin: nlls, options: {speed: high}}\n")
