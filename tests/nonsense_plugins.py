@@ -71,6 +71,16 @@ class SameFlow(MaximumSlope):
         return KineticMaps("Same", (ParameterMap("MBF", "mL/min/g", flow),), np.zeros(len(flow), np.uint8), {})
 
 
+class NextInLine(MaximumSlope):
+    """Takes the curve before it for a neighbour, wherever that lies."""
+
+    def fit(self, curves: Any, aif: Any, constants: Any, context: Any) -> KineticMaps:
+        found = super().fit(curves, aif, constants, context)
+        if not curves.of_image:
+            return found
+        return replace(found, maps=tuple(replace(m, values=(m.values + np.roll(m.values, 1)) / 2) for m in found.maps))
+
+
 class TestWrongSign(MotionCorrectionConformance):
     source = WrongSign
 
@@ -101,6 +111,10 @@ class TestEverythingIsMuscle(MyocardiumConformance):
 
 class TestSameFlow(KineticsConformance):
     source = SameFlow
+
+
+class TestNextInLine(KineticsConformance):
+    source = NextInLine
 
 
 class TestTooModest(MyocardiumConformance):

@@ -193,6 +193,16 @@ def test_labels_with_a_comma(dataset: Path, capsys: pytest.CaptureFixture[str]) 
     refuse_with(18, ("sub-01,02", "separated by spaces"), dataset, capsys, "--participant-label", "01,02")
 
 
+def test_a_truth_value_is_no_number(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = dataset.parent / "config.yaml"
+    config.write_text("kinetics: {plugin: nlls, options: {max_delay_sd: true}}\n")
+    refuse_with(2, ("kinetics plugin 'nlls', option 'max_delay_sd': ", "got True"), dataset, capsys,
+                "--config-file", str(config))  # fmt: skip
+    # A number as JSON and YAML 1.2 have it.
+    config.write_text("kinetics: {plugin: nlls, options: {max_delay_sd: 1e-1}}\n")
+    assert run(dataset, "--skip-bids-validation", "--dry-run", "--config-file", str(config)) == 0
+
+
 def test_unknown_option(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = dataset.parent / "config.yaml"
     config.write_text("kinetics: {plugin: nlls, options: {speed: high}}\n")
@@ -385,6 +395,8 @@ def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pyte
         ({"plugin": "CondorDAGMan"}, ("CondorDAGMan returns before its jobs are done",)),
         ({"plugin": "SLURM"}, ("SLURM needs the command sbatch",)),
         ({"plugin": "SLURMGraph"}, ("SLURMGraph needs the command sbatch",)),
+        ({"plugin": "SGE"}, ("SGE needs the command qsub",)),
+        ({"plugin": "LSF"}, ("LSF needs the command bsub",)),
         ({"plugin": "Abacus"}, ("no execution plugin 'Abacus'",)),
     ],
 )
@@ -399,6 +411,36 @@ def test_execution_plugin_file(
     path.write_text(json.dumps(content))
     monkeypatch.setenv("PATH", "")
     refuse_with(2, (f"--use-plugin {path}: ", *words), dataset, capsys, "--use-plugin", str(path))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (
+            "echo 'slurm_load_jobs error' >&2; exit 1",
+            "ended with 1: slurm_load_jobs",
+        ),
+        ("exec sleep 20", "squeue says nothing for 0.2 s"),
+    ],
+)
+def test_a_queue_that_does_not_answer(
+    dataset: Path,
+    script: str,
+    words: str,
+    arguments: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, programs = dataset.parent / "plugin.yaml", dataset.parent / "programs"
+    path.write_text("plugin: SLURM\n")
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "scancel"):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("qperf_app.workflow.slurm.ANSWER_SECONDS", 0.2)
+    refuse_with(70, ("Slurm doesn't answer: ", words), dataset, capsys, "--use-plugin", str(path), *arguments)
 
 
 @pytest.mark.slow

@@ -142,10 +142,15 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     write_image(series_path(raw, "02"), (data[..., :1] * noise).astype(np.float32), image.affine)
     main([*run, "02"])
     mark_interrupted(out, ["03"])
+    # And one whose results were copied without their status file.
+    shutil.copytree(out / "sub-01" / "perf", out / "sub-04" / "perf")
     capsys.readouterr()
     assert main([str(raw), str(out), "group"]) == 0
-    assert "no flow, or of few segments only, of sub-02 task-rest, sub-03: the page says why" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no flow, or of few segments only, of sub-02 task-rest, sub-03: the page says why" in said
+    assert "warning: not counted, since no status file says what is there: sub-04\n" in said
     page = re.sub(r"<[^>]+>", " ", (out / "group.html").read_text())
+    assert re.search(r"sub-04\s+not counted: its folder has no status file", page)
     assert "no flow: " in page and "no result: its last run is interrupted" in page
     # Who has been taken out of the dataset.
     shutil.rmtree(raw / "sub-02")

@@ -266,8 +266,12 @@ def test_every_number_of_a_built_in_plugin_has_a_range_that_its_help_tells() -> 
 def test_options_are_typed_and_filled() -> None:
     plugin = register([entry("fine", qperf_kinetics=Good)]).get("kinetics", "good")
     assert resolve_options(plugin, {"order": 3}) == Options(order=3, smooth=0.5)
-    with pytest.raises(PluginOptionError, match=r"'order'.*got 'many'"):
-        resolve_options(plugin, {"order": "many"})
+    for value in ("many", "3", True, 3.0):
+        with pytest.raises(PluginOptionError, match=rf"kinetics plugin 'good', option 'order': .*got {value!r}$"):
+            resolve_options(plugin, {"order": value})
+    with pytest.raises(PluginOptionError, match=r"kinetics plugin 'good', option 'smooth': .*got True$"):
+        resolve_options(plugin, {"smooth": True})
+    assert resolve_options(plugin, {"smooth": 1}).smooth == 1.0
     with pytest.raises(PluginOptionError, match="no option 'colour'"):
         resolve_options(plugin, {"colour": 1})
 

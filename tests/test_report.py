@@ -32,7 +32,6 @@ from qperf_app.plugins.results import Haematocrit, ScanResult
 from qperf_app.report import render_report
 from qperf_app.report.bullseye import SECTORS, SegmentPicture, bullseye, ink_on
 from qperf_app.report.scales import scale_for
-from qperf_app.report.tables import segment_table
 from tests.report_examples import (
     AFFINE,
     LEGEND,
@@ -292,50 +291,10 @@ def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> Non
     assert "All scans: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
 
 
-def test_a_wall_whose_layers_contradict_it_is_marked() -> None:
-    def wall(flow: float) -> SegmentTable:
-        table = segments("stress")
-        rows = [
-            dataclasses.replace(row, values={"MBF": flow}) if (row.segment, row.layer) == (1, "transmural") else row
-            for row in table.rows
-        ]
-        return dataclasses.replace(table, rows=tuple(rows))
-
-    # The layers of segment 1 have 2.55 and 2.65.
-    for flow, mark in ((2.6, ""), (2.4, ""), (1.9, "\u00a0†"), (3.4, "\u00a0†")):
-        shown = segment_table(wall(flow), "MBF", "mL/min/g")
-        assert shown.rows[0][1] == f"{flow:.2f}{mark}"
-        assert ("contradict" in shown.caption) == bool(mark)
-
-
-def test_a_mark_follows_its_value_wherever_it_is_shown() -> None:
-    """Segment 4 has the lowest flow under stress and the lowest reserve, and layers that contradict it."""
-    table = segments("stress")
-    rows = [
-        dataclasses.replace(row, values={"MBF": 3.0}) if row.segment == 4 and row.layer != "transmural" else row
-        for row in table.rows
-    ]
-    stress = bare_scan("stress", segments=(dataclasses.replace(table, rows=tuple(rows)),))
-    page = render_report(participant(bare_scan("rest", segments=(segments("rest"),)), stress))
-    words = text_of(page).replace("\u00a0", " ")
-    assert [note for _, note in territories(page)["RCA"]] == ["", "† in 1 segment", "† in 1 segment"]
-    assert territories(page)["LAD"][1][1] == ""
-    assert "Lowest stress MBF: 1.00 †, basal inferior." in words
-    assert "segments: basal inferior †, mid inferior." in words
-    row, median = (table_rows(page, name)[0] for name in ("4 basal inferior", "RCA territory, median"))
-    assert row[1:4] == ["0.80", "1.00\u00a0†", "1.25\u00a0†"] and median[1:4] == ["0.80", "1.90\u00a0†", "2.38\u00a0†"]
-    drawn = [html.unescape(w) for w in re.findall(r'aria-label="(Bull[^"]*)"', page)]
-    assert [("contradict each other: 4" in w) for w in drawn[:3]] == [False, True, True]
-    # The value in the bull's-eyes, that of the reserve with its triangle, and endo/epi.
-    shown = re.findall(r'class="segment-mark">([^<]*)</tspan></text><text[^>]*>([^<]*)<', page)
-    assert [value for value in shown if "†" in value[0]] == [("†", "1.00"), ("†▾", "1.25"), ("†", "1.00")]
-    assert "† marks a segment whose wall and layers" in words
-
-
 def test_words_of_the_bullseye_stay_within_their_segments() -> None:
     """As wide as they are in a common typeface: six tenths of the size for each character."""
     marked = SegmentPicture(
-        dict.fromkeys(SECTORS, 2.25), scale_for("MBF", "mL/min/g", None, []), "", 3.0, dict.fromkeys(SECTORS, "?†")
+        dict.fromkeys(SECTORS, 2.25), scale_for("MBF", "mL/min/g", None, []), "", 3.0, dict.fromkeys(SECTORS, "?")
     )
     written_as = (
         r'<text x="([-\d.]+)" y="([-\d.]+)" text-anchor="start" class="segment-(value|number)[^>]*>(.*?)</text>'

@@ -51,7 +51,7 @@ def test_bounds_are_written_described_and_read(tmp_path: Path) -> None:
     written = table(1.25, 1.01, 1.52)
     files = write_segments(tmp_path, "sub-01_task-rest", written, [], "curve")
     sidecar = json.loads(files["transmural"].with_suffix(".json").read_text("utf-8"))
-    assert sidecar["MBF_q05"]["Description"].startswith("5 % quantile of the posterior of MBF")
+    assert sidecar["MBF_q05"]["Description"].startswith("Lower bound of the 90 % interval of MBF")
     assert sidecar["MBF_q95"]["Units"] == "mL/min/g"
     assert read_segments("hmc", "2CXM", files) == written
 

@@ -46,7 +46,11 @@ def write_segment_curves(out: Path, prefix: str, curves: SegmentCurves, sources:
     if curves.flow_draws is not None:
         files[DRAWS] = out / segment_curves_name(prefix, curves.plugin, draws=True)
         names = [f"segment_{k}" for k in curves.segments]
-        words = {"Description": "Posterior draws of MBF, in the order in which they were made", "Units": "mL/min/g"}
+        what = (
+            "Draws of MBF: of the posterior of the segment's curve, moved to the median over its voxels and scattered "
+            "by how much these differ"
+        )
+        words = {"Description": what, "Units": "mL/min/g"}
         described = {**describe(f"Draws of {curves.plugin} of AHA segments", "mL/min/g", sources)}
         write_table(files[DRAWS], names, curves.flow_draws.T.tolist(), described | dict.fromkeys(names, words))
     return files

@@ -16,7 +16,7 @@ from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.methods.wider_intervals import FLOWS
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.keys import Role
-from qperf_app.plugins.results import CURVE_DEFINITION, is_interval
+from qperf_app.plugins.results import CURVE_DEFINITION, INTERVAL, is_interval
 
 _FIXED = ("index", "name", "n_voxels", "n_estimated")
 _BASES = {
@@ -73,7 +73,8 @@ def _describe(column: str, basis: Literal["map", "curve"]) -> str:
         if of_voxels
         else _BASES[basis][1]
     )
-    return f"{int(statistic[1:])} % quantile of the posterior of {words.format(quantity)}"
+    end = "Lower" if statistic == INTERVAL[0] else "Upper"
+    return f"{end} bound of the 90 % interval of {words.format(quantity)}"
 
 
 def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentTable:

@@ -31,7 +31,7 @@ from qperf_app.workflow.group import (
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
-from qperf_app.workflow.selection import no_longer_there, published_scans, selected_statuses
+from qperf_app.workflow.selection import folders_without_status, no_longer_there, published_scans, selected_statuses
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
 from qperf_app.workflow.strata import STRATA
@@ -60,6 +60,9 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if lacking:
         some = named([scan for scan, _, _ in lacking], _MOST_NAMED)
         say(f"warning: no flow, or of few segments only, of {some}: the page says why")
+    unknown = folders_without_status(out_dir, selection)
+    if unknown:
+        say(f"warning: not counted, since no status file says what is there: {named(unknown, _MOST_NAMED)}")
     gone = no_longer_there(args.bids_dir.resolve(), scans)
     if gone:
         say(f"warning: counted, though no longer in BIDS_DIR: {named(gone, _MOST_NAMED)}")
@@ -94,6 +97,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         participants,
         [
             *lacking,
+            *((label, "", "not counted: its folder has no status file") for label in unknown),
             *((label, "", "no longer in the dataset; its results are counted") for label in gone),
             *_suspects(rows),
         ],

@@ -244,9 +244,13 @@ def made(plugin: InstalledPlugin, options: Any) -> Any:
 
 
 def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
-    """Return the plugin's ``Options`` filled from ``options``, defaults for the rest."""
+    """Return the plugin's ``Options`` filled from ``options``, defaults for the rest.
+
+    Types are those of the fields: ``true`` and ``"2"`` are no numbers, 1 is no truth value; a whole number is a number.
+    """
     from pydantic import ValidationError
     from pydantic.errors import PydanticUserError
+    from pydantic_core import PydanticSerializationError, to_json
 
     where = f"{plugin.step} plugin {plugin.name!r}"
     cls: Any = plugin.cls
@@ -255,8 +259,12 @@ def resolve_options(plugin: InstalledPlugin, options: Mapping[str, Any]) -> Any:
     if unknown:
         raise PluginOptionError(f"{where} has no option {unknown[0]!r} (it has: {', '.join(known) or 'none'})")
     try:
-        resolved = _checker(cls.Options).validate_python(dict(options))
+        # As JSON, in which a list may be a tuple and a text a path.
+        plain = to_json(dict(options), inf_nan_mode="constants", fallback=lambda value: value.item())
+        resolved = _checker(cls.Options).validate_json(plain, strict=True)
         check_ranges(resolved)
+    except PydanticSerializationError as error:
+        raise PluginOptionError(f"{where}: an option is nothing that YAML keeps: {one_line(error)}") from None
     except PydanticUserError as error:
         raise PluginFaultError(f"{where}: the types of its options can't be told: {one_line(error)}") from None
     except PluginOptionError as error:

@@ -112,8 +112,8 @@ class SegmentCurves:
     """Curves of k AHA segments over the whole wall and one kinetics plugin's fit of them.
 
     ``measured`` and ``fitted`` are (k, t) in ``units`` at ``times`` (t,) s. Of a posterior, ``predicted_sd`` (k, t) is
-    the standard deviation of a curve measured again, and ``flow_draws`` (k, d) its draws of MBF, mL/min/g, in the order
-    in which they were made.
+    the standard deviation of a curve measured again, and ``flow_draws`` (k, d) draws of MBF, mL/min/g, moved to
+    the median over the segment's voxels and scattered by how much these differ.
     """
 
     plugin: str

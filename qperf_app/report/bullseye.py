@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from qperf_app.report import svg
 from qperf_app.report.elements import Drawing
-from qperf_app.report.marks import CONTRADICTED, WIDE
+from qperf_app.report.marks import WIDE
 from qperf_app.report.pictures import hexadecimal
 from qperf_app.report.scales import ColourScale
 
@@ -69,9 +69,8 @@ class SegmentPicture:
             return f"Bull's-eye, {self.title}: no segment was estimated."
         words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(known.items()))
         below = f"; {sum(v < self.low for v in known.values())} below {self.low:g}" if self.low is not None else ""
-        for mark, means in ((WIDE, "wide interval"), (CONTRADICTED, "wall and layers contradict each other")):
-            numbers = [str(number) for number, marks in sorted(self.marks.items()) if mark in marks]
-            below += f"; {means}: {', '.join(numbers)}" if numbers else ""
+        wide = [str(number) for number, marks in sorted(self.marks.items()) if WIDE in marks]
+        below += f"; wide interval: {', '.join(wide)}" if wide else ""
         return f"Bull's-eye, {self.title}, by segment: {words}{below}. Grey: not estimated."
 
 
@@ -85,17 +84,10 @@ def bullseye(picture: SegmentPicture) -> Drawing:
     return _finished(parts, picture.title, picture.alt)
 
 
-def layers_bullseye(
-    endo: Mapping[int, float],
-    epi: Mapping[int, float],
-    scale: ColourScale,
-    title: str,
-    contradicted: Collection[int] = (),
-) -> Drawing:
+def layers_bullseye(endo: Mapping[int, float], epi: Mapping[int, float], scale: ColourScale, title: str) -> Drawing:
     """Draw the inner and the outer layer of every segment as a gradient from its inner to its outer edge.
 
-    The number is the quotient endo/epi, marked where the wall contradicts its layers. A segment that lacks a layer is
-    hatched.
+    The number is the quotient endo/epi. A segment that lacks a layer is hatched.
     """
     parts, quotients = [], {}
     for number, (inner, outer, _, _) in SECTORS.items():
@@ -114,8 +106,7 @@ def layers_bullseye(
             f'r="{outer * _RADIUS:g}">{stops}</radialGradient>'
         )
         parts.append(_sector(number, f"url(#{name})"))
-        mark = CONTRADICTED if number in contradicted else ""
-        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2), mark))
+        parts.append(_words(number, f"{quotients[number]:.2f}", ink_on(scale, (inside + outside) / 2)))
     words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(quotients.items()))
     return _finished(
         parts, title, f"Bull's-eye, {title}, endo/epi by segment: {words or 'no segment has both layers'}."

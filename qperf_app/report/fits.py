@@ -1,4 +1,4 @@
-"""Curves of the segments with a model's fit of them, and a posterior's draws in the order in which they were made."""
+"""Curves of the segments with a model's fit of them, and the draws of their flow."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def fit_elements(study: Study, method: tuple[str, str]) -> list[HostElement]:
     drawn = tuple(p for scan, curves in found for p in [draws_picture(curves, task_of(scan), units)] if p is not None)
     if drawn:
         caption = (
-            f"Draws of MBF ({units}) of each segment's posterior, in the order in which they were made: a level band, "
-            "without drift or steps, is what chains look like that have found the whole posterior."
+            f"Draws of MBF ({units}) of each segment, from which the intervals of the reserve are: those of the "
+            "posterior of its curve, moved to the median over its voxels and scattered by how much these differ. A "
+            "drift or a step tells of a sampler that has not found the whole posterior. A level band does not tell "
+            "that it has: draws that were weighed have no order, and the scatter hides small steps."
         )
         elements.append(Details("Draws of the segments' flow", (Gallery(drawn, caption),)))
     return elements

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,14 +11,10 @@ from qperf_app.report.studies import reserve_of, rows_by_segment, values_of
 
 #: Its 90 % interval is wider than the value itself.
 WIDE = "?"
-#: The whole wall's value does not lie between those of its layers.
-CONTRADICTED = "†"
 #: 90 % intervals by segment.
 Drawn = Mapping[int, tuple[float, float]]
 NONE_DRAWN: Drawn = {}
 LAYERS = ("transmural", "endo", "epi")
-#: How far, as a share, the wall may lie outside its layers.
-_TENTH = 0.1
 
 
 def interval_of(row: SegmentRow, quantity: str) -> tuple[float, float]:
@@ -49,60 +45,24 @@ def is_wide(value: float, bounds: tuple[float, float]) -> bool:
     return bool(np.isfinite([value, *bounds]).all() and bounds[1] - bounds[0] > value)
 
 
-def wide_segments(table: SegmentTable | None, quantity: str) -> set[int]:
-    """Segments whose 90 % interval is wider than their value."""
-    values = values_of(table, quantity)
-    return {k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity))}
-
-
-def wide_reserves(
-    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
-) -> set[int]:
-    """Segments whose reserve has a 90 % interval wider than itself; ``drawn`` has those that come from draws."""
-    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
-    return {
-        k
-        for k, value in reserve_of(rest, stress, quantity).items()
-        if is_wide(value, drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity))
-    }
-
-
-def contradicted_segments(table: SegmentTable | None, quantity: str) -> set[int]:
-    """Segments whose wall lies outside their layers by more than a tenth: each is a fit of its own, so doubt all."""
-    whole, endo, epi = (values_of(table, quantity, layer) for layer in LAYERS)
-    found = set()
-    for segment, value in whole.items():
-        layers = [endo.get(segment, np.nan), epi.get(segment, np.nan)]
-        if np.isfinite([value, *layers]).all():
-            between = (1 - _TENTH) * min(layers) <= value <= (1 + _TENTH) * max(layers)
-            found |= set() if between else {segment}
-    return found
-
-
 def marks_of(table: SegmentTable | None, quantity: str) -> dict[int, str]:
-    """Marks of each segment's value that has some, such as ``?†``."""
-    return _marks(wide_segments(table, quantity), contradicted_segments(table, quantity))
+    """Marks of the segments whose 90 % interval is wider than their value."""
+    values = values_of(table, quantity)
+    wide = (k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity)))
+    return dict.fromkeys(wide, WIDE)
 
 
 def marks_of_reserve(
     rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
 ) -> dict[int, str]:
-    """Marks of each segment's reserve: it is contradicted where flow at rest or under stress is."""
-    contradicted = contradicted_segments(rest, quantity) | contradicted_segments(stress, quantity)
-    known = {k for k, value in reserve_of(rest, stress, quantity).items() if np.isfinite(value)}
-    return _marks(wide_reserves(rest, stress, quantity, drawn), contradicted & known)
-
-
-def _marks(wide: set[int], contradicted: set[int]) -> dict[int, str]:
-    return {
-        k: (WIDE if k in wide else "") + (CONTRADICTED if k in contradicted else "")
-        for k in sorted(wide | contradicted)
-    }
-
-
-def contradicted_among(marks: Mapping[int, str], segments: Iterable[int]) -> int:
-    """How many of some segments have a wall and layers that contradict each other."""
-    return sum(CONTRADICTED in marks.get(k, "") for k in segments)
+    """Marks of the segments whose reserve has too wide an interval; ``drawn`` has those that come from draws."""
+    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
+    wide = (
+        k
+        for k, value in reserve_of(rest, stress, quantity).items()
+        if is_wide(value, drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity))
+    )
+    return dict.fromkeys(wide, WIDE)
 
 
 def marked(words: str, marks: str) -> str:

@@ -12,7 +12,7 @@ from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
 from qperf_app.report.elements import Details, Drawing, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
-from qperf_app.report.marks import CONTRADICTED, contradicted_segments, marks_of, marks_of_reserve
+from qperf_app.report.marks import marks_of, marks_of_reserve
 from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
@@ -175,20 +175,17 @@ def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
 def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostElement]:
     """Inner and outer layer of every segment as a gradient through the wall; nothing where no scan has layers."""
     pictures: list[Drawing] = []
-    doubted: set[int] = set()
     for scan in study.scans:
         table = segments_of(scan, method)
         endo, epi = (values_of(table, quantity, layer) for layer in ("endo", "epi"))
         if table is not None and np.isfinite([*endo.values()]).any():
             units = _units(study, quantity, table.units.get(quantity, ""))
             scale = scale_for(quantity, units, None, [np.array([*endo.values(), *epi.values()])])
-            contradicted = contradicted_segments(table, quantity)
-            doubted |= contradicted
-            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi", contradicted))
+            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
         "is endo/epi, the transmural gradient. Hatched: a layer has no value. Blood left in the inner layer raises it."
-    ) + marks_in_words(CONTRADICTED for _ in doubted)
+    )
     return [Subheading("Through the wall"), Gallery(tuple(pictures), caption)] if pictures else []
 
 

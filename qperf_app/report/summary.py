@@ -11,10 +11,8 @@ from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, 
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
 from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.marks import (
-    CONTRADICTED,
     WIDE,
     Drawn,
-    contradicted_among,
     interval_of,
     is_wide,
     marked,
@@ -155,7 +153,7 @@ def _flow_cells(
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
     bounds = _bounds(segments_of(scan, method), quantity)
-    return _cells(values, bounds, groups, doubts_of(scan, method), marks_of(segments_of(scan, method), quantity))
+    return _cells(values, bounds, groups, doubts_of(scan, method))
 
 
 def _bounds(table: SegmentTable | None, quantity: str) -> dict[int, tuple[float, float]]:
@@ -171,8 +169,7 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     bounds = {
         k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
     }
-    marks = marks_of_reserve(rest, stress, quantity, drawn)
-    cells = _cells(values, bounds, groups, doubts, marks, LOW_RESERVE)
+    cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
     if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
     return cells
@@ -183,7 +180,6 @@ def _cells(
     bounds: Mapping[int, tuple[float, float]],
     groups: Mapping[str, Sequence[int]],
     doubts: Sequence[str],
-    marks: Mapping[int, str],
     low: float = -np.inf,
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
@@ -205,8 +201,6 @@ def _cells(
         known = alike and bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
         notes += _off_in_words(off, found, named=len(numbers) < 17)
-        contradicted = contradicted_among(marks, found)
-        notes += [f"{CONTRADICTED} in {contradicted} segment{'s' if contradicted > 1 else ''}"] if contradicted else []
         cells[label] = Cell(
             marked(number(value), WIDE if known and is_wide(value, ends) else ""),
             f"{number(ends[0])} to {number(ends[1])}" if known else "",

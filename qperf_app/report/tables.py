@@ -9,12 +9,10 @@ import numpy as np
 from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins.results import SegmentTable, Table, interval_column, is_interval
 from qperf_app.report.marks import (
-    CONTRADICTED,
     LAYERS,
     NONE_DRAWN,
     WIDE,
     Drawn,
-    contradicted_among,
     interval_of,
     marked,
     marks_of,
@@ -44,10 +42,7 @@ def _interval(bounds: tuple[float, float]) -> str:
 
 
 def segment_table(table: SegmentTable, quantity: str, units: str) -> Table:
-    """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated.
-
-    Each of the three is a fit of its own. Where they contradict each other the row is marked.
-    """
+    """One row per segment: the quantity over the whole wall, its inner and outer layer, and how much was estimated."""
     layers = {layer: values_of(table, quantity, layer) for layer in LAYERS}
     marks = marks_of(table, quantity)
     rows = []
@@ -74,15 +69,9 @@ def segment_table(table: SegmentTable, quantity: str, units: str) -> Table:
 
 
 def marks_in_words(marks: Iterable[str]) -> str:
-    """What the marks that occur mean, a sentence each, with a space before it."""
-    found = "".join(marks)
-    wide = f" {WIDE} marks a value whose 90 % interval is wider than the value itself." if WIDE in found else ""
-    if CONTRADICTED in found:
-        wide += (
-            f" {CONTRADICTED} marks a segment whose wall and layers, each fitted on its own, contradict each other "
-            "(doubt all three), and a median that it takes part in."
-        )
-    return wide
+    """What the mark means where it occurs, with a space before it."""
+    words = f" {WIDE} marks a value whose 90 % interval is wider than the value itself."
+    return words if WIDE in "".join(marks) else ""
 
 
 def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
@@ -126,10 +115,7 @@ def reserve_table(
         rows.append((f"{segment} {resting[segment].name}", *sure, *cells[len(sure) :]))
     groups = {f"{name} territory": numbers for name, numbers in TERRITORIES.items()}
     for name, numbers in {**groups, "All segments": tuple(range(1, 18))}.items():
-        medians = [number(median_over(values, numbers)) for values in columns]
-        found = [CONTRADICTED if contradicted_among(of, numbers) else "" for of in marks]
-        medians[: len(marks)] = map(marked, medians, found)
-        rows.append((f"{name}, median", *medians))
+        rows.append((f"{name}, median", *(number(median_over(values, numbers)) for values in columns)))
     return Table(
         ("Segment", f"Rest {quantity}", f"Stress {quantity}", "Reserve", "Reserve endo", "Reserve epi"),
         tuple(rows),

@@ -11,11 +11,23 @@ from typing import Any
 import yaml
 
 from qperf_app.methods.yaml_files import load_yaml
+from qperf_app.workflow import slurm
 from qperf_app.workflow.configuration import ConfigurationError
 from qperf_app.workflow.workers import Workers
 
 #: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
 SLURM_GRAPH = "SLURMGraph"
+_SLURM = ("sbatch", "squeue", "scancel")
+#: Commands by which jobs are submitted, and looked after where the app does so itself.
+_COMMANDS = {
+    "SLURM": _SLURM,
+    SLURM_GRAPH: _SLURM,
+    "SGE": ("qsub",),
+    "PBS": ("qsub",),
+    "LSF": ("bsub",),
+    "OAR": ("oarsub",),
+    "Condor": ("condor_qsub",),
+}
 
 
 @dataclass(frozen=True)
@@ -59,19 +71,23 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
     plugin = content["plugin"]
     if plugin == "CondorDAGMan" or (plugin.endswith("Graph") and plugin != SLURM_GRAPH):
         raise ConfigurationError(f"--use-plugin {path}: {plugin} returns before its jobs are done; take one that waits")
-    if plugin.startswith("SLURM") and not shutil.which("sbatch"):
-        raise ConfigurationError(f"--use-plugin {path}: {plugin} needs the command sbatch, which is not here")
+    for command in _COMMANDS.get(plugin, ()):
+        if not shutil.which(command):
+            raise ConfigurationError(f"--use-plugin {path}: {plugin} needs the command {command}, which is not here")
     return plugin, arguments
 
 
 def check_plugin(path: Path, plugin: str) -> None:
-    """Refuse a plugin that Nipype doesn't have. Imports Nipype.
+    """Refuse a plugin that Nipype doesn't have, and a queue of Slurm that doesn't answer. Imports Nipype.
 
     Raises
     ------
     ConfigurationError
+    QueueError
     """
     from nipype.pipeline import plugins
 
     if not hasattr(plugins, f"{plugin}Plugin"):
         raise ConfigurationError(f"--use-plugin {path}: Nipype has no execution plugin {plugin!r}")
+    if slurm.is_slurm(plugin):
+        slurm.jobs(())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,7 +166,8 @@ def _submit(
             slurm.wait(comments, say)
     except KeyboardInterrupt:
         if slurm.is_slurm(plugin):
-            slurm.cancel(comments, say)
+            with suppress(slurm.QueueError):
+                slurm.cancel(comments, say)
         raise
     # Nipype raises whatever the first failing node raised.
     except Exception as error:

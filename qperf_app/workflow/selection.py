@@ -74,5 +74,13 @@ def selected_statuses(out_dir: Path, selection: Selection) -> dict[str, Particip
     return {label: read_status(out_dir, label) for label in labels}
 
 
+def folders_without_status(out_dir: Path, selection: Selection) -> list[str]:
+    """Participants' folders in OUT_DIR of which no status file tells what is in them."""
+    wanted, known = _without_prefix(selection.participants), participants_with_status(out_dir)
+    folders = (path.name for path in sorted(out_dir.glob("sub-*")) if path.is_dir())
+    labels = (name.removeprefix("sub-") for name in folders)
+    return [f"sub-{label}" for label in labels if label not in known and (wanted is None or label in wanted)]
+
+
 def _without_prefix(labels: Iterable[str] | None) -> frozenset[str] | None:
     return None if labels is None else frozenset(label.removeprefix("sub-") for label in labels)

@@ -17,6 +17,12 @@ from typing import Any
 
 #: Seconds between two looks at the queue.
 POLL_SECONDS = 3.0
+#: Seconds that a command of Slurm has to answer: a busy controller takes some ten.
+ANSWER_SECONDS = 60.0
+
+
+class QueueError(OSError):
+    """The queue doesn't answer; the message is one line."""
 
 
 def mark(work_dir: Path, participant: str) -> str:
@@ -43,13 +49,13 @@ def jobs(comments: Collection[str]) -> list[str]:
 
     Raises
     ------
-    RuntimeError
+    QueueError
         When ``squeue`` doesn't answer.
     """
-    command = ["squeue", "--noheader", "--me", "--format=%A|%k"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = _ask("squeue", "--noheader", "--me", "--format=%A|%k")
     if answer.returncode:
-        raise RuntimeError(f"squeue: {' '.join(answer.stderr.split())}")
+        said = " ".join(answer.stderr.split())
+        raise QueueError(f"Slurm doesn't answer: squeue ended with {answer.returncode}{': ' * bool(said)}{said}")
     listed = (line.strip().partition("|") for line in answer.stdout.splitlines())
     return [number for number, _, comment in listed if comment in comments]
 
@@ -60,7 +66,7 @@ def wait(comments: Collection[str], say: Callable[[str], None], patience: int = 
     while True:
         try:
             left, silent = len(jobs(comments)), 0
-        except RuntimeError:
+        except QueueError:
             silent += 1
             if silent > patience:
                 raise
@@ -85,8 +91,15 @@ def send_cancel(comments: Collection[str]) -> list[str]:
     """Have the jobs cancelled without waiting for it; returns their numbers."""
     numbers = jobs(comments)
     if numbers:
-        subprocess.run(["scancel", *numbers], check=False)
+        _ask("scancel", *numbers)
     return numbers
+
+
+def _ask(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise QueueError(f"Slurm doesn't answer: {command[0]} says nothing for {ANSWER_SECONDS:g} s") from None
 
 
 def is_slurm(plugin: str | None) -> bool:

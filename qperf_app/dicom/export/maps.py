@@ -19,7 +19,7 @@ from qperf_app.dicom.export.objects import Described, ExportObject, content_of, 
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import ScanResult, SegmentTable, VoxelMap
 from qperf_app.report.fits import drawn_reserves
-from qperf_app.report.marks import CONTRADICTED, WIDE, marks_of, marks_of_reserve
+from qperf_app.report.marks import marks_of, marks_of_reserve
 from qperf_app.report.scales import scale_for
 from qperf_app.report.studies import (
     Study,
@@ -188,9 +188,8 @@ def _marks_of_reserve(study: Study, method: Method) -> dict[int, str]:
 
 def _marked(marks: Mapping[int, str]) -> tuple[str, ...]:
     """What the report marks, in words."""
-    told = {WIDE: "90 % interval wider than the value itself", CONTRADICTED: "wall and layers contradict each other"}
-    found = {words: ", ".join(str(k) for k in sorted(marks) if mark in marks[k]) for mark, words in told.items()}
-    return tuple(f"{words} in AHA segment {numbers}" for words, numbers in found.items() if numbers)
+    numbers = ", ".join(map(str, sorted(marks)))
+    return (f"90 % interval wider than the value itself in AHA segment {numbers}",) if numbers else ()
 
 
 def _order_frames(dataset: Dataset, shape: tuple[int, ...]) -> None:
