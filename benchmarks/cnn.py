@@ -181,7 +181,7 @@ def _network_alone(args: argparse.Namespace) -> tuple[int, float]:
     from qperf_cnn.plugin import SHIPPED
 
     curves = simulate(20000, 3, 0.004, of="input")
-    path = args.weights or SHIPPED
+    path = args.weights or SHIPPED["2CXM"]
     features = extract(build_filters(curves.times, curves.times, curves.blood), curves.tissue)
     return 20000, _median_time(lambda: run(path, features), 15)
 

@@ -22,10 +22,11 @@ from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import QUARTILES, quartiles
 from qperf_app.bids.names import ROLES, folder_of
 from qperf_app.bids.records import read_aif, read_mask, read_series
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS
 from qperf_app.methods.kinetic_inputs import screen
 from qperf_app.plugins import InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_hmc import ExchangePosterior
-from qperf_hmc.plugin import COMPARED, ExchangeOptions
+from qperf_hmc.plugin import ExchangeOptions
 
 Array = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def row(heart: Heart, threads: int, passes: int) -> Row:
     """Evidence of the curves, one by one and together, and flow over what it is held against."""
     voxels = np.stack([np.arange(len(heart.curves))] * 3, axis=1)
     tissue = TissueCurves(heart.curves, heart.times, voxels, np.eye(4))
-    options = [ExchangeOptions(model=m, evidence=m == COMPARED[1], passes=passes) for m in COMPARED]
+    options = [ExchangeOptions(model=m, evidence=m == EXCHANGE_MODELS[1], passes=passes) for m in EXCHANGE_MODELS]
     exchange, plug = (
         ExchangePosterior(o).fit(tissue, heart.aif, TissueConstants(heart.haematocrit), RunContext(0, threads)).values
         for o in options
@@ -101,7 +102,7 @@ COLUMNS = (
     Column("sum over the heart (± SD times root of n)", format="{:+.0f} (± {:.0f})"),
     *(
         Column(f"flow over the truth's: {name}", format=".2f")
-        for name in (*COMPARED, "averaged by curve", "averaged by heart")
+        for name in (*EXCHANGE_MODELS, "averaged by curve", "averaged by heart")
     ),
 )
 
@@ -109,7 +110,7 @@ COLUMNS = (
 def hearts(work: Path, participants: int, seed: int, count: int, threads: int, passes: int) -> Table:
     """Phantom participants of either tissue."""
     rows: list[Row] = []
-    for tissue in COMPARED:
+    for tissue in EXCHANGE_MODELS:
         folder = work / tissue
         folder.mkdir(parents=True, exist_ok=True)
         raw = make_phantom(folder / "raw", participants, seed, 1, [*_PHANTOM, "--model", tissue])

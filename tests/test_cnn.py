@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS
 from qperf_app.methods.kinetic_inputs import even_input
-from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins import STATISTICS, InputFunction, RunContext, TissueConstants, TissueCurves
 from qperf_app.testing.examples import example_aif, example_curves
 from qperf_app.training import WeightsError, read_card
@@ -21,7 +21,7 @@ from qperf_cnn.labels import LabelStore, fit
 from qperf_cnn.network import OUTPUTS, Architecture, build, from_coordinates, load, read_answer, to_coordinates
 from qperf_cnn.plugin import SHIPPED, NetworkOptions
 from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
-from qperf_cnn.simulation import RANGES, simulate
+from qperf_cnn.simulation import NAMES, RANGES, concentration, simulate
 from qperf_cnn.targets import read_kind, true_values, value_of
 from qperf_cnn.trainer import collect
 from qperf_kinetics import ExchangeLeastSquares
@@ -30,14 +30,15 @@ parameters = st.tuples(*(st.floats(*limits) for limits in RANGES.values())).map(
 
 
 @settings(max_examples=40, deadline=None)
-@given(parameters)
-def test_curves_from_tents_are_the_models(x):
+@given(parameters, st.sampled_from(EXCHANGE_MODELS))
+def test_curves_from_tents_are_the_models(x, model):
     """To 1 % of the peak at any parameters, PS and rates at their ends included."""
     study = simulate(3, 0, 2)
     grid, cp = even_input(study.times, study.plasma, study.times[-1] + 5.0)
     joined = np.union1d(grid, study.times)
-    exact = two_compartment_exchange(joined, np.interp(joined, grid, cp), *x)[np.searchsorted(joined, study.times)]
-    found = CurveMaker.of(study.times, study.times, study.plasma)(x[None])[0]
+    exact = concentration(model, joined, np.interp(joined, grid, cp), dict(zip(NAMES, x, strict=True)))
+    exact = exact[np.searchsorted(joined, study.times)]
+    found = CurveMaker.of(study.times, study.times, study.plasma, model)(x[None])[0]
     assert np.abs(found - exact).max() < 0.01 * exact.max() + 1e-9
 
 
@@ -55,11 +56,12 @@ def test_tents_convolve_exactly(start, width):
     assert found == pytest.approx(integral, rel=1e-9)
 
 
-def test_averages_keep_the_area():
+@pytest.mark.parametrize("model", EXCHANGE_MODELS)
+def test_averages_keep_the_area(model):
     """Averages times the tents' areas add up to the response's integral, vp + ve, where the lags reach its end."""
     x = np.array([[1.0, 0.8, 0.06, 0.2, 0.7], [3.0, 2.0, 0.1, 0.15, -0.4]])
     lags = np.arange(-3.0, 400.0, 0.5)
-    assert (tent_averages(x, lags) * 0.5).sum(axis=1) == pytest.approx(x[:, 2] + x[:, 3], rel=1e-6)
+    assert (tent_averages(x, lags, model) * 0.5).sum(axis=1) == pytest.approx(x[:, 2] + x[:, 3], rel=1e-6)
 
 
 def test_features_do_not_depend_on_the_scan():
@@ -98,8 +100,8 @@ def test_answers_are_in_order(raw):
 
 def test_the_answer_without_keras_is_that_of_keras(tf):
     """To single precision: the layers are written down twice, for training and for use."""
-    trained, random = load(SHIPPED), np.random.default_rng(0)
-    architecture = read_card(SHIPPED)["architecture"]
+    trained, random = load(SHIPPED["2CXM"]), np.random.default_rng(0)
+    architecture = read_card(SHIPPED["2CXM"])["architecture"]
     model = build(Architecture(tuple(architecture["filters"]), architecture["width"]))
     model.set_weights(trained.weights)
     seen = [random.normal(size=(16, *each.shape[1:])).astype(np.float32) for each in model.inputs]

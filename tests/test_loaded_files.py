@@ -12,10 +12,11 @@ import pytest
 
 from qperf_app.methods.priors import priors_file
 from qperf_app.plugins.manager import load_plugins, make
-from qperf_cnn.plugin import SHIPPED as KINETICS
+from qperf_cnn.plugin import SHIPPED as NETWORKS
 from qperf_segmentation.networks.weights import SHIPPED
 
 POOLS, WALL, PRIORS = SHIPPED / "blood-pool.npz", SHIPPED / "myocardium.npz", priors_file("")
+KINETICS = NETWORKS["2CXM"]
 
 
 def loaded(step: str, name: str, **options: Any) -> Mapping[str, str]:

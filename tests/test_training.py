@@ -18,7 +18,7 @@ from qperf_app.training import Schedule, TrainingLoop, build_seeded, cosine, hal
 from qperf_cnn.plugin import SHIPPED as KINETICS
 from qperf_segmentation.networks.weights import SHIPPED as NETWORKS
 
-CARDS = sorted((*KINETICS.parent.glob("*.json"), *NETWORKS.glob("*.json")))
+CARDS = sorted((*KINETICS["2CXM"].parent.glob("*.json"), *NETWORKS.glob("*.json")))
 
 
 # ------------------------------------------------------------------ shipped weights

@@ -1,6 +1,6 @@
 """What the network sees of a curve: its response function, deconvolved at three strengths, whatever the scan.
 
-The best linear estimate of the response from a curve, given how responses of the exchange model vary and how much
+The best linear estimate of the response from a curve, given how responses of the model vary and how much
 noise there is (a Wiener filter), is one matrix product for all voxels of a scan. It takes out the input function and
 the sample times, irregular or not, so that the network need know nothing of either. Three assumed noise levels trade
 resolution against noise; what each leaves uncertain goes along, for that does depend on the scan.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import ExchangeModel
 from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.methods.noise import lag_one_autocorrelation
 from qperf_app.physics.conversion import SECONDS_PER_MINUTE
@@ -58,12 +59,12 @@ class Features(NamedTuple):
     scalars: FloatArray
 
 
-def build_filters(times: Array, input_times: Array, plasma: Array) -> Filters:
+def build_filters(times: Array, input_times: Array, plasma: Array, model: ExchangeModel = "2CXM") -> Filters:
     """Filters for curves at ``times`` (t,) with the input function (m,), mmol/L in plasma, at ``input_times``, s."""
     grid, cp = even_input(input_times, plasma, times[-1] - LAGS[0])
     peak = float(cp.max())
     forward = tent_convolutions(grid, cp / peak, times, LAGS)
-    mean, covariance = _response_prior()
+    mean, covariance = _response_prior(model)
     estimates: list[Array] = []
     offsets: list[Array] = []
     spread: list[Array] = []
@@ -105,9 +106,9 @@ def log_size(values: Array) -> Array:
     return size
 
 
-@functools.lru_cache(maxsize=1)
-def _response_prior() -> tuple[Array, Array]:
+@functools.lru_cache(maxsize=2)
+def _response_prior(model: ExchangeModel) -> tuple[Array, Array]:
     """Mean (l,) and covariance (l, l) of responses at the lags, 1/s, over the range of parameters that is learnt."""
-    response = tent_averages(draw_parameters(np.random.default_rng(0), _DRAWS), LAGS)
+    response = tent_averages(draw_parameters(np.random.default_rng(0), _DRAWS), LAGS, model)
     covariance = np.cov(response.T)
     return response.mean(axis=0), covariance + 1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))

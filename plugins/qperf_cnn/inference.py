@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import ExchangeModel
 from qperf_app.plugins import STATISTICS
 from qperf_cnn import network, scope
 from qperf_cnn.features import Features, Filters, FloatArray, build_filters, extract
@@ -42,8 +43,9 @@ def estimate(path: Path, times: Array, curves: Array, input_times: Array, plasma
         np.empty(curves.shape),
         np.empty(len(curves), dtype=bool),
     )
-    trained, response_curves = network.load(path), CurveMaker.of(times, input_times, plasma)
-    blocks = list(_blocks(times, curves, input_times, plasma))
+    trained = network.load(path)
+    response_curves = CurveMaker.of(times, input_times, plasma, trained.model)
+    blocks = list(_blocks(times, curves, input_times, plasma, trained.model))
     if not blocks:
         return found
 
@@ -75,13 +77,13 @@ class _Block(NamedTuple):
     rows: NDArray[np.intp]
 
 
-def _blocks(times: Array, curves: Array, input_times: Array, plasma: Array) -> Iterator[_Block]:
+def _blocks(times: Array, curves: Array, input_times: Array, plasma: Array, model: ExchangeModel) -> Iterator[_Block]:
     """Curves with the same frames, no more than stay in a processor's cache."""
     packed = np.packbits(np.isfinite(curves), axis=1)
     _, first, group = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     for k, example in enumerate(first):
         present = np.isfinite(curves[example])
-        filters = build_filters(times[present], input_times, plasma)
+        filters = build_filters(times[present], input_times, plasma, model)
         rows = np.flatnonzero(group == k)
         for start in range(0, len(rows), BLOCK):
             yield _Block(filters, present, rows[start : start + BLOCK])

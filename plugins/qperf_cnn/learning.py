@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.methods.exchange_models import ExchangeModel
 from qperf_app.plugins import STATISTICS
 from qperf_cnn import network
+from qperf_cnn.simulation import concentration
 
 FloatArray = NDArray[np.float32]
 
@@ -101,7 +102,7 @@ def regressed(answer: Any, value: Any) -> Any:
     return tf.reduce_mean(tf.square(error) + 0.1 * likelihood + pinball, axis=1)
 
 
-def explained(answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -> Any:
+def explained(kinetics: ExchangeModel, answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -> Any:
     """Loss without labels: squared residual of the answer's own curve, in units of the noise, through the model."""
     import tensorflow as tf
 
@@ -109,10 +110,11 @@ def explained(answer: Any, times: Any, plasma: Any, curves: Any, weights: Any) -
     x = z * network.SCALE.astype(np.float32) + network.CENTRE.astype(np.float32)
     # Of the quantities, Ktrans is no parameter of its own.
     Fp, PS, _, vp, ve = (tf.exp(tf.clip_by_value(v, -9.0, 4.0)) for v in tf.unstack(x[:, :5], axis=1))
-    found = two_compartment_exchange(times, plasma, Fp, PS, vp, ve, x[:, 5])
+    found = concentration(kinetics, times, plasma, {"Fp": Fp, "PS": PS, "vp": vp, "ve": ve, "Ta": x[:, 5]})
     squares = tf.reduce_sum(tf.square(weights * (curves - found)), axis=1)
     # Ktrans follows from the others; beyond that nothing is said of it.
-    follows = tf.math.log(tf.stop_gradient(Fp * PS / (Fp + PS)))
+    extracted = -Fp * tf.math.expm1(-PS / Fp) if kinetics == "ATH" else Fp * PS / (Fp + PS)
+    follows = tf.math.log(tf.stop_gradient(extracted))
     follows = (follows - network.CENTRE[2]) / network.SCALE[2]
     count = tf.reduce_sum(tf.cast(weights > 0.0, tf.float32), axis=1)
     return squares / count + tf.square(z[:, 2] - tf.cast(follows, tf.float32))
@@ -133,13 +135,13 @@ def _huber(x: Any) -> Any:
     return tf.where(size < 1.0, 0.5 * x * x, size - 0.5)
 
 
-def loss_of(model: Any) -> Callable[..., Any]:
-    """Loss (n,) of each curve of a batch, by what its targets are."""
+def loss_of(model: Any, kinetics: ExchangeModel = "2CXM") -> Callable[..., Any]:
+    """Loss (n,) of each curve of a batch, by what its targets are; ``kinetics`` is what curves follow."""
 
     def each(responses: Any, scalars: Any, *target: Any) -> Any:
         answer = model([responses, scalars])[0]
         if len(target) == 4:
-            return explained(answer, *target)
+            return explained(kinetics, answer, *target)
         return regressed(answer, *target) if len(target) == 1 else distilled(answer, *target)
 
     return each

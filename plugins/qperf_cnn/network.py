@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS, ExchangeModel
 from qperf_app.plugins import STATISTICS
 from qperf_app.training import WeightsError, card_of, read_arrays, read_card
 from qperf_cnn import scope
@@ -88,10 +89,11 @@ def read_answer(answer: NDArray[np.floating]) -> Array:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, kernels and biases of its layers in the order of Keras, and the scope of its training."""
+    """A trained network: kernels and biases of its layers in the order of Keras, scope and model of its training."""
 
     weights: tuple[Array, ...]
     scope: scope.Scope
+    model: ExchangeModel
 
     def __call__(self, responses: FloatArray, scalars: FloatArray) -> tuple[Array, Array]:
         """What :func:`build` answers with these weights, (n, 30) and (n, width), in NumPy.
@@ -175,4 +177,19 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
         raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
     except ValueError as error:
         raise WeightsError(f"{path}: its arrays don't fit the architecture of its card ({error})") from None
-    return Trained(weights, known)
+    return Trained(weights, known, model_of(path))
+
+
+def model_of(path: Path) -> ExchangeModel:
+    """Model whose parameters a network tells, by its card; one that says nothing is of the 2CXM.
+
+    Raises
+    ------
+    WeightsError
+        Where there is no card that can be read, or it names another model.
+    """
+    name = read_card(path).get("model", "2CXM")
+    for known in EXCHANGE_MODELS:
+        if name == known:
+            return known
+    raise WeightsError(f"{card_of(path)}: model is {name!r}; it must be {' or '.join(EXCHANGE_MODELS)}")

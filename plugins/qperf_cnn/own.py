@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from qperf_app.methods import kinetic_inputs
+from qperf_app.methods.exchange_models import ExchangeModel
 from qperf_app.training import KineticScan
 from qperf_cnn.simulation import NAMES, Study
 
 
-def studies_of(scan: KineticScan, count: int) -> list[Study]:
+def studies_of(scan: KineticScan, count: int, model: ExchangeModel) -> list[Study]:
     """Cut the complete curves of a scan into studies of at most ``count``; their truth is NaN: nobody knows it.
 
     Raises
@@ -31,4 +32,4 @@ def studies_of(scan: KineticScan, count: int) -> list[Study]:
     plasma = np.interp(times, scan.aif.times, scan.aif.in_plasma(scan.constants.haematocrit))
     unknown = np.full((len(tissue), len(NAMES)), np.nan)
     parts = [slice(k, k + count) for k in range(0, len(tissue), count)]
-    return [Study(times, plasma, tissue[part], unknown[part], unknown[part, 0]) for part in parts]
+    return [Study(times, plasma, tissue[part], unknown[part], unknown[part, 0], model) for part in parts]

@@ -1,4 +1,4 @@
-"""``cnn``: posterior of the exchange model's parameters by a network that was trained on posteriors."""
+"""``cnn``: posterior of an exchange model's parameters by a network that was trained on posteriors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods import kinetic_inputs, priors
+from qperf_app.methods.exchange_models import ExchangeModel, ExchangeModelOptions
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
-from qperf_app.methods.neighbours import CITATION, NeighbourOptions, share_flow
+from qperf_app.methods.neighbours import CITATION, share_flow
 from qperf_app.plugins import (
     STATISTICS,
     InputFunction,
@@ -30,7 +31,7 @@ from qperf_app.plugins.digests import file_digests
 from qperf_app.plugins.quality import legend
 from qperf_app.plugins.records import Statistic
 from qperf_app.plugins.results import INTERVAL
-from qperf_app.training import read_card
+from qperf_app.training import WeightsError, read_card
 from qperf_cnn.labels import QUANTITIES
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: Weights that come with the package.
-SHIPPED = Path(__file__).parent / "weights" / "kinetics.npz"
+#: Weights that come with the package, by the model that their network was taught.
+SHIPPED: Mapping[ExchangeModel, Path] = {
+    "2CXM": Path(__file__).parent / "weights" / "kinetics.npz",
+    "ATH": Path(__file__).parent / "weights" / "kinetics-ath.npz",
+}
 # Standard deviation of log flow beyond which a curve has said little; that of its prior is 1.
 _MAX_LOG_SD = 1.0 * MAX_OF_PRIOR
 # The 90 % interval of a normal density, in standard deviations.
@@ -47,7 +51,7 @@ _INTERVAL_IN_SD = 3.29
 
 
 @dataclass(frozen=True)
-class NetworkOptions(NeighbourOptions):
+class NetworkOptions(ExchangeModelOptions):
     """Options of ``cnn``."""
 
     weights: str = field(
@@ -61,7 +65,9 @@ class ConvolutionalKinetics(KineticsPlugin):
     name = "cnn"
     version = "1.1"
     model = "2CXM"
-    summary = "two-compartment exchange model, posterior of every voxel by a network, spatial prior of flow"
+    summary = (
+        "two-compartment exchange or distributed model, posterior of every voxel by a network, spatial prior of flow"
+    )
     citations = (
         "Scannell CM, van den Bosch P, Chiribiri A, Lee J, Breeuwer M, Veta M. Deep learning-based prediction of "
         "kinetic parameters from myocardial perfusion MRI. arXiv:1907.11899 (2019).",
@@ -73,7 +79,7 @@ class ConvolutionalKinetics(KineticsPlugin):
     @property
     def weights(self) -> Path:
         """File of the weights."""
-        return Path(self.options.weights) if self.options.weights else SHIPPED
+        return Path(self.options.weights) if self.options.weights else SHIPPED[self.options.model]
 
     def loaded_files(self) -> Mapping[str, str]:
         """The weights."""
@@ -95,15 +101,18 @@ class ConvolutionalKinetics(KineticsPlugin):
         Raises
         ------
         WeightsError
-            Where the weights that are asked for can't be read.
+            Where the weights that are asked for can't be read, or were taught another model.
         ValueError
             Where the curves and the input function don't go together (:func:`kinetic_inputs.check`).
         """
         from qperf_cnn.inference import estimate
+        from qperf_cnn.network import model_of
 
         kinetic_inputs.check(curves, aif)
         path = self.weights
         statistics = read_card(path).get("statistics", [])
+        if (taught := model_of(path)) != self.options.model:
+            raise WeightsError(f"{path}: its network was taught {taught}; option model is {self.options.model}")
         data = np.asarray(curves.concentration, dtype=np.float64)
         usable, code = kinetic_inputs.screen(data)
         values, fitted = np.full((len(data), len(QUANTITIES), len(STATISTICS)), np.nan), np.full(data.shape, np.nan)
@@ -117,8 +126,8 @@ class ConvolutionalKinetics(KineticsPlugin):
             code[rows], values[rows], fitted[rows] = _codes(found, bool(statistics)), found.values, found.fitted
             values[code == QualityCode.OUT_OF_SCOPE] = np.nan
         if self.options.prior == "spatial" and curves.of_image and statistics:
-            values[:, 0] = _informed_by_neighbours(values[:, 0], curves.voxels)
-        return KineticMaps(self.model, _maps(values, statistics, constants), code, legend(code), fitted)
+            values[:, 0] = _informed_by_neighbours(values[:, 0], curves.voxels, self.options.model)
+        return KineticMaps(self.options.model, _maps(values, statistics, constants), code, legend(code), fitted)
 
 
 def _codes(found: Estimates, posterior: bool) -> NDArray[np.uint8]:
@@ -129,7 +138,7 @@ def _codes(found: Estimates, posterior: bool) -> NDArray[np.uint8]:
     return np.where(found.outside, QualityCode.OUT_OF_SCOPE, code).astype(np.uint8)
 
 
-def _informed_by_neighbours(flow: Array, voxels: NDArray[np.intp]) -> Array:
+def _informed_by_neighbours(flow: Array, voxels: NDArray[np.intp], model: ExchangeModel) -> Array:
     """STATISTICS (n, 5) of flow given that of the neighbours.
 
     On the logarithm all distances from the median shrink as the standard deviation does, the mean's with its square, as
@@ -137,7 +146,7 @@ def _informed_by_neighbours(flow: Array, voxels: NDArray[np.intp]) -> Array:
     """
     mean, std, low, median, high = flow.T
     before = np.log(high / low) / _INTERVAL_IN_SD
-    between = float(priors.read("", "2CXM", ["Fp"]).between[0])
+    between = float(priors.read("", model, ["Fp"]).between[0])
     log_flow, after = share_flow(np.log(median), before, voxels, between)
     moved, shrunk = np.exp(log_flow), after / before
     to_mean = moved * (mean / median) ** shrunk**2

@@ -1,4 +1,4 @@
-"""Responses of the exchange model on a grid of lags, and curves from them, for thousands of voxels at once.
+"""Responses of the exchange models on a grid of lags, and curves from them, for thousands of voxels at once.
 
 A response is written as a sum of tents about the lags. Second derivatives of tents are impulses, so that averages of
 exponentials over tents, and convolutions of a piecewise-linear input with tents, are second differences of closed
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import ExchangeModel, extracted_flow
 from qperf_app.methods.kinetic_inputs import even_input
 from qperf_app.physics.conversion import per_second
 from qperf_app.physics.models import exchange_response
@@ -26,13 +27,14 @@ _GROWTH, _WIDEST = 1.06, 1.5
 
 
 class CurveMaker(NamedTuple):
-    """What makes exchange-model curves of a scan's parameters: ``nodes`` (l,), s, and ``forward`` (t, l), mmol/L s."""
+    """What makes a model's curves of a scan's parameters: ``nodes`` (l,), s, and ``forward`` (t, l), mmol/L s."""
 
     nodes: Array
     forward: Array
+    model: ExchangeModel
 
     @classmethod
-    def of(cls, times: Array, input_times: Array, plasma: Array) -> CurveMaker:
+    def of(cls, times: Array, input_times: Array, plasma: Array, model: ExchangeModel = "2CXM") -> CurveMaker:
         """Maker of curves at ``times`` (t,), s, with the input function (m,) in plasma, mmol/L, at ``input_times``."""
         last = times[-1] - input_times[0]
         steps = np.minimum(_SPACING * _GROWTH ** np.arange(1, 2 + max(int(last / _SPACING), 0)), _WIDEST)
@@ -40,7 +42,7 @@ class CurveMaker(NamedTuple):
         lags = lags[: np.searchsorted(lags, last) + 1]
         grid, cp = even_input(input_times, plasma, times[-1] - _EARLIEST)
         nodes = _nodes(lags)
-        return cls(nodes, tent_convolutions(grid, cp, times, lags) @ _average(nodes).T)
+        return cls(nodes, tent_convolutions(grid, cp, times, lags) @ _average(nodes).T, model)
 
     def __call__(self, parameters: Array) -> Array:
         """Curves (n, t), mmol/L, of parameters (n, 5): Fp, PS (mL/min/mL), vp, ve, Ta (s).
@@ -48,19 +50,36 @@ class CurveMaker(NamedTuple):
         Good to 1e-3 of the input function's peak, and many times quicker than :mod:`qperf_app.physics.models`, which
         is exact.
         """
-        curves: Array = _double_integrals(parameters, self.nodes) @ self.forward.T
+        curves: Array = _double_integrals(parameters, self.nodes, self.model) @ self.forward.T
         return curves
 
 
-def tent_averages(parameters: Array, lags: Array) -> Array:
+def tent_averages(parameters: Array, lags: Array, model: ExchangeModel = "2CXM") -> Array:
     """Averages (n, l) of the responses, 1/s, over tents about the lags, s."""
     nodes = _nodes(lags)
-    found: Array = _double_integrals(parameters, nodes) @ _average(nodes)
+    found: Array = _double_integrals(parameters, nodes, model) @ _average(nodes)
     return found
 
 
-def _double_integrals(parameters: Array, nodes: Array) -> Array:
+def _double_integrals(parameters: Array, nodes: Array, model: ExchangeModel) -> Array:
     """Double integrals (n, l) of the responses up to the nodes, s."""
+    return (_distributed if model == "ATH" else _exchanged)(parameters, nodes)
+
+
+def _distributed(parameters: Array, nodes: Array) -> Array:
+    """Of plug flow: Fp until the transit time has passed, then E Fp exp(-k u) of what was extracted."""
+    Fp, PS, vp, ve, Ta = parameters.T
+    flow, extracted = per_second(Fp), per_second(extracted_flow("ATH", Fp, PS))
+    arrived = np.maximum(nodes - Ta[:, None], 0.0)
+    left = np.maximum(arrived - (vp / flow)[:, None], 0.0)
+    k = np.maximum(extracted / ve, 1e-5)
+    found: Array = (0.5 * flow)[:, None] * (arrived * arrived - left * left)
+    found += (extracted / (k * k))[:, None] * (np.expm1(left * -k[:, None]) + k[:, None] * left)
+    return found
+
+
+def _exchanged(parameters: Array, nodes: Array) -> Array:
+    """Of two compartments: two exponentials."""
     Fp, PS, vp, ve, Ta = parameters.T
     flow = per_second(Fp)
     fast, slow, weight = exchange_response(np, flow, per_second(PS), vp, ve)

@@ -1,4 +1,4 @@
-"""Studies to learn from: an input function, sample times, and curves of the exchange model with noise.
+"""Studies to learn from: an input function, sample times, and curves of an exchange model with noise.
 
 Wider than any heart, so that a patient's study lies inside: frames, their spacing and gaps, shape and arrival of the
 bolus, parameters and noise are all drawn. The fit sees what a scan would: the input function at the frames only.
@@ -7,15 +7,17 @@ bolus, parameters and noise are all drawn. The fit sees what a scan would: the i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.physics.models import two_compartment_exchange
+from qperf_app.methods.exchange_models import ExchangeModel
+from qperf_app.physics.models import MODELS
 
 Array = NDArray[np.float64]
 
-#: Parameters of the exchange model, in the order of every array.
+#: Parameters of either model, in the order of every array.
 NAMES = ("Fp", "PS", "vp", "ve", "Ta")
 #: Widest range of each: flows, mL/min/mL, and volumes evenly in the logarithm, the delay, s, evenly.
 RANGES = {"Fp": (0.1, 6.0), "PS": (0.1, 5.0), "vp": (0.015, 0.2), "ve": (0.04, 0.6), "Ta": (-1.0, 4.5)}
@@ -57,6 +59,8 @@ class Study:
         :data:`NAMES`.
     noise : (n,) array
         Standard deviation as a part of the input function's peak.
+    model : str
+        What the curves follow, or are taken to.
     """
 
     times: Array
@@ -64,9 +68,15 @@ class Study:
     tissue: Array
     truth: Array
     noise: Array
+    model: ExchangeModel = "2CXM"
 
 
-def simulate(seed: int, number: int, count: int) -> Study:
+def concentration(model: ExchangeModel, times: Any, plasma: Any, parameters: dict[str, Any]) -> Any:
+    """Curves (n, t), mmol/L, of parameters by name, (n,) each; arrays or tensors."""
+    return MODELS[model](times, plasma, *(parameters[p.name] for p in MODELS[model].parameters))
+
+
+def simulate(seed: int, number: int, count: int, model: ExchangeModel = "2CXM") -> Study:
     """Draw a study of ``count`` curves; the same seed and number, the same study."""
     rng = np.random.default_rng([seed, number])
     times = _frames(rng)
@@ -74,7 +84,8 @@ def simulate(seed: int, number: int, count: int) -> Study:
     plasma = _bolus(rng, fine, times[-1])
     truth = draw_parameters(rng, count)
     joined = np.union1d(fine, times)
-    clean = np.asarray(two_compartment_exchange(joined, np.interp(joined, fine, plasma), *truth.T))
+    named = dict(zip(NAMES, truth.T, strict=True))
+    clean = np.asarray(concentration(model, joined, np.interp(joined, fine, plasma), named))
     clean = clean[:, np.searchsorted(joined, times)]
     noise = np.exp(rng.uniform(np.log(NOISE[0]), np.log(NOISE[1]), count))
     white = rng.standard_normal((count, len(times) + 2))
@@ -85,7 +96,7 @@ def simulate(seed: int, number: int, count: int) -> Study:
     seen = np.interp(times, fine, plasma)
     # An input function is the mean of many voxels: its noise is small, and the fit knows nothing of it.
     seen = seen + rng.uniform(0.0, _INPUT_NOISE) * plasma.max() * rng.standard_normal(len(times))
-    return Study(times, seen, clean + noise[:, None] * plasma.max() * error, truth, noise)
+    return Study(times, seen, clean + noise[:, None] * plasma.max() * error, truth, noise, model)
 
 
 def _frames(rng: np.random.Generator) -> Array:

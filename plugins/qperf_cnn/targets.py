@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import ExchangeModel, extracted_flow
 from qperf_app.plugins import STATISTICS
 from qperf_app.plugins.records import Statistic
 from qperf_cnn.labels import MEDIAN, Labels
@@ -79,17 +80,17 @@ def value_of(kind: Kind, study: Study, found: dict[str, Labels]) -> Array:
 
 
 def _value(source: str, study: Study, found: dict[str, Labels]) -> Array:
-    values = true_values(study.truth) if source == "truth" else found[source].values[:, :, MEDIAN]
+    values = true_values(study.truth, study.model) if source == "truth" else found[source].values[:, :, MEDIAN]
     if source == "mle":
         # A fit without priors gives no Ktrans of its own.
-        values = true_values(values[:, [0, 1, 3, 4, 5]])
+        values = true_values(values[:, [0, 1, 3, 4, 5]], study.model)
     return to_coordinates(values)
 
 
-def true_values(parameters: Array) -> Array:
+def true_values(parameters: Array, model: ExchangeModel = "2CXM") -> Array:
     """Quantities (n, 6) of parameters (n, 5)."""
     Fp, PS, vp, ve, Ta = parameters.T
-    return np.stack([Fp, PS, Fp * PS / (Fp + PS), vp, ve, Ta], axis=1)
+    return np.stack([Fp, PS, extracted_flow(model, Fp, PS), vp, ve, Ta], axis=1)
 
 
 def spread_of(labels: Labels) -> Array:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS, ExchangeModel
 from qperf_app.plugins import STATISTICS
 from qperf_app.plugins.results import INTERVAL
 from qperf_app.training import (
@@ -54,8 +55,12 @@ _LABELLER: dict[str, tuple[str, dict[str, Any]]] = {
     # With every value, however little the curve says of it: who leaves those out learns from easy curves only.
     "mle": ("nlls", {"regularisation": "none", "max_log_sd": np.inf, "max_delay_sd": np.inf}),
 }
+_IN_WORDS: dict[ExchangeModel, str] = {
+    "2CXM": "two-compartment exchange model",
+    "ATH": "adiabatic tissue homogeneity model",
+}
 _LIMITS = (
-    "Learnt from simulated curves of the two-compartment exchange model and from posteriors under the built-in priors; "
+    "Learnt from simulated curves of the {model} and from posteriors under the built-in priors; "
     "whoever changes the priors trains again. Frames 0.5 to 1.4 s apart over 30 to 90 s, noise up to 2 % of the input "
     "function's peak. Not a medical device."
 )
@@ -71,6 +76,9 @@ class KineticsTrainerOptions:
             "help": "what to learn: posterior (of plugin hmc), truth, mle (plugin nlls without priors), self (through "
             "the model, without labels) or hybrid:WEIGHT[:FIRST:SECOND], FIRST weighted against SECOND (truth and mle)"
         },
+    )
+    model: ExchangeModel = field(
+        default="2CXM", metadata={"help": "what the curves follow: 2CXM, or ATH, the scale of distributed models"}
     )
     studies: int = field(
         default=800,
@@ -121,15 +129,17 @@ class KineticsTrainer(Trainer):
         from qperf_cnn.network import Architecture, build, load
 
         options, kind = self.options, read_kind(self.options.labels)
+        if options.model not in EXCHANGE_MODELS:
+            raise ValueError(f"model is {options.model!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
         if job.scans and "truth" in kind.sources:
             raise ValueError(f"labels {options.labels}: nobody knows the truth of the curves of --from-run")
-        own = [partial(_same, study) for read in job.scans for study in studies_of(read(), CURVES)]
+        own = [partial(_same, study) for read in job.scans for study in studies_of(read(), CURVES, options.model)]
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
         fixed |= {"own_scans": len(job.scans)} if job.scans else {}
         check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
         stores = self._stores(job, kind)
         train, held = (
-            collect(kind, stores, [*_simulated(job.seed, first, count), *more], job.say, name, job.threads)
+            collect(kind, stores, [*self._simulated(job.seed, first, count), *more], job.say, name, job.threads)
             for name, count, first, more in (
                 ("train", options.studies, 0, own),
                 ("held out", options.held_out, HELD_OUT, ()),
@@ -144,7 +154,8 @@ class KineticsTrainer(Trainer):
         limits, figures = judge(model, held)
         figures = {"held-out loss": round(min(e["validation"] for e in history), 4), **figures}
         described = {
-            "title": "Parameters of the two-compartment exchange model and their uncertainty from a curve",
+            "title": f"Parameters of the {_IN_WORDS[options.model]} and their uncertainty from a curve",
+            "model": options.model,
             "architecture": architecture.as_dict(),
             "parameters": int(model.count_params()),
             "labels": options.labels,
@@ -159,7 +170,7 @@ class KineticsTrainer(Trainer):
             },
             "epochs": len(history),
             "seconds": round(time.monotonic() - started),
-            "limits": _LIMITS,
+            "limits": _LIMITS.format(model=_IN_WORDS[options.model]),
         }
         arrays = [*model.get_weights(), *scope.to_arrays(limits)]
         return write_trained(job, job.out / FILE, arrays, described, figures, history)
@@ -170,7 +181,7 @@ class KineticsTrainer(Trainer):
 
         from qperf_cnn.learning import CurveBatches, loss_of, validation_of
 
-        options, each = self.options, loss_of(model)
+        options, each = self.options, loss_of(model, self.options.model)
         schedule = Schedule(options.epochs, cosine(options.rate, options.epochs, _LEAST_RATE), options.patience)
         loop = TrainingLoop(model, optimizer, lambda *batch: tf.reduce_mean(each(*batch)), schedule, job.seed, job.out)
         train_network(
@@ -183,6 +194,9 @@ class KineticsTrainer(Trainer):
         )
         return loop.history
 
+    def _simulated(self, seed: int, first: int, count: int) -> list[Callable[[], Study]]:
+        return [partial(simulate, seed, number, CURVES, self.options.model) for number in range(first, first + count)]
+
     def _stores(self, job: TrainingJob, kind: Kind) -> dict[str, LabelStore]:
         """Stores of the labels that are needed, by source."""
         folder = Path(self.options.label_folder) if self.options.label_folder else job.out / "labels"
@@ -192,7 +206,7 @@ class KineticsTrainer(Trainer):
                 if job.labeller is None:
                     raise ValueError(f"labels {self.options.labels}: there is no labeller")
                 name, options = _LABELLER[source]
-                stores[source] = LabelStore(folder, job.labeller(name, options))
+                stores[source] = LabelStore(folder, job.labeller(name, {**options, "model": self.options.model}))
         return stores
 
 
@@ -205,10 +219,6 @@ class Collected:
     truth: Array
     studies: list[tuple[Study, NDArray[np.bool_]]]
     digests: dict[str, str]
-
-
-def _simulated(seed: int, first: int, count: int) -> list[Callable[[], Study]]:
-    return [partial(simulate, seed, number, CURVES) for number in range(first, first + count)]
 
 
 def _same(study: Study) -> Study:
@@ -252,12 +262,12 @@ def collect(
             digests[source].update(store.digest(study).encode())
         value, spread = _targets(kind, study, found)
         good = np.asarray(np.isfinite(value).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)))
-        filters = build_filters(study.times, study.times, study.plasma)
+        filters = build_filters(study.times, study.times, study.plasma, study.model)
         features = extract(filters, study.tissue[good])
         parts.append(
             (
                 features.responses.astype(np.float16), features.scalars, value[good], spread[good],
-                true_values(study.truth[good]),
+                true_values(study.truth[good], study.model),
             )
         )  # fmt: skip
         studies.append((study, good))
@@ -312,7 +322,9 @@ def judge(model: Any, held: Collected) -> tuple[Any, dict[str, float]]:
     missed, first = [], 0
     for study, good in held.studies:
         rows = slice(first, first + int(good.sum()))
-        fitted = CurveMaker.of(study.times, study.times, study.plasma)(values[rows][:, [0, 1, 3, 4, 5], MEDIAN])
+        fitted = CurveMaker.of(study.times, study.times, study.plasma, study.model)(
+            values[rows][:, [0, 1, 3, 4, 5], MEDIAN]
+        )
         features = Features(examples.responses[rows], examples.scalars[rows])
         missed.append(scope.misfit(study.tissue[good], fitted, features, float(study.plasma.max())))
         first = rows.stop

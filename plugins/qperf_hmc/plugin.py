@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods import kinetic_inputs
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS, ExchangeModelOptions, extracted_flow
 from qperf_app.methods.exchange_quantities import exchange_quantities
 from qperf_app.methods.judging import MAX_OF_PRIOR
 from qperf_app.methods.neighbours import CITATION, NeighbourOptions
@@ -41,8 +42,7 @@ _LEAST_DRAWS = 20
 _CHOICE = 4
 # The input function reaches back to a delay of so many standard deviations of the prior.
 _DELAY_REACH = 4.0
-# Models of ``hmc``; the log Bayes factor is for the second. Passes at most that evidence takes, and draws kept.
-COMPARED: tuple[Literal["2CXM"], Literal["ATH"]] = ("2CXM", "ATH")
+# Passes at most that evidence takes, and draws kept.
 _PASSES_BESIDE, _DRAWS_BESIDE = 2, 100
 
 
@@ -195,16 +195,9 @@ class PosteriorKinetics(KineticsPlugin):
 
 
 @dataclass(frozen=True)
-class ExchangeOptions(PosteriorOptions):
+class ExchangeOptions(ExchangeModelOptions, PosteriorOptions):
     """Options of ``hmc``."""
 
-    model: Literal["2CXM", "ATH"] = field(
-        default="2CXM",
-        metadata={
-            "help": "2CXM: plasma and interstitium each well mixed; ATH: plug flow along the capillary, the scale of "
-            "distributed models (docs/models.md)"
-        },
-    )
     evidence: bool = field(
         default=False,
         metadata={
@@ -212,11 +205,6 @@ class ExchangeOptions(PosteriorOptions):
             "as long"
         },
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.model not in COMPARED:
-            raise ValueError(f"model is {self.model!r}; it must be {' or '.join(COMPARED)}")
 
 
 class ExchangePosterior(PosteriorKinetics):
@@ -247,8 +235,7 @@ class ExchangePosterior(PosteriorKinetics):
     def quantities(self, draws: Mapping[str, Array], constants: TissueConstants) -> dict[str, tuple[str, Array]]:
         """Parameters and what follows from them, draw by draw."""
         Fp, PS = draws["Fp"], draws["PS"]
-        # Of plug flow 1 - exp(-PS / Fp) is extracted (Crone 1963, doi:10.1111/j.1748-1716.1963.tb02652.x).
-        extracted = -Fp * np.expm1(-PS / Fp) if self.options.model == "ATH" else None
+        extracted = extracted_flow(self.options.model, Fp, PS)
         return exchange_quantities(**draws, constants=constants, Ktrans=extracted)
 
     def beside(self, found: Posterior, curves: _Curves) -> dict[str, tuple[str, Array]]:
@@ -263,14 +250,14 @@ class ExchangePosterior(PosteriorKinetics):
         """
         from qperf_app.methods.priors import read
 
-        other = next(name for name in COMPARED if name != self.options.model)
+        other = next(name for name in EXCHANGE_MODELS if name != self.options.model)
         known = {self.options.model: found}
-        all_priors = {n: read(self.options.priors, n, [p.name for p in MODELS[n].parameters]) for n in COMPARED}
+        all_priors = {n: read(self.options.priors, n, [p.name for p in MODELS[n].parameters]) for n in EXCHANGE_MODELS}
         passes = min(self.options.passes, _PASSES_BESIDE)
         known[other] = curves.sample(MODELS[other], all_priors[other], _DRAWS_BESIDE, passes)
-        efficiency = np.maximum(*(known[name].efficiency for name in COMPARED))
+        efficiency = np.maximum(*(known[name].efficiency for name in EXCHANGE_MODELS))
         level = {}
-        for name in COMPARED:
+        for name in EXCHANGE_MODELS:
             level[name] = known[name].log_evidence.copy()
             again = known[name].efficiency < efficiency
             if again.any():
@@ -278,7 +265,7 @@ class ExchangePosterior(PosteriorKinetics):
                 level[name][again] = some.sample(
                     MODELS[name], all_priors[name], _DRAWS_BESIDE, passes, efficiency[again]
                 ).log_evidence
-        return np.asarray(level[COMPARED[1]] - level[COMPARED[0]])
+        return np.asarray(level[EXCHANGE_MODELS[1]] - level[EXCHANGE_MODELS[0]])
 
 
 def _maps(quantities: Mapping[str, tuple[str, Array]]) -> tuple[ParameterMap, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qperf_app.methods.exchange_models import ExchangeModelOptions
 from qperf_app.methods.neighbours import CITATION
 from qperf_app.plugins import (
     InputFunction,
@@ -34,21 +35,8 @@ _SPLIT_BY = 1
 
 
 @dataclass(frozen=True)
-class ExchangeOptions(FitOptions):
+class ExchangeOptions(ExchangeModelOptions, FitOptions):
     """Options of ``nlls``."""
-
-    model: Literal["2CXM", "ATH"] = field(
-        default="2CXM",
-        metadata={
-            "help": "2CXM: plasma and interstitium each well mixed; ATH: plug flow along the capillary, the scale of "
-            "distributed models (docs/models.md)"
-        },
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.model not in ("2CXM", "ATH"):
-            raise ValueError(f"model is {self.model!r}; it must be 2CXM or ATH")
 
 
 class ExchangeLeastSquares(KineticsPlugin):

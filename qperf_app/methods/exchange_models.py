@@ -1,0 +1,43 @@
+"""The models of exchange between plasma and interstitium that a kinetics plugin may offer, and their option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qperf_app.methods.neighbours import NeighbourOptions
+
+Array = NDArray[np.float64]
+ExchangeModel = Literal["2CXM", "ATH"]
+
+#: By their labels in :data:`qperf_app.physics.models.MODELS`.
+EXCHANGE_MODELS: tuple[ExchangeModel, ...] = ("2CXM", "ATH")
+
+
+@dataclass(frozen=True)
+class ExchangeModelOptions(NeighbourOptions):
+    """The option of a kinetics plugin that takes either model, and that in which neighbours may have a say."""
+
+    model: ExchangeModel = field(
+        default="2CXM",
+        metadata={
+            "help": "2CXM: plasma and interstitium each well mixed; ATH: plug flow along the capillary, the scale of "
+            "distributed models (docs/models.md)"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model not in EXCHANGE_MODELS:
+            raise ValueError(f"model is {self.model!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
+
+
+def extracted_flow(model: ExchangeModel, Fp: Array, PS: Array) -> Array:
+    """Ktrans, mL/min/mL: the flow that is extracted, of plasma that is well mixed or passes as a plug.
+
+    Fp PS / (Fp + PS), or Fp (1 - exp(-PS / Fp)) (Crone 1963, doi:10.1111/j.1748-1716.1963.tb02652.x).
+    """
+    return np.asarray(-Fp * np.expm1(-PS / Fp) if model == "ATH" else Fp * PS / (Fp + PS))
