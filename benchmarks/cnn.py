@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.hmc import priors
+from benchmarks.hmc import names, priors
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, fit_scipy, simulate, value
 from benchmarks.kinetics_real import read_slice
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import correlation, nmse
+from qperf_app.methods.exchange_models import EXCHANGE_MODELS
 from qperf_app.phantom.bolus import Bolus, blood_curves
 from qperf_app.plugins import InputFunction, KineticsPlugin, QualityCode, RunContext, TissueConstants, TissueCurves
 from qperf_cnn import ConvolutionalKinetics
@@ -32,6 +33,7 @@ from qperf_cnn.plugin import NetworkOptions
 from qperf_hmc import ExchangePosterior
 from qperf_hmc.plugin import ExchangeOptions
 from qperf_kinetics import ExchangeLeastSquares
+from qperf_kinetics.nlls import ExchangeOptions as LeastSquaresOptions
 
 Array = NDArray[np.float64]
 
@@ -42,12 +44,12 @@ NOISE = Column("noise", "% of the input's peak", "g")
 
 def network(args: argparse.Namespace) -> KineticsPlugin:
     """The plugin with the weights asked for."""
-    return ConvolutionalKinetics(NetworkOptions(weights=str(args.weights) if args.weights else ""))
+    return ConvolutionalKinetics(NetworkOptions(weights=str(args.weights or ""), model=args.model))
 
 
-def labeller() -> KineticsPlugin:
+def labeller(args: argparse.Namespace) -> KineticsPlugin:
     """The posterior that the network is to give, with the pass in which nearly every curve converges."""
-    return ExchangePosterior(ExchangeOptions(passes=2))
+    return ExchangePosterior(ExchangeOptions(passes=2, model=args.model))
 
 
 def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
@@ -57,10 +59,10 @@ def held_out(args: argparse.Namespace, noise: float) -> CurveSet:
     """
     count, truth = args.count, None
     if args.draws == "prior":
-        chosen, rng, count = priors(), np.random.default_rng([12, round(1e4 * noise)]), 2 * args.count
+        chosen, rng, count = priors(args.model), np.random.default_rng([12, round(1e4 * noise)]), 2 * args.count
         x = chosen.mean + chosen.sd * rng.standard_normal((count, len(NAMES)))
-        truth = dict(zip(NAMES, np.where(chosen.positive, np.exp(x), x).T, strict=True))
-    drawn = simulate(count, 12, noise, of="input", truth=truth)
+        truth = dict(zip(names(args.model), np.where(chosen.positive, np.exp(x), x).T, strict=True))
+    drawn = simulate(count, 12, noise, of="input", model=args.model, truth=truth)
     kept = np.flatnonzero(~out_of_scope(args, drawn))[: args.count]
     return replace(drawn, tissue=drawn.tissue[kept], truth={name: v[kept] for name, v in drawn.truth.items()})
 
@@ -76,7 +78,12 @@ def out_of_scope(args: argparse.Namespace, curves: CurveSet) -> NDArray[np.bool_
 
 def weights(args: argparse.Namespace) -> tuple[str, ...]:
     """Shipped weights that take part."""
-    return () if args.weights else ("kinetics",)
+    return () if args.weights else ("kinetics" if args.model == "2CXM" else "kinetics-ath",)
+
+
+def named(name: str, args: argparse.Namespace) -> str:
+    """Of a record: with the model where it is not the default."""
+    return name if args.model == "2CXM" else f"{name}-{args.model}"
 
 
 def accuracy(args: argparse.Namespace) -> Table:
@@ -86,7 +93,7 @@ def accuracy(args: argparse.Namespace) -> Table:
     for noise in NOISES:
         curves, theirs = held_out(args, noise), None
         kept += len(curves.tissue)
-        for plugin in (labeller(), network(args), ExchangeLeastSquares()):
+        for plugin in (labeller(args), network(args), ExchangeLeastSquares(LeastSquaresOptions(model=args.model))):
             maps = fit(plugin, curves, args.threads)
             values = {name: value(maps, name, args.statistic) for name in NAMES}
             theirs = theirs or values
@@ -108,7 +115,7 @@ def accuracy(args: argparse.Namespace) -> Table:
         Column("90 % intervals cover Fp, PS, vp, ve, Ta", "%", ", ".join(["{:.0f}"] * len(NAMES))),
     )
     title = f"Errors against the truth, {3 * args.count} curves at three noise levels, those out of scope left out"
-    return Table("cnn-accuracy", title, columns, tuple(rows), weights=weights(args))
+    return Table(named("cnn-accuracy", args), title, columns, tuple(rows), weights=weights(args))
 
 
 def deciles(args: argparse.Namespace) -> Table:
@@ -117,7 +124,7 @@ def deciles(args: argparse.Namespace) -> Table:
     truth = np.concatenate([s.truth["Fp"] for s in sets])
     inside = [
         100 * np.concatenate([_covers(fit(plugin, s, args.threads), "Fp", s) for s in sets])
-        for plugin in (network(args), labeller())
+        for plugin in (network(args), labeller(args))
     ]
     edges = np.quantile(truth, np.linspace(0.0, 1.0, 11))
     tenth = np.clip(np.searchsorted(edges, truth) - 1, 0, 9)
@@ -128,7 +135,7 @@ def deciles(args: argparse.Namespace) -> Table:
     rows.append(("all", *(float(found.mean()) for found in inside)))
     columns = (Column("plasma flow, mL/min/mL"), *(Column(f"`{name}`", "%", ".1f") for name in ("cnn", "hmc")))
     title = "Coverage of the 90 % intervals of flow by tenths of its range"
-    return Table("cnn-deciles", title, columns, tuple(rows), weights=weights(args))
+    return Table(named("cnn-deciles", args), title, columns, tuple(rows), weights=weights(args))
 
 
 def _covers(maps: dict[Any, Array], name: str, curves: CurveSet) -> NDArray[np.bool_]:
@@ -227,7 +234,9 @@ def real(args: argparse.Namespace) -> Table:
     rest = read_slice(args.data)
     aif, constants = InputFunction(rest.times, rest.blood), TissueConstants(rest.haematocrit)
     ours = network(args).fit(rest.curves, aif, constants, RunContext(0, args.threads))
-    theirs = ExchangePosterior().fit(rest.curves, aif, constants, RunContext(0, args.threads))
+    theirs = ExchangePosterior(ExchangeOptions(model=args.model)).fit(
+        rest.curves, aif, constants, RunContext(0, args.threads)
+    )
     flow, sampled = ours.values["MBF"], theirs.values["MBF"]
     given = np.isfinite(flow)
     row: Row = (
@@ -236,6 +245,7 @@ def real(args: argparse.Namespace) -> Table:
         100 * float(flow[given].mean() / sampled[given].mean() - 1),
         correlation(flow, rest.theirs),
         correlation(sampled, rest.theirs),
+        float(flow[given].mean() / rest.theirs[given].mean()),
         100 * float(np.mean(ours.qc == QualityCode.OUT_OF_SCOPE)),
     )
     columns = (
@@ -244,9 +254,10 @@ def real(args: argparse.Namespace) -> Table:
         Column("bias of the mean", "%", "+.1f"),
         Column("r with the authors, `cnn`", format=".2f"),
         Column("r with the authors, `hmc`", format=".2f"),
+        Column("scale, `cnn` over the authors'", format=".2f"),
         Column("out of scope", "%", ".1f"),
     )
-    return Table("cnn-real", "A resting slice, `cnn` beside `hmc`", columns, (row,), weights=weights(args))
+    return Table(named("cnn-real", args), "A resting slice, `cnn` beside `hmc`", columns, (row,), weights=weights(args))
 
 
 def labels(args: argparse.Namespace) -> Table:
@@ -334,6 +345,7 @@ def main() -> None:
         help="for accuracy and deciles: of parameters",
     )
     parser.add_argument("--statistic", choices=("q50", "mean"), default="q50", help="for accuracy: of posteriors")
+    parser.add_argument("--model", choices=EXCHANGE_MODELS, default="2CXM", help="(accuracy, deciles, real)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", type=Path, help="weights other than the shipped ones")
     parser.add_argument("--data", type=Path, help="for real: qperf/rest.npz")
