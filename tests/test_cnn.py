@@ -17,7 +17,7 @@ from qperf_app.testing.examples import example_aif, example_curves
 from qperf_app.training import WeightsError, read_card
 from qperf_cnn import ConvolutionalKinetics
 from qperf_cnn.features import LAGS, build_filters, extract
-from qperf_cnn.labels import LabelStore, fit
+from qperf_cnn.labels import QUANTITIES, LabelStore, fit
 from qperf_cnn.network import OUTPUTS, Architecture, build, from_coordinates, load, read_answer, to_coordinates
 from qperf_cnn.plugin import SHIPPED, NetworkOptions
 from qperf_cnn.responses import CurveMaker, tent_averages, tent_convolutions
@@ -204,6 +204,27 @@ def test_what_it_was_not_trained_for_is_flagged():
     assert flagged(study.tissue, study.plasma) < 0.2
     assert flagged(study.tissue, plasma) > 0.5
     assert flagged(study.tissue + 0.2 * study.plasma.max() * rng.standard_normal((n, t)), study.plasma) > 0.9
+
+
+@pytest.mark.parametrize("model", EXCHANGE_MODELS)
+def test_each_model_has_a_network_of_its_own(model):
+    """Intervals hold the truth of curves of the model as often as they say; weights of another model are refused."""
+    study = simulate(77, 2_000_000, 512, model)
+    curves = TissueCurves(study.tissue, study.times, np.zeros((len(study.tissue), 3), dtype=np.intp), np.eye(4))
+    aif = InputFunction(study.times, study.plasma, plasma=True)
+    found = ConvolutionalKinetics(NetworkOptions(model=model)).fit(curves, aif, TissueConstants(), RunContext())
+    assert found.model == model
+    of = {(m.quantity, m.statistic): m.values for m in found.maps}
+    given = np.isfinite(of["Fp", "q50"])
+    assert given.mean() > 0.8
+    truth = true_values(study.truth, model)
+    for k, name in enumerate(QUANTITIES):
+        inside = (of[name, "q05"] <= truth[:, k]) & (truth[:, k] <= of[name, "q95"])
+        assert 0.7 < inside[given].mean() < 1.0, name
+    other = next(each for each in EXCHANGE_MODELS if each != model)
+    plugin = ConvolutionalKinetics(NetworkOptions(model=model, weights=str(SHIPPED[other])))
+    with pytest.raises(WeightsError, match=f"taught {other}; option model is {model}"):
+        plugin.fit(curves, aif, TissueConstants(), RunContext())
 
 
 def test_weights_that_are_none_are_refused(tmp_path):
