@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,6 +141,7 @@ def _export(args: argparse.Namespace, results: Results, reference: Reference | N
         for name in planned_maps(results, options):
             print(f"{results.name}: {name}")
         return True
+    new = not args.dicom_dir.exists()
     try:
         exported = export_results(results, args.dicom_dir / results.name, reference, options)
         for note in exported.notes:
@@ -147,10 +149,16 @@ def _export(args: argparse.Namespace, results: Results, reference: Reference | N
         print(f"{args.dicom_dir / results.name}: {len(exported.files)} objects")
         if args.archive is not None:
             print(f"{args.send}: {send(exported.files, args.archive)} objects stored")
+        return True
     except (ExportError, SendError) as error:
-        print(f"qperf export: {error}", file=sys.stderr)
-        return False
+        reason = str(error)
     except OSError as error:
-        print(f"qperf export: {args.dicom_dir}: can't be written: {error.strerror or error}", file=sys.stderr)
-        return False
-    return True
+        # The library raises it once more, with a traceback for a text.
+        first = error.__cause__ if error.strerror is None and isinstance(error.__cause__, OSError) else error
+        reason = f"{args.dicom_dir}: can't be written: {first.strerror or first}"
+    print(f"qperf export: {reason}", file=sys.stderr)
+    if new:
+        # Nothing half-written: what is in it is of participants before this one, or sent in vain.
+        with contextlib.suppress(OSError):
+            args.dicom_dir.rmdir()
+    return False
