@@ -500,6 +500,15 @@ def test_what_cannot_be_followed_is_refused_in_one_line(published, tmp_path, cap
     assert not (tmp_path / "dicom").exists()
 
 
+def test_a_map_that_is_gone_is_said(published, tmp_path, capsys):
+    shutil.copytree(published, tmp_path / "out")
+    gone = next((tmp_path / "out").rglob("*param-MBF_*dcemap.nii.gz"))
+    gone.unlink()
+    assert main(["export", str(tmp_path / "out"), str(tmp_path / "dicom"), "--dry-run"]) == 0
+    path = gone.relative_to(tmp_path / "out")
+    assert f"warning: left out, since they are no longer there: {path}\n" in capsys.readouterr().err
+
+
 def test_a_disk_that_is_full_is_a_line_and_leaves_nothing(published, tmp_path, capsys, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         try:
