@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image
 from qperf_app.bids.records import read_landmarks, read_mask
-from qperf_app.bids.reviews import read_reviews
+from qperf_app.bids.reviews import read_reviews, review_name
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow, StepKey, StepOutcome
@@ -247,7 +247,31 @@ def test_edits_that_do_not_fit_are_refused_by_name(study: Study) -> None:
     assert client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": wrong}).status_code == 400
     wrong = {**edits, "points": [{"name": "Elsewhere", "slice": 0, "x": 1, "y": 1}]}
     assert "points.0.name" in client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": wrong}).json()["error"]
+    for points, words in (
+        ([{"name": "RVInsertionAnterior", "slice": 0, "x": x, "y": 1} for x in (1, 2)], "twice"),
+        ([{"name": "RVInsertionAnterior", "slice": 0, "x": 1e6, "y": 1}], "far outside"),
+    ):
+        answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": {**edits, "points": points}})
+        assert answer.status_code == 400 and words in answer.json()["error"]
+    answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": {}})
+    assert answer.json()["error"] == "myocardium: its regions are missing"
+    assert client.post(f"/api/scans/{KEY}/preview", json=[]).json()["error"] == "Input should be an object"
     assert not study.corrections.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ([(1e9, 1e9), (-1e9, 1e9)], "far outside"),
+        ([("NaN", 1)], "far outside"),
+        ([(1, 1)] * 10_001, "at most 10000"),
+        ([], "paints nothing"),
+    ],
+)
+def test_a_stroke_that_is_none_is_refused(study: Study, path: list[Any], words: str) -> None:
+    stroke = {"structure": "myocardium", "region": {}, "path": path, "radius": 4, "add": True}
+    answer = client_of(study).post(f"/api/scans/{KEY}/brush", json=stroke)
+    assert answer.status_code == 400 and words in answer.json()["error"]
 
 
 # ---- looking
@@ -382,6 +406,19 @@ def test_one_damaged_file_does_not_hide_the_others(study: Study) -> None:
     (row,) = client.get("/api/scans").json()["scans"]
     assert row["severity"] == "no result" and "version" in row["reasons"][0]
     assert client.get(f"/api/scans/{KEY}").status_code == 422
+
+
+def test_a_comment_that_is_too_long_is_refused_and_hides_nothing(study: Study) -> None:
+    client = client_of(study)
+    decided = {"version": 0, "decision": "not usable", "comment": "a" * 200_000}
+    answer = client.post(f"/api/scans/{KEY}/decision", json=decided)
+    assert answer.status_code == 400 and answer.json()["error"].startswith("comment: ")
+    assert client.post(f"/api/scans/{KEY}/decision", json={**decided, "comment": "dark"}).status_code == 200
+    # By whatever else it came in.
+    table = study.corrections / review_name(KEY)
+    table.write_text(table.read_text().replace("dark", "a" * 200_000))
+    (row,) = client.get("/api/scans").json()["scans"]
+    assert row["severity"] == "no result" and table.name in row["reasons"][0]
 
 
 # ---- corrections

@@ -67,8 +67,8 @@ def listed(study: Study, scans: Iterable[ReviewScan], unreadable: Mapping[str, s
 
 def _row(study: Study, scan: ReviewScan) -> Row:
     severity, reasons = reasons_of(scan.record)
-    reviews = read_reviews(study.corrections, scan.key)
     try:
+        reviews = read_reviews(study.corrections, scan.key)
         draft = read_draft(study.corrections, scan.key)
     except DatasetError as error:
         return Row(scan.key, scan.participant, scan.record.label, "no result", (str(error), *reasons))
