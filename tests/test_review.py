@@ -25,7 +25,6 @@ from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow, StepKey, StepOutcome
 from qperf_app.review import curves
 from qperf_app.review.application import make_application
-from qperf_app.review.computing import Computing
 from qperf_app.review.corrections import check_corrections
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
@@ -67,9 +66,6 @@ class NoComputing:
     def request(self, participant: str) -> int:
         self.asked.append(participant)
         return len(self.asked)
-
-    def not_computed(self, participant: str) -> str:
-        return "the results are being computed" if self.asked else ""
 
     def news(self, since: int) -> tuple[int, list[dict[str, Any]]]:
         return since, []
@@ -395,23 +391,15 @@ def test_edits_that_were_not_computed_can_not_be_accepted(study: Study) -> None:
     # Nor while they are computed, by whoever asks.
     told = client.post(f"/api/scans/{KEY}/compute", json={"version": kept["version"]}).json()
     accept["version"] = told["version"]
-    answer = client.post(f"/api/scans/{KEY}/decision", json=accept)
-    assert answer.json() == {"error": "not accepted: the results are being computed"}
+    assert client.post(f"/api/scans/{KEY}/decision", json=accept).status_code == 400
     assert client.post(f"/api/scans/{KEY}/decision", json={**accept, "decision": "not usable"}).status_code == 200
-
-
-def test_what_could_not_be_computed_is_not_accepted(study: Study) -> None:
-    computing = Computing(study, 1)
-    assert not computing.not_computed("01")
-    for told, reason in (
-        ({"state": "waiting"}, "the results are being computed"),
-        ({"state": "failed", "reason": "a wall without a hole"}, "could not be computed: a wall without a hole"),
-        ({"state": "waiting"}, "the results are being computed"),
-        ({"state": "failed", "reason": "kinetics failed", "seconds": 3.0}, ""),
-    ):
-        computing._note({"job": len(computing._jobs) + (told["state"] == "waiting"), "participant": "01", **told})
-        assert reason in computing.not_computed("01") and bool(reason) == bool(computing.not_computed("01"))
-    assert not computing.not_computed("02")
+    # Nor by a server that was started since, where nothing has been computed.
+    client = client_of(study)
+    (row,) = client.get("/api/scans").json()["scans"]
+    assert row["pending"] and not client.get(f"/api/scans/{KEY}").json()["saved"]
+    accept["version"] += 1
+    answer = client.post(f"/api/scans/{KEY}/decision", json=accept)
+    assert answer.status_code == 400 and "compute again" in answer.json()["error"]
 
 
 def test_a_folder_of_somebody_else_takes_no_corrections(study: Study, tmp_path: Path) -> None:
@@ -532,6 +520,8 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     assert told[-1]["state"] == "done", told[-1]
     after = flow_of(study)
     assert after != before
+    (row,) = client_of(study).get("/api/scans").json()["scans"]
+    assert not row["pending"] and client_of(study).get(f"/api/scans/{KEY}").json()["saved"]
     status = json.loads((study.out_dir / "sub-01" / "sub-01_status.json").read_text())
     steps = {step["key"]["step"]: step["outcome"] for step in status["scans"][0]["steps"]}
     assert "corrections" in steps["myocardium"]["summary"]

@@ -47,16 +47,6 @@ class Computing:
         with self._lock:
             return self._changes, [dict(job) for job in self._jobs.values() if job["change"] > since]
 
-    def not_computed(self, participant: str) -> str:
-        """Why the participant's results are not those that were asked for last; empty where they are."""
-        with self._lock:
-            jobs = [job for job in self._jobs.values() if job["participant"] == participant]
-        if not jobs or "seconds" in jobs[-1]:
-            # It came to its end, whichever steps failed: the list says which.
-            return ""
-        reason = jobs[-1].get("reason")
-        return f"what was corrected could not be computed: {reason}" if reason else "the results are being computed"
-
     def stop(self) -> None:
         """End the process, and what it is computing: the next run goes on from there."""
         with self._lock:

@@ -72,7 +72,11 @@ def _row(study: Study, scan: ReviewScan) -> Row:
         draft = read_draft(study.corrections, scan.key)
     except DatasetError as error:
         return Row(scan.key, scan.participant, scan.record.label, "no result", (str(error), *reasons))
-    pending = draft is not None and not draft.saved and bool(draft.edits.touched)
+    pending = draft is not None and (
+        bool(draft.corrected) and not study.is_after(scan.participant, draft.corrected)
+        if draft.saved
+        else bool(draft.edits.touched)
+    )
     row = Row(scan.key, scan.participant, scan.record.label, severity, reasons, pending)
     if not reviews:
         return row
