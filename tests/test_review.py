@@ -405,7 +405,8 @@ def test_edits_that_were_not_computed_can_not_be_accepted(study: Study) -> None:
 def test_a_folder_of_somebody_else_takes_no_corrections(study: Study, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    for folder in (tmp_path / "mine", study.out_dir, study.bids_dir / "derivatives"):
+    thesis = tmp_path / "mine" / "thesis.tex"
+    for folder in (tmp_path / "mine", thesis, study.out_dir, study.out_dir / "new", study.bids_dir / "derivatives"):
         with pytest.raises(DatasetError):
             check_corrections(replace(study, corrections=folder))
 

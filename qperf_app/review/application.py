@@ -27,7 +27,7 @@ from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
 from qperf_app.review.edits import Edits, Region, Structure, is_far, plane_name, region_of
 from qperf_app.review.guard import Guard
-from qperf_app.workflow.outcomes import to_json
+from qperf_app.workflow.outcomes import one_line, to_json
 
 #: What a report may do, shown from here: run what it holds itself, and nothing else.
 REPORT_POLICY = (
@@ -99,7 +99,7 @@ def make_application(desk: Desk, computing: Computing, address: str, token: str)
         ChangedMeanwhile: lambda _, error: _refused(error, 409),
         DatasetError: lambda _, error: _refused(error, 422),
         ValueError: lambda _, error: _refused(error, 400),
-        OSError: lambda _, error: _refused(error, 500),
+        OSError: lambda _, error: _refused(one_line(error), 500),
         HTTPException: lambda _, error: _refused(getattr(error, "detail", error), getattr(error, "status_code", 500)),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), address, token)

@@ -190,6 +190,7 @@ class Desk:
                 known = self._scans.get(label)
                 found[label] = known if known and known[0] == written else (written, self._read(label))
             self._scans = found
+            self._unreadable = {label: why for label, why in self._unreadable.items() if label in found}
             return list(found.values())
 
 
