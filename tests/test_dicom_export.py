@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import nibabel as nib
@@ -496,6 +498,29 @@ def test_what_cannot_be_followed_is_refused_in_one_line(published, tmp_path, cap
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and words in said[0]
     assert not (tmp_path / "dicom").exists()
+
+
+def test_a_map_that_is_gone_is_said(published, tmp_path, capsys):
+    shutil.copytree(published, tmp_path / "out")
+    gone = next((tmp_path / "out").rglob("*param-MBF_*dcemap.nii.gz"))
+    gone.unlink()
+    assert main(["export", str(tmp_path / "out"), str(tmp_path / "dicom"), "--dry-run"]) == 0
+    path = gone.relative_to(tmp_path / "out")
+    assert f"warning: left out, since they are no longer there: {path}\n" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_a_line_and_leaves_nothing(published, tmp_path, capsys, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise OSError(f"With tag (7FE0,0008) got exception: {error}\nTraceback (most recent call last):") from error
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", fail)
+    folder = tmp_path / "dicom"
+    assert main(["export", str(published), str(folder), "--no-page", "--no-pictures"]) == 1
+    assert capsys.readouterr().err == f"qperf export: {folder}: can't be written: No space left on device\n"
+    assert not folder.exists()
 
 
 def test_a_folder_without_results_and_a_standing_export_are_refused(published, tmp_path, capsys):

@@ -126,7 +126,15 @@ def test_pixels_that_cannot_be_decoded_cost_their_volume(study, rest, tmp_path, 
     kept = [i for i in range(12) if i != 20 // 3]
     np.testing.assert_array_equal(found.data, expected.data[..., kept])
     assert len(found.metadata["VolumeTiming"]) == len(found.metadata["FlipAngle"]) == 11
-    assert str(study[20]) in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert str(study[20]) in said and ": 1 of 12 volumes are left out\n" in said
+
+
+def test_a_spoilt_value_is_no_matter_for_the_terminal(study, tmp_path, recwarn):
+    uid = pydicom.dcmread(study[3]).SOPInstanceUID
+    study[3].write_bytes(study[3].read_bytes().replace(uid.encode(), uid.replace(".", "x").encode()))
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"])
@@ -215,6 +223,29 @@ def test_images_of_two_people_are_refused(study, tmp_path, capsys):
 def test_a_source_that_is_not_there_is_named(tmp_path, capsys):
     assert run(tmp_path / "nowhere", tmp_path / "bids") == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_dataset_does_not_lie_among_the_patients_files(study, tmp_path, capsys):
+    assert run(tmp_path / "dicom", tmp_path / "dicom" / "bids") == 2
+    assert "lies in SOURCE" in capsys.readouterr().err and not (tmp_path / "dicom" / "bids").exists()
+    # The other way round is BIDS's own: sourcedata.
+    shutil.move(tmp_path / "dicom", tmp_path / "bids" / "sourcedata")
+    assert run(tmp_path / "bids" / "sourcedata", tmp_path / "bids") == 0
+
+
+def test_one_persons_images_under_two_labels_are_said(study, tmp_path, capsys):
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert "the same images" not in capsys.readouterr().err
+    assert run(tmp_path / "dicom", tmp_path / "bids", "--participant", "02") == 0
+    said = "sub-01/perf/sub-01_task-rest_dce.nii.gz: the same images are now of sub-02 too; a person has one label"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "two"])
+def test_a_number_of_processes_that_is_none_is_refused(study, tmp_path, number):
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path / "dicom", tmp_path / "bids", "--nprocs", number)
 
 
 def test_an_import_that_fails_leaves_the_dataset_as_it_was(study, tmp_path, monkeypatch):

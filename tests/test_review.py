@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image
 from qperf_app.bids.records import read_landmarks, read_mask
-from qperf_app.bids.reviews import read_reviews
+from qperf_app.bids.reviews import read_reviews, review_name
 from qperf_app.bids.segment_tables import read_segments
 from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow, StepKey, StepOutcome
@@ -247,7 +247,31 @@ def test_edits_that_do_not_fit_are_refused_by_name(study: Study) -> None:
     assert client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": wrong}).status_code == 400
     wrong = {**edits, "points": [{"name": "Elsewhere", "slice": 0, "x": 1, "y": 1}]}
     assert "points.0.name" in client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": wrong}).json()["error"]
+    for points, words in (
+        ([{"name": "RVInsertionAnterior", "slice": 0, "x": x, "y": 1} for x in (1, 2)], "twice"),
+        ([{"name": "RVInsertionAnterior", "slice": 0, "x": 1e6, "y": 1}], "far outside"),
+    ):
+        answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": {**edits, "points": points}})
+        assert answer.status_code == 400 and words in answer.json()["error"]
+    answer = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": {}})
+    assert answer.json()["error"] == "myocardium: its regions are missing"
+    assert client.post(f"/api/scans/{KEY}/preview", json=[]).json()["error"] == "Input should be an object"
     assert not study.corrections.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ([(1e9, 1e9), (-1e9, 1e9)], "far outside"),
+        ([("NaN", 1)], "far outside"),
+        ([(1, 1)] * 10_001, "at most 10000"),
+        ([], "paints nothing"),
+    ],
+)
+def test_a_stroke_that_is_none_is_refused(study: Study, path: list[Any], words: str) -> None:
+    stroke = {"structure": "myocardium", "region": {}, "path": path, "radius": 4, "add": True}
+    answer = client_of(study).post(f"/api/scans/{KEY}/brush", json=stroke)
+    assert answer.status_code == 400 and words in answer.json()["error"]
 
 
 # ---- looking
@@ -364,12 +388,25 @@ def test_edits_that_were_not_computed_can_not_be_accepted(study: Study) -> None:
     kept = client.put(f"/api/scans/{KEY}/draft", json={"version": 0, "edits": edits}).json()
     accept = {"version": kept["version"], "decision": "accepted"}
     assert client.post(f"/api/scans/{KEY}/decision", json=accept).status_code == 400
+    # Nor while they are computed, by whoever asks.
+    told = client.post(f"/api/scans/{KEY}/compute", json={"version": kept["version"]}).json()
+    accept["version"] = told["version"]
+    assert client.post(f"/api/scans/{KEY}/decision", json=accept).status_code == 400
+    assert client.post(f"/api/scans/{KEY}/decision", json={**accept, "decision": "not usable"}).status_code == 200
+    # Nor by a server that was started since, where nothing has been computed.
+    client = client_of(study)
+    (row,) = client.get("/api/scans").json()["scans"]
+    assert row["pending"] and not client.get(f"/api/scans/{KEY}").json()["saved"]
+    accept["version"] += 1
+    answer = client.post(f"/api/scans/{KEY}/decision", json=accept)
+    assert answer.status_code == 400 and "compute again" in answer.json()["error"]
 
 
 def test_a_folder_of_somebody_else_takes_no_corrections(study: Study, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    for folder in (tmp_path / "mine", study.out_dir, study.bids_dir / "derivatives"):
+    thesis = tmp_path / "mine" / "thesis.tex"
+    for folder in (tmp_path / "mine", thesis, study.out_dir, study.out_dir / "new", study.bids_dir / "derivatives"):
         with pytest.raises(DatasetError):
             check_corrections(replace(study, corrections=folder))
 
@@ -382,6 +419,19 @@ def test_one_damaged_file_does_not_hide_the_others(study: Study) -> None:
     (row,) = client.get("/api/scans").json()["scans"]
     assert row["severity"] == "no result" and "version" in row["reasons"][0]
     assert client.get(f"/api/scans/{KEY}").status_code == 422
+
+
+def test_a_comment_that_is_too_long_is_refused_and_hides_nothing(study: Study) -> None:
+    client = client_of(study)
+    decided = {"version": 0, "decision": "not usable", "comment": "a" * 200_000}
+    answer = client.post(f"/api/scans/{KEY}/decision", json=decided)
+    assert answer.status_code == 400 and answer.json()["error"].startswith("comment: ")
+    assert client.post(f"/api/scans/{KEY}/decision", json={**decided, "comment": "dark"}).status_code == 200
+    # By whatever else it came in.
+    table = study.corrections / review_name(KEY)
+    table.write_text(table.read_text().replace("dark", "a" * 200_000))
+    (row,) = client.get("/api/scans").json()["scans"]
+    assert row["severity"] == "no result" and table.name in row["reasons"][0]
 
 
 # ---- corrections
@@ -471,6 +521,8 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     assert told[-1]["state"] == "done", told[-1]
     after = flow_of(study)
     assert after != before
+    (row,) = client_of(study).get("/api/scans").json()["scans"]
+    assert not row["pending"] and client_of(study).get(f"/api/scans/{KEY}").json()["saved"]
     status = json.loads((study.out_dir / "sub-01" / "sub-01_status.json").read_text())
     steps = {step["key"]["step"]: step["outcome"] for step in status["scans"][0]["steps"]}
     assert "corrections" in steps["myocardium"]["summary"]

@@ -142,6 +142,30 @@ def test_whoever_stops_reading_gets_no_traceback() -> None:
     assert done.stdout and not done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "qperf plugins: stopped"),
+        (OSError(errno.ENOSPC, "No space left on device"), 70, "qperf plugins: no space left on the disk"),
+        (ValueError("a"), 70, "qperf plugins: internal error: ValueError: a"),
+    ],
+)
+def test_what_ends_a_tool_is_a_line(
+    error: BaseException,
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr("qperf_app.cli.plugins.run", run)
+    assert tools(["plugins"]) == code
+    said = capsys.readouterr().err
+    assert words in said.splitlines()[-1] and ("Traceback" in said) == isinstance(error, ValueError)
+
+
 def test_a_full_disk_is_said_in_words() -> None:
     moved = OSError(errno.ENOSPC, "No space left on device", "work/mask.nii.gz", None, "out/sub-01/mask.nii.gz")
     assert one_line(moved) == "no space left on the disk: out/sub-01/mask.nii.gz can't be written"

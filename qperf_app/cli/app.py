@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from qperf_app.cli.environment import set_environment
-from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, STOPPED, UNUSABLE_DATASET, USAGE, UsageError
 from qperf_app.cli.interruption import stopping_at_once
 from qperf_app.cli.libraries import settle_libraries
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SelectionError as error:
         return _refuse(error, NOTHING_SELECTED)
     except KeyboardInterrupt:
-        return _refuse("stopped; run the same command again to go on from here", 130)
+        return _refuse("stopped; run the same command again to go on from here", STOPPED)
     except (OSError, MemoryError) as error:
         # What the machine lacks, not what the app did wrong: a disk that is full, memory, a right to write.
         return _refuse(one_line(error), INTERNAL)

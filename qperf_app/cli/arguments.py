@@ -37,3 +37,23 @@ class Parser(argparse.ArgumentParser):
             return ""
         verb = "takes" if len(given) == 1 else "take"
         return f": {', '.join(given)} {verb} every word up to the next option, so give what is required first"
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, such as one of processes."""
+    return _whole_number(text, 1)
+
+
+def count(text: str) -> int:
+    """A whole number from 0."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is not at least {least}")
+    return value

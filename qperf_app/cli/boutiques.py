@@ -17,6 +17,7 @@ from typing import Any
 
 from qperf_app import __version__
 from qperf_app.cli import parser as command_line
+from qperf_app.cli.arguments import count, positive
 from qperf_app.cli.errors import DONE, EXIT_CODES
 
 #: Arguments whose default depends on the machine that asks.
@@ -24,7 +25,7 @@ _BY_MACHINE = ("nprocs", "memory_gb")
 #: Folders that need not be there yet; every other path is read.
 _WRITTEN = ("out_dir", "work_dir")
 #: Least value that a type of the parser takes.
-_LEAST = {command_line._positive: 1, command_line._count: 0}
+_LEAST = {positive: 1, count: 0}
 
 
 def describe() -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 DONE, PARTICIPANT_FAILED, USAGE, UNUSABLE_DATASET, NOTHING_SELECTED, INTERNAL = 0, 1, 2, 16, 18, 70
+#: As shells give it of a program that Ctrl-C ended.
+STOPPED = 130
 #: What each exit code says.
 EXIT_CODES: Mapping[int, str] = {
     DONE: "done",

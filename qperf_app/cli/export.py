@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qperf_app.cli.errors import DONE, NOTHING_SELECTED, PARTICIPANT_FAILED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.progress import named
 
 if TYPE_CHECKING:
     from qperf_app.dicom.export.participant import ExportOptions
     from qperf_app.dicom.export.reference import Reference
     from qperf_app.dicom.export.results import Results
+
+
+#: Files that are named in a line of the terminal.
+_MOST_NAMED = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +81,7 @@ def _refuse(error: Exception | str, code: int) -> int:
 def _select(args: argparse.Namespace) -> list[Results]:
     """Results of the participants and sessions asked for; LookupError where there are none."""
     from qperf_app.dicom.export.results import list_results, read_results
-    from qperf_app.workflow.status import unfinished
+    from qperf_app.workflow.status import gone_files, unfinished
 
     present = list_results(args.out_dir)
     _check_folder(args.out_dir.resolve(), args.dicom_dir.resolve())
@@ -87,7 +93,10 @@ def _select(args: argparse.Namespace) -> list[Results]:
     selected = [results for label in dict.fromkeys(wanted) for results in read_results(args.out_dir, label, sessions)]
     if not selected:
         raise LookupError(f"{args.out_dir}: no results of session {', '.join(sessions) or 'any'}")
-    for told in unfinished(args.out_dir, dict.fromkeys(results.participant for results in selected)):
+    participants = dict.fromkeys(results.participant for results in selected)
+    gone = [path for label in participants for path in gone_files(args.out_dir, label)]
+    missing = [f"left out, since they are no longer there: {named(gone, _MOST_NAMED)}"] if gone else []
+    for told in (*unfinished(args.out_dir, participants), *missing):
         print(f"warning: {told}", file=sys.stderr)
     standing = [args.dicom_dir / results.name for results in selected if (args.dicom_dir / results.name).exists()]
     if standing and not args.dry_run:
@@ -140,6 +149,7 @@ def _export(args: argparse.Namespace, results: Results, reference: Reference | N
         for name in planned_maps(results, options):
             print(f"{results.name}: {name}")
         return True
+    new = not args.dicom_dir.exists()
     try:
         exported = export_results(results, args.dicom_dir / results.name, reference, options)
         for note in exported.notes:
@@ -147,10 +157,16 @@ def _export(args: argparse.Namespace, results: Results, reference: Reference | N
         print(f"{args.dicom_dir / results.name}: {len(exported.files)} objects")
         if args.archive is not None:
             print(f"{args.send}: {send(exported.files, args.archive)} objects stored")
+        return True
     except (ExportError, SendError) as error:
-        print(f"qperf export: {error}", file=sys.stderr)
-        return False
+        reason = str(error)
     except OSError as error:
-        print(f"qperf export: {args.dicom_dir}: can't be written: {error.strerror or error}", file=sys.stderr)
-        return False
-    return True
+        # The library raises it once more, with a traceback for a text.
+        first = error.__cause__ if error.strerror is None and isinstance(error.__cause__, OSError) else error
+        reason = f"{args.dicom_dir}: can't be written: {first.strerror or first}"
+    print(f"qperf export: {reason}", file=sys.stderr)
+    if new:
+        # Nothing half-written: what is in it is of participants before this one, or sent in vain.
+        with contextlib.suppress(OSError):
+            args.dicom_dir.rmdir()
+    return False

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qperf_app.cli.allotment import allotted_processors
+from qperf_app.cli.arguments import positive
 from qperf_app.cli.errors import DONE, UNUSABLE_DATASET, USAGE
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: BIDS_DIR/code/import_protocols.yaml)")  # fmt: skip
     parser.add_argument("--nifti", action="store_true", help="the sources are NIfTI files with JSON, from a converter")
     parser.add_argument("--dry-run", action="store_true", help="say what was found and would be written; write nothing")
-    parser.add_argument("--nprocs", type=int, default=allotted_processors(), metavar="N",
+    parser.add_argument("--nprocs", type=positive, default=allotted_processors(), metavar="N",
                         help="processes that read headers (default: %(default)s)")  # fmt: skip
 
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         for source in args.sources:
             if not source.exists():
                 raise ImportRefused(f"SOURCE {source} is not there")
+            if args.bids_dir.resolve().is_relative_to(source.resolve()):
+                raise ImportRefused(f"BIDS_DIR {args.bids_dir} lies in SOURCE {source}; give a folder beside it")
         if args.bids_dir.exists() and not args.bids_dir.is_dir():
             raise ImportRefused(f"BIDS_DIR {args.bids_dir} is not a folder")
         said = args.participant is not None
@@ -122,7 +125,7 @@ def _plan(args: argparse.Namespace, protocols: dict[str, dict[str, Any]], opener
     files, problems = list_files(args.sources)
     advance, close = _bar(len(files), "file", "reading headers")
     try:
-        frames, bad = scan_files(files, max(args.nprocs, 1), advance, _third_party_readers())
+        frames, bad = scan_files(files, args.nprocs, advance, _third_party_readers())
     finally:
         close()
     _say_problems([*problems, *bad])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qperf_app import __version__
 from qperf_app.cli.allotment import allotted_memory_gb, allotted_processors
-from qperf_app.cli.arguments import Parser
+from qperf_app.cli.arguments import Parser, count, positive
 from qperf_app.cli.errors import EXIT_CODES
 from qperf_app.plugins.steps import configurable_steps
 from qperf_app.plugins.steps.spec import AUTO, slot_of
@@ -59,14 +59,14 @@ def _add_steps(group: argparse._ArgumentGroup) -> None:
                        help="plugins, or distributions of plugins, to leave out")  # fmt: skip
     group.add_argument("--leave-out-uncorrected", action="store_true",
                        help="leave frames out of the fit that motion correction could not place")  # fmt: skip
-    group.add_argument("--random-seed", type=_count, metavar="N", help="seed of every random draw (default: 0)")
+    group.add_argument("--random-seed", type=count, metavar="N", help="seed of every random draw (default: 0)")
 
 
 def _add_execution(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=_positive, metavar="N",
+    group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=positive, metavar="N",
                        default=allotted_processors(),
                        help="processes at a time (default: %(default)s, the processors allotted)")  # fmt: skip
-    group.add_argument("--omp-nthreads", type=_positive, default=1, metavar="N",
+    group.add_argument("--omp-nthreads", type=positive, default=1, metavar="N",
                        help="most threads of one process (default: %(default)s)")  # fmt: skip
     group.add_argument("--mem", "--mem-mb", "--mem_mb", type=_gigabytes, metavar="MB", dest="memory_gb",
                        default=allotted_memory_gb(),
@@ -87,24 +87,6 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
                       help="only write logs/CITATION.md")  # fmt: skip
     group.add_argument("--dry-run", action="store_true", help="say what would run or be written, and check that it can")
     group.add_argument("-v", "--verbose", action="count", default=0, help="say more: -v steps, -vv options as well")
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, 1)
-
-
-def _count(text: str) -> int:
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text} is not at least {least}")
-    return value
 
 
 def _gigabytes(text: str) -> float:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from qperf_app.cli.allotment import allotted_processors
+from qperf_app.cli.arguments import positive
 from qperf_app.cli.errors import DONE, UNUSABLE_DATASET, USAGE
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="work folder of the run: what is in it needs not be computed again (default: ./work)",
     )  # fmt: skip
     parser.add_argument(
-        "--nprocs", type=int, default=allotted_processors(), metavar="N", help="processes that compute at a time"
+        "--nprocs", type=positive, default=allotted_processors(), metavar="N", help="processes that compute at a time"
     )
     parser.add_argument("--port", type=int, default=0, metavar="PORT", help="port on 127.0.0.1 (default: a free one)")
 

@@ -97,6 +97,7 @@ def write_studies(
                         f"--participant {participant}, or another label"
                     )
                 chosen.add(label)
+                written.problems += _under_another_label(bids_dir, participant, staging)
                 _place(staging, study, participant, label, digests, written)
         _write_roots(bids_dir, participant)
     return written
@@ -111,10 +112,12 @@ def _stage(
         data, kept, bad = read_series(series.timed.frames, opener)
         written.problems += [f"{frame.file}: {reason}" for frame, reason in bad]
         progress()
+        numbers, volumes = ", ".join(map(str, series.role.stack.series_numbers)), len(series.timed.frames[0])
         if len(kept) < 2:
-            numbers = ", ".join(map(str, series.role.stack.series_numbers))
             written.problems.append(f"series {numbers}: no volume is whole")
             continue
+        if len(kept) < volumes:
+            written.problems.append(f"series {numbers}: {volumes - len(kept)} of {volumes} volumes are left out")
         image = staging / f"{index}.nii.gz"
         write_image(image, data, affine_of(series.timed.frames), _content(series, kept))
         digests[index] = _digest(image)
@@ -166,6 +169,20 @@ def _session(
     while f"{number:02d}" in folders:
         number += 1
     return f"{number:02d}"
+
+
+def _under_another_label(bids_dir: Path, participant: str, staging: Path) -> list[str]:
+    """Say which of the staged images another participant of the dataset has as well."""
+    staged = {_digest(path): path.stat().st_size for path in _images(staging)}
+    others = (path for path in sorted(bids_dir.glob("sub-*/**/perf/*")) if path.name.endswith(IMAGE_EXTENSIONS))
+    ours = f"sub-{participant}"
+    return [
+        f"{path.relative_to(bids_dir)}: the same images are now of {ours} too; a person has one label"
+        for path in others
+        if path.relative_to(bids_dir).parts[0] != ours
+        and path.stat().st_size in staged.values()
+        and _digest(path) in staged
+    ]
 
 
 def _place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -81,7 +82,9 @@ def _chunks(
         yield from (read_headers(chunk, readers) for chunk in chunks)
         return
     # Fresh interpreters: a forked one would inherit the threads of whatever is loaded here.
-    with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=get_context("spawn")) as pool:
+    # Ctrl-C reaches them as well, and is told by this process.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(min(processes, len(chunks)), get_context("spawn"), signal.signal, quiet) as pool:
         try:
             yield from pool.map(read_headers, chunks, [readers] * len(chunks))
         except BaseException:
@@ -123,7 +126,9 @@ def _tags(readers: Sequence[Reader]) -> list[Any]:
 
 def _frames(file: FileRef, opener: Opener, readers: Sequence[Reader], tags: list[Any]) -> list[Frame]:
     stream, size = opener.open(file)
-    with stream:
+    # What pydicom warns of are values, which are read leniently or told as the file's problem.
+    with stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         dataset, end = _header(stream, tags)
         if dataset.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
             return []
@@ -157,8 +162,7 @@ def _header(stream: Any, tags: list[Any]) -> tuple[Dataset, int]:
     if _DEFLATED in head or _DEFLATED[:-1] + b" " in head:
         raise UnreadableError("is deflated, which is not read")
     try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
+        with config.disable_value_validation():
             bounded = cast(Any, BoundedStream(stream))
             dataset = dcmread(bounded, stop_before_pixels=True, specific_tags=tags, force=bare)
             return dataset, stream.tell()

@@ -8,9 +8,9 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,9 +25,9 @@ from qperf_app.review.computing import Computing
 from qperf_app.review.curves import brushed, span_weights
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
-from qperf_app.review.edits import Edits, Region, Structure, plane_name, region_of
+from qperf_app.review.edits import Edits, Region, Structure, is_far, plane_name, region_of
 from qperf_app.review.guard import Guard
-from qperf_app.workflow.outcomes import to_json
+from qperf_app.workflow.outcomes import one_line, to_json
 
 #: What a report may do, shown from here: run what it holds itself, and nothing else.
 REPORT_POLICY = (
@@ -45,24 +45,27 @@ class _Kept:
     edits: Edits
 
 
+_Comment = Annotated[str, Field(max_length=500)]
+
+
 @dataclass(frozen=True)
 class _Decided:
     version: int
     decision: Decision
-    comment: str = ""
+    comment: _Comment = ""
 
 
 @dataclass(frozen=True)
 class _Computed:
     version: int
-    comment: str = ""
+    comment: _Comment = ""
 
 
 @dataclass(frozen=True)
 class _Stroke:
     structure: Structure
     region: Region
-    path: list[tuple[float, float]]
+    path: Annotated[list[tuple[float, float]], Field(max_length=10_000)]
     radius: float
     add: bool
 
@@ -96,7 +99,7 @@ def make_application(desk: Desk, computing: Computing, address: str, token: str)
         ChangedMeanwhile: lambda _, error: _refused(error, 409),
         DatasetError: lambda _, error: _refused(error, 422),
         ValueError: lambda _, error: _refused(error, 400),
-        OSError: lambda _, error: _refused(error, 500),
+        OSError: lambda _, error: _refused(one_line(error), 500),
         HTTPException: lambda _, error: _refused(getattr(error, "detail", error), getattr(error, "status_code", 500)),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), address, token)
@@ -171,6 +174,8 @@ class _Pages:
         if not name or not stroke.path or not 0 < stroke.radius < 100:
             raise ValueError("this stroke paints nothing")
         plane = planes[name]
+        if is_far(stroke.path, plane.shape[1:]):
+            raise ValueError("this stroke lies far outside of the image")
         mask = stroke.region.mask(plane.shape[1:])
         return region_of(brushed(mask, stroke.path, stroke.radius, plane.layout.spacing, stroke.add))
 
@@ -239,4 +244,4 @@ async def _body(request: Request, kind: Any) -> Any:
         return TypeAdapter(kind).validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))) from None

@@ -38,8 +38,10 @@ def check_corrections(study: Study) -> None:
     DatasetError
     """
     folder = study.corrections
-    if folder in (study.out_dir, study.bids_dir) or study.bids_dir in folder.parents:
+    if any(folder.is_relative_to(dataset) for dataset in (study.out_dir, study.bids_dir)):
         raise DatasetError(f"{folder}: corrections go to a folder of their own, outside OUT_DIR and the raw dataset")
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"{folder}: is no folder; give another one with --corrections")
     if is_review(folder):
         return
     if folder.is_dir() and any(entry for entry in folder.iterdir() if not entry.name.startswith(".")):

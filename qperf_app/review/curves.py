@@ -79,11 +79,12 @@ def brushed(
     spacing : (float, float)
         mm of a row and of a column.
     """
+    from scipy.spatial import KDTree
+
     steps = np.asarray(path, np.float64).reshape(-1, 2)
-    rows, columns = np.indices(mask.shape)
-    touched = np.zeros(mask.shape, bool)
-    for x, y in _dense(steps):
-        touched |= ((rows - y) * spacing[0]) ** 2 + ((columns - x) * spacing[1]) ** 2 <= radius**2
+    pixels = np.indices(mask.shape).reshape(2, -1).T * spacing
+    away, _ = KDTree(_dense(steps)[:, ::-1] * spacing).query(pixels)
+    touched = (away <= radius).reshape(mask.shape)
     return np.asarray(mask | touched if add else mask & ~touched)
 
 

@@ -94,7 +94,7 @@ class Desk:
             "planes": {name: _described(plane) for name, plane in opened.planes.items()},
             "input": published_input(record, out_dir),
             "version": draft.version,
-            "saved": draft.saved or self._as_published(opened, edits),
+            "saved": self._computed(opened, draft, edits),
             "flow": published_flow(record, out_dir),
             "flow_before": published_flow(record, self.study.corrections),
             "edits": to_json(edits),
@@ -120,7 +120,7 @@ class Desk:
         opened = self.open(key)
         with newest(self.study.corrections, key, version) as before:
             edits = self._current(opened, before)[1]
-            if decision == "accepted" and not (before.saved or self._as_published(opened, edits)):
+            if decision == "accepted" and not self._computed(opened, before, edits):
                 raise ValueError("there are edits that the results were not computed with: compute again, or undo them")
             if decision == "corrected":
                 write_corrections(self.study, opened.scan, edits, opened.planes)
@@ -129,7 +129,8 @@ class Desk:
             review = Review(now(), self.reader, decision, changed, comment)
             add_review(self.study.corrections, key, review, sources_of(opened.planes))
             saved = before.saved or decision == "corrected"
-            draft = store(self.study.corrections, key, before, edits, self.reader, saved)
+            corrected = self.study.written(opened.scan.participant) if decision == "corrected" else None
+            draft = store(self.study.corrections, key, before, edits, self.reader, saved, corrected)
         return {"version": draft.version, "saved": draft.saved}
 
     def _current(self, opened: Opened, draft: Draft | None = None) -> tuple[Draft, Edits]:
@@ -154,6 +155,12 @@ class Desk:
         edits = replace(drawn, regions=regions, points=points)
         check_edits(edits, planes)
         return draft, edits
+
+    def _computed(self, opened: Opened, draft: Draft, edits: Edits) -> bool:
+        """Whether the results were computed with the edits."""
+        if draft.saved:
+            return not draft.corrected or self.study.is_after(opened.scan.participant, draft.corrected)
+        return self._as_published(opened, edits)
 
     def _as_published(self, opened: Opened, edits: Edits) -> bool:
         """Whether nothing was drawn, and there are no corrections either."""
@@ -183,6 +190,7 @@ class Desk:
                 known = self._scans.get(label)
                 found[label] = known if known and known[0] == written else (written, self._read(label))
             self._scans = found
+            self._unreadable = {label: why for label, why in self._unreadable.items() if label in found}
             return list(found.values())
 
 

@@ -27,12 +27,17 @@ _FOLDER = ".drafts"
 
 @dataclass(frozen=True)
 class Draft:
-    """What was drawn on a scan: version, who changed it last and when, and whether the corrections hold it already."""
+    """What was drawn on a scan: version, who changed it last and when, and whether the corrections hold it already.
+
+    ``corrected`` is of which time, ns, the participant's results were when the corrections were written last; 0 where
+    they never were. Results of that time don't have them.
+    """
 
     version: int = 0
     reader: str = ""
     time: str = ""
     saved: bool = False
+    corrected: int = 0
     edits: Edits = field(default_factory=Edits)
 
 
@@ -82,9 +87,12 @@ def newest(corrections: Path, key: str, version: int) -> Iterator[Draft]:
         yield draft
 
 
-def store(corrections: Path, key: str, before: Draft, edits: Edits, reader: str, saved: bool) -> Draft:
-    """Write the next version; call it inside :func:`newest`."""
+def store(
+    corrections: Path, key: str, before: Draft, edits: Edits, reader: str, saved: bool, corrected: int | None = None
+) -> Draft:
+    """Write the next version; call it inside :func:`newest`. ``corrected`` stays as it is where it isn't given."""
     draft = replace(before, version=before.version + 1, reader=reader, time=now(), saved=saved, edits=edits)
+    draft = draft if corrected is None else replace(draft, corrected=corrected)
     path = _path(corrections, key)
     path.parent.mkdir(exist_ok=True)
     replace_text(path, json.dumps(to_json(draft), ensure_ascii=False, separators=(",", ":")) + "\n")

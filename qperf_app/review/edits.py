@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -155,6 +155,9 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
     ------
     ValueError
     """
+    for structure in ON_BLOOD:
+        if plane_name(structure, planes) and structure not in edits.regions:
+            raise ValueError(f"{structure}: its regions are missing")
     for structure, regions in edits.regions.items():
         name = plane_name(structure, planes)
         if not name or len(regions) != planes[name].shape[0]:
@@ -168,6 +171,10 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
     for point in edits.points:
         if not 0 <= point.slice < slices or not np.isfinite([point.x, point.y]).all():
             raise ValueError(f"{point.name} lies in no slice of the series")
+        if tissue and is_far([(point.x, point.y)], tissue.shape[1:]):
+            raise ValueError(f"{point.name} lies far outside of the image")
+    if len({(point.name, point.slice) for point in edits.points}) < len(edits.points):
+        raise ValueError("an insertion point is there twice in a slice")
     for name, frames in edits.left_out.items():
         volumes = len(planes[name].series.times) if name in planes else 0
         if not all(0 <= frame < volumes for frame in frames):
@@ -176,11 +183,16 @@ def check_edits(edits: Edits, planes: Mapping[str, Plane]) -> None:
             raise ValueError(f"{kept} dynamic frames of the {name} series would be left; flow needs {MIN_FRAMES}")
 
 
-def _check_curves(structure: str, region: Region, shape: tuple[int, int]) -> None:
-    """Refuse curves that leave the image by more than its size, or an inner one that lies outside of the outer one."""
+def is_far(places: Sequence[tuple[float, float]], shape: tuple[int, int]) -> bool:
+    """Whether any of some places (column, row) leaves the image (rows, columns) by more than its size."""
     most = np.array(shape[::-1], float)
+    return not ((np.array(places) >= -most) & (np.array(places) <= 2 * most)).all()
+
+
+def _check_curves(structure: str, region: Region, shape: tuple[int, int]) -> None:
+    """Refuse curves that lie far outside of the image, or an inner one that lies outside of the outer one."""
     for curve in (region.outer, region.inner):
-        if curve is not None and ((np.array(curve) < -most) | (np.array(curve) > 2 * most)).any():
+        if curve is not None and is_far(curve, shape):
             raise ValueError(f"{structure}: a curve lies far outside of the image")
     region.mask(shape)
     if region.painted is None and region.outer is not None and region.inner is not None:

@@ -67,12 +67,16 @@ def listed(study: Study, scans: Iterable[ReviewScan], unreadable: Mapping[str, s
 
 def _row(study: Study, scan: ReviewScan) -> Row:
     severity, reasons = reasons_of(scan.record)
-    reviews = read_reviews(study.corrections, scan.key)
     try:
+        reviews = read_reviews(study.corrections, scan.key)
         draft = read_draft(study.corrections, scan.key)
     except DatasetError as error:
         return Row(scan.key, scan.participant, scan.record.label, "no result", (str(error), *reasons))
-    pending = draft is not None and not draft.saved and bool(draft.edits.touched)
+    pending = draft is not None and (
+        bool(draft.corrected) and not study.is_after(scan.participant, draft.corrected)
+        if draft.saved
+        else bool(draft.edits.touched)
+    )
     row = Row(scan.key, scan.participant, scan.record.label, severity, reasons, pending)
     if not reviews:
         return row

@@ -42,6 +42,14 @@ class Study:
         for label in participants_with_status(self.out_dir):
             yield label, status_path(self.out_dir, label).stat().st_mtime
 
+    def written(self, participant: str) -> int:
+        """When a participant's results were written, ns."""
+        return status_path(self.out_dir, participant).stat().st_mtime_ns
+
+    def is_after(self, participant: str, time: int) -> bool:
+        """Whether a participant's results are others than those of a time, ns, and of a run that came to its end."""
+        return self.written(participant) != time and read_status(self.out_dir, participant).state in ("done", "failed")
+
     def scans_of(self, participant: str) -> list[ReviewScan]:
         """Published scans of a participant.
 

@@ -128,7 +128,7 @@ def main() -> None:
     """Answer requests until there are no more, or the server ends."""
     # Ctrl-C goes to all processes of a terminal; the server ends this one, which then says that it was interrupted.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Whatever a library prints must not get among the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -143,6 +143,7 @@ def main() -> None:
     # Processes that are forked then have the libraries.
     warm_up.run()
     workers.prepare(warm_up)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     for line in sys.stdin:
         request = json.loads(line)
 

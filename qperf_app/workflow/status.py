@@ -217,6 +217,13 @@ def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
     ]
 
 
+def gone_files(out_dir: Path, participant: str) -> list[str]:
+    """Published files, below OUT_DIR, that the status names and that are no longer there."""
+    scans = read_status(out_dir, participant).scans
+    named = (path for scan in scans for record in scan.steps for path in record.paths.values())
+    return [path for path in dict.fromkeys(named) if not (out_dir / path).is_file()]
+
+
 def mark_interrupted(out_dir: Path, participants: Iterable[str]) -> None:
     """Say of participants whose run is not at its end, or was not begun, that it was interrupted."""
     if not out_dir.is_dir():

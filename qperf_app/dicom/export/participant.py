@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qperf_app.bids.dataset import exclusive
 from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.maps import chosen_maps, chosen_methods, describe_map, write_map, write_reserves
 from qperf_app.dicom.export.objects import ExportObject
@@ -81,31 +82,43 @@ def export_results(
     Raises
     ------
     ExportError
-        Where there is nothing to export, or the reference has no series that a scan lies on.
+        Where there is nothing to export, the reference has no series that a scan lies on, or the folder is there.
     """
     chosen = options or ExportOptions()
     study = open_study(results, reference)
     notes: list[str] = []
     objects = _objects(study, chosen, notes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder.parent, folder.name):
+        if folder.exists():
+            raise ExportError(f"{folder} exists; the export replaces nothing")
+        try:
+            names = _write(objects, folder)
+        except (ReferenceStudyError, ValueError) as error:
+            raise ExportError(f"{results.name}: {error}") from error
+    if not names:
+        raise ExportError(f"{results.name}: no maps, masks or segments to export")
+    return Exported(tuple(folder / name for name in names), tuple(notes))
+
+
+def _write(objects: Iterator[ExportObject], folder: Path) -> list[str]:
+    """Write the objects into a folder that is there when all of them are; none is made for no objects."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
+    names = []
     try:
-        names = []
         # The library warns of a patient's name that it finds unusual, and shows it: that belongs into no log.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The string .* is unlikely to represent", category=UserWarning)
             for written in objects:
                 names.append(f"{written.name}.dcm")
                 written.dataset.save_as(partial / names[-1], enforce_file_format=True)
-        if not names:
-            raise ExportError(f"{results.name}: no maps, masks or segments to export")
-        partial.rename(folder)
-    except (ReferenceStudyError, ValueError) as error:
-        raise ExportError(f"{results.name}: {error}") from error
+        if names:
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Exported(tuple(folder / name for name in names), tuple(notes))
+    return names
 
 
 def _objects(study: ExportStudy, options: ExportOptions, notes: list[str]) -> Iterator[ExportObject]:
