@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from qperf_app.review.corrections import check_corrections
 from qperf_app.review.desk import Desk
 from qperf_app.review.drafts import ChangedMeanwhile
 from qperf_app.review.listing import listed
-from qperf_app.review.study import ReviewScan, Study
+from qperf_app.review.study import ReviewScan, Study, open_study
 from qperf_app.review.worker import compute, planned
 from qperf_app.training.cases import WALL, CaseKind
 from qperf_app.training.drawn_cases import find_drawn_cases
@@ -552,6 +553,27 @@ def test_what_hangs_on_a_correction_is_computed_again_and_nothing_else(study: St
     compute(study, "01", 1, lambda content: None)
     assert flow_of(study) == before
     assert desk.describe(KEY)["flow_before"] is None and not desk.rows()[0].corrected
+
+
+def test_an_ordinary_run_keeps_the_corrections(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(study.out_dir, tmp_path / "out")
+    study = open_study(tmp_path / "out", study.bids_dir, None, study.work_dir)
+    corrected(study, widened(Desk(study).describe(KEY)["edits"]))
+    run = [str(study.bids_dir), str(study.out_dir), "participant", "--dry-run", "--kinetics", "fermi"]
+    run += ["--work-dir", str(study.work_dir), "--skip-bids-validation"]
+    for given, told in (
+        ([], f"Readers' corrections are used: {study.corrections}."),
+        (["-d", f"mine={study.corrections}"], ""),
+        (["-d", f"corrections={study.bids_dir.parent / 'drawn'}"], "are not used: -d corrections names"),
+    ):
+        assert main([*run, *given]) == 0
+        said = capsys.readouterr()
+        told_of = [line for line in said.err.splitlines() if "eaders' corrections" in line]
+        assert len(told_of) == bool(told) and all(told in line for line in told_of)
+        (wall,) = [line for line in said.err.splitlines() if ": myocardium " in line]
+        assert f"{'drawn' if 'not used' in told else study.corrections}/sub-01/perf/{KEY}_label-myocardium" in wall
 
 
 def test_the_list_warns_of_what_the_report_does(study: Study) -> None:

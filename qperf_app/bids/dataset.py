@@ -20,6 +20,8 @@ from qperf_app.bids.whole import replace_text
 OWN_NAME = "qperf-app"
 #: The tool of ours that writes corrections.
 REVIEW = "qperf review"
+#: Name that the corrections have among the derivative datasets of a run.
+CORRECTIONS = "corrections"
 #: Name that the results have in the links of the corrections.
 RESULTS = "results"
 #: Version of BIDS that the names and metadata follow.
@@ -56,6 +58,11 @@ def is_review(dataset: Path) -> bool:
     path = dataset / "dataset_description.json"
     makers = read_json(path).get("GeneratedBy") if path.is_file() else None
     return isinstance(makers, list) and any(isinstance(m, dict) and m.get("Description") == REVIEW for m in makers)
+
+
+def corrections_beside(out_dir: Path) -> Path:
+    """Where readers' corrections of OUT_DIR are kept: a folder beside it, named after it (``out-corrections``)."""
+    return out_dir.with_name(f"{out_dir.name}-{CORRECTIONS}")
 
 
 def write_description(out_dir: Path, bids_dir: Path, datasets: Mapping[str, Path], work_dir: Path) -> None:

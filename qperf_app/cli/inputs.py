@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.dataset import check_ours
+from qperf_app.bids.dataset import CORRECTIONS, check_ours, corrections_beside, is_review
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json
 from qperf_app.bids.sidecars import RAW
 from qperf_app.cli.errors import UsageError
+from qperf_app.cli.progress import say
 from qperf_app.plugins.manager import PluginRegistry
 from qperf_app.plugins.steps import configurable_steps
 from qperf_app.workflow.configuration import Configuration, configure, read_configuration, resolve
@@ -121,6 +122,18 @@ def read_derivatives(entries: Sequence[str] | None) -> dict[str, Path]:
             raise UsageError(f"--derivatives {entry}: the name {name!r} can't be used; give another as NAME=PATH")
         datasets[name] = path.resolve()
     return datasets
+
+
+def with_corrections(out_dir: Path, datasets: Mapping[str, Path]) -> dict[str, Path]:
+    """The derivative datasets, before them the readers' corrections that lie beside OUT_DIR: a run again keeps them."""
+    beside = corrections_beside(out_dir.resolve())
+    if not is_review(beside) or beside in datasets.values():
+        return dict(datasets)
+    if CORRECTIONS in datasets:
+        say(f"warning: readers' corrections in {beside} are not used: -d {CORRECTIONS} names another folder")
+        return dict(datasets)
+    say(f"Readers' corrections are used: {beside}.")
+    return {CORRECTIONS: beside, **datasets}
 
 
 def make_configuration(args: argparse.Namespace, content: Mapping[str, Any], registry: PluginRegistry) -> Configuration:

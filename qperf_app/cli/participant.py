@@ -57,6 +57,7 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     datasets = inputs.read_derivatives(args.derivatives)
     if args.reports_only:
         return _write_reports(args, configuration)
+    datasets = inputs.with_corrections(args.out_dir, datasets)
     study = api.plan(
         args.bids_dir,
         args.out_dir,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from qperf_app import __version__
-from qperf_app.bids.dataset import BIDS_VERSION, OWN_NAME, RESULTS, REVIEW, is_review, replace_files
+from qperf_app.bids.dataset import BIDS_VERSION, CORRECTIONS, OWN_NAME, RESULTS, REVIEW, is_review, replace_files
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import left_out_name
 from qperf_app.bids.images import read_json, sidecar_path, write_image, write_json
@@ -20,7 +20,7 @@ from qperf_app.bids.whole import replace_text
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.review.edits import Edits, PlaneName, Structure, Touched, landmarks_of, mask_of, plane_name
 from qperf_app.review.planes import Plane
-from qperf_app.review.study import CORRECTIONS, ReviewScan, Study
+from qperf_app.review.study import ReviewScan, Study
 
 _WORDS: Mapping[Structure, str] = {
     "myocardium": "Left-ventricular myocardium",

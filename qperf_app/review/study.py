@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qperf_app.bids.dataset import CORRECTIONS, corrections_beside
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import parse_entities, prefix
 from qperf_app.bids.sidecars import RAW
 from qperf_app.workflow.status import ScanRecord, participants_with_status, read_status, status_path
 
-#: Name that the corrections have among the derivative datasets of a run.
-CORRECTIONS = "corrections"
 _URI = re.compile(r"bids:([^:/]+):")
 
 
@@ -117,5 +116,5 @@ def open_study(out_dir: Path, bids_dir: Path | None, corrections: Path | None, w
         bids_dir = out_dir / link
     if not bids_dir.is_dir():
         raise DatasetError(f"{bids_dir.resolve()}: the raw dataset is not there; give it with --bids-dir")
-    beside = corrections or out_dir.with_name(f"{out_dir.name}-{CORRECTIONS}")
+    beside = corrections or corrections_beside(out_dir)
     return Study(out_dir, bids_dir.resolve(), beside.resolve(), work_dir.resolve())

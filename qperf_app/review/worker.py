@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app import api
+from qperf_app.bids.dataset import CORRECTIONS
 from qperf_app.bids.errors import DatasetError, SelectionError
 from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError, load_plugins
-from qperf_app.review.study import CORRECTIONS, Study
+from qperf_app.review.study import Study
 from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
 from qperf_app.workflow.execution import Execution
 from qperf_app.workflow.outcomes import one_line
