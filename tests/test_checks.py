@@ -152,7 +152,7 @@ def test_what_decides_about_flow_is_refused(field: str, value: Any, words: tuple
         ("SaturationDelayTime", 0.45, ("0.45 s",)),
         ("SaturationDelayTime", 0.0005, ("usual are",)),
         ("Haematocrit", 0.07, ("Haematocrit is 0.07",)),
-        ("VolumeTiming", [t + (40 if k > 15 else 0) for k, t in enumerate(TIMES)], ("jumps by 40", "volume 15")),
+        ("VolumeTiming", [t + (40 if k > 15 else 0) for k, t in enumerate(TIMES)], ("jumps by 40", "volume 16")),
         ("VolumeTiming", list(range(N)), ("counts the volumes",)),
         ("VolumeTiming", [t + 75 for t in TIMES], ("begins at 75 s",)),
         ("RepetitionTime", 0.0022, ("RepetitionTime is 0.0022 s", "VolumeTiming is used")),
@@ -296,7 +296,9 @@ def test_images_that_are_as_they_should_be() -> None:
 def test_images_that_are_no_magnitude_series() -> None:
     one(header_findings("f", header(stored="RGB")), "refused", "RGB")
     one(header_findings("f", header(stored="complex64")), "refused", "complex64")
-    one(header_findings("f", header(shape=(24, 24, 2))), "refused", "3 dimensions")
+    one(header_findings("f", header(shape=(24, 24, 60))), "refused", "3 dimensions", "of one slice it is (24, 24, 1, 60)")
+    one(header_findings("f", header(shape=(3, 96, 96, 57))), "refused", "96 slices of 3 × 96 pixels, 57 volumes", "axes")
+    one(header_findings("f", header(shape=(96, 96, 57, 3))), "doubt", "57 slices of 96 × 96 pixels, 3 volumes", "axes")
 
 
 def test_geometry_of_the_header() -> None:
@@ -325,12 +327,12 @@ def test_values_below_zero() -> None:
 def test_volumes_without_contents_and_copies() -> None:
     data = heart()
     data[..., 9] = 0
-    one(voxels(data), "doubt", "1 of 34 volumes hold nothing but zeros (from 0: 9)")
+    one(voxels(data), "doubt", "1 of 34 volumes hold nothing but zeros (from 1: 10)")
     data[..., 5:] = 0
     one([f for f in voxels(data) if "nothing but" in f.text], "refused", "no series left")
     data = heart()
     data[..., 20] = data[..., 19]
-    one(voxels(data), "doubt", "1 volumes repeat the one before (from 0: 20)")
+    one(voxels(data), "doubt", "1 volumes repeat the one before (from 1: 21)")
     data = heart()
     data[:, :, 1] = 0
     one(voxels(data), "doubt", "1 of 2 slices")
@@ -341,7 +343,7 @@ def test_volumes_without_contents_and_copies() -> None:
 def test_volumes_of_which_a_part_is_lost() -> None:
     data = heart()
     data[:12, ..., 20] = 0
-    one(voxels(data), "doubt", "part of the image is 0 in 1 volumes (from 0: 20)")
+    one(voxels(data), "doubt", "part of the image is 0 in 1 volumes (from 1: 21)")
     # What is dark before or after as well is air, or a lung that moves.
     data = heart()
     data[:12, ..., 20:22] = 0
@@ -350,7 +352,7 @@ def test_volumes_of_which_a_part_is_lost() -> None:
 
 def test_volumes_in_another_order() -> None:
     exchanged = heart()[..., [*range(17), 18, 17, *range(19, N)]]
-    one(voxels(exchanged), "doubt", "volumes 17 and 18 (from 0) fit in exchanged order alone")
+    one(voxels(exchanged), "doubt", "volumes 18 and 19 (from 1) fit in exchanged order alone")
     # Where all move, none stands out.
     moving = np.stack([np.roll(heart()[..., t], (t * 7) % 5, 0) for t in range(N)], axis=-1)
     assert not [f for f in voxels(moving) if "exchanged" in f.text]
@@ -549,7 +551,7 @@ def test_points_that_are_right() -> None:
         (lambda p, g: moved(p, lambda x: x + g.affine[:3, 0] * 60), "outside of the image"),
         (lambda p, g: [replace(m, slice=m.slice + 1) for m in p], "count from 0"),
         (lambda p, g: [*p, p[0]], "there twice"),
-        (lambda p, g: [replace(p[0], name=m.name) for m in p[:2]], "slice 0 lie at the same place"),
+        (lambda p, g: [replace(p[0], name=m.name) for m in p[:2]], "slice 1 lie at the same place"),
     ],
 )
 def test_points_that_are_not(spoil: Any, words: str) -> None:

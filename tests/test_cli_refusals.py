@@ -246,6 +246,14 @@ def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "OUT_DIR" in said and "can't be written to" in said
 
 
+def test_memory_that_a_step_declares_and_may_not_have_is_told(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, told in (("100M", True), ("64G", False)):
+        assert run(dataset, "--dry-run", "--skip-bids-validation", "--mem", given) == 0
+        assert ("may be in use (--mem); sub-01_task-rest: " in capsys.readouterr().err) == told
+
+
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--boilerplate-only", "--dry-run")])
 def test_folders_that_cannot_be_made_are_refused_by_a_dry_run_too(
     dataset: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]

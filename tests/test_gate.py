@@ -421,6 +421,7 @@ def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None
     ("name", "words"),
     [
         ("label-Myocardium_mask.nii.gz", "sub-01_task-rest_label-Myocardium_mask.nii.gz is passed over"),
+        ("label-myo_mask.nii.gz", "(sub-01_task-rest_label-myocardium_mask.nii.gz would be taken)"),
         ("label-myocard_mask.nii.gz", "label-myocardium_mask.nii.gz would be taken"),
         ("desc-AIF_timeseries.tsv", "desc-aif_timeseries.tsv would be taken"),
     ],
@@ -489,6 +490,7 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
         (lambda p: json_of(p).rename(p.with_name("sub-01_task-rest_dce.JSON")), "_dce.json, in small letters"),
         (lambda p: p.rename(p.parents[1] / p.name), "lies in the folder perf/"),
         (lambda p: p.parent.rename(p.parents[1] / "dce"), "lies in the folder perf/"),
+        (lambda p: p.parent.rename(p.parents[1] / "func"), "lies in the folder perf/"),
         (lambda p: p.rename(p.with_name(p.name.replace("_dce", "_dcea"))), "ends in _dce.nii.gz"),
         (lambda p: p.parent.rename(p.parents[1] / "Perf"), "its folder must be called perf"),
         (lambda p: p.rename(p.with_name("sub-01_task-rest_acq-AIF_dce.nii.gz")), "acq-aif, in small letters"),

@@ -358,8 +358,8 @@ def test_a_slice_without_landmarks_borrows_the_nearest_and_none_at_all_leaves_it
     result = label_segments(mask, affine, [p for p in points if p.slice == 1])
     np.testing.assert_array_equal(result.labels, label_segments(mask, affine, points).labels)
     assert [w.split(":")[0] for w in result.warnings] == [
-        "slice 0 has no usable RV insertion point",
-        "slice 2 has no usable RV insertion point",
+        "slice 1 has no usable RV insertion point",
+        "slice 3 has no usable RV insertion point",
     ]
     empty = label_segments(mask, affine, [])
     assert not empty.labels.any() and "no segments" in empty.warnings[0]

@@ -60,7 +60,7 @@ def test_one_that_shifts_a_slice_at_random_is_undone_there_and_nowhere_else() ->
     for values, before in ((judged.motion.cost, motion.cost), (judged.motion.residual, motion.residual)):
         assert np.isnan(values[1]).all()
         np.testing.assert_array_equal(values[0], before[0])
-    assert [text.split(":")[0] for text in judged.doubts] == ["slice 1"]
+    assert [text.split(":")[0] for text in judged.doubts] == ["slice 2"]
 
 
 @pytest.mark.parametrize("size", [0.3, 1.0])
@@ -94,7 +94,7 @@ def test_what_still_moves_is_said_with_what_to_do() -> None:
     judged = judge_motion(moving_one(), motion_of(moving_one(), [np.zeros((FRAMES, 2))]))
     assert judged.undone == ()
     (text,) = judged.doubts
-    assert text.startswith("slice 0: the heart still moves by ") and "qperf review" in text
+    assert text.startswith("slice 1: the heart still moves by ") and "qperf review" in text
 
 
 def test_what_was_handed_in_is_not_undone_but_spoken_of() -> None:

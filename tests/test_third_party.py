@@ -72,7 +72,7 @@ def test_chosen_on_the_command_line_it_changes_the_result(site: Path, tmp_path: 
     )
     np.testing.assert_array_equal(before, after)
     (moco,) = read_status(out, "01").scans[0].of_step("motion-correction")
-    assert moco.outcome.summary.endswith("slice 0 (from 0) as acquired: no stiller when corrected")
+    assert moco.outcome.summary.endswith("slice 1 as acquired: no stiller when corrected")
     upslope, fermi = (
         (perf / f"sub-01_task-rest_seg-AHA17_desc-{name}_segments.tsv").read_text() for name in ("upslope", "fermi")
     )

@@ -149,5 +149,5 @@ def _as_stored(
     moved = [replace(point, slice=back.slice_index(point.slice, n_slices)) for point in landmarks]
     numbered = [(-1 if k is None else back.slice_index(k, n_slices), text) for k, text in notes]
     numbered.sort(key=lambda note: note[0])
-    warnings = tuple(text if k < 0 else f"slice {k}: {text}" for k, text in numbered)
+    warnings = tuple(text if k < 0 else f"slice {k + 1}: {text}" for k, text in numbered)
     return tuple(sorted(moved, key=lambda point: point.slice)), warnings

@@ -32,8 +32,8 @@ class Stray:
 def strays_of(home: Path) -> Iterator[Stray]:
     """Look through the folder of a participant or session for series that would be passed over.
 
-    These are images beside the folder ``perf``, in one that is written otherwise or in one called ``dce``, names in
-    capitals or with something behind the suffix, other formats, and JSON files whose image is not there.
+    These are images beside the folder ``perf``, in one that is written otherwise or in another one, names in capitals
+    or with something behind the suffix, other formats, and JSON files whose image is not there.
     """
     try:
         entries = sorted(os.scandir(home), key=lambda entry: entry.name)
@@ -43,8 +43,8 @@ def strays_of(home: Path) -> Iterator[Stray]:
     for entry in entries:
         if _looks_like_a_series(entry.name) and not entry.is_dir():
             yield _stray(Path(entry.path), f"a series lies in the folder {DATATYPE}/")
-        elif entry.is_dir() and entry.name.lower() == SUFFIX:
-            for name in filter(_looks_like_a_series, sorted(os.listdir(entry.path))):
+        elif entry.is_dir() and entry.name.lower() != DATATYPE and not entry.name.startswith("ses-"):
+            for name in filter(_looks_like_a_series, _listed(entry.path)):
                 yield _stray(Path(entry.path, name), f"a series lies in the folder {DATATYPE}/")
     for folder in folders:
         names = sorted(os.listdir(home / folder))
@@ -60,6 +60,14 @@ def strays_of(home: Path) -> Iterator[Stray]:
         for name in _orphans(names):
             if name.lower().partition(".")[0] not in images:
                 yield _stray(home / folder / name, "its image is not there")
+
+
+def _listed(folder: str) -> list[str]:
+    """Names in a folder of another datatype, sorted; none where it can't be looked into, which is none of ours."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def _stray(path: Path, why: str) -> Stray:

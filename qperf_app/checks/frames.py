@@ -25,7 +25,7 @@ def frame_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     empty = low == high
     if empty.any():
         what = "zeros" if not high[empty].any() else "one value"
-        text = f"{empty.sum()} of {len(empty)} volumes hold nothing but {what} (from 0: {some(empty)})"
+        text = f"{empty.sum()} of {len(empty)} volumes hold nothing but {what} (from 1: {some(empty)})"
         if empty.mean() > 0.5:
             yield refusal(file, "", f"{text}: there is no series left")
         else:
@@ -34,14 +34,14 @@ def frame_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
         yield doubt(file, "", f"every volume reaches the same largest value, {high[0]:.4g}: was each scaled by itself?")
     slices = data.max(axis=(0, 1, 3)) == data.min(axis=(0, 1, 3))
     if slices.any():
-        yield doubt(file, "", f"{slices.sum()} of {len(slices)} slices hold one value only (from 0: {some(slices)})")
+        yield doubt(file, "", f"{slices.sum()} of {len(slices)} slices hold one value only (from 1: {some(slices)})")
     same = np.zeros(len(empty), bool)
     same[1:] = [
         bool(np.array_equal(data[..., k], data[..., k - 1])) and not empty[k]
         for k in range(1, len(empty))
     ]  # fmt: skip
     if same.any():
-        yield doubt(file, "", f"{same.sum()} volumes repeat the one before (from 0: {some(same)}); they are used")
+        yield doubt(file, "", f"{same.sum()} volumes repeat the one before (from 1: {some(same)}); they are used")
     if not empty.any():
         yield from _lost_parts(file, data)
         yield from _exchanged(file, data)
@@ -58,7 +58,7 @@ def _lost_parts(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     if lost.any():
         yield doubt(
             file, "",
-            f"part of the image is 0 in {lost.sum()} volumes (from 0: {some(lost)}) and not before and after; they are "
+            f"part of the image is 0 in {lost.sum()} volumes (from 1: {some(lost)}) and not before and after; they are "
             "used as they are. Take them out, with their times",
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ def _exchanged(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     others = np.delete(gains, np.s_[max(0, first - 3) : first + 4])
     if gains[first] < EXCHANGED and others.min() > OTHERS:
         yield doubt(
-            file, "", f"volumes {first + 1} and {first + 2} (from 0) fit in exchanged order alone: were they exchanged?"
+            file, "", f"volumes {first + 2} and {first + 3} (from 1) fit in exchanged order alone: were they exchanged?"
         )
 
 
@@ -87,6 +87,6 @@ def _changes(data: NDArray[np.floating], apart: int) -> list[float]:
 
 
 def some(marks: NDArray[np.bool_] | Sequence[bool]) -> str:
-    """The first places that are marked, in words."""
-    places = np.flatnonzero(marks)
+    """The first places that are marked, counted from 1 as in the report and the review, in words."""
+    places = np.flatnonzero(marks) + 1
     return ", ".join(map(str, places[:5])) + (", …" if len(places) > 5 else "")

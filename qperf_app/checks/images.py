@@ -73,7 +73,13 @@ def header_findings(file: str, header: ImageHeader) -> Iterator[Finding]:
     if not header.is_magnitude:
         yield refusal(file, "", f"the data type is {header.stored}; a magnitude series is needed")
     if len(header.shape) != 4:
-        yield refusal(file, "", f"image has {len(header.shape)} dimensions, a series needs 4 (x, y, slice, t)")
+        words = f"image has {len(header.shape)} dimensions, a series needs 4 (x, y, slice, t)"
+        if len(header.shape) == 3:
+            x, y, last = header.shape
+            words += f"; of one slice it is ({x}, {y}, 1, {last})"
+        yield refusal(file, "", words)
+    else:
+        yield from _exchanged_axes(file, header.shape)
     grid = header.grid
     if not np.isfinite(grid.affine).all() or abs(np.linalg.det(grid.affine[:3, :3])) < 1e-9:
         yield refusal(file, "", "the affine is singular")
@@ -98,6 +104,16 @@ def header_findings(file: str, header: ImageHeader) -> Iterator[Finding]:
             yield doubt(file, "", f"qform and sform of the header differ by up to {apart:.0f} mm; the sform is used")
 
 
+def _exchanged_axes(file: str, shape: tuple[int, ...]) -> Iterator[Finding]:
+    """A stack has fewer slices than its slices have rows and columns, and a series has more volumes than slices."""
+    x, y, slices, volumes = shape
+    words = f"{slices} slices of {x} × {y} pixels, {volumes} volumes: are the axes exchanged?"
+    if slices > min(x, y):
+        yield refusal(file, "", words)
+    elif slices > volumes:
+        yield doubt(file, "", words)
+
+
 def voxel_findings(
     file: str, data: NDArray[np.floating], metadata: Mapping[str, Any], header: ImageHeader
 ) -> Iterator[Finding]:
@@ -107,7 +123,7 @@ def voxel_findings(
         return
     bad = ~np.isfinite(data).all(axis=(0, 1, 2))
     if bad.any():
-        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 0: {some(bad)})")
+        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 1: {some(bad)})")
         return
     if data.min() == data.max():
         yield refusal(file, "", "all values are the same")
@@ -134,7 +150,9 @@ def concentration_findings(file: str, data: NDArray[np.floating]) -> Iterator[Fi
     peak = float(np.percentile(smooth.max(axis=-1, initial=0.0), 99.0))
     severity = BLOOD_PEAK.verdict(peak)
     if severity:
-        yield Finding(file, "Units", BLOOD_PEAK.words(peak), severity if peak > BLOOD_PEAK.usual[1] else "doubt")
+        high = peak > BLOOD_PEAK.usual[1]
+        words = BLOOD_PEAK.words(peak) + (" Or is it signal, whose Units are 'arbitrary'?" if high else "")
+        yield Finding(file, "Units", words, severity if high else "doubt")
 
 
 def proton_density_in_signal(file: str, means: NDArray[np.floating], count: int) -> Iterator[Finding]:

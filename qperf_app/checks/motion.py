@@ -60,7 +60,7 @@ def judge_motion(series: Series, motion: Motion, may_undo: bool = True) -> Judge
         left = (corrected if better or not may_undo else raw).motion
         if left > UNSTEADY:
             doubts.append(
-                f"slice {k}: the heart still moves by {left:.1f} mm (root mean square over the frames): {MEND}"
+                f"slice {k + 1}: the heart still moves by {left:.1f} mm (root mean square over the frames): {MEND}"
             )
     return JudgedMotion(_without(motion, undone), tuple(undone), tuple(doubts))
 

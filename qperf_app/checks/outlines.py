@@ -46,7 +46,7 @@ def judge_pool(series: Series, left: NDArray[np.bool_], own: Sequence[float] = (
     """
     found = _judge(series, left, trust_pool, "left ventricle's blood", own)
     k = int(left.sum(axis=(0, 1)).argmax())
-    return Judged(found.dice, tuple(text for text in found.doubts if text.startswith(f"slice {k}:")))
+    return Judged(found.dice, tuple(text for text in found.doubts if text.startswith(f"slice {k + 1}:")))
 
 
 def blood_outside_wall(wall: NDArray[np.bool_], affine: NDArray[np.float64], pools: BloodPools) -> str:
@@ -108,7 +108,7 @@ def _judge(
         thought = float(own[k]) if len(own) else np.nan
         dice[k] = np.nanmin([found.dice, thought])
         if dice[k] < found.least:
-            doubts.append(f"slice {k}: {_words(what, dice[k], found.against)}")
+            doubts.append(f"slice {k + 1}: {_words(what, dice[k], found.against)}")
     return Judged(tuple(dice.tolist()), tuple(doubts))
 
 

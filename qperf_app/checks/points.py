@@ -47,7 +47,7 @@ def point_findings(
         return
     twice = [m for k, m in enumerate(points) if any((m.name, m.slice) == (o.name, o.slice) for o in points[:k])]
     if twice:
-        yield refusal(file, "name", f"{twice[0].name} is there twice in slice {twice[0].slice}")
+        yield refusal(file, "name", f"{twice[0].name} is there twice in slice {twice[0].slice} (from 0)")
         return
     problems = _Fit.of(points, grid, wall, outline).problems
     if problems:
@@ -78,7 +78,7 @@ def _fits(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> bool:
 
 def _place(point: Landmark, grid: Grid, wall: NDArray[np.bool_] | None, outline: str) -> Iterator[str]:
     """Say where a point lies that is not in its slice, or not at the wall."""
-    where = f"{point.name} of slice {point.slice} lies"
+    where = f"{point.name} of slice {point.slice} (from 0) lies"
     position = np.asarray(point.position)
     offset = position - voxel_to_world(grid.affine, (0, 0, point.slice))
     along, apart = abs(float(offset @ grid.normal)), float(grid.voxel_size[2])
@@ -102,7 +102,7 @@ def _same_place(points: Points, grid: Grid) -> Iterator[str]:
     """Say in which slices both points lie within a pixel: there is no septum between them."""
     for z, (anterior, inferior) in _pairs(points).items():
         if np.linalg.norm(np.subtract(anterior.position, inferior.position)) < min(grid.voxel_size[:2]):
-            yield f"both insertion points of slice {z} lie at the same place"
+            yield f"both insertion points of slice {z + 1} lie at the same place"
 
 
 def _turned(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _turned(points: Points, grid: Grid, wall: NDArray[np.bool_] | None) -> Itera
         rightwards = float(np.cos(middle) * plane.first[0] + np.sin(middle) * plane.second[0])
         if septum > 180.0 and rightwards <= 0.0:
             yield (
-                f"in slice {z} the septum lies on the wrong side of the way from RVInsertionAnterior to "
+                f"in slice {z + 1} the septum lies on the wrong side of the way from RVInsertionAnterior to "
                 "RVInsertionInferior, as the image is orientated"
             )
 

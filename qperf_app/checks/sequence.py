@@ -28,7 +28,7 @@ def proton_density_count(file: str, metadata: Metadata, shape: Sequence[int]) ->
     if isinstance(count, bool) or not isinstance(count, int) or count < 0 or (volumes is not None and count >= volumes):
         yield refusal(file, _COUNT, f"{_COUNT} is {count!r}, expected a whole number below that of volumes")
     elif count and metadata.get("Units") == "mmol/L":
-        yield refusal(file, _COUNT, f"{_COUNT} is {count}, but Units says 'mmol/L'")
+        yield refusal(file, _COUNT, f"{_COUNT} is {count}, but Units says 'mmol/L': is it signal ('arbitrary')?")
     elif volumes is not None and volumes - count < LEAST_DYNAMIC:
         noun = "volume" if volumes - count == 1 else "volumes"
         yield refusal(

@@ -33,7 +33,8 @@ def timing_findings(file: str, metadata: Mapping[str, Any], shape: Sequence[int]
     """Check the times for themselves: there, a number for each volume, in s, from the start of the series."""
     times = metadata.get(TIMING)
     if times is None:
-        yield refusal(file, TIMING, f"{TIMING} is missing")
+        why = "; RepetitionTime does not tell them: beats differ" if "RepetitionTime" in metadata else ""
+        yield refusal(file, TIMING, f"{TIMING} is missing: a list of the volumes' times, s{why}")
         return
     if not isinstance(times, list) or not are_numbers(times):
         yield refusal(file, TIMING, f"{TIMING} must be a list of numbers (s)")
@@ -126,7 +127,7 @@ def _clock(file: str, times: NDArray[np.float64], count: int) -> Iterator[Findin
         first = int(wide[0])
         yield doubt(
             file, TIMING,
-            f"{TIMING} jumps by {intervals[first]:.4g} s from volume {count + first} to the next (from 0), "
+            f"{TIMING} jumps by {intervals[first]:.4g} s from volume {count + first + 1} to the next, "
             f"{usual:.3g} s are usual in it{f'; {wide.size - 1} more jumps' if wide.size > 1 else ''}",
         )  # fmt: skip
     if len(times) > 3 and np.array_equal(times, np.arange(len(times)) + times[0]):

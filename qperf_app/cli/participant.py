@@ -70,6 +70,8 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     say(_announcement(args, study))
     if study.without_series:
         say(_left_out(study.without_series))
+    if short := _short_of_memory(args.memory_gb, study):
+        say(f"warning: {short}")
     inputs.check_writable("OUT_DIR", args.out_dir)
     if args.boilerplate_only:
         return _write_boilerplate(args, study)
@@ -148,6 +150,19 @@ def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
 
 #: Warnings that are told each after a run; the others are counted.
 _MOST_WARNINGS = 20
+
+
+def _short_of_memory(memory_gb: float | None, study: api.StudyPlan) -> str:
+    """Say which step declares the most memory, where that is more than may be in use."""
+    tasks = (task for plan in study.participants for task in plan.tasks.values())
+    largest = max(tasks, key=lambda task: task.memory_gb, default=None)
+    if largest is None or memory_gb is None or largest.memory_gb <= memory_gb:
+        return ""
+    what = f"{largest.step} ({largest.plugin})" if largest.plugin else largest.step
+    return (
+        f"{memory_gb:.2g} GB may be in use (--mem); {largest.prefix}: {what} declares {largest.memory_gb:.2g} GB: it "
+        "runs alone and may take more"
+    )
 
 
 def _tell_warnings(warnings: Iterable[tuple[str, str]], most: int | None = None) -> None:

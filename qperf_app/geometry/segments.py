@@ -124,7 +124,7 @@ def label_segments(
         raise ValueError(f"{len(levels)} levels for {mask.shape[2]} slices")
     planes = {z: SlicePlane.of(mask, affine, z) for z in range(mask.shape[2]) if mask[:, :, z].any()}
     starts, unclear = _starting_angles(planes, landmarks, mask.shape[2])
-    warnings += [f"slice {z}: no inferior RV insertion point says which way round the septum lies" for z in unclear]
+    warnings += [f"slice {z + 1}: no inferior RV insertion point says which way round the septum lies" for z in unclear]
     labels = np.zeros(mask.shape, np.uint8)
     if planes and not starts:
         warnings.append("no slice has usable RV insertion points: no segments")
@@ -135,7 +135,8 @@ def label_segments(
             continue
         nearest = min(starts, key=lambda other: (abs(other - z), other))
         if nearest != z and level != "apex":
-            warnings.append(f"slice {z} has no usable RV insertion point: its angle is taken from slice {nearest}")
+            told = f"slice {z + 1} has no usable RV insertion point: its angle is taken from slice {nearest + 1}"
+            warnings.append(told)
         start, turn = starts[nearest]
         voxels = np.argwhere(mask[:, :, z])
         angles = turn * (plane.angles(voxel_to_world(affine, _with_slice(voxels, z))) - start)

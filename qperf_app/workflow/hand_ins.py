@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -232,8 +233,17 @@ def _nearest(name: str, expected: list[str]) -> str:
         return ""
     series, ending = _parts(name)
     same = {_parts(wanted)[1]: wanted for wanted in expected if _agree(series, _parts(wanted)[0])}
-    close = difflib.get_close_matches(ending, same, n=1, cutoff=0.8)
+    close = [each for each in same if _cut_short(ending, each)]
+    close += difflib.get_close_matches(ending, same, n=1, cutoff=0.8)
     return same[close[0]] if close else ""
+
+
+def _cut_short(one: str, other: str) -> bool:
+    """Whether two names differ in nothing but that words of one are cut short, as ``myo`` is of ``myocardium``."""
+    words, others = (re.split("[-_.]", name) for name in (one, other))
+    return len(words) == len(others) and all(
+        a.startswith(b) or b.startswith(a) for a, b in zip(words, others, strict=True)
+    )
 
 
 def _parts(name: str) -> tuple[dict[str, str], str]:

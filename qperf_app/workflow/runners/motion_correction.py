@@ -60,8 +60,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 def _undone(slices: Sequence[int]) -> str:
     if not slices:
         return ""
-    which = f"slice{'s' if len(slices) > 1 else ''} {', '.join(map(str, slices))}"
-    return f"; {which} (from 0) as acquired: no stiller when corrected"
+    which = f"slice{'s' if len(slices) > 1 else ''} {', '.join(str(k + 1) for k in slices)}"
+    return f"; {which} as acquired: no stiller when corrected"
 
 
 def _size(motion: Motion) -> str:
