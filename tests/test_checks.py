@@ -296,8 +296,15 @@ def test_images_that_are_as_they_should_be() -> None:
 def test_images_that_are_no_magnitude_series() -> None:
     one(header_findings("f", header(stored="RGB")), "refused", "RGB")
     one(header_findings("f", header(stored="complex64")), "refused", "complex64")
-    one(header_findings("f", header(shape=(24, 24, 60))), "refused", "3 dimensions", "of one slice it is (24, 24, 1, 60)")
-    one(header_findings("f", header(shape=(3, 96, 96, 57))), "refused", "96 slices of 3 × 96 pixels, 57 volumes", "axes")
+    one(
+        header_findings("f", header(shape=(24, 24, 60))),
+        "refused",
+        "3 dimensions",
+        "of one slice it is (24, 24, 1, 60)",
+    )
+    one(
+        header_findings("f", header(shape=(3, 96, 96, 57))), "refused", "96 slices of 3 × 96 pixels, 57 volumes", "axes"
+    )
     one(header_findings("f", header(shape=(96, 96, 57, 3))), "doubt", "57 slices of 96 × 96 pixels, 3 volumes", "axes")
 
 
