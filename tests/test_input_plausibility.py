@@ -68,8 +68,8 @@ def test_the_plugin_measures_t1_where_there_is_proton_density() -> None:
     assert plugin.convert(dynamic, "blood", RunContext()).native_t1 is None
 
 
-def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path) -> None:
-    """A dose four times as high in the sidecar makes the input function four times as high."""
+def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dose four times as high in the sidecar makes the input function four times as high. It is told once."""
     raw = dual_bolus_dataset(tmp_path / "raw", {**DOSE, "ContrastBolusVolume": 40.0})
     out = tmp_path / "out"
     quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
@@ -78,6 +78,8 @@ def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path) -> No
     (scan,) = status.scans
     assert any("the input function's peak" in text for text in scan.doubtful)
     assert any("is a dose wrong?" in text for text in scan.doubtful)
-    assert any("input-function" in problem.step for problem in status.steps_doubtful)
+    assert len([problem for problem in status.steps_doubtful if "is a dose wrong?" in problem.reason]) > 1
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "is a dose wrong?" in line]
+    assert told.startswith("sub-01: doubtful: task-stress: input-function")
     (table,) = out.rglob("*seg-AHA17_desc-fermi_segments.json")
     assert any("the input function's peak" in text for text in json.loads(table.read_text())["Doubtful"])

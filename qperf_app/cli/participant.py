@@ -311,7 +311,9 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
             say(f"sub-{label}: failed: {step.step}: {step.reason}")
         for step in status.steps_without_result if args.verbose else ():
             say(f"sub-{label}: no result: {step.step}: {step.reason}")
-        for step in status.steps_doubtful:
+        # What is doubtful stays so in all that is made of it: told of the step that says so first.
+        doubts = {(step.step.partition(":")[0], step.reason): step for step in reversed(status.steps_doubtful)}
+        for step in reversed(doubts.values()):
             say(f"sub-{label}: doubtful: {step.step}: {step.reason}")
         if status.state == "done" and not status.complete and status.steps_without_result:
             first = status.steps_without_result[0]
