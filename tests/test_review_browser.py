@@ -179,6 +179,21 @@ def test_undo_takes_back_what_was_drawn(visit: Visit) -> None:
     assert session.told()["edits"]["regions"]["myocardium"][0] == before
 
 
+def test_what_was_computed_can_still_be_undone(visit: Visit) -> None:
+    session = visit().open()
+    before = session.told()["edits"]["regions"]["myocardium"]
+    session.drag(before[0]["outer"][0], (20, 10))
+    session.says("Kept as a draft")
+    drawn = session.told()["edits"]["regions"]["myocardium"]
+    assert drawn != before
+    session.page.locator("#compute").click()
+    session.says("Computed in")
+    assert session.told()["edits"]["regions"]["myocardium"] == drawn
+    session.page.keyboard.press("Control+z")
+    session.says("Kept as a draft")
+    assert session.told()["edits"]["regions"]["myocardium"] == before
+
+
 def test_a_brush_paints_and_a_frame_is_left_out(visit: Visit) -> None:
     session = visit().open()
     before = session.told()

@@ -48,7 +48,8 @@ export class ScanPage {
     const times = this.scan.planes[this.mainPlane].times;
     if (!this.views) this.frame = this.peak(times);
     this.views = Object.entries(this.scan.planes).flatMap(([name, plane]) => Array.from({ length: plane.shape[0] }, (_, z) => new View(this, name, z)));
-    this.chosen = this.views[Math.floor((this.scan.planes.tissue?.shape[0] ?? 1) / 2)];
+    const before = this.views.find((view) => view.planeName === this.chosen?.planeName && view.slice === this.chosen.slice);
+    this.chosen = before ?? this.views[Math.floor((this.scan.planes.tissue?.shape[0] ?? 1) / 2)];
     build(this);
   }
 
@@ -411,9 +412,12 @@ export class ScanPage {
     await this.kept;
     const untouched = !this.history.past.length || this.saved;
     if (!untouched) return this.say("Computed. You have drawn more since: compute again.");
-    const frame = this.frame;
+    const { frame, history } = this;
     await this.load();
     this.frame = frame;
+    // What was computed is what was drawn, and can still be undone.
+    this.history.past = history.past;
+    showTools(this);
     this.draw();
     this.say(`Computed in ${job.seconds} s. The report is new.`);
   }
