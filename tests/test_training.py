@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qperf_app.cli import train
+from qperf_app.cli.tools import main
 from qperf_app.training import Schedule, TrainingLoop, build_seeded, cosine, halved
 from qperf_cnn.plugin import SHIPPED as KINETICS
 from qperf_segmentation.networks.weights import SHIPPED as NETWORKS
@@ -128,3 +129,24 @@ def test_importing_the_room_loads_no_tensorflow() -> None:
 
     code = "import sys, qperf_app.training; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("kinetics", "OUT", "--start-from", "nowhere.npz"), "nowhere.json: no model card"),
+        (("kinetics", "OUT", "--start-from", "WEIGHTS", "--width", "64"), "not of width 64 (--width)"),
+        (("blood-pool", "OUT", "--start-from", "nowhere.npz"), "nowhere.json: no model card"),
+        (("kinetics", "OUT", "--studies", "0"), "nothing to train on"),
+        (("kinetics", "FILE"), "is not a folder"),
+    ],
+)
+def test_what_can_not_be_trained_is_refused_before_cases_are_made(
+    words: tuple[str, ...], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    given = {"OUT": tmp_path / "out", "FILE": tmp_path / "file", "WEIGHTS": KINETICS["2CXM"]}
+    assert main(["train", *(str(given.get(word, word)) for word in words)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and reason in said[0]
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -136,7 +136,7 @@ def _gelu(x: Array) -> Array:
     return y
 
 
-def _shapes(architecture: Architecture) -> list[tuple[int, ...]]:
+def shapes(architecture: Architecture) -> list[tuple[int, ...]]:
     """Shapes of the weights."""
     shapes: list[tuple[int, ...]] = []
     channels, steps = CHANNELS, len(LAGS)
@@ -170,7 +170,7 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
         architecture = Architecture(tuple(int(f) for f in given["filters"]), int(given["width"]))  # type: ignore[arg-type]
         own = len(arrays) - scope.COUNT
         weights = tuple(array.astype(np.float64) for array in arrays[:own])
-        if [array.shape for array in weights] != (wanted := _shapes(architecture)):
+        if [array.shape for array in weights] != (wanted := shapes(architecture)):
             raise ValueError(f"shapes {[array.shape for array in weights]} instead of {wanted}")
         known = scope.from_arrays([a.astype(np.float64) for a in arrays[own:]])
     except (KeyError, TypeError, AttributeError) as error:

@@ -126,14 +126,21 @@ class KineticsTrainer(Trainer):
         import keras
 
         from qperf_cnn import scope
-        from qperf_cnn.network import Architecture, build, load
+        from qperf_cnn.network import Architecture, build, load, shapes
 
         options, kind = self.options, read_kind(self.options.labels)
         if options.model not in EXCHANGE_MODELS:
             raise ValueError(f"model is {options.model!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
         if job.scans and "truth" in kind.sources:
             raise ValueError(f"labels {options.labels}: nobody knows the truth of the curves of --from-run")
+        architecture = Architecture((options.width // 4, options.width // 2), options.width)
+        # Before the curves are labelled, which may take hours.
+        start = None if job.start_from is None else load(job.start_from).weights
+        if start is not None and [array.shape for array in start] != shapes(architecture):
+            raise ValueError(f"{job.start_from}: not of width {options.width} (--width)")
         own = [partial(_same, study) for read in job.scans for study in studies_of(read(), CURVES, options.model)]
+        if not options.studies and not own:
+            raise ValueError("studies is 0 and no --from-run is given: there is nothing to train on")
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in (*SCHEDULE, "label_folder")}
         fixed |= {"own_scans": len(job.scans)} if job.scans else {}
         check_same_training(job.out, {"trainer": FILE, "seed": job.seed, **fixed}, job.resume)
@@ -145,10 +152,9 @@ class KineticsTrainer(Trainer):
                 ("held out", options.held_out, HELD_OUT, ()),
             )
         )
-        architecture = Architecture((options.width // 4, options.width // 2), options.width)
         model = build_seeded(partial(build, architecture), job.seed)
-        if job.start_from is not None:
-            model.set_weights(load(job.start_from).weights)
+        if start is not None:
+            model.set_weights(start)
         started = time.monotonic()
         history = self._learn(job, model, keras.optimizers.Adam(options.rate, clipnorm=1.0), train, held)
         limits, figures = judge(model, held)

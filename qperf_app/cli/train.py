@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.cli.allotment import allotted_processors
+from qperf_app.cli.arguments import count
 from qperf_app.cli.errors import DONE, USAGE
 from qperf_app.plugins import KineticsPlugin
 from qperf_app.plugins.manager import InstalledPlugin, PluginOptionError, load_plugins, make
@@ -53,7 +54,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 def _common_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for weights, model card, curves and checkpoint")
     parser.add_argument("--plugin", choices=names, default=names[0], help="whose network to train")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all draws")
+    parser.add_argument("--seed", type=count, default=0, metavar="S", help="of all draws")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="weights to start from, for fine-tuning")
     parser.add_argument(
@@ -150,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     from qperf_app.bids.errors import DatasetError, SelectionError
 
     try:
+        if args.out.exists() and not args.out.is_dir():
+            raise ValueError(f"OUT {args.out} is not a folder")
         trainer_class = load_trainer(_trainable()[args.step][args.plugin])
         options = trainer_class.Options(**_options(args, trainer_class))
         check_ranges(options)

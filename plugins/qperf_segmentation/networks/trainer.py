@@ -120,14 +120,16 @@ class NetworkTrainer(Trainer):
             raise ValueError(f"clock is {options.clock!r}, not seconds or passes")
         if not options.cases and not job.drawn:
             raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
+        # Before the cases are made, which may take hours.
+        start = None if job.start_from is None else load(job.start_from, **_fixed(architecture)).get_weights()
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in SCHEDULE}
         made_of = {"trainer": self.file, "seed": job.seed, "anatomy": job.anatomy, "drawn": len(job.drawn)}
         wanted = {**made_of, **fixed}
         check_same_training(job.out, wanted, job.resume)
         train, held = self._examples(job)
         model = build_seeded(partial(build, architecture), job.seed)
-        if job.start_from is not None:
-            model.set_weights(load(job.start_from, **_fixed(architecture)).get_weights())
+        if start is not None:
+            model.set_weights(start)
         rate = halved(options.rate, options.halve_every, options.restart_every)
         loop = TrainingLoop(
             model,
