@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qperf_app.cli import train
 from qperf_app.cli.tools import main
-from qperf_app.training import Schedule, TrainingLoop, build_seeded, cosine, halved
+from qperf_app.training import Schedule, TrainingLoop, build_seeded, check_same_training, cosine, halved
 from qperf_cnn.plugin import SHIPPED as KINETICS
 from qperf_segmentation.networks.weights import SHIPPED as NETWORKS
 
@@ -105,6 +105,24 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     assert [entry["loss"] for entry in resumed.history] == [entry["loss"] for entry in whole.history]
     for first, second in zip(weights_of(whole), weights_of(resumed), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_folder_is_of_one_training(tmp_path: Path) -> None:
+    """Cases that a training has left are never another one's, with or without a checkpoint."""
+    check_same_training(tmp_path, {"seed": 1}, resume=False)
+    for resume in (False, True):
+        check_same_training(tmp_path, {"seed": 1}, resume)
+        with pytest.raises(ValueError, match=r"training\.json: the training there had other options or another seed"):
+            check_same_training(tmp_path, {"seed": 2}, resume)
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(ValueError, match=r"training\.json: can't be read"):
+        check_same_training(tmp_path, {"seed": 1}, resume=True)
+    (tmp_path / "training.json").unlink()
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="is missing"):
+        check_same_training(tmp_path, {"seed": 1}, resume=True)
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: is damaged .*; remove it to begin anew"):
+        line_loop(1, tmp_path).resume()
 
 
 def test_the_best_weights_are_kept_and_no_better_score_ends_it() -> None:
