@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qperf_app.cli import train
 from qperf_app.cli.tools import main
-from qperf_app.training import Schedule, TrainingLoop, build_seeded, cosine, halved
+from qperf_app.training import Schedule, TrainingLoop, build_seeded, check_same_training, cosine, halved
 from qperf_cnn.plugin import SHIPPED as KINETICS
 from qperf_segmentation.networks.weights import SHIPPED as NETWORKS
 
@@ -107,6 +107,24 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
         np.testing.assert_array_equal(first, second)
 
 
+def test_a_folder_is_of_one_training(tmp_path: Path) -> None:
+    """Cases that a training has left are never another one's, with or without a checkpoint."""
+    check_same_training(tmp_path, {"seed": 1}, resume=False)
+    for resume in (False, True):
+        check_same_training(tmp_path, {"seed": 1}, resume)
+        with pytest.raises(ValueError, match=r"training\.json: the training there had other options or another seed"):
+            check_same_training(tmp_path, {"seed": 2}, resume)
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(ValueError, match=r"training\.json: can't be read"):
+        check_same_training(tmp_path, {"seed": 1}, resume=True)
+    (tmp_path / "training.json").unlink()
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="is missing"):
+        check_same_training(tmp_path, {"seed": 1}, resume=True)
+    with pytest.raises(ValueError, match=r"checkpoint\.npz: is damaged .*; remove it to begin anew"):
+        line_loop(1, tmp_path).resume()
+
+
 def test_the_best_weights_are_kept_and_no_better_score_ends_it() -> None:
     seen: list[list[NDArray[Any]]] = []
     loop = line_loop(20, patience=3)
@@ -145,7 +163,7 @@ def test_what_can_not_be_trained_is_refused_before_cases_are_made(
     words: tuple[str, ...], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    given = {"OUT": tmp_path / "out", "FILE": tmp_path / "file", "WEIGHTS": KINETICS}
+    given = {"OUT": tmp_path / "out", "FILE": tmp_path / "file", "WEIGHTS": KINETICS["2CXM"]}
     assert main(["train", *(str(given.get(word, word)) for word in words)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and reason in said[0]

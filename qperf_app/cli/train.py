@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         trainer = trainer_class(options)
         args.out.mkdir(parents=True, exist_ok=True)
         report = trainer.train(_job(args, trainer))
-    except (ValueError, OSError, PluginOptionError) as error:
+    except (ValueError, PluginOptionError) as error:
         print(f"qperf train {args.step}: {error}", file=sys.stderr)
         return USAGE
     except (DatasetError, SelectionError) as error:

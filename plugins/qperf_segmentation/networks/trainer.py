@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -209,6 +211,8 @@ class NetworkTrainer(Trainer):
             key: np.memmap(paths[key], dtype, "r+" if done else "w+", shape=shape) if key in paths else np.zeros(shape)
             for key, (shape, dtype) in shapes.items()
         }
+        for key, path in paths.items():
+            _reserve(path, arrays[key].nbytes)
         last = time.monotonic()
         for i in range(done, count):
             example = self._one(job, first + i)
@@ -244,6 +248,13 @@ class NetworkTrainer(Trainer):
         if job.drawn and not train:
             raise ValueError("none of the drawn cases can be trained on")
         return train, held
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the room of a mapped file: a disk that is full ends a program that writes to one without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _fixed(architecture: Architecture) -> dict[str, Any]:
