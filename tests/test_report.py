@@ -553,12 +553,64 @@ def test_digests_are_shortened_to_what_can_be_read() -> None:
 def test_quality_codes_are_counted_over_the_myocardium() -> None:
     wall = regions()["myocardium"]
     codes = np.zeros(SHAPE, np.uint8)
-    codes[tuple(np.argwhere(wall)[:25].T)] = 1
-    codes[~wall] = 1
+    codes[tuple(np.argwhere(wall)[:25].T)] = 128
+    codes[~wall] = 128
     page = render_report(participant(bare_scan(qc=(QualityMap("nlls", codes, LEGEND),))))
-    row = table_rows(page, "1")[0]
-    assert row[1] == LEGEND[1]
+    row = table_rows(page, "128")[0]
+    assert row[1] == LEGEND[128]
     assert row[2].replace("\u00a0", " ") == f"25 ({100 * 25 / wall.sum():.0f} %)"
+
+
+#: Hexadecimal colours of the legend by the words of their group, as the eye meets them.
+FULL, FLOW_ONLY, DOUBT, BLOOD, NO_VALUE, OWN = "#009E73", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7", "#F0E442"
+
+
+def quality_map(codes: Sequence[int], legend: Mapping[int, str], task: str) -> ScanResult:
+    """A scan whose wall has each of these codes, ten voxels of each and the first in all others."""
+    data, wall = np.full(SHAPE, 255, np.uint8), regions()["myocardium"]
+    data[wall] = codes[0]
+    for k, code in enumerate(codes):
+        data[tuple(np.argwhere(wall)[10 * k : 10 * (k + 1)].T)] = code
+    return bare_scan(task, qc=(QualityMap("nlls", data, legend),))
+
+
+def test_quality_codes_have_one_colour_for_each_group_in_both_scans_and_in_the_legend() -> None:
+    said = {0: "full estimate", 130: "the probe was off"}
+    at_rest, stressed = (0, 7, 15, 24), (130, 0, 2, 16, 17, 19, 22)
+    page = render_report(participant(quality_map(at_rest, said, "rest"), quality_map(stressed, said, "stress")))
+    entries = re.findall(r'<span class="swatch fill" style="--ink: (#\w+)"[^>]*></span>([^<]*)</li>', page)
+    assert [(colour, html.unescape(words)) for colour, words in entries] == [
+        (FULL, "full estimate (code 0)"),
+        (FLOW_ONLY, "flow only: other parameters are open (codes 2, 7, 15)"),
+        (DOUBT, "flow in doubt or not identifiable (codes 16, 17, 22)"),
+        (BLOOD, "no value: mostly blood or fat (code 24)"),
+        (NO_VALUE, "no value: other reasons (code 19)"),
+        (OWN, "the plugin's own codes (code 130)"),
+    ]
+    colour_of = {int(code): colour for colour, words in entries for code in re.findall(r"\d+", words)}
+    wall = np.argwhere(regions()["myocardium"])
+    for task, codes in (("Rest", at_rest), ("Stress", stressed)):
+        body = drawings(page, f"Quality codes, {task}, Slice 1")[0]
+        found = Image.open(io.BytesIO(base64.b64decode(re.search(r'class="voxels"[^>]*,([^"]+)"', body)[1])))
+        shown = np.asarray(found.convert("RGBA")).reshape(-1, 4)
+        counts = {
+            f"#{bytes(c[:3].tolist()).hex().upper()}": n
+            for c, n in zip(*np.unique(shown, axis=0, return_counts=True), strict=True)
+            if c[3]
+        }
+        expected: dict[str, int] = {}
+        for k, code in enumerate(codes):
+            expected[colour_of[code]] = expected.get(colour_of[code], 0) + (
+                10 if k else len(wall) - 10 * (len(codes) - 1)
+            )
+        assert counts == expected
+
+
+def test_a_code_that_a_plugin_gives_another_meaning_is_its_own() -> None:
+    page = render_report(participant(quality_map((0, 1), {0: "estimated", 1: "the curve has gaps"}, "stress")))
+    words = text_of(page)
+    assert "the plugin's own codes (code 1)" in words and "flow only" not in words
+    assert table_rows(page, "1")[0][1] == "the curve has gaps"
 
 
 def test_posterior_maps_show_their_median_and_their_spread() -> None:

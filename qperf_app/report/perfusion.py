@@ -241,7 +241,7 @@ def _quality_elements(study: Study, method: Method, quantity: str, backdrops: Ba
         if voxel_map is not None and voxel_map.data.shape == quality.data.shape:
             grids.append(quality_grid(task_of(scan), quality, region_of(scan), backdrops[scan.label]))
     labelled = {task_of(scan): (quality, region_of(scan)) for scan, quality in found}
-    key = quality_key([quality for _, quality in found])
+    key = quality_key(labelled)
     words = "; ".join(_estimated(scan, method, quantity) for scan, _ in found)
     why = (
         f"{quantity} needs less of the data than the model's other parameters: at rest it can often be told where they "
