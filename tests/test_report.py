@@ -160,7 +160,7 @@ def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     page = render_report(participant(*scans))
     words = text_of(page)
     assert "nlls 1.7; model (2cxm); Saturation-recovery FLASH, dual sequence, 1.5 T." in words
-    assert "beside them the 90 % interval, as if" in words
+    assert "holds the true value 9 times in 10 if the errors of its segments go together" in words
     # A range of healthy hearts stands beside dual-sequence flow of its own kind of model, and beside no other.
     assert "healthy volunteers" not in words
 
@@ -238,7 +238,28 @@ def test_a_territory_whose_segments_differ_names_them_and_has_no_interval() -> N
         "Lowest stress MBF: 0.70, mid anteroseptal. 90 % interval below that of the heart's median, 2.60 (2.36 to "
         "2.86): 7 mid anterior 0.90, 8 mid anteroseptal 0.70."
     ) in words
-    assert "Above it" not in words and "none where its segments differ" in words
+    assert "Above it" not in words and "it is left out where the segments differ" in words
+    # What the table calls low has a rim in the bull's-eyes, and nothing else has.
+    low_at_rest, low, low_reserve = (outlined(page, title) for title in ("Rest MBF", "Stress MBF", "Perfusion reserve"))
+    assert low_at_rest == set() and low == low_reserve == {7, 8}
+    assert "Outlined: low" in words and "outlined as low: 7, 8." in html.unescape(page)
+
+
+def outlined(page: str, title: str) -> set[int]:
+    """Numbers of the segments whose own outline is drawn in a bull's-eye."""
+    body = drawings(page, f"Bull's-eye, {title}")[0]
+    shape_of = {d: int(k) for k, d in re.findall(r'class="segment" data-segment="(\d+)"[^>]* d="([^"]*)"', body)}
+    lines = re.findall(r'class="low-line"[^>]* d="([^"]*)"', body)
+    assert lines == re.findall(r'class="low-rim"[^>]* d="([^"]*)"', body)
+    return {shape_of[d] for d in lines}
+
+
+def test_no_segment_of_a_doubtful_scan_is_outlined() -> None:
+    doubt = StepOutcome("segment-values", "nlls", "done", doubts=("no heart has such a flow",))
+    tables = posterior("rest", {}, flow={12: 0.8}), posterior("stress", {}, flow={**EVEN, 7: 0.9})
+    rest, stress = (bare_scan(task, segments=(t,)) for task, t in zip(("rest", "stress"), tables, strict=True))
+    page = render_report(participant(rest, dataclasses.replace(stress, steps=(doubt,))))
+    assert outlined(page, "Stress (doubtful) MBF") == set() and "Outlined" not in text_of(page)
 
 
 def test_a_territory_that_is_low_in_all_of_its_segments_keeps_its_interval() -> None:
@@ -548,6 +569,23 @@ def test_digests_are_shortened_to_what_can_be_read() -> None:
     digest = "0123456789abcdef" * 4
     words = text_of(render_report(participant(boilerplate=f"A network with weights.npz SHA-256 {digest} was used.")))
     assert "weights.npz SHA-256 0123456789ab… was used." in words and digest not in words
+
+
+def test_words_that_the_page_uses_are_explained_and_no_others() -> None:
+    told = StepOutcome("myocardium", "chained", "done", summary="estimated Dice 0.9")
+    page = render_report(participant(bare_scan(steps=(told,)), boilerplate=""))
+    words = re.search(r"<summary>Words on this page</summary>(.*?)</details>", page, flags=re.S)[1]
+    terms = [line.split(":")[0] for line in re.findall(r"<li>(.*?)</li>", words)]
+    assert terms == ["MBF", "LAD, RCA, LCx", "nlls", "Dice"]
+    assert "Words on this page" not in render_report(participant(boilerplate="", scans=()))
+
+
+def test_the_caption_of_the_maps_says_which_volume_is_behind() -> None:
+    """Blood peaks at 5 s, muscle at 8: of volumes from 0.3 s, 0.9 s apart, the tenth."""
+    words = text_of(render_report(participant(bare_scan())))
+    assert "In grey: the volume in which the myocardium is brightest (stress 10)." in words
+    unseen = bare_scan(series=None, corrected=None)
+    assert "In grey" not in text_of(render_report(participant(unseen)))
 
 
 def test_quality_codes_are_counted_over_the_myocardium() -> None:

@@ -151,6 +151,26 @@ def test_moving_picture_stops_and_steps(visit: Visit) -> None:
     visit.page.wait_for_function("(input) => input.value !== '3'", arg=slider.element_handle())
 
 
+def test_slices_of_the_moving_picture_are_named_beside_their_row(visit: Visit) -> None:
+    movie = visit.page.locator(".movie").first
+    movie.locator("canvas").wait_for(timeout=10_000)
+    film, names = movie.locator("canvas").bounding_box(), movie.locator(".names span")
+    assert names.all_inner_texts() == ["Slice 1, basal", "Slice 2, mid"]
+    for row, name in enumerate(names.all()):
+        box = name.bounding_box()
+        assert 0 <= box["y"] - film["y"] - row * film["height"] / 2 < 0.2 * film["height"]
+        assert box["height"] >= 14
+
+
+def test_a_strip_that_goes_on_beside_the_screen_says_so(visit: Visit) -> None:
+    hint = "(e) => getComputedStyle(e.previousElementSibling, '::after').content"
+    strips = visit.page.locator(".large[tabindex]")
+    assert strips.count() > 2
+    for strip in strips.all():
+        goes_on = strip.evaluate("(e) => e.scrollWidth > e.clientWidth + 1")
+        assert ("swipe" in strip.evaluate(hint)) == goes_on
+
+
 def test_page_is_whole_without_scripts(browser: Any, page_file: Path) -> None:
     visit = Visit(browser, page_file, java_script_enabled=False, viewport={"width": 390, "height": 900})
     assert visit.page.locator(".movie img").first.is_visible()

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import count
 from typing import Any
 
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult
 from qperf_app.report.backdrops import backdrops_of
@@ -22,6 +23,7 @@ from qperf_app.report.scans import anatomy_of, scan_section
 from qperf_app.report.studies import studies_of
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import advice, warnings_of
+from qperf_app.report.words import words_element
 
 
 def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSectionPlugin] = ()) -> str:
@@ -58,10 +60,11 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
             methods_section(result),
             *extra,
         )
+    warnings = (*warnings_of(result, studies), *broken)
     return render_page(
         f"Participant {result.participant}",
-        (*warnings_of(result, studies), *broken),
-        headline_elements(result, studies),
+        warnings,
+        [*headline_elements(result, studies), *words_element(result, TERRITORIES if studies else (), warnings)],
         sections,
         advice(studies),
         [definition for backdrop in backdrops.values() for definition in backdrop.definitions],
