@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from qperf_app.report import render_report
-from tests.report_examples import participant
+from tests.report_examples import TWO_SLICES, participant, scan
 
 WIDTHS = {"desktop": 1440, "phone": 390}
 
@@ -210,3 +212,21 @@ def test_it_prints_on_two_pages(browser: Any, page_file: Path, tmp_path: Path) -
     words = visit.page.locator("body").inner_text()
     assert "All segments" in words and "Myocardial blood flow by nlls" in words
     assert "What was done" not in words
+
+
+def test_every_printed_page_bears_participant_session_and_day(browser: Any, tmp_path: Path) -> None:
+    """Words in the margin are no part of the document; they are read from what is printed."""
+    if shutil.which("gs") is None:
+        pytest.skip("no Ghostscript on the PATH to read the printed page with")
+    scans = (scan(task, shape=TWO_SLICES, entities={"task": task, "ses": "A"}) for task in ("rest", "stress"))
+    path = tmp_path / "page.html"
+    path.write_text(render_report(participant(*scans, computed="2026-03-05T11:02:00+00:00")), encoding="utf-8")
+    visit = Visit(browser, path)
+    assert "Session A, computed on 2026-03-05" in visit.page.locator("header").inner_text()
+    visit.page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
+    read = ["gs", "-q", "-dNOPAUSE", "-dBATCH", "-dSAFER", "-sDEVICE=txtwrite", f"-sOutputFile={tmp_path}/%d.txt"]
+    subprocess.run([*read, str(tmp_path / "page.pdf")], check=True)
+    pages = [" ".join(path.read_text(encoding="utf-8").split()) for path in sorted(tmp_path.glob("*.txt"))]
+    assert len(pages) == 2
+    for number, words in enumerate(pages, 1):
+        assert words.startswith(f"Participant 07, session A, computed on 2026-03-05 Page {number} of 2")

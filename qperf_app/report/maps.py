@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import plural
 from qperf_app.plugins.quality import QualityGroup, group_of
 from qperf_app.plugins.results import QualityMap, Table
 from qperf_app.report.backdrops import Backdrop
@@ -83,7 +84,7 @@ def quality_key(labelled: Mapping[str, tuple[QualityMap, NDArray[np.bool_]]]) ->
             (
                 QUALITY_COLOURS[group],
                 "fill",
-                f"{group.value} (code{'s' if len(codes) > 1 else ''} {', '.join(map(str, sorted(codes)))})",
+                f"{group.value} ({plural(len(codes), 'code')} {', '.join(map(str, sorted(codes)))})",
             )
             for group, codes in found.items()
             if codes

@@ -9,6 +9,7 @@ from importlib.resources import files
 from itertools import count
 from typing import Any
 
+from qperf_app.checks.wording import plural
 from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult
@@ -68,7 +69,16 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
         sections,
         advice(studies),
         [definition for backdrop in backdrops.values() for definition in backdrop.definitions],
+        _whose(result),
     )
+
+
+def _whose(result: ParticipantResult) -> str:
+    """The sessions that the page is about, and the day on which it was computed."""
+    sessions = sorted({scan.entities["ses"] for scan in result.scans if scan.entities.get("ses")})
+    words = [f"{plural(len(sessions), 'session')} {', '.join(sessions)}"] if sessions else []
+    words += [f"computed on {result.computed[:10]}"] if result.computed else []
+    return ", ".join(words)
 
 
 def render_page(
@@ -78,15 +88,19 @@ def render_page(
     sections: Sequence[Section],
     advice: str = "",
     definitions: Sequence[str] = (),
+    whose: str = "",
 ) -> str:
     """Lay elements out as a page of the house: a summary with warnings and contents, then the sections.
 
-    ``definitions`` are what several drawings refer to, such as the anatomy below the maps.
+    ``definitions`` are what several drawings refer to, such as the anatomy below the maps. ``whose`` stands below the
+    heading, and with it at the head of every printed page.
     """
     from markupsafe import Markup
 
     page: str = _template().render(
         heading=heading,
+        whose=whose,
+        running=Markup(_css_text(", ".join(filter(None, (heading, whose))))),
         style=Markup(_resource("page.css")),
         warnings=warnings,
         advice=advice,
@@ -109,6 +123,11 @@ def _template() -> Any:
     environment.filters["kind"] = lambda element: type(element).__name__
     environment.filters["picture_size"] = picture_size
     return environment.from_string(_resource("page.html"))
+
+
+def _css_text(words: str) -> str:
+    """Words as a string of a style sheet, whatever is in them."""
+    return '"' + "".join(c if c.isalnum() or c in " ,.-" else f"\\{ord(c):x} " for c in words) + '"'
 
 
 def _resource(name: str) -> str:
