@@ -92,8 +92,7 @@ class StudyPlan:
         findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
         problems = list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
         if problems:
-            noun = "problem" if len(problems) == 1 else "problems"
-            lines = [f"{len(problems)} {noun} in the selected series, nothing was run:", *problems]
+            lines = [f"{counted(len(problems), 'problem')} in the selected series, nothing was run:", *problems]
             raise DatasetError("\n  ".join(lines))
         participants = tuple(with_doubts(plan, findings) for plan in self.participants)
         return replace(self, participants=participants, checked=True)

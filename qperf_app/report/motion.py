@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import counted
 from qperf_app.plugins.records import Motion, Series
 from qperf_app.report import svg
 from qperf_app.report.curves import TIME, mean_curve
@@ -60,7 +61,7 @@ def moving_picture(
     shown = range(0, len(versions[0].times), every)
     levels = [_levels(versions, view, z) for z in range(len(slices))]
     frames = _frames(versions, view, slices, levels, shown)
-    what = f"{' and '.join(headings)}, {len(slices)} slice{'s' if len(slices) > 1 else ''}, {len(frames)} volumes"
+    what = f"{' and '.join(headings)}, {counted(len(slices), 'slice')}, {counted(len(frames), 'volume')}"
     return Movie(
         encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
         encode(frames[still_at // every], f"One volume of the first pass: {what}.", quality=75),
