@@ -103,7 +103,7 @@ IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
         (cut_gzip, (IMAGE, "truncated")),
         (flip_a_bit, (IMAGE, "damaged")),
         (not_nifti, (IMAGE, "not readable as a NIfTI image")),
-        (with_nan, (IMAGE, "not finite", "7")),
+        (with_nan, (IMAGE, "not finite in 1 frame (from 1: 8)")),
         (three_dimensional, (IMAGE, "3 dimensions")),
         (bad_json, (SIDECAR, "JSON")),
         (lambda root: pipe(series_path(root)), (IMAGE, "is a pipe, not a file")),
