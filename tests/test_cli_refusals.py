@@ -105,7 +105,7 @@ IMAGE, SIDECAR = "sub-01_task-rest_dce.nii.gz", "sub-01_task-rest_dce.json"
         (not_nifti, (IMAGE, "not readable as a NIfTI image")),
         (with_nan, (IMAGE, "not finite in 1 frame (from 1: 8)")),
         (three_dimensional, (IMAGE, "3 dimensions")),
-        (bad_json, (SIDECAR, "JSON")),
+        (bad_json, (SIDECAR, "JSON", "1 file can't be read:")),
         (lambda root: pipe(series_path(root)), (IMAGE, "is a pipe, not a file")),
         (lambda root: pipe(series_path(root).with_name(SIDECAR)), (SIDECAR, "is a pipe, not a file")),
     ],
