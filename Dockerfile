@@ -1,6 +1,6 @@
 # qperf-app in a container: no network, no particular uid and no writable root or HOME needed at run time.
 #
-#   docker build --build-arg VERSION="$(cut -d'"' -f2 qperf_app/_version.py)" --tag qperf-app .
+#   docker build --tag qperf-app .
 #   docker run --rm --network none --read-only --tmpfs /tmp --user "$(id -u):$(id -g)" \
 #     --volume "$PWD/bids:/data:ro" --volume "$PWD/out:/out" --volume "$PWD/work:/work" \
 #     qperf-app /data /out participant --work-dir /work
@@ -28,11 +28,9 @@ RUN /opt/qperf-app/bin/python -m pip install --compile --no-deps --no-build-isol
 
 FROM docker.io/library/python:3.11-slim
 
-ARG VERSION=unknown
 LABEL org.opencontainers.image.title="qperf-app" \
       org.opencontainers.image.description="BIDS App for quantitative first-pass myocardial perfusion MRI" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
 
 COPY --from=build /opt/qperf-app /opt/qperf-app

@@ -39,8 +39,9 @@ demo: environment  ## phantom dataset, qperf-app on it, path of the report
 	else \
 	  echo "--> Simulating a patient with the digital perfusion phantom into $(DEMO)/data"; \
 	  rm -rf $(DEMO)/partial && mkdir -p $(DEMO); \
-	  $(BIN)/qperf phantom $(DEMO)/partial --participants 1 --seed 1 --nprocs $(NPROCS); \
+	  $(BIN)/qperf phantom $(DEMO)/partial --participants 1 --seed 1 --nprocs $(NPROCS) >/dev/null; \
 	  mv $(DEMO)/partial $(DEMO)/data; \
+	  echo "--> Dataset: $(DEMO)/data, its truth in $(DEMO)/data/derivatives/truth"; \
 	fi
 	@echo "--> Running qperf-app: raw series to flow maps and a report, into $(DEMO)/out"
 	@$(BIN)/qperf-app $(DEMO)/data $(DEMO)/out participant --work-dir $(DEMO)/work --nprocs $(NPROCS)

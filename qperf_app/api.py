@@ -17,6 +17,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_header
 from qperf_app.bids.index import SeriesFile, find_series, list_participants, list_series, sidecar
 from qperf_app.bids.sidecars import RAW
+from qperf_app.checks.wording import counted
 from qperf_app.plugins import ParticipantResult
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
 from qperf_app.workflow.configuration import Configuration, configure, resolve
@@ -91,8 +92,7 @@ class StudyPlan:
         findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
         problems = list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
         if problems:
-            noun = "problem" if len(problems) == 1 else "problems"
-            lines = [f"{len(problems)} {noun} in the selected series, nothing was run:", *problems]
+            lines = [f"{counted(len(problems), 'problem')} in the selected series, nothing was run:", *problems]
             raise DatasetError("\n  ".join(lines))
         participants = tuple(with_doubts(plan, findings) for plan in self.participants)
         return replace(self, participants=participants, checked=True)
@@ -230,7 +230,9 @@ def _run(
         for node in graph.discard_damaged(each, execution.work_dir):
             say(f"sub-{each.participant}: files of {node} in the work directory are damaged and are made again")
         before = earlier_status(study.out_dir, each.participant)
-        running = ParticipantStatus(each.participant, "running", scans=before.scans if before else ())
+        running = ParticipantStatus(each.participant, "running")
+        if before:
+            running = replace(running, scans=before.scans, computed=before.computed)
         write_status(study.out_dir, running)
         requests[each.participant] = request(each)
         return requests[each.participant]
@@ -340,7 +342,7 @@ def _read_series(bids_dir: Path, selection: Selection) -> list[SeriesInput]:
         except DatasetError as error:
             problems.append(str(error))
     if problems:
-        raise DatasetError("\n  ".join([f"{len(problems)} files can't be read:", *problems]))
+        raise DatasetError("\n  ".join([f"{counted(len(problems), 'file')} can't be read:", *problems]))
     return series
 
 

@@ -68,7 +68,8 @@ class EverythingIsMuscle(Collar):
 class SameFlow(MaximumSlope):
     def fit(self, curves: Any, aif: Any, constants: Any, context: Any) -> KineticMaps:
         flow = np.ones(len(curves.concentration))
-        return KineticMaps("Same", (ParameterMap("MBF", "mL/min/g", flow),), np.zeros(len(flow), np.uint8), {})
+        legend = {2: "the curve does not rise", 30: "mine", 128: "mine too"}
+        return KineticMaps("Same", (ParameterMap("MBF", "mL/min/g", flow),), np.zeros(len(flow), np.uint8), legend)
 
 
 class NextInLine(MaximumSlope):

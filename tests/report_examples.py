@@ -29,7 +29,7 @@ TIMES = np.arange(12) * 0.9 + 0.3
 #: Right, posterior and superior of the patient lie along the axes; the heart's middle is at the origin of the world.
 AFFINE = np.array([[2.0, 0, 0, -38.0], [0, 2.0, 0, -42.0], [0, 0, 8.0, -4.0], [0, 0, 0, 1]])
 RV_AT = np.array([-20.0, 8.0])
-LEGEND = {0: "full estimate", 1: "flow could not be told from the delay"}
+LEGEND = {0: "full estimate", 128: "flow could not be told from the delay"}
 #: Flow of the segments under stress; all others have 2.6. At rest every segment has 0.8.
 LOW_FLOW = {4: 1.0, 10: 1.2}
 

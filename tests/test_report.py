@@ -160,7 +160,7 @@ def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     page = render_report(participant(*scans))
     words = text_of(page)
     assert "nlls 1.7; model (2cxm); Saturation-recovery FLASH, dual sequence, 1.5 T." in words
-    assert "beside them the 90 % interval, as if" in words
+    assert "holds the true value 9 times in 10 if the errors of its segments go together" in words
     # A range of healthy hearts stands beside dual-sequence flow of its own kind of model, and beside no other.
     assert "healthy volunteers" not in words
 
@@ -238,7 +238,28 @@ def test_a_territory_whose_segments_differ_names_them_and_has_no_interval() -> N
         "Lowest stress MBF: 0.70, mid anteroseptal. 90 % interval below that of the heart's median, 2.60 (2.36 to "
         "2.86): 7 mid anterior 0.90, 8 mid anteroseptal 0.70."
     ) in words
-    assert "Above it" not in words and "none where its segments differ" in words
+    assert "Above it" not in words and "it is left out where the segments differ" in words
+    # What the table calls low has a rim in the bull's-eyes, and nothing else has.
+    low_at_rest, low, low_reserve = (outlined(page, title) for title in ("Rest MBF", "Stress MBF", "Perfusion reserve"))
+    assert low_at_rest == set() and low == low_reserve == {7, 8}
+    assert "Outlined: low" in words and "outlined as low: 7, 8." in html.unescape(page)
+
+
+def outlined(page: str, title: str) -> set[int]:
+    """Numbers of the segments whose own outline is drawn in a bull's-eye."""
+    body = drawings(page, f"Bull's-eye, {title}")[0]
+    shape_of = {d: int(k) for k, d in re.findall(r'class="segment" data-segment="(\d+)"[^>]* d="([^"]*)"', body)}
+    lines = re.findall(r'class="low-line"[^>]* d="([^"]*)"', body)
+    assert lines == re.findall(r'class="low-rim"[^>]* d="([^"]*)"', body)
+    return {shape_of[d] for d in lines}
+
+
+def test_no_segment_of_a_doubtful_scan_is_outlined() -> None:
+    doubt = StepOutcome("segment-values", "nlls", "done", doubts=("no heart has such a flow",))
+    tables = posterior("rest", {}, flow={12: 0.8}), posterior("stress", {}, flow={**EVEN, 7: 0.9})
+    rest, stress = (bare_scan(task, segments=(t,)) for task, t in zip(("rest", "stress"), tables, strict=True))
+    page = render_report(participant(rest, dataclasses.replace(stress, steps=(doubt,))))
+    assert outlined(page, "Stress (doubtful) MBF") == set() and "Outlined" not in text_of(page)
 
 
 def test_a_territory_that_is_low_in_all_of_its_segments_keeps_its_interval() -> None:
@@ -550,15 +571,84 @@ def test_digests_are_shortened_to_what_can_be_read() -> None:
     assert "weights.npz SHA-256 0123456789ab… was used." in words and digest not in words
 
 
+def test_words_that_the_page_uses_are_explained_and_no_others() -> None:
+    told = StepOutcome("myocardium", "chained", "done", summary="estimated Dice 0.9")
+    page = render_report(participant(bare_scan(steps=(told,)), boilerplate=""))
+    words = re.search(r"<summary>Words on this page</summary>(.*?)</details>", page, flags=re.S)[1]
+    terms = [line.split(":")[0] for line in re.findall(r"<li>(.*?)</li>", words)]
+    assert terms == ["MBF", "LAD, RCA, LCx", "nlls", "Dice"]
+    assert "Words on this page" not in render_report(participant(boilerplate="", scans=()))
+
+
+def test_the_caption_of_the_maps_says_which_volume_is_behind() -> None:
+    """Blood peaks at 5 s, muscle at 8: of volumes from 0.3 s, 0.9 s apart, the tenth."""
+    words = text_of(render_report(participant(bare_scan())))
+    assert "In grey: the volume in which the myocardium is brightest (stress 10)." in words
+    unseen = bare_scan(series=None, corrected=None)
+    assert "In grey" not in text_of(render_report(participant(unseen)))
+
+
 def test_quality_codes_are_counted_over_the_myocardium() -> None:
     wall = regions()["myocardium"]
     codes = np.zeros(SHAPE, np.uint8)
-    codes[tuple(np.argwhere(wall)[:25].T)] = 1
-    codes[~wall] = 1
+    codes[tuple(np.argwhere(wall)[:25].T)] = 128
+    codes[~wall] = 128
     page = render_report(participant(bare_scan(qc=(QualityMap("nlls", codes, LEGEND),))))
-    row = table_rows(page, "1")[0]
-    assert row[1] == LEGEND[1]
+    row = table_rows(page, "128")[0]
+    assert row[1] == LEGEND[128]
     assert row[2].replace("\u00a0", " ") == f"25 ({100 * 25 / wall.sum():.0f} %)"
+
+
+#: Hexadecimal colours of the legend by the words of their group, as the eye meets them.
+FULL, FLOW_ONLY, DOUBT, BLOOD, NO_VALUE, OWN = "#009E73", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7", "#F0E442"
+
+
+def quality_map(codes: Sequence[int], legend: Mapping[int, str], task: str) -> ScanResult:
+    """A scan whose wall has each of these codes, ten voxels of each and the first in all others."""
+    data, wall = np.full(SHAPE, 255, np.uint8), regions()["myocardium"]
+    data[wall] = codes[0]
+    for k, code in enumerate(codes):
+        data[tuple(np.argwhere(wall)[10 * k : 10 * (k + 1)].T)] = code
+    return bare_scan(task, qc=(QualityMap("nlls", data, legend),))
+
+
+def test_quality_codes_have_one_colour_for_each_group_in_both_scans_and_in_the_legend() -> None:
+    said = {0: "full estimate", 130: "the probe was off"}
+    at_rest, stressed = (0, 7, 15, 24), (130, 0, 2, 16, 17, 19, 22)
+    page = render_report(participant(quality_map(at_rest, said, "rest"), quality_map(stressed, said, "stress")))
+    entries = re.findall(r'<span class="swatch fill" style="--ink: (#\w+)"[^>]*></span>([^<]*)</li>', page)
+    assert [(colour, html.unescape(words)) for colour, words in entries] == [
+        (FULL, "full estimate (code 0)"),
+        (FLOW_ONLY, "flow only: other parameters are open (codes 2, 7, 15)"),
+        (DOUBT, "flow in doubt or not identifiable (codes 16, 17, 22)"),
+        (BLOOD, "no value: mostly blood or fat (code 24)"),
+        (NO_VALUE, "no value: other reasons (code 19)"),
+        (OWN, "the plugin's own codes (code 130)"),
+    ]
+    colour_of = {int(code): colour for colour, words in entries for code in re.findall(r"\d+", words)}
+    wall = np.argwhere(regions()["myocardium"])
+    for task, codes in (("Rest", at_rest), ("Stress", stressed)):
+        body = drawings(page, f"Quality codes, {task}, Slice 1")[0]
+        found = Image.open(io.BytesIO(base64.b64decode(re.search(r'class="voxels"[^>]*,([^"]+)"', body)[1])))
+        shown = np.asarray(found.convert("RGBA")).reshape(-1, 4)
+        counts = {
+            f"#{bytes(c[:3].tolist()).hex().upper()}": n
+            for c, n in zip(*np.unique(shown, axis=0, return_counts=True), strict=True)
+            if c[3]
+        }
+        expected: dict[str, int] = {}
+        for k, code in enumerate(codes):
+            expected[colour_of[code]] = expected.get(colour_of[code], 0) + (
+                10 if k else len(wall) - 10 * (len(codes) - 1)
+            )
+        assert counts == expected
+
+
+def test_a_code_that_a_plugin_gives_another_meaning_is_its_own() -> None:
+    page = render_report(participant(quality_map((0, 1), {0: "estimated", 1: "the curve has gaps"}, "stress")))
+    words = text_of(page)
+    assert "the plugin's own codes (code 1)" in words and "flow only" not in words
+    assert table_rows(page, "1")[0][1] == "the curve has gaps"
 
 
 def test_posterior_maps_show_their_median_and_their_spread() -> None:

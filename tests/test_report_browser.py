@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from qperf_app.report import render_report
-from tests.report_examples import participant
+from tests.report_examples import TWO_SLICES, participant, scan
 
 WIDTHS = {"desktop": 1440, "phone": 390}
 
@@ -151,6 +153,26 @@ def test_moving_picture_stops_and_steps(visit: Visit) -> None:
     visit.page.wait_for_function("(input) => input.value !== '3'", arg=slider.element_handle())
 
 
+def test_slices_of_the_moving_picture_are_named_beside_their_row(visit: Visit) -> None:
+    movie = visit.page.locator(".movie").first
+    movie.locator("canvas").wait_for(timeout=10_000)
+    film, names = movie.locator("canvas").bounding_box(), movie.locator(".names span")
+    assert names.all_inner_texts() == ["Slice 1, basal", "Slice 2, mid"]
+    for row, name in enumerate(names.all()):
+        box = name.bounding_box()
+        assert 0 <= box["y"] - film["y"] - row * film["height"] / 2 < 0.2 * film["height"]
+        assert box["height"] >= 14
+
+
+def test_a_strip_that_goes_on_beside_the_screen_says_so(visit: Visit) -> None:
+    hint = "(e) => getComputedStyle(e.previousElementSibling, '::after').content"
+    strips = visit.page.locator(".large[tabindex]")
+    assert strips.count() > 2
+    for strip in strips.all():
+        goes_on = strip.evaluate("(e) => e.scrollWidth > e.clientWidth + 1")
+        assert ("swipe" in strip.evaluate(hint)) == goes_on
+
+
 def test_page_is_whole_without_scripts(browser: Any, page_file: Path) -> None:
     visit = Visit(browser, page_file, java_script_enabled=False, viewport={"width": 390, "height": 900})
     assert visit.page.locator(".movie img").first.is_visible()
@@ -190,3 +212,21 @@ def test_it_prints_on_two_pages(browser: Any, page_file: Path, tmp_path: Path) -
     words = visit.page.locator("body").inner_text()
     assert "All segments" in words and "Myocardial blood flow by nlls" in words
     assert "What was done" not in words
+
+
+def test_every_printed_page_bears_participant_session_and_day(browser: Any, tmp_path: Path) -> None:
+    """Words in the margin are no part of the document; they are read from what is printed."""
+    if shutil.which("gs") is None:
+        pytest.skip("no Ghostscript on the PATH to read the printed page with")
+    scans = (scan(task, shape=TWO_SLICES, entities={"task": task, "ses": "A"}) for task in ("rest", "stress"))
+    path = tmp_path / "page.html"
+    path.write_text(render_report(participant(*scans, computed="2026-03-05T11:02:00+00:00")), encoding="utf-8")
+    visit = Visit(browser, path)
+    assert "Session A, computed on 2026-03-05" in visit.page.locator("header").inner_text()
+    visit.page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)
+    read = ["gs", "-q", "-dNOPAUSE", "-dBATCH", "-dSAFER", "-sDEVICE=txtwrite", f"-sOutputFile={tmp_path}/%d.txt"]
+    subprocess.run([*read, str(tmp_path / "page.pdf")], check=True)
+    pages = [" ".join(path.read_text(encoding="utf-8").split()) for path in sorted(tmp_path.glob("*.txt"))]
+    assert len(pages) == 2
+    for number, words in enumerate(pages, 1):
+        assert words.startswith(f"Participant 07, session A, computed on 2026-03-05 Page {number} of 2")

@@ -322,7 +322,7 @@ def test_the_plugin_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.Monke
     blood_flow, perfusion = (parameter.values for parameter in result.maps)
     np.testing.assert_allclose(blood_flow[:3], flows, rtol=0.03)
     np.testing.assert_allclose(perfusion, blood_flow / constants.density)
-    assert np.isnan(blood_flow[3]) and list(result.qc) == [0, 0, 0, 1]
+    assert np.isnan(blood_flow[3]) and list(result.qc) == [0, 0, 0, 20]
 
 
 def test_the_entry_point_of_the_guide_names_the_group() -> None:

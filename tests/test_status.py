@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -52,6 +53,19 @@ def test_a_status_file_fits_the_schema(finished: tuple[Path, Path]) -> None:
     content = json.loads(status_path(finished[1], "01").read_text(encoding="utf-8"))
     jsonschema.validate(content, json.loads(SCHEMA.read_text(encoding="utf-8")))
     assert step_states(content["scans"][0])["kinetics", "fermi"] == "done"
+
+
+def test_the_status_and_the_page_say_when_it_was_computed(finished: tuple[Path, Path]) -> None:
+    raw, out = finished
+    computed = read_status(out, "01").computed
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(computed)) < timedelta(hours=1)
+    page = out / "sub-01.html"
+    page.unlink()
+    # Written again it bears the day of its results.
+    write_status(out, replace(read_status(out, "01"), computed="2026-03-05T23:59:59+00:00"))
+    assert main([str(raw), str(out), "participant", "--reports-only"]) == 0
+    assert "computed on 2026-03-05" in page.read_text(encoding="utf-8")
+    write_status(out, replace(read_status(out, "01"), computed=computed))
 
 
 def test_a_status_of_another_version_is_refused_by_name(finished: tuple[Path, Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.frames import frame_findings, some
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
 from qperf_app.checks.timing import dynamic_times
+from qperf_app.checks.wording import counted
 from qperf_app.geometry import Grid
 from qperf_app.methods.running import running_median
 from qperf_app.physics.sequences import named_readout
@@ -123,7 +124,9 @@ def voxel_findings(
         return
     bad = ~np.isfinite(data).all(axis=(0, 1, 2))
     if bad.any():
-        yield refusal(file, "", f"values that are not finite in {bad.sum()} frames (from 1: {some(bad)})")
+        yield refusal(
+            file, "", f"values that are not finite in {counted(int(bad.sum()), 'frame')} (from 1: {some(bad)})"
+        )
         return
     if data.min() == data.max():
         yield refusal(file, "", "all values are the same")

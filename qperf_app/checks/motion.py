@@ -22,7 +22,7 @@ SHOWN = 0.5
 #: the thickness of a wall.
 UNSTEADY = 2.5
 #: What to do about a slice that isn't steady.
-MEND = "look at its moving picture, and leave out the frames that lie aside (qperf review) or try another plugin"
+MEND = "look at the moving picture in qperf review and leave out the frames that lie aside, or try another plugin"
 #: Pixels beside the region and the longest displacement that a spline needs.
 _MARGIN = 8
 

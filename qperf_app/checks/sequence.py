@@ -11,6 +11,7 @@ import numpy as np
 from qperf_app.checks.findings import Finding, doubt, refusal
 from qperf_app.checks.ranges import FIELDS, INTERVAL, is_number, numbers
 from qperf_app.checks.timing import dynamic_times
+from qperf_app.checks.wording import counted
 from qperf_app.physics.sequences import named_readout
 
 #: A baseline, a rise and a fall.
@@ -30,10 +31,10 @@ def proton_density_count(file: str, metadata: Metadata, shape: Sequence[int]) ->
     elif count and metadata.get("Units") == "mmol/L":
         yield refusal(file, _COUNT, f"{_COUNT} is {count}, but Units says 'mmol/L': is it signal ('arbitrary')?")
     elif volumes is not None and volumes - count < LEAST_DYNAMIC:
-        noun = "volume" if volumes - count == 1 else "volumes"
         yield refusal(
             file, _COUNT,
-            f"{volumes - count} dynamic {noun} ({volumes} volumes, {_COUNT} {count}); at least {LEAST_DYNAMIC} are "
+            f"{counted(volumes - count, 'dynamic volume')} ({counted(volumes, 'volume')}, {_COUNT} {count}); "
+            f"at least {LEAST_DYNAMIC} are "
             "needed for a first pass",
         )  # fmt: skip
 

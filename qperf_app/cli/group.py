@@ -9,6 +9,7 @@ from pathlib import Path
 from qperf_app.bids.dataset import exclusive, replace_files
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import write_table
+from qperf_app.checks.wording import counted
 from qperf_app.cli.errors import DONE, UsageError
 from qperf_app.cli.inputs import read_selection
 from qperf_app.cli.progress import named, say
@@ -109,7 +110,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
         _write_tables(staging, rows, comparisons)
         (staging / "group.html").write_text(page, encoding="utf-8")
-    say(f"{participants} participant{'' if participants == 1 else 's'}, {len(rows)} rows of segments")
+    say(f"{counted(participants, 'participant')}, {counted(len(rows), 'row')} of segments")
     for name in FILES:
         say(f"group: {args.out_dir / name}")
     return DONE

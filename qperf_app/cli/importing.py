@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qperf_app.checks.wording import counted
 from qperf_app.cli.allotment import allotted_processors
 from qperf_app.cli.arguments import positive
 from qperf_app.cli.errors import DONE, UNUSABLE_DATASET, USAGE
@@ -161,7 +162,7 @@ def _say_problems(problems: Sequence[Problem]) -> None:
         rest = files[shown:]
         if rest:
             names = ", ".join(rest[:_NAMED]) + (", …" if len(rest) > _NAMED else "")
-            print(f"qperf import: {_count(len(rest), 'file')}: {reason}: {names}", file=sys.stderr)
+            print(f"qperf import: {counted(len(rest), 'file')}: {reason}: {names}", file=sys.stderr)
 
 
 def _say_studies(studies: Sequence[PlannedStudy], participant: str) -> None:
@@ -178,7 +179,3 @@ def _say_missing(planned: Sequence[Any], path: Path) -> None:
     for fingerprint, names in missing.items():
         text = f"no header holds {', '.join(names)}; give them in {path} and import again; until then flow is relative"
         print(f"qperf import: protocol {fingerprint}: {text}", file=sys.stderr)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

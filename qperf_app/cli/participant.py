@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qperf_app import api
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.whole import replace_text
+from qperf_app.checks.wording import counted
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
 from qperf_app.cli.progress import StepProgress, counter, named, say
@@ -144,7 +145,7 @@ def _left_out(labels: Sequence[str]) -> str:
 
 def _announcement(args: argparse.Namespace, study: api.StudyPlan) -> str:
     counts = {"participant": len(study.participants), "scan": study.n_scans, "step": study.n_steps}
-    what = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items())
+    what = ", ".join(counted(count, noun) for noun, count in counts.items())
     return f"{what}; results go to {args.out_dir}, work to {args.work_dir}"
 
 

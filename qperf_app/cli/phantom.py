@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qperf_app.checks.wording import counted
 from qperf_app.cli.errors import DONE, USAGE
 
 #: Options of :class:`~qperf_app.phantom.PhantomConfig` by their group in the help: name, metavar (of numbers), help.
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, OutputError) as error:
         print(f"qperf phantom: {error}", file=sys.stderr)
         return USAGE
-    print(f"{args.out}: {plan.participants} participants, truth in {args.out / 'derivatives' / 'truth'}")
+    print(f"{args.out}: {counted(plan.participants, 'participant')}, truth in derivatives/truth")
     return DONE
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from qperf_app.bids.validate import Issue, ValidatorError, validate
+from qperf_app.checks.wording import counted
 from qperf_app.cli.errors import INTERNAL
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     for line in (*map(str, errors), *(map(str, warnings) if args.all_warnings else _by_kind(warnings))):
         print(line)
     verdict = "not valid" if errors else "valid"
-    print(f"{args.dataset}: {verdict}: {_count(len(errors), 'error')}, {_count(len(warnings), 'warning')}")
+    print(f"{args.dataset}: {verdict}: {counted(len(errors), 'error')}, {counted(len(warnings), 'warning')}")
     return 16 if errors else 0
 
 
@@ -47,9 +48,5 @@ def _by_kind(issues: Iterable[Issue]) -> Iterator[str]:
         same = list(group)
         places = {issue.location for issue in same}
         fields = ", ".join(sorted({issue.field for issue in same}))
-        more = f" (and {_count(len(places) - 1, 'other file')})" if len(places) > 1 else ""
+        more = f" (and {counted(len(places) - 1, 'other file')})" if len(places) > 1 else ""
         yield f"{replace(same[0], field=fields, location=min(places))}{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

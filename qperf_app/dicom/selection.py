@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import counted
 from qperf_app.dicom.clock import is_cine
 from qperf_app.dicom.frames import Frame
 from qperf_app.dicom.hints import says
@@ -69,7 +70,7 @@ def select(frames: Sequence[Frame]) -> tuple[list[Scan], list[LeftOut]]:
 def why_not_dynamic(stack: Stack) -> str:
     """Why a stack is no first pass; empty where it is one."""
     if stack.n_frames < MIN_FRAMES:
-        return f"not dynamic: {_count(stack.n_frames)} at each slice"
+        return f"not dynamic: {counted(stack.n_frames, 'image')} at each slice"
     if stack.clock is None:
         return (
             "cine: phases of one beat"
@@ -285,7 +286,3 @@ def _distance(stack: Stack, dynamic: Stack) -> tuple[float, int]:
     numbers = stack.series_numbers, dynamic.series_numbers
     apart = abs(numbers[0][0] - numbers[1][0]) if all(numbers) else 0
     return gap, apart
-
-
-def _count(number: int) -> str:
-    return f"{number} image{'' if number == 1 else 's'}"

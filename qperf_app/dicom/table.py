@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from qperf_app.checks.wording import counted
 from qperf_app.dicom.study import PlannedSeries, PlannedStudy
 
 _COLUMNS = ("series", "kind", "task", "slices", "frames", "clock", "missing")
@@ -25,7 +26,7 @@ def study_lines(study: PlannedStudy) -> Iterator[str]:
         if "derived" in series.role.task_origin or "assumed" in series.role.task_origin:
             yield f"series {_numbers(series.role.stack.series_numbers)}: {series.role.task}, {series.role.task_origin}"
     for left in study.left_out:
-        images = f"{left.images} image{'' if left.images == 1 else 's'}"
+        images = counted(left.images, "image")
         yield f"series {_numbers(left.series)}: left out, {images}: {left.reason}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum, IntEnum
 from itertools import combinations
 
 import numpy as np
@@ -31,6 +31,32 @@ class QualityCode(IntEnum):
     OUTSIDE = 255
 
 
+class QualityGroup(Enum):
+    """What a reader needs to know of a voxel before its code: each group has one colour. The value says it in words."""
+
+    FULL = "full estimate"
+    FLOW_ONLY = "flow only: other parameters are open"
+    DOUBTFUL = "flow in doubt or not identifiable"
+    MOSTLY_BLOOD = "no value: mostly blood or fat"
+    NO_VALUE = "no value: other reasons"
+    OWN = "the plugin's own codes"
+
+
+_GROUPS: Mapping[int, QualityGroup] = {
+    QualityCode.FULL: QualityGroup.FULL,
+    **dict.fromkeys(range(1, 16), QualityGroup.FLOW_ONLY),
+    QualityCode.FLOW_NOT_IDENTIFIABLE: QualityGroup.DOUBTFUL,
+    QualityCode.POOR_FIT: QualityGroup.DOUBTFUL,
+    QualityCode.NOT_CONVERGED: QualityGroup.DOUBTFUL,
+    QualityCode.NO_ENHANCEMENT: QualityGroup.NO_VALUE,
+    QualityCode.NOT_FINITE: QualityGroup.NO_VALUE,
+    QualityCode.OUT_OF_SCOPE: QualityGroup.NO_VALUE,
+    QualityCode.AT_BOUND: QualityGroup.DOUBTFUL,
+    QualityCode.FEW_DRAWS: QualityGroup.DOUBTFUL,
+    QualityCode.MOSTLY_BLOOD: QualityGroup.MOSTLY_BLOOD,
+    QualityCode.OUTSIDE: QualityGroup.NO_VALUE,
+}
+
 _MEANINGS: Mapping[int, str] = {
     QualityCode.FULL: "full estimate",
     QualityCode.FLOW_NOT_IDENTIFIABLE: "flow not identifiable: the curve hardly narrows it",
@@ -57,6 +83,21 @@ def meaning(code: int) -> str | None:
         )
         return "not identifiable: " + ", ".join(names)
     return _MEANINGS.get(code)
+
+
+def contradicts(code: int, words: str) -> bool:
+    """Whether a plugin's words for a code differ from the host's. What 0 is called is the plugin's affair."""
+    return code != QualityCode.FULL and meaning(code) not in (None, words)
+
+
+def group_of(code: int, words: str | None = None) -> QualityGroup:
+    """Group of a code; ``words`` are those of the map's own legend. A code that they give another meaning is its own.
+
+    So is one that the host does not know, 128 to 254 above all.
+    """
+    if words is not None and contradicts(code, words):
+        return QualityGroup.OWN
+    return _GROUPS.get(code, QualityGroup.OWN)
 
 
 def legend(codes: NDArray[np.integer]) -> dict[int, str]:

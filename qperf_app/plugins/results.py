@@ -168,7 +168,7 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class ParticipantResult:
-    """Everything about one participant's run."""
+    """Everything about one participant's run. ``computed``: when its results were computed (ISO 8601), if known."""
 
     participant: str
     scans: tuple[ScanResult, ...]
@@ -177,6 +177,7 @@ class ParticipantResult:
     configuration: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    computed: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,14 @@ class Backdrop:
     """Grey pictures of a scan's slices: how they are viewed, what they are called, and which have a map.
 
     ``images`` are grey levels (rows, columns) by slice; ``key`` starts the ids of the page's ``definitions``, which the
-    tiles refer to.
+    tiles refer to. ``volume`` is the number of the pictures' volume in the series, from 1; None without a series.
     """
 
     key: str
     view: View
     slices: tuple[str, ...]
     images: Mapping[int, NDArray[np.uint8]]
+    volume: int | None = None
 
     @property
     def shown(self) -> tuple[int, ...]:
@@ -97,12 +98,14 @@ def _backdrop(key: str, scan: ScanResult, anatomy: Anatomy | None, side: float) 
     shown = tuple(z for z in range(shape[2]) if region[:, :, z].any()) or tuple(range(shape[2]))
     if anatomy is None or anatomy.after.data.shape[:3] != shape:
         image: NDArray[np.floating] = np.zeros(shape)
+        volume = None
         slices = tuple(f"Slice {z + 1}" for z in range(shape[2]))
     else:
         since = blood_peak(anatomy.after, anatomy.masks.get("lv"))
-        image, slices = anatomy.after.data[..., brightest_volume(anatomy.after, region, since)], anatomy.slices
+        at = brightest_volume(anatomy.after, region, since)
+        image, slices, volume = anatomy.after.data[..., at], anatomy.slices, anatomy.leading + at + 1
     rendered = {z: view.render(image[:, :, z]) for z in shown}
-    return Backdrop(key, view, slices, {z: grey(values, window(values)) for z, values in rendered.items()})
+    return Backdrop(key, view, slices, {z: grey(values, window(values)) for z, values in rendered.items()}, volume)
 
 
 def _defined(name: str, image: NDArray[np.uint8], alt: str) -> str:

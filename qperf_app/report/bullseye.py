@@ -43,6 +43,8 @@ class SegmentPicture:
         A segment below it has a triangle beside its number.
     marks : mapping
         Marks beside the number of a segment (:mod:`qperf_app.report.marks`).
+    outlined : set of int
+        Segments with a rim: those that the table of territories calls low.
     """
 
     values: Mapping[int, float]
@@ -50,6 +52,7 @@ class SegmentPicture:
     title: str
     low: float | None = None
     marks: Mapping[int, str] = field(default_factory=dict)
+    outlined: frozenset[int] = frozenset()
 
     def value(self, number: int) -> float:
         """Value of a segment, NaN where there is none."""
@@ -70,17 +73,22 @@ class SegmentPicture:
         words = ", ".join(f"{number}: {value:.2f}" for number, value in sorted(known.items()))
         below = f"; {sum(v < self.low for v in known.values())} below {self.low:g}" if self.low is not None else ""
         wide = [str(number) for number, marks in sorted(self.marks.items()) if WIDE in marks]
+        below += f"; outlined as low: {', '.join(map(str, sorted(self.outlined)))}" if self.outlined else ""
         below += f"; wide interval: {', '.join(wide)}" if wide else ""
         return f"Bull's-eye, {self.title}, by segment: {words}{below}. Grey: not estimated."
 
 
 def bullseye(picture: SegmentPicture) -> Drawing:
     """Draw the values of the segments."""
-    parts = []
+    parts, written = [], []
     for number in SECTORS:
         value, (words, marks) = picture.value(number), picture.words(number)
-        fill = hexadecimal(picture.scale.paint(np.array(value))) if words else HATCH
-        parts += [_sector(number, fill), _words(number, words, ink_on(picture.scale, value), marks)]
+        parts.append(_sector(number, hexadecimal(picture.scale.paint(np.array(value))) if words else HATCH))
+        written.append(_words(number, words, ink_on(picture.scale, value), marks))
+    # Over the gaps between all segments and below the words: a light line with a dark rim is seen on any colour.
+    for kind in ("low-rim", "low-line"):
+        parts += [_shape(number, f'class="{kind}" fill="none"') for number in sorted(picture.outlined)]
+    parts += written
     return _finished(parts, picture.title, picture.alt)
 
 
@@ -127,13 +135,16 @@ def _point(radius: float, degrees: float) -> str:
 
 
 def _sector(number: int, fill: str) -> str:
+    return _shape(number, f'class="segment" data-segment="{number}" fill="{fill}"')
+
+
+def _shape(number: int, style: str) -> str:
     inner, outer, start, end = SECTORS[number]
-    shape = f'class="segment" data-segment="{number}" fill="{fill}"'
     if not inner:
-        return f'<circle {shape} cx="{_MIDDLE[0]:g}" cy="{_MIDDLE[1]:g}" r="{outer * _RADIUS:g}"/>'
+        return f'<circle {style} cx="{_MIDDLE[0]:g}" cy="{_MIDDLE[1]:g}" r="{outer * _RADIUS:g}"/>'
     out, back = (f"A{r * _RADIUS:g} {r * _RADIUS:g} 0 0" for r in (outer, inner))
     edge = f"M{_point(outer, start)}{out} 0 {_point(outer, end)}"
-    return f'<path {shape} d="{edge}L{_point(inner, end)}{back} 1 {_point(inner, start)}Z"/>'
+    return f'<path {style} d="{edge}L{_point(inner, end)}{back} 1 {_point(inner, start)}Z"/>'
 
 
 def _words(number: int, value: str, ink: str, marks: str = "") -> str:

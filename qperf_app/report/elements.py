@@ -25,7 +25,7 @@ class Movie:
 
     ``times`` are the s of its frames and ``numbers`` those of their volumes in a series of ``total``, from 1, for the
     label beside the slider; ``still_at`` is the frame that the still shows; ``columns`` head its panels from left to
-    right.
+    right, ``rows`` name them from top to bottom.
     """
 
     moving: Picture
@@ -35,6 +35,7 @@ class Movie:
     total: int
     still_at: int
     columns: tuple[str, ...]
+    rows: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qperf_app.checks.wording import counted
 from qperf_app.plugins.results import Paragraph, Table
 from qperf_app.report import svg
 from qperf_app.report.agreement import Agreement
@@ -74,15 +75,15 @@ def render_group(
     str
         HTML, to be written as UTF-8.
     """
-    noun = "participant" if n_participants == 1 else "participants"
     flow = (_flow_table(flows), *_strata_elements(strata or {}))
     sections = [Section("Segment flow", "flow", flow)]
     if comparisons:
         sections.append(Section("Agreement", "agreement", _agreement_elements(comparisons)))
     kinds = ", ".join(f"{count} {kind}" for kind, count in (acquisitions or {}).items())
     scans = f" Scans by how the input function was acquired: {kinds}." if kinds else ""
+    who = counted(n_participants, "participant")
     tables = "Full tables: group_segments.tsv and group_agreement.tsv."
-    summary: list[HostElement] = [Paragraph(f"{n_participants} {noun}.{scans} {' '.join((*reviews, tables))}")]
+    summary: list[HostElement] = [Paragraph(f"{who}.{scans} {' '.join((*reviews, tables))}")]
     if suspects:
         columns = ("Scan", "Method", "Why")
         summary.append(TextTable(columns, tuple(suspects), "Scans to look at, in their own reports or by qperf review"))

@@ -7,15 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import plural
+from qperf_app.plugins.quality import QualityGroup, group_of
 from qperf_app.plugins.results import QualityMap, Table
 from qperf_app.report.backdrops import Backdrop
 from qperf_app.report.elements import Drawing, Key, PictureGrid, PictureRow
-from qperf_app.report.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from qperf_app.report.pictures import GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from qperf_app.report.scales import ColourScale
 
-#: Colours of the quality codes in order, 0 (a full estimate) first.
-QUALITY_COLOURS = (GREEN, ORANGE, VERMILION, PURPLE, SKY, YELLOW, BLUE)
-
+#: Colours of the groups of quality codes, in the legend's order.
+QUALITY_COLOURS: Mapping[QualityGroup, str] = {
+    QualityGroup.FULL: GREEN,
+    QualityGroup.FLOW_ONLY: SKY,
+    QualityGroup.DOUBTFUL: ORANGE,
+    QualityGroup.MOSTLY_BLOOD: VERMILION,
+    QualityGroup.NO_VALUE: PURPLE,
+    QualityGroup.OWN: YELLOW,
+}
+_GROUPS = tuple(QUALITY_COLOURS)
 
 #: Heading, map (x, y, z) and backdrop.
 MapRow = tuple[str, NDArray[np.floating], Backdrop]
@@ -49,10 +58,12 @@ def map_in_words(values: NDArray[np.floating]) -> str:
 
 
 def quality_grid(heading: str, quality: QualityMap, region: NDArray[np.bool_], backdrop: Backdrop) -> PictureGrid:
-    """Show the quality code of every voxel of the region."""
-    colours = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in ("#000000", *QUALITY_COLOURS)]
-    position = np.searchsorted(_codes(quality), quality.data) % len(QUALITY_COLOURS)
-    steps = np.where(region, position + 1, 0).astype(np.uint8)
+    """Show the group of the quality code of every voxel of the region; a group has one colour on the whole page."""
+    colours = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in ("#000000", *QUALITY_COLOURS.values())]
+    step_of = np.zeros(256, np.uint8)
+    for code in np.unique(quality.data[region]).tolist():
+        step_of[code] = _GROUPS.index(group_of(code, quality.legend.get(code))) + 1
+    steps = np.where(region, step_of[quality.data], np.uint8(0))
     tiles = tuple(
         backdrop.tile(
             z, steps[:, :, z], np.array(colours, np.uint8), f"Quality codes, {heading}, {backdrop.slices[z]}."
@@ -62,19 +73,23 @@ def quality_grid(heading: str, quality: QualityMap, region: NDArray[np.bool_], b
     return PictureGrid(tuple(backdrop.slices[z] for z in backdrop.shown), (PictureRow(heading, tiles),), size="small")
 
 
-def quality_key(qualities: Sequence[QualityMap]) -> Key:
-    """Legend of the colours of the codes."""
-    legend = {0: "full estimate"}
-    for quality in qualities:
-        legend.update({int(code): words for code, words in quality.legend.items()})
-    codes = sorted({code for quality in qualities for code in _codes(quality)})
-    colours = {code: QUALITY_COLOURS[k % len(QUALITY_COLOURS)] for q in qualities for k, code in enumerate(_codes(q))}
-    return Key(tuple((colours[code], "fill", f"{code}: {legend.get(code, 'not in the legend')}") for code in codes))
-
-
-def _codes(quality: QualityMap) -> list[int]:
-    """All codes of a map and of its legend, in order."""
-    return sorted({0, *(int(code) for code in quality.legend), *(int(code) for code in np.unique(quality.data))})
+def quality_key(labelled: Mapping[str, tuple[QualityMap, NDArray[np.bool_]]]) -> Key:
+    """Legend of the groups that occur in the regions of the scans, with their codes."""
+    found: dict[QualityGroup, set[int]] = {group: set() for group in QUALITY_COLOURS}
+    for quality, region in labelled.values():
+        for code in np.unique(quality.data[region]).tolist():
+            found[group_of(code, quality.legend.get(code))].add(code)
+    return Key(
+        tuple(
+            (
+                QUALITY_COLOURS[group],
+                "fill",
+                f"{group.value} ({plural(len(codes), 'code')} {', '.join(map(str, sorted(codes)))})",
+            )
+            for group, codes in found.items()
+            if codes
+        )
+    )
 
 
 def quality_counts(labelled: Mapping[str, tuple[QualityMap, NDArray[np.bool_]]]) -> Table:

@@ -12,8 +12,8 @@ from qperf_app.report.studies import reserve_of, rows_by_segment, values_of
 #: Its 90 % interval is wider than the value itself.
 WIDE = "?"
 #: 90 % intervals by segment.
-Drawn = Mapping[int, tuple[float, float]]
-NONE_DRAWN: Drawn = {}
+Intervals = Mapping[int, tuple[float, float]]
+NONE_DRAWN: Intervals = {}
 LAYERS = ("transmural", "endo", "epi")
 
 
@@ -45,24 +45,34 @@ def is_wide(value: float, bounds: tuple[float, float]) -> bool:
     return bool(np.isfinite([value, *bounds]).all() and bounds[1] - bounds[0] > value)
 
 
+def intervals_of(table: SegmentTable | None, quantity: str) -> Intervals:
+    """90 % intervals of a quantity by segment; NaN where the plugin gives none."""
+    return {k: interval_of(row, quantity) for k, row in rows_by_segment(table).items()}
+
+
+def reserve_intervals(
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Intervals = NONE_DRAWN
+) -> Intervals:
+    """90 % intervals of the reserve by segment: from draws, ``drawn``, or else from the bounds of both scans."""
+    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
+    both = sorted(resting.keys() & stressed.keys())
+    return {k: drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity) for k in both}
+
+
 def marks_of(table: SegmentTable | None, quantity: str) -> dict[int, str]:
     """Marks of the segments whose 90 % interval is wider than their value."""
-    values = values_of(table, quantity)
-    wide = (k for k, row in rows_by_segment(table).items() if is_wide(values[k], interval_of(row, quantity)))
-    return dict.fromkeys(wide, WIDE)
+    return _marks(values_of(table, quantity), intervals_of(table, quantity))
 
 
 def marks_of_reserve(
-    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Drawn = NONE_DRAWN
+    rest: SegmentTable | None, stress: SegmentTable | None, quantity: str, drawn: Intervals = NONE_DRAWN
 ) -> dict[int, str]:
     """Marks of the segments whose reserve has too wide an interval; ``drawn`` has those that come from draws."""
-    resting, stressed = rows_by_segment(rest), rows_by_segment(stress)
-    wide = (
-        k
-        for k, value in reserve_of(rest, stress, quantity).items()
-        if is_wide(value, drawn.get(k) or reserve_interval(resting[k], stressed[k], quantity))
-    )
-    return dict.fromkeys(wide, WIDE)
+    return _marks(reserve_of(rest, stress, quantity), reserve_intervals(rest, stress, quantity, drawn))
+
+
+def _marks(values: Mapping[int, float], intervals: Intervals) -> dict[int, str]:
+    return dict.fromkeys((k for k, value in values.items() if is_wide(value, intervals[k])), WIDE)
 
 
 def marked(words: str, marks: str) -> str:

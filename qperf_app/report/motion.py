@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import counted
 from qperf_app.plugins.records import Motion, Series
 from qperf_app.report import svg
 from qperf_app.report.curves import TIME, mean_curve
@@ -60,7 +61,7 @@ def moving_picture(
     shown = range(0, len(versions[0].times), every)
     levels = [_levels(versions, view, z) for z in range(len(slices))]
     frames = _frames(versions, view, slices, levels, shown)
-    what = f"{' and '.join(headings)}, {len(slices)} slice{'s' if len(slices) > 1 else ''}, {len(frames)} volumes"
+    what = f"{' and '.join(headings)}, {counted(len(slices), 'slice')}, {counted(len(frames), 'volume')}"
     return Movie(
         encode_animation(frames, FRAME_MILLISECONDS, f"Moving picture of the first pass: {what}."),
         encode(frames[still_at // every], f"One volume of the first pass: {what}.", quality=75),
@@ -69,6 +70,7 @@ def moving_picture(
         leading + len(versions[0].times),
         still_at // every,
         tuple(headings),
+        tuple(slices),
     )
 
 
@@ -92,19 +94,20 @@ def _levels(versions: Sequence[Series], view: View, z: int) -> tuple[float, floa
 def _frames(
     versions: Sequence[Series], view: View, slices: Sequence[str], levels: Sequence[tuple[float, float]], shown: range
 ) -> list[NDArray[np.uint8]]:
-    """Sheets (rows, columns) of the volumes that are shown, the slice and the time written into the first column."""
+    """Sheets (rows, columns) of the volumes that are shown, the time written into the last row.
+
+    Large enough to be read at the few pixels of a panel: where the browser can't take the film apart it stands nowhere
+    else. The slices are named by the page.
+    """
     height, width, gap = *view.size, 4
     sheet_size = len(slices) * (height + gap) - gap, len(versions) * (width + gap) - gap
     sheets = np.full((len(shown), *sheet_size), 255, np.uint8)
-    names = [_written(name, view.size, (5, 3), "la") for name in slices]
     for z in range(len(slices)):
         for column, version in enumerate(versions):
             panels = sheets[:, z * (height + gap) :][:, :height, column * (width + gap) :][:, :, :width]
             steps = grey(view.layout.image(version.data[:, :, z]), levels[z])
             for k, t in enumerate(shown):
                 panels[k] = view.render_grey(steps[..., t])
-                if column == 0:
-                    _stamp(panels[k], names[z])
     for k, t in enumerate(shown):
         _stamp(sheets[k, -height:, :width], _written(f"{versions[0].times[t]:.1f} s", view.size, (5, height - 5), "ls"))
     return list(sheets)
@@ -115,7 +118,7 @@ def _written(words: str, size: tuple[int, int], at: tuple[float, float], anchor:
     from PIL import Image
 
     stamp = Image.new("L", size[::-1], 128)
-    write(stamp, at, words, max(8.0, size[1] / 17), anchor, "white")
+    write(stamp, at, words, max(14.0, size[1] / 11), anchor, "white")
     return np.asarray(stamp)
 
 

@@ -9,6 +9,8 @@ from importlib.resources import files
 from itertools import count
 from typing import Any
 
+from qperf_app.checks.wording import plural
+from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins import ReportSectionPlugin
 from qperf_app.plugins.results import ParticipantResult
 from qperf_app.report.backdrops import backdrops_of
@@ -22,6 +24,7 @@ from qperf_app.report.scans import anatomy_of, scan_section
 from qperf_app.report.studies import studies_of
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import advice, warnings_of
+from qperf_app.report.words import words_element
 
 
 def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSectionPlugin] = ()) -> str:
@@ -58,14 +61,24 @@ def render_report(result: ParticipantResult, extra_sections: Sequence[ReportSect
             methods_section(result),
             *extra,
         )
+    warnings = (*warnings_of(result, studies), *broken)
     return render_page(
         f"Participant {result.participant}",
-        (*warnings_of(result, studies), *broken),
-        headline_elements(result, studies),
+        warnings,
+        [*headline_elements(result, studies), *words_element(result, TERRITORIES if studies else (), warnings)],
         sections,
         advice(studies),
         [definition for backdrop in backdrops.values() for definition in backdrop.definitions],
+        _whose(result),
     )
+
+
+def _whose(result: ParticipantResult) -> str:
+    """The sessions that the page is about, and the day on which it was computed."""
+    sessions = sorted({scan.entities["ses"] for scan in result.scans if scan.entities.get("ses")})
+    words = [f"{plural(len(sessions), 'session')} {', '.join(sessions)}"] if sessions else []
+    words += [f"computed on {result.computed[:10]}"] if result.computed else []
+    return ", ".join(words)
 
 
 def render_page(
@@ -75,15 +88,19 @@ def render_page(
     sections: Sequence[Section],
     advice: str = "",
     definitions: Sequence[str] = (),
+    whose: str = "",
 ) -> str:
     """Lay elements out as a page of the house: a summary with warnings and contents, then the sections.
 
-    ``definitions`` are what several drawings refer to, such as the anatomy below the maps.
+    ``definitions`` are what several drawings refer to, such as the anatomy below the maps. ``whose`` stands below the
+    heading, and with it at the head of every printed page.
     """
     from markupsafe import Markup
 
     page: str = _template().render(
         heading=heading,
+        whose=whose,
+        running=Markup(_css_text(", ".join(filter(None, (heading, whose))))),
         style=Markup(_resource("page.css")),
         warnings=warnings,
         advice=advice,
@@ -106,6 +123,11 @@ def _template() -> Any:
     environment.filters["kind"] = lambda element: type(element).__name__
     environment.filters["picture_size"] = picture_size
     return environment.from_string(_resource("page.html"))
+
+
+def _css_text(words: str) -> str:
+    """Words as a string of a style sheet, whatever is in them."""
+    return '"' + "".join(c if c.isalnum() or c in " ,.-" else f"\\{ord(c):x} " for c in words) + '"'
 
 
 def _resource(name: str) -> str:

@@ -12,7 +12,8 @@ from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
 from qperf_app.report.elements import Details, Drawing, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
-from qperf_app.report.marks import marks_of, marks_of_reserve
+from qperf_app.report.marks import Intervals, intervals_of, marks_of, marks_of_reserve, reserve_intervals
+from qperf_app.report.medians import off_median
 from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
@@ -126,8 +127,15 @@ def _grid(
     if len(units) > 1:
         caption += f" The scans have different units ({', '.join(sorted(units))}): do not compare them."
     if large:
-        caption += " The bar is 20 mm long."
+        caption += f"{_behind(study, backdrops)} The bar is 20 mm long."
     return map_grid(rows, scale, caption, edges=large)
+
+
+def _behind(study: Study, backdrops: Backdrops) -> str:
+    """Which volumes the grey pictures are, with a space before it; empty where there are none."""
+    volumes = [(task_of(scan), backdrops[scan.label].volume) for scan in study.scans]
+    known = ", ".join(f"{task.lower()} {volume}" for task, volume in volumes if volume is not None)
+    return f" In grey: the volume in which the myocardium is brightest ({known})." if known else ""
 
 
 def _units(study: Study, quantity: str, units: str) -> str:
@@ -146,23 +154,38 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values])
     pictures = [
         SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
-                       marks=marks_of(table, quantity))
+                       marks=marks_of(table, quantity),
+                       outlined=_low(of, intervals_of(table, quantity), (scan,), method))
         for (scan, table), of in zip(known, values, strict=True)
     ]  # fmt: skip
     both = reserve_tables(study, method)
     reserve = reserve_of(*both, quantity)
     if reserve:
-        marks = marks_of_reserve(*both, quantity, drawn_reserves(study.rest, study.stress, method))
+        drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
+        marks = marks_of_reserve(*both, quantity, drawn)
+        low = _low(reserve, reserve_intervals(*both, quantity, drawn), study.scans, method)
         title = "Perfusion reserve (stress / rest)"
-        pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks))
+        pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks, low))
     return pictures
+
+
+def _low(
+    values: Mapping[int, float], intervals: Intervals, scans: Sequence[ScanResult], method: Method
+) -> frozenset[int]:
+    """Segments that the table of territories calls low; of doubtful scans it calls none so."""
+    return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, intervals)[0]
 
 
 def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
     pictures = segment_pictures(study, method)
     if not pictures:
         return [Paragraph("No segments: there are no RV insertion points, so there is no bull's-eye.", "warning")]
-    caption = "Each AHA segment's own estimate; colours as in the maps. Hatched: not estimated."
+    caption = (
+        "Each AHA segment's own estimate; colours as in the maps. Hatched: outside of the slices, or fewer than half "
+        "of its voxels could be estimated."
+    )
+    if any(picture.outlined for picture in pictures):
+        caption += " Outlined: low, its 90 % interval lies below that of the heart's median."
     if any(picture.low is not None for picture in pictures):
         caption += (
             f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
@@ -184,7 +207,8 @@ def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostEle
             pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
-        "is endo/epi, the transmural gradient. Hatched: a layer has no value. Blood left in the inner layer raises it."
+        "is endo/epi, the transmural gradient. Hatched: fewer than half of a layer's voxels could be estimated. Blood "
+        "left in the inner layer raises the number."
     )
     return [Subheading("Through the wall"), Gallery(tuple(pictures), caption)] if pictures else []
 
@@ -241,7 +265,7 @@ def _quality_elements(study: Study, method: Method, quantity: str, backdrops: Ba
         if voxel_map is not None and voxel_map.data.shape == quality.data.shape:
             grids.append(quality_grid(task_of(scan), quality, region_of(scan), backdrops[scan.label]))
     labelled = {task_of(scan): (quality, region_of(scan)) for scan, quality in found}
-    key = quality_key([quality for _, quality in found])
+    key = quality_key(labelled)
     words = "; ".join(_estimated(scan, method, quantity) for scan, _ in found)
     why = (
         f"{quantity} needs less of the data than the model's other parameters: at rest it can often be told where they "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.wording import counted
 from qperf_app.geometry import resample
 from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.records import Landmark, Series
@@ -129,9 +130,9 @@ def acquisition_in_words(scan: ScanResult) -> str:
         return ""
     x, y, z, t = series.data.shape
     along, across, apart = series.voxel_size
-    words = f"{z} slice{'s' if z > 1 else ''} of {x} × {y}, pixels {along:.3g} × {across:.3g} mm"
+    words = f"{counted(z, 'slice')} of {x} × {y}, pixels {along:.3g} × {across:.3g} mm"
     # What the image says of the third axis is the way from slice to slice, not how thick they are.
-    words += f", slices {apart:.3g} mm apart, {t} volumes" if z > 1 else f", {t} volumes"
+    words += f", slices {apart:.3g} mm apart, {counted(t, 'volume')}" if z > 1 else f", {counted(t, 'volume')}"
     if t > 1:
         words += f" over {series.times[-1] - series.times[0]:.0f} s"
     if series.n_proton_density:

@@ -7,18 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from qperf_app.geometry.segments import TERRITORIES
-from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, SegmentTable, Table
+from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, Table
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
 from qperf_app.report.fits import drawn_reserves
 from qperf_app.report.marks import (
     WIDE,
-    Drawn,
+    Intervals,
     interval_of,
+    intervals_of,
     is_wide,
     marked,
     marks_of,
     marks_of_reserve,
-    reserve_interval,
+    reserve_intervals,
 )
 from qperf_app.report.medians import median_interval, median_over, off_median
 from qperf_app.report.perfusion import bullseye_elements
@@ -58,7 +59,7 @@ _MODELS = {
     "2CXM": "two-compartment exchange model",
     "ATH": "adiabatic tissue homogeneity model",
     "BTEX": "blood-tissue exchange model",
-    "fermi": "Fermi function",
+    "Fermi": "Fermi function",
 }
 
 
@@ -119,8 +120,8 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
         text += (
-            "; beside them the 90 % interval, as if the errors of a territory's segments rose and fell together; none "
-            "where its segments differ"
+            ". The range beside a median holds the true value 9 times in 10 if the errors of its segments go together; "
+            "it is left out where the segments differ"
         )
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
     comparable = model in _DISTRIBUTED and quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
@@ -152,23 +153,15 @@ def _flow_cells(
     scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
-    bounds = _bounds(segments_of(scan, method), quantity)
-    return _cells(values, bounds, groups, doubts_of(scan, method))
-
-
-def _bounds(table: SegmentTable | None, quantity: str) -> dict[int, tuple[float, float]]:
-    return {k: interval_of(row, quantity) for k, row in rows_by_segment(table).items()}
+    return _cells(values, intervals_of(segments_of(scan, method), quantity), groups, doubts_of(scan, method))
 
 
 def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
     doubts = [text for scan in study.scans for text in doubts_of(scan, method)]
     rest, stress = reserve_tables(study, method)
     values = reserve_of(rest, stress, quantity)
-    drawn: Drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
-    at_rest, at_stress = map(rows_by_segment, (rest, stress))
-    bounds = {
-        k: drawn.get(k) or reserve_interval(at_rest[k], at_stress[k], quantity) for k in at_rest.keys() & at_stress
-    }
+    drawn: Intervals = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
+    bounds = reserve_intervals(rest, stress, quantity, drawn)
     cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
     if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
@@ -177,7 +170,7 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
 
 def _cells(
     values: Mapping[int, float],
-    bounds: Mapping[int, tuple[float, float]],
+    bounds: Intervals,
     groups: Mapping[str, Sequence[int]],
     doubts: Sequence[str],
     low: float = -np.inf,
@@ -222,7 +215,7 @@ def _off_in_words(off: tuple[frozenset[int], frozenset[int]], found: Sequence[in
 def _lowest_stress(study: Study, method: Method, quantity: str, flow: Mapping[int, float]) -> str:
     """The lowest flow under stress, and all segments whose flow lies off the heart's median."""
     stress = segments_of(study.stress, method)
-    marks, bounds = marks_of(stress, quantity), _bounds(stress, quantity)
+    marks, bounds = marks_of(stress, quantity), intervals_of(stress, quantity)
     lowest = min(flow, key=lambda k: flow[k])
     words = f"Lowest stress {quantity}: {marked(number(flow[lowest]), marks.get(lowest, ''))}, "
     words += f"{segments_in_words({lowest}, stress)}."
@@ -264,7 +257,7 @@ def _heart_rate(study: Study) -> Iterator[str]:
     if all(np.isfinite(rates)):
         yield (
             f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
-            "is the heart rate: a rise tells that the stress agent worked, and is no verdict."
+            "is the heart rate. A higher heart rate under stress suggests that the stress agent worked."
         )
 
 

@@ -12,7 +12,7 @@ from qperf_app.report.marks import (
     LAYERS,
     NONE_DRAWN,
     WIDE,
-    Drawn,
+    Intervals,
     interval_of,
     marked,
     marks_of,
@@ -90,7 +90,7 @@ def other_quantities_table(table: SegmentTable, primary: str) -> Table | None:
 
 
 def reserve_table(
-    rest: SegmentTable, stress: SegmentTable, quantity: str, units: str, drawn: Drawn = NONE_DRAWN
+    rest: SegmentTable, stress: SegmentTable, quantity: str, units: str, drawn: Intervals = NONE_DRAWN
 ) -> Table:
     """Rest, stress and their ratio by segment and layer, then by coronary territory and over all.
 

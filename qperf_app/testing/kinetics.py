@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.plugins import KineticMaps, KineticsPlugin, TissueConstants, TissueCurves
+from qperf_app.plugins.quality import FIRST_OWN_CODE, contradicts, meaning
 from qperf_app.testing.conformance import PluginConformance, Runs
 from qperf_app.testing.examples import example_aif, example_curves, example_flow
 from qperf_app.testing.inputs import step_of
@@ -94,6 +95,20 @@ class KineticsConformance(PluginConformance):
             assert np.isnan(flow[voxel]), f"a curve that is {what} gets a flow of {flow[voxel]:.2f} mL/min/g"
             assert result.qc[voxel] != 0, f"a curve that is {what} has no flow, and qc 0 calls it a full estimate"
         assert np.isfinite(flow[:2]).any(), "good curves get no flow where they stand beside dead ones"
+
+    def test_quality_codes_mean_what_they_mean_everywhere(self, runs: Runs) -> None:
+        """One colour, one meaning: the legend leaves the host's codes theirs. A plugin's own are 128 to 254.
+
+        Those from 25 to 127 are kept for codes to come. What 0, a full estimate, is called is the plugin's affair.
+        """
+        dead = replace(example_curves(), concentration=np.zeros_like(example_curves().concentration))
+        said = {**runs.plain.qc_legend, **runs(curves=dead).qc_legend}
+        wrong = [
+            f"{code} ({words!r}): {meaning(code) or 'kept for codes to come'}"
+            for code, words in sorted(said.items())
+            if contradicts(code, words) or (meaning(code) is None and code < FIRST_OWN_CODE)
+        ]
+        assert not wrong, f"qc_legend gives codes of the host's another meaning; its own are 128 to 254: {wrong}"
 
     def test_intervals_are_ordered_and_hold_the_value(self, runs: Runs) -> None:
         """q05, q50 and q95 are quantiles of one posterior; its mean lies between the outer two."""

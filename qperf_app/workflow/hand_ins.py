@@ -27,6 +27,7 @@ from qperf_app.checks.masks import labels_findings, mask_findings, pools_finding
 from qperf_app.checks.points import point_findings
 from qperf_app.checks.spelling import spelling_findings
 from qperf_app.checks.timing import dynamic_times
+from qperf_app.checks.wording import counted
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.plugins import CONCENTRATION_UNITS
 from qperf_app.plugins.keys import MapKey, Role
@@ -202,7 +203,7 @@ def _corrected(path: Path, series: SeriesInput) -> Iterator[Finding]:
     values, _ = read_image(path, onto=series.grid)
     bad = ~np.isfinite(values).all(axis=(0, 1, 2))
     if bad.any():
-        yield refusal(str(path), "", f"values that are not finite in {bad.sum()} frames")
+        yield refusal(str(path), "", f"values that are not finite in {counted(int(bad.sum()), 'frame')}")
         return
     means = [image.mean(axis=-1).ravel() for image in (values, read_image(series.path)[0])]
     if all(mean.std() > 0 for mean in means) and np.corrcoef(*means)[0, 1] < LEAST_ALIKE:

@@ -6,6 +6,7 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def _finish(request: PublishRequest, cause: str) -> ParticipantStatus:
     published = _publish_files(request, outcomes, out_dir)
     _write_crash_files(request, outcomes, out_dir)
     scans = _scans(request, outcomes, published, out_dir)
-    status = summarise(request.participant, request.seed, scans)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    status = replace(summarise(request.participant, request.seed, scans), computed=now)
     participant_dir = out_dir / f"sub-{request.participant}"
     participant_dir.mkdir(parents=True, exist_ok=True)
     replace_text(participant_dir / f"sub-{request.participant}_config.yaml", request.configuration)

@@ -90,6 +90,7 @@ def load_participant(
         configuration=configuration.read_text(encoding="utf-8") if configuration.is_file() else "",
         versions=software_versions(),
         seed=status.seed,
+        computed=status.computed,
     )
 
 

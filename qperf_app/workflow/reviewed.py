@@ -14,6 +14,7 @@ from qperf_app.bids.images import read_json
 from qperf_app.bids.names import parse_entities, prefix
 from qperf_app.bids.reviews import Decision, read_reviews
 from qperf_app.bids.segment_tables import read_segments
+from qperf_app.checks.wording import counted
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.workflow.status import ScanRecord
 
@@ -80,7 +81,7 @@ def in_words(reviewed: Iterable[ReviewedScan], n_scans: int) -> list[str]:
         low, middle, high = np.percentile(change, (5, 50, 95))
         n = sum(bool(scan.before) for scan in reviewed)
         told.append(
-            f"Corrections of {n} scan{'s' if n > 1 else ''} changed MBF of a segment by {middle:+.0f} % in the median, "
+            f"Corrections of {counted(n, 'scan')} changed MBF of a segment by {middle:+.0f} % in the median, "
             f"by {low:+.0f} to {high:+.0f} % in nine of ten ({len(pairs)} segments)."
         )
     return told

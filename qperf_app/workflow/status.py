@@ -105,6 +105,7 @@ class ParticipantStatus:
 
     ``complete``: nothing failed, nothing was not found, and every scan has flow, by the method that leads, in at
     least half of the segments in view. ``steps_doubtful``: steps that ended well with a result that can't be right.
+    ``computed``: end of the run whose results these are (UTC, ISO 8601); empty in a status of an earlier version.
     """
 
     participant: str
@@ -116,6 +117,7 @@ class ParticipantStatus:
     steps_doubtful: tuple[StepProblem, ...] = ()
     seed: int = 0
     scans: tuple[ScanRecord, ...] = ()
+    computed: str = ""
 
     def with_remarks(self, remarks: Mapping[str, tuple[str, ...]]) -> ParticipantStatus:
         """The same with what the report warns of each scan, by label."""

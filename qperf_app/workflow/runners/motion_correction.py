@@ -10,6 +10,7 @@ import numpy as np
 from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities, series_kind
 from qperf_app.checks.motion import judge_motion
+from qperf_app.checks.wording import plural
 from qperf_app.plugins import Motion
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps.motion_correction import check_motion
@@ -44,7 +45,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     failed = int((~motion.corrected).sum())
     told = (
         f"{name}{failed} of {motion.corrected.size} slice images could not be corrected and stay where they were: look "
-        "at its moving picture; --leave-out-uncorrected leaves them out."
+        "at the moving picture (qperf review); --leave-out-uncorrected leaves them out."
     )
     warnings = [told] if failed else []
     doubts = tuple(f"{name}{text}" for text in judged.doubts)
@@ -60,7 +61,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
 def _undone(slices: Sequence[int]) -> str:
     if not slices:
         return ""
-    which = f"slice{'s' if len(slices) > 1 else ''} {', '.join(str(k + 1) for k in slices)}"
+    which = f"{plural(len(slices), 'slice')} {', '.join(str(k + 1) for k in slices)}"
     return f"; {which} as acquired: no stiller when corrected"
 
 

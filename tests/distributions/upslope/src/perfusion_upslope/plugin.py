@@ -64,7 +64,8 @@ class Upslope(KineticsPlugin):
             ParameterMap("Fb", "mL/min/mL", flow),
             ParameterMap("MBF", "mL/min/g", flow / constants.density),
         )
-        return KineticMaps(self.model, maps, dead.astype(np.uint8), {1: "the curve does not rise"})
+        codes = np.where(dead, 128, 0).astype(np.uint8)
+        return KineticMaps(self.model, maps, codes, {128: "the curve does not rise"})
 
 
 class Note(ReportSectionPlugin):
