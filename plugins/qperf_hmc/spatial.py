@@ -90,10 +90,13 @@ def couple(log_flow: NDArray[np.floating], voxels: Index, between: float, kept: 
     weight = np.ones(len(first))
     at = z[np.arange(n), state]
     result = np.empty((n, kept), dtype=np.intp)
+
+    def of_pairs(for_first: Array, for_second: Array) -> Array:
+        return np.asarray(np.bincount(first, for_first, n) + np.bincount(second, for_second, n), dtype=np.float64)
+
     for sweep in range(BURN_IN + kept):
         for colour in colours:
-            precision = np.bincount(first, weight, n) + np.bincount(second, weight, n)
-            pull = np.bincount(first, weight * at[second], n) + np.bincount(second, weight * at[first], n)
+            precision, pull = of_pairs(weight, weight), of_pairs(weight * at[second], weight * at[first])
             chosen = colour.choose(pull[colour.rows], precision[colour.rows], rng)
             state[colour.rows], at[colour.rows] = chosen, z[colour.rows, chosen]
         square = (at[first] - at[second]) ** 2
