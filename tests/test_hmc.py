@@ -85,6 +85,22 @@ def test_the_curves_beside_a_curve_change_nothing(input_function, priors):
         assert np.isclose(flow(np.array(rows)), every[rows], rtol=1e-3).mean() > 0.95
 
 
+def test_what_is_compiled_for_one_scan_serves_the_next(input_function, priors):
+    """A scan of another length, another input function, curves with gaps: nothing is traced again."""
+    pytest.importorskip("tensorflow")
+    from qperf_hmc import importance, octree, posterior
+
+    compiled = [octree._start, octree._marginal, importance._place, importance._log_weights, posterior._fit]
+    times, points, cp = input_function
+    curves = example_curves(noise=0.02).concentration[:5].copy()
+    curves[1, 7] = np.nan
+    traced = []
+    for frames, factor in ((len(times), 1.0), (len(times) - 4, 1.1)):
+        posterior.sample(MODELS["2CXM"], priors, times[:frames], curves[:, :frames], points, factor * cp, 0, passes=1)
+        traced.append([f.experimental_get_tracing_count() for f in compiled])
+    assert traced[1] == traced[0]
+
+
 @pytest.mark.parametrize(
     ("rates", "amplitudes", "noise", "count"),
     [
