@@ -1,6 +1,6 @@
 """``hmc`` on whole hearts, out of an OUT_DIR that the app has written.
 
-study    time of the plugin for all scans, each in a process of its own as in the app, loading and compiling included
+study    processor time of the plugin for each scan in a process of its own, loading and compiling included
 speed    convergence and processor time of whole scans
 referee  means and standard deviations beside those of a million weighed draws of the prior
 """
@@ -74,13 +74,11 @@ def read_hearts(out: Path, scans: str) -> Iterator[Heart]:
 
 
 def study(out: Path, scans: str, threads: int) -> Table:
-    """Time of the plugin for each scan in a new process, as many at a time as there are threads."""
+    """Processor time of the plugin for each scan in a new process, as many at a time as there are threads."""
     every = list(read_scans(out, scans))
-    started = time.perf_counter()
     # A process that loads everything anew, and serves once.
     with ProcessPoolExecutor(threads, get_context("spawn"), max_tasks_per_child=1) as pool:
         rows = list(pool.map(_fit, *zip(*every, strict=True)))
-    note = f"All together: {time.perf_counter() - started:.0f} s, {threads} at a time."
     columns = (
         Column("scan"),
         Column("voxels", format="d"),
@@ -88,7 +86,7 @@ def study(out: Path, scans: str, threads: int) -> Table:
         Column("left for trajectories", format="d"),
         Column("processor time", "s", ".1f"),
     )
-    return Table("hmc-study", "Scans in processes of their own", columns, tuple(rows), note, timed=True)
+    return Table("hmc-study", "Scans in processes of their own", columns, tuple(rows), timed=True)
 
 
 def _fit(name: str, curves: TissueCurves, aif: InputFunction) -> Row:
