@@ -1,5 +1,6 @@
 """``hmc`` on whole hearts, out of an OUT_DIR that the app has written.
 
+study    processor time of the plugin for each scan in a process of its own, loading and compiling included
 speed    convergence and processor time of whole scans
 referee  means and standard deviations beside those of a million weighed draws of the prior
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,8 @@ from qperf_app.bids.names import ROLES
 from qperf_app.bids.records import read_aif, read_mask, read_series
 from qperf_app.methods.kinetic_inputs import even_input, screen
 from qperf_app.physics.models import MODELS
-from qperf_app.plugins import RunContext
+from qperf_app.plugins import InputFunction, QualityCode, RunContext, TissueConstants, TissueCurves
+from qperf_hmc import ExchangePosterior
 from qperf_hmc.posterior import Sampling
 from qperf_hmc.setting import as_tensor, choose, prior_draws
 
@@ -51,14 +55,48 @@ class Heart:
         return Sampling(setting, chosen, scale, curves, 400, RunContext(0, threads))
 
 
-def read_hearts(out: Path, scans: str) -> Iterator[Heart]:
-    """Curves that the app's kinetics plugin was given, of scans by a pattern of their names."""
+def read_scans(out: Path, scans: str) -> Iterator[tuple[str, TissueCurves, InputFunction]]:
+    """What the app's kinetics plugin was given, of scans by a pattern of their names."""
     for path in sorted(out.glob(f"sub-*/perf/{scans}_desc-muscle_dce.nii.gz")):
         prefix = path.name.removesuffix("_desc-muscle_dce.nii.gz")
         series, aif = read_series(path), read_aif(path.with_name(f"{prefix}_desc-aif_timeseries.tsv"))
-        curves = series.data[read_mask(path.with_name(f"{prefix}_{ROLES['myocardium']}"))].astype(np.float64)
-        grid, plasma = even_input(aif.times, aif.in_plasma(HAEMATOCRIT), series.times[-1] + 5.0)
-        yield Heart(prefix, curves[screen(curves)[0]], series.times, grid, plasma)
+        wall = read_mask(path.with_name(f"{prefix}_{ROLES['myocardium']}"))
+        curves = series.data[wall].astype(np.float64)
+        yield prefix, TissueCurves(curves, series.times, np.argwhere(wall), series.affine, of_image=True), aif
+
+
+def read_hearts(out: Path, scans: str) -> Iterator[Heart]:
+    """Curves of scans by a pattern of their names."""
+    for name, curves, aif in read_scans(out, scans):
+        grid, plasma = even_input(aif.times, aif.in_plasma(HAEMATOCRIT), curves.times[-1] + 5.0)
+        data = curves.concentration
+        yield Heart(name, data[screen(data)[0]], curves.times, grid, plasma)
+
+
+def study(out: Path, scans: str, threads: int) -> Table:
+    """Processor time of the plugin for each scan in a new process, as many at a time as there are threads."""
+    every = list(read_scans(out, scans))
+    # A process that loads everything anew, and serves once.
+    with ProcessPoolExecutor(threads, get_context("spawn"), max_tasks_per_child=1) as pool:
+        rows = list(pool.map(_fit, *zip(*every, strict=True)))
+    columns = (
+        Column("scan"),
+        Column("voxels", format="d"),
+        Column("sampled and not converged", format="d"),
+        Column("left for trajectories", format="d"),
+        Column("processor time", "s", ".1f"),
+    )
+    return Table("hmc-study", "Scans in processes of their own", columns, tuple(rows), timed=True)
+
+
+def _fit(name: str, curves: TissueCurves, aif: InputFunction) -> Row:
+    """Row of a scan for :func:`study`."""
+    left: list[str] = []
+    context = RunContext(0, 1, lambda said: left.append(said) if said.startswith("pass 3") else None)
+    found = ExchangePosterior().fit(curves, aif, TissueConstants(), context)
+    bad = int((found.qc == QualityCode.NOT_CONVERGED).sum())
+    last = int(left[-1].split()[4]) if len(left) > 1 else 0
+    return name, len(curves.concentration), bad, last, time.process_time()
 
 
 def speed(out: Path, scans: str, threads: int) -> Table:
@@ -146,13 +184,15 @@ def _log_likelihoods(sampling: Sampling, x: Array) -> Array:
 def main() -> None:
     """Publish a table."""
     parser = argument_parser(__doc__)
-    parser.add_argument("table", choices=("speed", "referee"))
+    parser.add_argument("table", choices=("study", "speed", "referee"))
     parser.add_argument("out", type=Path, help="OUT_DIR of the app")
     parser.add_argument("--scans", default="*", help="pattern of the scans' names")
     parser.add_argument("--count", type=int, default=96, help="curves of each scan (referee)")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    if args.table == "speed":
+    if args.table == "study":
+        table = study(args.out, args.scans, args.threads)
+    elif args.table == "speed":
         table = speed(args.out, args.scans, args.threads)
     else:
         table = referee(args.out, args.scans, args.count, args.threads)

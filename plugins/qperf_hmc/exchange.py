@@ -54,6 +54,7 @@ class Exchange(Separable):
     """The 2CXM; ``first`` and ``second`` are the logarithms of A1 and A2."""
 
     ranks = (12, 16, 18)
+    peaks = 3
     stored = 4
     reach = 1.0
 
@@ -95,21 +96,31 @@ class Exchange(Separable):
         return interpolants[0].at(fast, delay), interpolants[1].at(slow, delay)
 
     def start(self, evidence: Evidence, prior: Prior) -> Any:
-        """Least squares, twice."""
-        return tf.repeat(tf.stack(least_squares(evidence, prior)), 2, axis=0)
+        """Least squares, for each mode."""
+        return tf.repeat(tf.stack(least_squares(evidence, prior)), self.peaks, axis=0)
 
     def modes(self, evidence: Evidence, prior: Prior, u: Any, v: Any, start: Sequence[Any]) -> Peak:
-        """The mode with much of the fast member and that with little, which may be the same: each (2, n).
+        """The modes with much, with some and with little of the fast member, which may be the same: each (3, n).
 
-        Given the rates PS falls to either side of A1 K+ = A2 K-, so that the density may have a mode on each. Each is
-        climbed to on its own side, from the ``start``, log amplitudes (2, n) and (2, n), where that is on the right
-        one.
+        Given the rates, the parameters are other powers of the amplitudes on either side of A1 = A2 and of A1 K+ = A2
+        K-, and their priors may pull to another place in each of the three ranges. Each mode is climbed to within its
+        own, from the ``start``, log amplitudes (3, n) and (3, n), where that is in it.
         """
-        (much, little), (second, beside) = map(tf.unstack, start)
-        between, within = second + v - u, beside + v - u
-        again, alone = _little_of_the_fast(evidence, prior, u, v)
-        first = tf.stack([tf.where(much > between, much, between + _APART), tf.where(little < within, little, again)])
-        second = tf.stack([second, tf.where(little < within, beside, alone)])
+        (much, some, little), seconds = map(tf.unstack, start)
+        alone = tf.math.log(likely_flow(evidence.y2 / evidence.h22, prior))
+        own = (
+            much > seconds[0],
+            (some < seconds[1]) & (some > seconds[1] + v - u),
+            little < seconds[2] + v - u,
+        )
+        known, other = zip(
+            (much, seconds[0] + _APART),
+            (some, _some_of_the_fast(prior, u, v, alone)),
+            (little, _little_of_the_fast(prior, u, v, alone)),
+            strict=True,
+        )
+        first = tf.where(own, known, other)
+        second = tf.where(own, seconds, [seconds[0], alone, alone])
         rates = _Rates(tf.exp(u), tf.exp(v), 2.0 * _log_gap(u, v), u + v)
         return climb(lambda a, b: _expand(evidence, prior, rates, a, b), first, second)
 
@@ -136,17 +147,31 @@ def _parameters(flow: Any, moment: Any, product: Any, rates: Any) -> tuple[Any, 
     return flow, flow + product - 2.0 * moment, 2.0 * flow - moment, product - moment - rates
 
 
-def _little_of_the_fast(evidence: Evidence, prior: Prior, fast: Any, slow: Any) -> tuple[Any, Any]:
-    """Log amplitudes with little of the fast member.
+def _some_of_the_fast(prior: Prior, fast: Any, slow: Any, second: Any) -> Any:
+    """Log A1 between A2 K- / K+ and A2, given log A2.
 
-    There PS is near A1 (K+ / K- - 1)^2 and v_e near A1 (K+ / K- - 1)^2 / K+: A1 is where their priors meet, and A2 is
-    the slow member's alone.
+    There PS is near A2^2 / A1 (1 - K- / K+)^2 and v_p near A2^2 / (A1 K+): A1 is where their priors meet.
+    """
+    apart = tf.minimum(0.5 * (fast - slow), _APART)
+    first = 2.0 * second - _where_priors_meet(prior, (1, 2.0 * (fast - _log_gap(fast, slow))), (2, fast))
+    return tf.clip_by_value(first, second + slow - fast + apart, second - apart)
+
+
+def _little_of_the_fast(prior: Prior, fast: Any, slow: Any, second: Any) -> Any:
+    """Log A1 below A2 K- / K+, given log A2, which is then the slow member's alone.
+
+    There PS is near A1 (K+ / K- - 1)^2 and v_e near A1 (K+ / K- - 1)^2 / K+: A1 is where their priors meet.
     """
     stretch = 2.0 * (_log_gap(fast, slow) - slow)
-    weights = [1.0 / (prior.sd[i] * prior.sd[i]) for i in (1, 3)]
-    first = (weights[0] * prior.mean[1] + weights[1] * (prior.mean[3] + fast)) / (weights[0] + weights[1]) - stretch
-    second = tf.math.log(likely_flow(evidence.y2 / evidence.h22, prior))
-    return tf.minimum(first, second + slow - fast - _APART), second
+    first = _where_priors_meet(prior, (1, 0.0), (3, fast)) - stretch
+    return tf.minimum(first, second + slow - fast - _APART)
+
+
+def _where_priors_meet(prior: Prior, *parameters: tuple[int, Any]) -> Any:
+    """Where two parameters' priors of one quantity agree best, whose logarithm is theirs and a number more."""
+    weights = [1.0 / (prior.sd[i] * prior.sd[i]) for i, _ in parameters]
+    places = [prior.mean[i] + more for i, more in parameters]
+    return sum(w * p for w, p in zip(weights, places, strict=True)) / sum(weights)
 
 
 def _expand(evidence: Evidence, prior: Prior, rates: _Rates, first: Any, second: Any) -> Expansion:

@@ -55,6 +55,7 @@ class Homogeneity(Separable):
     # Delays as long as the scan take more functions of delay and of time than some seconds: a short transit is the
     # difference of two that lie close.
     ranks = (12, 80, 40)
+    peaks = 2
     stored = 2
     # Its ridges are narrow: a cell that one passes through may say little at its centre.
     reach = 2.0

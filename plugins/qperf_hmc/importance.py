@@ -31,7 +31,7 @@ Index = NDArray[np.intp]
 # mixture of Hesterberg 1995, doi:10.1080/00401706.1995.10484303).
 _FREEDOM = 5
 _SHARES, _WIDTHS = (0.6, 0.4), (1.0, 3.5)
-# Least share of the draws about either of two modes.
+# Least share of the draws about any of the modes.
 _LEAST_OF_MODE = 0.1
 # A slope below this is drawn as this one, which differs by nothing that single precision tells.
 _LEAST_SLOPE = 1e-3
@@ -54,7 +54,7 @@ class Pool(NamedTuple):
 
 
 class _Cells(NamedTuple):
-    """Cells that draws (n,) fall in: centre, width and slope (3, n), log density, modes (4, n)."""
+    """Cells that draws (n,) fall in: centre, width and slope (3, n), log density, modes (2 * peaks, n)."""
 
     centre: Any
     width: Any
@@ -64,7 +64,7 @@ class _Cells(NamedTuple):
 
     @classmethod
     def of(cls, rows: Any) -> _Cells:
-        """From rows (14, n) in this order."""
+        """From rows (10 + 2 * peaks, n) in this order."""
         return cls(rows[:3], rows[3:6], rows[6:9], rows[9], rows[10:])
 
 
@@ -124,7 +124,7 @@ def _noise(rng: np.random.Generator, count: int) -> Array:
 
 
 def _rows(tree: Octree, levels: list[Leaves]) -> tuple[FloatArray, Leaves]:
-    """Rows of :class:`_Cells` (14, n) of the leaves of all levels, one behind the other."""
+    """Rows of :class:`_Cells` of the leaves of all levels, one behind the other."""
     leaves = Leaves(*(np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)))
     depth = np.repeat(np.arange(len(levels)), [len(part.voxel) for part in levels])
     centre = [
@@ -185,19 +185,20 @@ def _place(cells: _Cells, at: Any) -> tuple[Any, Any]:
 def _log_weights(model: Separable, prior_row: Any, rows: Any, start: Any, data: Any, h1: Any, h2: Any) -> Any:
     """Draw the coefficients; coordinates of the model's parameters and log weights, (p + 1, n).
 
-    ``rows`` (10, n) are a :class:`_Draw`, ``start`` (4, n) the modes of its cell, ``data``, ``h1`` and ``h2`` (n, r)
-    the curves' features and the members'.
+    ``rows`` (10, n) are a :class:`_Draw`, ``start`` (2 * peaks, n) the modes of its cell, ``data``, ``h1`` and ``h2``
+    (n, r) the curves' features and the members'.
     """
     draw = _Draw(*tf.unstack(rows))
     prior = octree.amplitude_prior(prior_row, draw.exponent)
     evidence = _evidence(draw, data, h1, h2)
-    peaks = model.modes(evidence, prior, draw.u, draw.v, (start[:2], start[2:]))
-    share = _LEAST_OF_MODE + (1.0 - 2.0 * _LEAST_OF_MODE) * tf.nn.softmax(amplitudes.log_mass(peaks), axis=0)
+    peaks = model.modes(evidence, prior, draw.u, draw.v, tf.split(start, 2))
+    rest = 1.0 - model.peaks * _LEAST_OF_MODE
+    share = _LEAST_OF_MODE + rest * tf.nn.softmax(amplitudes.log_mass(peaks), axis=0)
 
     def given(peak: Peak, second: Any) -> Peak:
         return model.given(evidence, prior, draw.u, draw.v, peaks, peak, second)
 
-    first, second = _about(given, peaks, draw.which < share[1], draw)
+    first, second = _about(given, peaks, share, draw)
     density = tf.reduce_sum(share * _density(given(peaks, second), first, second), axis=0)
     a1, a2 = model.coefficients(first, second)
     residual = data - a1[:, None] * h1 - a2[:, None] * h2
@@ -224,9 +225,13 @@ def _evidence(draw: _Draw, data: Any, h1: Any, h2: Any) -> Evidence:
     return amplitudes.weighted(evidence, draw.efficiency)
 
 
-def _about(given: Callable[[Peak, Any], Peak], peaks: Peak, other: Any, draw: _Draw) -> tuple[Any, Any]:
+def _about(given: Callable[[Peak, Any], Peak], peaks: Peak, share: Any, draw: _Draw) -> tuple[Any, Any]:
     """Draw both logarithms about one of the modes: mode + L'^-1 z, with L the factor of the curvature there."""
-    peak = Peak(*(tf.where(other, values[1], values[0]) for values in peaks))
+    peak, passed = Peak(*(values[0] for values in peaks)), share[0]
+    for k in range(1, share.shape[0]):
+        beyond = draw.which >= passed
+        peak = Peak(*(tf.where(beyond, values[k], value) for values, value in zip(peaks, peak, strict=True)))
+        passed += share[k]
     off = draw.noise_second / peak.l22
     second = peak.second + off
     peak = given(peak, second)
@@ -234,7 +239,7 @@ def _about(given: Callable[[Peak, Any], Peak], peaks: Peak, other: Any, draw: _D
 
 
 def _density(peak: Peak, first: Any, second: Any) -> Any:
-    """Density of draws (n,) about modes (2, n), up to a constant."""
+    """Density of draws (n,) about modes (peaks, n), up to a constant."""
     a, b = first - peak.first, second - peak.second
     radius = (peak.l11 * a + peak.l21 * b) ** 2 + (peak.l22 * b) ** 2
     # (freedom + 2) / 2 is no whole number.

@@ -90,7 +90,7 @@ class Leaves(NamedTuple):
     """Cells of one level that are not divided further, voxel after voxel.
 
     ``voxel`` (n,) says whose they are, ``at`` (3, n) where; ``log_mass`` (n,) is the log density at the centre,
-    ``mode`` (4, n) ``first`` of two modes there, then ``second``, ``slope`` (3, n) by how much the density's
+    ``mode`` (2 * peaks, n) ``first`` of the modes there, then ``second``, ``slope`` (3, n) by how much the density's
     logarithm rises through the cell along each axis; ``share`` (n,) of the draws.
     """
 
@@ -206,19 +206,20 @@ def _dilate(octree: Octree, mass: Array) -> Array:
 def _evaluate(
     model: Separable, level: Level, problem: Problem, voxel: Index, at: Index, start: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Log density at the centres of cells (3, n) of voxels (n,) and the modes there (4, n)."""
+    """Log density at the centres of cells (3, n) of voxels (n,) and the modes there (2 * peaks, n)."""
     rows = [*_products(level, problem, voxel, at), *voxel_rows(problem, voxel)]
     rows += [centres.astype(np.float32).take(a) for centres, a in zip(level.axes, at, strict=True)]
-    rows += [np.zeros_like(rows[0])] * 4 if start is None else [*start]
+    modes = 2 * model.peaks
+    rows += [np.zeros_like(rows[0])] * modes if start is None else [*start]
     prior = prior_row(problem)
     parts = []
     for columns in chunks(np.stack(rows)):
         if start is None:
-            columns[-4:] = _start(model, prior, columns)
+            columns[-modes:] = _start(model, prior, columns)
             for _ in range(_CLIMBS - 1):
-                columns[-4:] = _marginal(model, prior, columns)[1:]
+                columns[-modes:] = _marginal(model, prior, columns)[1:]
         parts.append(_marginal(model, prior, columns).numpy())
-    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((5, 0), np.float32)
+    found = np.concatenate(parts, axis=1)[:, : len(voxel)] if parts else np.empty((1 + modes, 0), np.float32)
     return found[0], found[1:]
 
 
@@ -294,7 +295,7 @@ def _known(prior: Any, columns: Any) -> tuple[Evidence, amplitudes.Prior, _Cell,
         weighted(Evidence(*rows[:6]), cell.efficiency),
         amplitude_prior(prior, cell.exponent),
         cell,
-        (columns[11:13], columns[13:]),
+        tf.split(columns[11:], 2),
     )
 
 
@@ -306,10 +307,10 @@ def _start(model: Separable, prior: Any, columns: Any) -> Any:
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
 def _marginal(model: Separable, prior: Any, columns: Any) -> Any:
-    """Log density of u, v and Ta, the coefficients integrated out by Laplace's method, and the modes, (5, n).
+    """Log density of u, v and Ta, coefficients integrated out by Laplace's method, and the modes (1 + 2 * peaks, n).
 
-    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (15, n) are evidence, a :class:`_Cell` and where to start
-    from. Of two modes the one with more mass counts.
+    ``prior`` (11,) is that of :func:`prior_row`; ``columns`` (11 + 2 * peaks, n) are evidence, a :class:`_Cell` and
+    where to start from. The mode with the most mass counts.
     """
     evidence, known, cell, start = _known(prior, columns)
     peaks = model.modes(evidence, known, cell.u, cell.v, start)

@@ -211,7 +211,7 @@ class ExchangePosterior(PosteriorKinetics):
     """Plugin ``hmc``."""
 
     name = "hmc"
-    version = "1.6"
+    version = "1.7"
     model = "2CXM"
     kinetic_model = MODELS["2CXM"]
     summary = (

@@ -32,6 +32,8 @@ Bools = NDArray[np.bool_]
 #: compiled for as many.
 BLOCK, SLOW_BLOCK, TRAJECTORY_BLOCKS = 64, 16, (4, 32, 256)
 _FEW_POINTS = 4096
+# Draws of each curve, at most, that model curves and the noise's level are described by.
+_DESCRIBED = 400
 #: Limits of effective sample size and split R-hat (Vehtari et al. 2021, doi:10.1214/20-BA1221), of the energy fraction
 #: of missing information (Betancourt 2016, arXiv:1604.00695), and of the part of trajectories that diverge.
 MIN_ESS, MAX_RHAT, MIN_BFMI, MAX_DIVERGENCES = 400.0, 1.01, 0.2, 0.02
@@ -60,10 +62,10 @@ class Posterior:
     ----------
     draws : (n, kept, p) float32 array
         Physical parameters, resampled by importance weights or evenly thinned over the chains.
-    noise : (n, kept) array
-        Draws of the noise's standard deviation, mmol/L.
+    noise : (n, m) array
+        Draws of the noise's standard deviation, mmol/L, one for each of m of the kept draws, spread evenly.
     fitted, spread : (n, t) arrays
-        Mean and standard deviation of the model curves.
+        Mean and standard deviation of those draws' model curves.
     ess, rhat : (n, p) arrays
         Effective sample size of each coordinate, of all draws (not of the kept ones), and split R-hat of chains.
     shape, bfmi, divergences : (n,) arrays
@@ -170,7 +172,9 @@ class Sampling:
         self.count = self.present.sum(axis=1).astype(np.float64)
         self.efficiency = np.ones(len(curves))
         self.data, self.rest, self.turns = setting.compress(curves)
-        self.tables = tf.nest.map_structure(as_tensor, setting.tables)
+        # Of a table the basis stays behind: it is as long as the series, and what is compiled is to serve every scan.
+        tables = setting.tables if setting.basis is None else setting.tables._replace(basis=())
+        self.tables = tf.nest.map_structure(as_tensor, tables)
 
     def run(self, passes: int, efficiency: Array | None = None) -> Posterior:
         """First pass for all, anew where residuals are autocorrelated, and further ones for what fails."""
@@ -231,7 +235,8 @@ class Sampling:
 
     def _describe(self, rows: Index, problem: Problem, found: Sampled, how: Try, turn: int) -> dict[str, Any]:
         """Fields of :class:`Posterior` of a block."""
-        coordinates = [tf.constant(a) for a in np.moveaxis(found.x, -1, 0)]
+        some = found.x[:: -(-len(found.x) // _DESCRIBED)]
+        coordinates = [tf.constant(a) for a in np.moveaxis(some, -1, 0)]
         squares, features, covariance = _fit(self.setting.model, problem, coordinates, self.setting.basis is not None)
         return {
             "draws": self.priors.parameters(found.x.transpose(1, 0, 2)).astype(np.float32),

@@ -99,12 +99,13 @@ def _polynomial(rows: Any, x: Any, y: Any) -> Any:
 class Separable(ABC):
     """A model on such a grid. Its parameters are in the order of :data:`qperf_app.physics.models.MODELS`.
 
-    ``ranks`` of the table's bases over rates, delays and times; ``stored`` is the level of the octree up to which the
-    members' products are stored, and ``reach`` how much more a cell may hold than its centre says, in standard
-    deviations of the logarithms of octants' masses.
+    ``ranks`` of the table's bases over rates, delays and times; ``peaks`` is how many modes the coefficients may have,
+    ``stored`` the level of the octree up to which the members' products are stored, and ``reach`` how much more a cell
+    may hold than its centre says, in standard deviations of the logarithms of octants' masses.
     """
 
     ranks: ClassVar[tuple[int, int, int]]
+    peaks: ClassVar[int]
     stored: ClassVar[int]
     reach: ClassVar[float]
 
@@ -138,17 +139,17 @@ class Separable(ABC):
 
     @abstractmethod
     def start(self, evidence: Evidence, prior: Prior) -> Any:
-        """Where climbs to the modes begin: ``first`` of two starts, then ``second``, (4, n)."""
+        """Where climbs to the modes begin: ``first`` of all starts, then ``second``, (2 * peaks, n)."""
 
     @abstractmethod
     def modes(self, evidence: Evidence, prior: Prior, u: Any, v: Any, start: Sequence[Any]) -> Peak:
-        """Two modes of ``first`` and ``second``, which may be the same: each (2, n)."""
+        """Modes of ``first`` and ``second``, some of which may be the same, from a start of each: (peaks, n)."""
 
     def given(self, evidence: Evidence, prior: Prior, u: Any, v: Any, peaks: Peak, peak: Peak, second: Any) -> Peak:
-        """``peak``, one or both of the ``peaks``, as it is for ``first`` once ``second`` (n,) is given.
+        """``peak``, one or all of the ``peaks``, as it is for ``first`` once ``second`` (n,) is given.
 
         Unchanged, as a normal density has it, unless overridden: where ``first`` does not follow ``second`` along a
-        straight line. What comes back then depends on ``second`` alone, and is the same for both peaks.
+        straight line. What comes back then depends on ``second`` alone, and is the same for all peaks.
         """
         return peak
 

@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 #: Models that are tabulated.
 SEPARABLE: dict[str, Separable] = {"2CXM": EXCHANGE, "ATH": HOMOGENEITY}
+# What is compiled for a bound method is forgotten with it: these stay.
+_FORWARD = {name: separable.forward for name, separable in SEPARABLE.items()}
 # Draws of the prior that chains may start at, and how many of them the table is tried on.
 _DICTIONARY, _TRIED = 8192, 256
 # The table's delays reach this many standard deviations of the prior to either side.
@@ -87,7 +89,7 @@ def choose(
         mean, sd = priors.mean[4], priors.sd[4]
         reach = separable.delays((mean - _DELAY_REACH * sd, mean + _DELAY_REACH * sd), times[-1] - input_times[0])
         tables = table.build(times, input_times, concentration, reach, separable.ranks)
-        tabulated = Coordinates(separable.forward, priors.positive)
+        tabulated = Coordinates(_FORWARD[model.name], priors.positive)
         some = [tf.constant(v) for v in dictionary[:, :: _DICTIONARY // _TRIED]]
         exact = direct.features(joined, some).numpy()
         found = tables.basis @ tabulated.features(tables, some).numpy()

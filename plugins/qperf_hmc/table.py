@@ -93,7 +93,7 @@ def members(table: Table, factors: Sequence[Any], Ta: Any) -> list[Any]:
     position = (Ta - table.first_delay) / DELAY_SPACING
     by_delay = tf.matmul(table.delay, spline_weights(position, table.delay.shape[1]))
     joined = tf.matmul(table.core, by_delay, transpose_a=True)
-    joined = tf.reshape(joined, (table.rate.shape[0], table.basis.shape[1], -1))
+    joined = tf.reshape(joined, (table.rate.shape[0], table.core.shape[1] // table.rate.shape[0], -1))
     return [tf.reduce_sum(f[:, None, :] * joined, axis=0) for f in factors]
 
 
