@@ -1,8 +1,8 @@
 """Compare two OUT_DIRs: every image and table bit for bit, every JSON file but for what tells of the run itself.
 
-Left out, since they tell of the run and not of the result: ``seconds`` in the status file, the links of
-``dataset_description.json`` (relative to OUT_DIR), the HTML pages (only whether they are whole is looked at). A crash
-file in one of them is a difference. Nothing is measured here: there is no record.
+Left out, since they tell of the run and not of the result: ``seconds`` and ``computed`` in the status file, the links
+of ``dataset_description.json`` (relative to OUT_DIR), the HTML pages (only whether they are whole is looked at). A
+crash file in one of them is a difference. Nothing is measured here: there is no record.
 
 Run from the root of the repository: ``python -m benchmarks.compare_outputs ONE OTHER``; exits 1 where they differ.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.masks import read_image
 
-LEFT_OUT = ("seconds", "SourceDatasets", "DatasetLinks")
+LEFT_OUT = ("seconds", "computed", "SourceDatasets", "DatasetLinks")
 
 
 def main() -> None:

@@ -283,7 +283,7 @@ def test_bad_json_of_a_chosen_series_is_named(study, content, reason):
 
 
 def test_bad_json_and_closed_folders_elsewhere_do_not_matter(study, monkeypatch):
-    """Neither another datatype, nor another participant, nor another session is even looked at."""
+    """No file of another datatype is read, and no folder of another participant or session even listed."""
     files = {
         "sub-01/ses-A/anat/sub-01_ses-A_T1w.json": "{bad",
         "sub-02/sub-02_dce.json": "{bad",
@@ -301,6 +301,7 @@ def test_bad_json_and_closed_folders_elsewhere_do_not_matter(study, monkeypatch)
         ".",
         "sub-01",
         "sub-01/ses-A",
+        "sub-01/ses-A/anat",
         "sub-01/ses-A/perf",
     }
 

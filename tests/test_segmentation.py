@@ -269,7 +269,7 @@ def test_a_slice_without_blood_gets_a_warning() -> None:
     outlined = ClassicalMyocardium().segment(series, find(series), None, CONTEXT)
     assert outlined.mask[..., 0].any()
     assert not outlined.mask[..., 1].any()
-    assert any(warning.startswith("slice 1") for warning in outlined.warnings)
+    assert any(warning.startswith("slice 2") for warning in outlined.warnings)
 
 
 def test_landmarks_can_be_left_out() -> None:
