@@ -31,6 +31,7 @@ FROM docker.io/library/python:3.11-slim
 LABEL org.opencontainers.image.title="qperf-app" \
       org.opencontainers.image.description="BIDS App for quantitative first-pass myocardial perfusion MRI" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
 
 COPY --from=build /opt/qperf-app /opt/qperf-app

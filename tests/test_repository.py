@@ -152,6 +152,7 @@ def test_versions_agree() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == qperf_app.__version__
     assert qperf_app.__version__ in (ROOT / "CHANGELOG.md").read_text()
+    assert f'image.version="{qperf_app.__version__}"' in (ROOT / "Dockerfile").read_text()
 
 
 # Files
