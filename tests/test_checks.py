@@ -339,7 +339,7 @@ def test_volumes_without_contents_and_copies() -> None:
     one([f for f in voxels(data) if "nothing but" in f.text], "refused", "no series left")
     data = heart()
     data[..., 20] = data[..., 19]
-    one(voxels(data), "doubt", "1 volumes repeat the one before (from 1: 21)")
+    one(voxels(data), "doubt", "the same as the volume before it", "1 volume (from 1: 21)")
     data = heart()
     data[:, :, 1] = 0
     one(voxels(data), "doubt", "1 of 2 slices")
@@ -350,7 +350,7 @@ def test_volumes_without_contents_and_copies() -> None:
 def test_volumes_of_which_a_part_is_lost() -> None:
     data = heart()
     data[:12, ..., 20] = 0
-    one(voxels(data), "doubt", "part of the image is 0 in 1 volumes (from 1: 21)")
+    one(voxels(data), "doubt", "part of the image is 0 in 1 volume (from 1: 21)")
     # What is dark before or after as well is air, or a lung that moves.
     data = heart()
     data[:12, ..., 20:22] = 0

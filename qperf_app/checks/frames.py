@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.checks.findings import Finding, doubt, refusal
+from qperf_app.checks.wording import counted
 
 #: Share of the series' brightest values (99th percentile) from which a voxel holds tissue, and share of those voxels
 #: of a slice image that are 0 in one frame alone where a part of it is lost. In real series moving dark lungs make up
@@ -41,7 +42,7 @@ def frame_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
         for k in range(1, len(empty))
     ]  # fmt: skip
     if same.any():
-        yield doubt(file, "", f"{same.sum()} volumes repeat the one before (from 1: {some(same)}); they are used")
+        yield doubt(file, "", f"the same as the volume before it, and used: {_volumes(same)}")
     if not empty.any():
         yield from _lost_parts(file, data)
         yield from _exchanged(file, data)
@@ -58,8 +59,8 @@ def _lost_parts(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     if lost.any():
         yield doubt(
             file, "",
-            f"part of the image is 0 in {lost.sum()} volumes (from 1: {some(lost)}) and not before and after; they are "
-            "used as they are. Take them out, with their times",
+            f"part of the image is 0 in {_volumes(lost)} and not before and after; used all the same. Take out what is "
+            "damaged, with its times",
         )  # fmt: skip
 
 
@@ -84,6 +85,11 @@ def _exchanged(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
 def _changes(data: NDArray[np.floating], apart: int) -> list[float]:
     """Sum of the absolute differences of the volumes that are some volumes apart."""
     return [float(np.abs(data[..., t + apart] - data[..., t]).sum()) for t in range(data.shape[3] - apart)]
+
+
+def _volumes(marks: NDArray[np.bool_]) -> str:
+    """How many volumes are marked, and which."""
+    return f"{counted(int(marks.sum()), 'volume')} (from 1: {some(marks)})"
 
 
 def some(marks: NDArray[np.bool_] | Sequence[bool]) -> str:

@@ -15,6 +15,7 @@ from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
 from qperf_app.checks.input_function import PEAK, native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
 from qperf_app.physics.input_function import find_features
 from qperf_app.plugins import (
@@ -174,7 +175,7 @@ def _measure(
         (f"Input function: {invalid} of {len(dynamic.times)} frames saturate and are left out.",) if invalid else ()
     )
     if left_out.any():
-        warnings += (f"Input function: {int(left_out.sum())} frames that {why_left_out(task)} are left out.",)
+        warnings += (f"Input function: left out {counted(int(left_out.sum()), 'frame')} that {why_left_out(task)}.",)
     aif = InputFunction(
         times=dynamic.times + slice_offset(series, voxels),
         concentration=concentration,
