@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods.exchange_models import ExchangeModel
+from qperf_app.methods.exchange_models import ExchangeModel, extracted_flow
 from qperf_app.plugins import STATISTICS
 from qperf_cnn import network
 from qperf_cnn.simulation import concentration
@@ -113,8 +113,7 @@ def explained(kinetics: ExchangeModel, answer: Any, times: Any, plasma: Any, cur
     found = concentration(kinetics, times, plasma, {"Fp": Fp, "PS": PS, "vp": vp, "ve": ve, "Ta": x[:, 5]})
     squares = tf.reduce_sum(tf.square(weights * (curves - found)), axis=1)
     # Ktrans follows from the others; beyond that nothing is said of it.
-    extracted = -Fp * tf.math.expm1(-PS / Fp) if kinetics == "ATH" else Fp * PS / (Fp + PS)
-    follows = tf.math.log(tf.stop_gradient(extracted))
+    follows = tf.math.log(tf.stop_gradient(extracted_flow(kinetics, Fp, PS)))
     follows = (follows - network.CENTRE[2]) / network.SCALE[2]
     count = tf.reduce_sum(tf.cast(weights > 0.0, tf.float32), axis=1)
     return squares / count + tf.square(z[:, 2] - tf.cast(follows, tf.float32))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods.exchange_models import EXCHANGE_MODELS, ExchangeModel
+from qperf_app.methods.exchange_models import ExchangeModel, exchange_model
 from qperf_app.plugins import STATISTICS
 from qperf_app.training import WeightsError, card_of, read_arrays, read_card
 from qperf_cnn import scope
@@ -177,19 +177,9 @@ def _load(path: Path, _: tuple[int, int]) -> Trained:
         raise WeightsError(f"{card_of(path)}: no model card that can be read ({error})") from None
     except ValueError as error:
         raise WeightsError(f"{path}: its arrays don't fit the architecture of its card ({error})") from None
-    return Trained(weights, known, model_of(path))
-
-
-def model_of(path: Path) -> ExchangeModel:
-    """Model whose parameters a network tells, by its card; one that says nothing is of the 2CXM.
-
-    Raises
-    ------
-    WeightsError
-        Where there is no card that can be read, or it names another model.
-    """
-    name = read_card(path).get("model", "2CXM")
-    for known in EXCHANGE_MODELS:
-        if name == known:
-            return known
-    raise WeightsError(f"{card_of(path)}: model is {name!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
+    try:
+        # A card that says nothing is of a network that was taught the 2CXM.
+        model = exchange_model(card.get("model", "2CXM"))
+    except ValueError as error:
+        raise WeightsError(f"{card_of(path)}: {error}") from None
+    return Trained(weights, known, model)

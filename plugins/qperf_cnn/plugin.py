@@ -106,12 +106,12 @@ class ConvolutionalKinetics(KineticsPlugin):
             Where the curves and the input function don't go together (:func:`kinetic_inputs.check`).
         """
         from qperf_cnn.inference import estimate
-        from qperf_cnn.network import model_of
+        from qperf_cnn.network import load
 
         kinetic_inputs.check(curves, aif)
         path = self.weights
         statistics = read_card(path).get("statistics", [])
-        if (taught := model_of(path)) != self.options.model:
+        if (taught := load(path).model) != self.options.model:
             raise WeightsError(f"{path}: its network was taught {taught}; option model is {self.options.model}")
         data = np.asarray(curves.concentration, dtype=np.float64)
         usable, code = kinetic_inputs.screen(data)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.methods.exchange_models import EXCHANGE_MODELS, ExchangeModel
+from qperf_app.methods.exchange_models import ExchangeModel, exchange_model
 from qperf_app.plugins import STATISTICS
 from qperf_app.plugins.results import INTERVAL
 from qperf_app.training import (
@@ -129,8 +129,7 @@ class KineticsTrainer(Trainer):
         from qperf_cnn.network import Architecture, build, load, shapes
 
         options, kind = self.options, read_kind(self.options.labels)
-        if options.model not in EXCHANGE_MODELS:
-            raise ValueError(f"model is {options.model!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
+        exchange_model(options.model)
         if job.scans and "truth" in kind.sources:
             raise ValueError(f"labels {options.labels}: nobody knows the truth of the curves of --from-run")
         architecture = Architecture((options.width // 4, options.width // 2), options.width)

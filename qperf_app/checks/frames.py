@@ -42,7 +42,7 @@ def frame_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
         for k in range(1, len(empty))
     ]  # fmt: skip
     if same.any():
-        yield doubt(file, "", f"the same as the volume before it, and used: {_volumes(same)}")
+        yield doubt(file, "", f"the same as the volume before it, and used: {counted_places(same, 'volume')}")
     if not empty.any():
         yield from _lost_parts(file, data)
         yield from _exchanged(file, data)
@@ -59,8 +59,8 @@ def _lost_parts(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     if lost.any():
         yield doubt(
             file, "",
-            f"part of the image is 0 in {_volumes(lost)} and not before and after; used all the same. Take out what is "
-            "damaged, with its times",
+            f"part of the image is 0 in {counted_places(lost, 'volume')} and not before and after; used all the same. "
+            "Take out what is damaged, with its times",
         )  # fmt: skip
 
 
@@ -87,9 +87,9 @@ def _changes(data: NDArray[np.floating], apart: int) -> list[float]:
     return [float(np.abs(data[..., t + apart] - data[..., t]).sum()) for t in range(data.shape[3] - apart)]
 
 
-def _volumes(marks: NDArray[np.bool_]) -> str:
-    """How many volumes are marked, and which."""
-    return f"{counted(int(marks.sum()), 'volume')} (from 1: {some(marks)})"
+def counted_places(marks: NDArray[np.bool_], noun: str) -> str:
+    """How many places are marked, and which."""
+    return f"{counted(int(marks.sum()), noun)} (from 1: {some(marks)})"
 
 
 def some(marks: NDArray[np.bool_] | Sequence[bool]) -> str:

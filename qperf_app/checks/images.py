@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from qperf_app.checks.blood import blood_findings
 from qperf_app.checks.findings import Finding, doubt, refusal
-from qperf_app.checks.frames import frame_findings, some
+from qperf_app.checks.frames import counted_places, frame_findings
 from qperf_app.checks.ranges import BLOOD_PEAK, PIXEL, SLICE_DISTANCE
 from qperf_app.checks.timing import dynamic_times
-from qperf_app.checks.wording import counted
 from qperf_app.geometry import Grid
 from qperf_app.methods.running import running_median
 from qperf_app.physics.sequences import named_readout
@@ -124,9 +123,7 @@ def voxel_findings(
         return
     bad = ~np.isfinite(data).all(axis=(0, 1, 2))
     if bad.any():
-        yield refusal(
-            file, "", f"values that are not finite in {counted(int(bad.sum()), 'frame')} (from 1: {some(bad)})"
-        )
+        yield refusal(file, "", f"values that are not finite in {counted_places(bad, 'frame')}")
         return
     if data.min() == data.max():
         yield refusal(file, "", "all values are the same")

@@ -36,7 +36,8 @@ def judge_wall(series: Series, wall: NDArray[np.bool_], own: Sequence[float] = (
     own : (z,) sequence
         What the plugin itself thinks; the lower one counts. Empty where it has no estimate.
     """
-    return _judge(series, wall, trust_wall, "wall", own)
+    dice, doubts = _judge(series, wall, trust_wall, "wall", own)
+    return Judged(dice, tuple(doubts.values()))
 
 
 def judge_pool(series: Series, left: NDArray[np.bool_], own: Sequence[float] = ()) -> Judged:
@@ -44,9 +45,9 @@ def judge_pool(series: Series, left: NDArray[np.bool_], own: Sequence[float] = (
 
     The slice that the input function is taken from, that with the largest pool, decides.
     """
-    found = _judge(series, left, trust_pool, "left ventricle's blood", own)
+    dice, doubts = _judge(series, left, trust_pool, "left ventricle's blood", own)
     k = int(left.sum(axis=(0, 1)).argmax())
-    return Judged(found.dice, tuple(text for text in found.doubts if text.startswith(f"slice {k + 1}:")))
+    return Judged(dice, (doubts[k],) if k in doubts else ())
 
 
 def blood_outside_wall(wall: NDArray[np.bool_], affine: NDArray[np.float64], pools: BloodPools) -> str:
@@ -99,17 +100,18 @@ def _judge(
     trust: Callable[..., Trust],
     what: str,
     own: Sequence[float],
-) -> Judged:
+) -> tuple[tuple[float, ...], dict[int, str]]:
+    """Estimated Dice of every slice, and why it is doubtful of those that are."""
     seen = seen_slices(series)
     dice = np.full(mask.shape[2], np.nan)
-    doubts = []
+    doubts: dict[int, str] = {}
     for k in map(int, np.flatnonzero(mask.any(axis=(0, 1)))) if seen else ():
         found = trust(seen[k], mask[..., k])
         thought = float(own[k]) if len(own) else np.nan
         dice[k] = np.nanmin([found.dice, thought])
         if dice[k] < found.least:
-            doubts.append(f"slice {k + 1}: {_words(what, dice[k], found.against)}")
-    return Judged(tuple(dice.tolist()), tuple(doubts))
+            doubts[k] = f"slice {k + 1}: {_words(what, dice[k], found.against)}"
+    return tuple(dice.tolist()), doubts
 
 
 def _words(what: str, dice: float, against: Sequence[str]) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from qperf_app.methods.neighbours import NeighbourOptions
+from qperf_app.physics.backend import ArrayLike, common_arrays
 
-Array = NDArray[np.float64]
 ExchangeModel = Literal["2CXM", "ATH"]
 
 #: By their labels in :data:`qperf_app.physics.models.MODELS`.
@@ -31,13 +28,28 @@ class ExchangeModelOptions(NeighbourOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model not in EXCHANGE_MODELS:
-            raise ValueError(f"model is {self.model!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
+        exchange_model(self.model)
 
 
-def extracted_flow(model: ExchangeModel, Fp: Array, PS: Array) -> Array:
+def exchange_model(name: object) -> ExchangeModel:
+    """The model of a label.
+
+    Raises
+    ------
+    ValueError
+        Where it is none of :data:`EXCHANGE_MODELS`.
+    """
+    for model in EXCHANGE_MODELS:
+        if name == model:
+            return model
+    raise ValueError(f"model is {name!r}; it must be {' or '.join(EXCHANGE_MODELS)}")
+
+
+def extracted_flow(model: ExchangeModel, Fp: ArrayLike, PS: ArrayLike) -> Any:
     """Ktrans, mL/min/mL: the flow that is extracted, of plasma that is well mixed or passes as a plug.
 
-    Fp PS / (Fp + PS), or Fp (1 - exp(-PS / Fp)) (Crone 1963, doi:10.1111/j.1748-1716.1963.tb02652.x).
+    Fp PS / (Fp + PS), or Fp (1 - exp(-PS / Fp)) (Crone 1963, doi:10.1111/j.1748-1716.1963.tb02652.x). Arrays or
+    tensors.
     """
-    return np.asarray(-Fp * np.expm1(-PS / Fp) if model == "ATH" else Fp * PS / (Fp + PS))
+    xp, Fp, PS = common_arrays(Fp, PS)
+    return -Fp * xp.expm1(-PS / Fp) if model == "ATH" else Fp * PS / (Fp + PS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qperf_app.methods.exchange_models import extracted_flow
 from qperf_app.physics import conversion
 from qperf_app.plugins.records import TissueConstants
 
@@ -28,7 +29,7 @@ def exchange_quantities(
         "Fb": ("mL/min/mL", Fb),
         "Fp": ("mL/min/mL", Fp),
         "PS": ("mL/min/mL", PS),
-        "Ktrans": ("mL/min/mL", Fp * PS / (Fp + PS) if Ktrans is None else Ktrans),
+        "Ktrans": ("mL/min/mL", extracted_flow("2CXM", Fp, PS) if Ktrans is None else Ktrans),
         "vp": ("mL/mL", vp),
         "vb": ("mL/mL", conversion.blood_volume(vp, constants.haematocrit)),
         "ve": ("mL/mL", ve),
