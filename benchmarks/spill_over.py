@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from benchmarks.detection import detection
 from benchmarks.masks import read_image
-from benchmarks.phantom_runs import HAND_INS, make_phantom, run_app, segment_column, true_flow, true_layers
+from benchmarks.phantom_runs import (
+    HAND_INS,
+    make_phantom,
+    run_app,
+    segment_column,
+    true_layers,
+    true_means,
+)
 from benchmarks.phantom_segments import SCORES, paired, read_segments, scores
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import covered
@@ -29,11 +36,14 @@ from qperf_app.plugins import MapKey
 from qperf_app.plugins.manager import load_plugins
 from qperf_app.plugins.records import VALUE
 from qperf_app.plugins.results import INTERVAL
+from qperf_app.report.agreement import agreement
 
 Array = NDArray[np.float64]
 #: Thirds of the wall from the cavity outwards, and how deep each ends.
 THIRDS = {"inner": 1 / 3, "middle": 2 / 3, "outer": 1.0}
-#: Estimated flow of voxels, bounds of its 90 % interval and true flow, (n, 4), by task, plugin of kinetics and third.
+#: What the 2CXM's posterior is of.
+QUANTITIES = ("MBF", "Fp", "PS", "vp", "ve", "Ta")
+#: Estimates of voxels, bounds of its 90 % interval and truth, (n, 4), by task, plugin of kinetics and third.
 Voxels = dict[tuple[str, str, str], Array]
 
 
@@ -103,7 +113,69 @@ def tables(truth: Path, raw: Path, outs: Mapping[tuple[str, str], Path], plugins
     ratio = Column("endo over epi, error, median", "%", "+.0f"), Column("its size, median", "%", ".0f")
     title = "Flow of AHA segments and ratio of their layers against the phantom's truth"
     yield Table("spill-over-segments", title, (*labels, *SCORES, *ratio), tuple(rows), weights=weights)
+    yield tissue_table(truth, outs, weights)
+    yield quantities_table(truth, outs, plugins, weights)
     yield detection(truth, outs, plugins, weights)
+
+
+def quantities_table(
+    truth: Path, outs: Mapping[tuple[str, str], Path], plugins: Sequence[str], weights: tuple[str, ...]
+) -> Table:
+    """How often 90 % intervals of every quantity hold the truth, in tissue that the 2CXM made."""
+    rows: list[Row] = []
+    for key, out in outs.items():
+        found = {q: read_voxels(truth, out, plugins, q, "2CXM") for q in QUANTITIES}
+        for of_voxels in sorted(found[QUANTITIES[0]], key=lambda of: (*of[:2], list(THIRDS).index(of[2]))):
+            shares = [_covered(found[q].get(of_voxels)) for q in QUANTITIES]
+            if any(share is not None for share in shares):
+                rows.append((*key, *of_voxels, *shares))
+    labels = [Column(name) for name in ("handed in", "spill-over", "task", "kinetics", "third")]
+    columns = (*labels, *(Column(f"90 % intervals of {q} cover", "%", ".0f") for q in QUANTITIES))
+    title = "Intervals of voxels against the truth of tissue that the 2CXM made"
+    return Table("spill-over-quantities", title, columns, tuple(rows), weights=weights)
+
+
+def _covered(voxels: Array | None) -> float | None:
+    """Share of the intervals that hold the truth, %; None where there are none."""
+    if voxels is None or not np.isfinite(voxels[:, 1]).any():
+        return None
+    _, low, high, true = voxels.T
+    return covered(low, high, true)
+
+
+def tissue_table(truth: Path, outs: Mapping[tuple[str, str], Path], weights: tuple[str, ...]) -> Table:
+    """Segments by the model that made their tissue: what the kinetic model costs, apart from everything else."""
+    rows: list[Row] = []
+    for key, out in outs.items():
+        for of_tissue, segments in sorted(by_tissue(truth, out).items()):
+            true, value, low, high = np.array(segments).T
+            found = agreement(true, value)
+            width = float(np.nanmedian((high - low) / value)) if np.isfinite(low).any() else None
+            cover = covered(low, high, true) if np.isfinite(low).any() else None
+            scan = 100 * found.relative_bias, found.icc, cover, None if width is None else 100 * width
+            rows.append((*key, *of_tissue, found.n, *scan))
+    columns = (
+        *(Column(name) for name in ("handed in", "spill-over", "task", "kinetics", "tissue made by")),
+        Column("segments", format="d"),
+        Column("bias", "%", "+.1f"),
+        Column("ICC", format=".3f"),
+        Column("90 % intervals cover the truth", "%", ".0f"),
+        Column("width of the intervals, median", "% of the flow", ".0f"),
+    )
+    return Table("spill-over-tissue", "Flow of AHA segments by kind of tissue", columns, tuple(rows), weights=weights)
+
+
+def by_tissue(truth: Path, out: Path) -> dict[tuple[str, str, str], list[tuple[float, ...]]]:
+    """True flow of segments, estimate and bounds of its 90 % interval, by task, plugin and the tissue's true model."""
+    found: dict[tuple[str, str, str], list[tuple[float, ...]]] = {}
+    for table in sorted(out.rglob(f"*_seg-{LAYERS['transmural']}_desc-*_segments.tsv")):
+        entities, prefix = parse_entities(table.name), table.name.split("_seg-")[0]
+        true_map = next((truth / folder_of(prefix)).glob(f"{prefix}_model-*_param-MBF_desc-truth_dcemap.nii.gz"))
+        key = entities["task"], entities["desc"], parse_entities(true_map.name)["model"]
+        columns = [segment_column(table, name) for name in ("MBF", *(f"MBF_{s}" for s in INTERVAL))]
+        for segment, flow in true_means(truth, prefix).items():
+            found.setdefault(key, []).append((flow, *(column.get(segment, np.nan) for column in columns)))
+    return found
 
 
 def _in_order(item: tuple[tuple[str, str, str], object]) -> tuple[str, str, int]:
@@ -129,26 +201,34 @@ def third_scores(voxels: Array) -> Row:
     )
 
 
-def read_voxels(truth: Path, out: Path, plugins: Sequence[str]) -> Voxels:
-    """Flow in the voxels of the true wall, NaN where the app gives none or did not see the wall."""
+def read_voxels(truth: Path, out: Path, plugins: Sequence[str], quantity: str = "MBF", made_by: str = "*") -> Voxels:
+    """A quantity in the voxels of the true wall, NaN where the app gives none or did not see the wall.
+
+    ``made_by``: the model of the scans' true tissue; by default all scans count.
+    """
     models = {p.name: str(p.cls.model) for p in load_plugins().of_step("kinetics")}  # type: ignore[attr-defined]
     found: dict[tuple[str, str, str], list[Array]] = {}
     for path in sorted(truth.rglob(f"*_{ROLES['myocardium']}")):
         prefix = path.name.removesuffix(f"_{ROLES['myocardium']}")
         wall, task = read_mask(path), parse_entities(path.name)["task"]
-        flow = true_flow(path.parent, prefix)
+        true_maps = list(path.parent.glob(f"{prefix}_model-{made_by}_param-{quantity}_desc-truth_dcemap.nii.gz"))
+        if not true_maps:
+            continue
+        true = np.asarray(read_image(true_maps[0]).get_fdata())
         depth = wall_depth(wall, read_image(path).affine)
         for plugin in plugins:
-            names = {s: map_name(prefix, MapKey(models[plugin], "MBF", s or ""), plugin) for s in (*VALUE, *INTERVAL)}
+            names = {
+                s: map_name(prefix, MapKey(models[plugin], quantity, s or ""), plugin) for s in (*VALUE, *INTERVAL)
+            }
             there = {s: out / folder_of(prefix) / name for s, name in names.items()}
             maps = {s: read_image(path).get_fdata() for s, path in there.items() if path.exists()}
             if not maps:
                 continue
-            value, none = next(maps[s] for s in VALUE if s in maps), np.full(flow.shape, np.nan)
-            together = np.stack([value, *(maps.get(s, none) for s in INTERVAL), flow], axis=-1)
+            value, none = next(maps[s] for s in VALUE if s in maps), np.full(true.shape, np.nan)
+            together = np.stack([value, *(maps.get(s, none) for s in INTERVAL), true], axis=-1)
             start = -1.0
             for third, end in THIRDS.items():
-                inside = wall & np.isfinite(flow) & (depth > start) & (depth <= end)
+                inside = wall & np.isfinite(true) & (depth > start) & (depth <= end)
                 start = end
                 found.setdefault((task, plugin, third), []).append(together[inside])
     return {key: np.concatenate(parts) for key, parts in found.items()}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
+from qperf_app.workflow.tasks import Task
 from qperf_app.workflow.workers import process_context, start_worker
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
@@ -85,10 +87,11 @@ def find_findings(
     for path, others in _copies(of_data).items():
         of_data[path].findings.append(same_voxels_finding(str(path), [other.name for other in others]))
     findings: list[Located] = []
+    plugins = _Plugins(registry)
     for plan in plans:
         for scan in plan.scans:
             where = (plan.participant, scan.scan.label)
-            found = [*_of_scan(plan, scan, registry, of_data), *hand_in_findings(plan, scan, datasets)]
+            found = [*_of_scan(plan, scan, plugins, of_data), *hand_in_findings(plan, scan, datasets)]
             findings += [(where, finding) for finding in dict.fromkeys(found)]
     return findings
 
@@ -130,10 +133,10 @@ def _sentence(scan: ScanPlan, finding: Finding) -> str:
 
 
 def _of_scan(
-    plan: ParticipantPlan, scan: ScanPlan, registry: PluginRegistry, of_data: Mapping[Path, _Data]
+    plan: ParticipantPlan, scan: ScanPlan, plugins: _Plugins, of_data: Mapping[Path, _Data]
 ) -> Iterator[Finding]:
     doses = set(DOSE_FIELDS) if _scales_by_dose(plan, scan) else set()
-    used = {s.prefix: _used_fields(plan, s, registry) | doses for s in scan.scan.series}
+    used = {s.prefix: _used_fields(plan, s, plugins) | doses for s in scan.scan.series}
     for series in scan.scan.series:
         yield from lowered(series_findings(series), used[series.prefix])
     if scan.scan.tissue is not None and scan.scan.aif is not None:
@@ -142,7 +145,7 @@ def _of_scan(
         yield from lowered(found, used[tissue.prefix] | used[aif.prefix])
         yield from place_findings(str(aif.path), tissue.grid, aif.grid)
     for series in scan.scan.series:
-        yield from _of_plugins(plan, series, registry)
+        yield from _of_plugins(plan, series, plugins)
         yield from of_data[series.path].findings
         if series.second_echo is not None:
             yield from echo_findings(
@@ -225,23 +228,39 @@ def _shared(series: SeriesInput) -> dict[str, str]:
     return {key: label for key, label in series.entities.items() if key not in ("task", "run")}
 
 
-def _used_fields(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegistry) -> set[str]:
+class _Plugins:
+    """The plugins of a study, each made once: in all of its tasks a plugin has the same options."""
+
+    def __init__(self, registry: PluginRegistry) -> None:
+        self._registry = registry
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def of(self, task: Task) -> Any:
+        """The plugin that a task runs, with its options."""
+        step = task.spec.plugin_of or task.step
+        key = (step, task.plugin)
+        if key not in self._made:
+            self._made[key] = make(self._registry.get(step, task.plugin), task.options)
+        return self._made[key]
+
+
+def _used_fields(plan: ParticipantPlan, series: SeriesInput, plugins: _Plugins) -> set[str]:
     """Fields of a series that something in the run computes with."""
     used = set(OWN_FIELDS)
     for task in plan.tasks.values():
         if task.subject == series.prefix and task.plugin and not task.handed_in:
-            used.update(registry.get(task.spec.plugin_of or task.step, task.plugin).cls.requires)  # type: ignore[attr-defined]
+            used.update(plugins.of(task).requires)
     return used
 
 
-def _of_plugins(plan: ParticipantPlan, series: SeriesInput, registry: PluginRegistry) -> Iterator[Finding]:
+def _of_plugins(plan: ParticipantPlan, series: SeriesInput, plugins: _Plugins) -> Iterator[Finding]:
     """Fields that the chosen plugins miss, and what they find wrong with the others."""
     file = str(sidecar_path(series.path))
     for task in plan.tasks.values():
         if task.subject != series.prefix or task.handed_in or not task.plugin:
             continue
         step = task.spec.plugin_of or task.step
-        plugin = make(registry.get(step, task.plugin), task.options)
+        plugin = plugins.of(task)
         missing = [field for field in plugin.requires if field not in task.metadata]
         instead = slot_of(STEPS[step]).without_fields
         for field in missing:
