@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 from qperf_app.cli.environment import set_environment
-from qperf_app.cli.errors import INTERNAL, NOTHING_SELECTED, STOPPED, UNUSABLE_DATASET, USAGE, UsageError
+from qperf_app.cli.errors import NOTHING_SELECTED, STOPPED, UNUSABLE_DATASET, USAGE, UsageError, failed
 from qperf_app.cli.interruption import stopping_at_once
 from qperf_app.cli.libraries import settle_libraries
 
@@ -35,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from qperf_app.bids.errors import DatasetError, SelectionError
     from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError
     from qperf_app.workflow.configuration import ConfigurationError
-    from qperf_app.workflow.outcomes import one_line
 
     try:
         with stopping_at_once("qperf-app") as at_stop:
@@ -54,12 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error, NOTHING_SELECTED)
     except KeyboardInterrupt:
         return _refuse("stopped; run the same command again to go on from here", STOPPED)
-    except (OSError, MemoryError) as error:
-        # What the machine lacks, not what the app did wrong: a disk that is full, memory, a right to write.
-        return _refuse(one_line(error), INTERNAL)
     except Exception as error:
-        traceback.print_exc()
-        return _refuse(f"internal error: {type(error).__name__}: {error}", INTERNAL)
+        return failed("qperf-app", error)
 
 
 def _refuse(reason: object, code: int) -> int:

@@ -6,12 +6,11 @@ import argparse
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 
 from qperf_app import __version__
 from qperf_app.cli.arguments import Parser
-from qperf_app.cli.errors import DONE, INTERNAL, STOPPED
+from qperf_app.cli.errors import DONE, STOPPED, failed
 from qperf_app.cli.libraries import settle_libraries
 
 #: Module of each sub-command, of one word or two, with the line that the help shows. A module has ``add_arguments`` and
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nqperf {command}: stopped", file=sys.stderr)
         return STOPPED
     except Exception as error:
-        return _failed(command, error)
+        return failed(f"qperf {command}", error)
     return code
 
 
@@ -56,18 +55,6 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     module.add_arguments(parser)
     parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
     return int(module.run(parse(arguments)))
-
-
-def _failed(command: str, error: Exception) -> int:
-    """Say what the machine lacks in a line, such as room on a disk, and where a fault of the app's own lies."""
-    from qperf_app.workflow.outcomes import one_line
-
-    if isinstance(error, OSError | MemoryError):
-        print(f"qperf {command}: {one_line(error)}", file=sys.stderr)
-    else:
-        traceback.print_exc()
-        print(f"qperf {command}: internal error: {one_line(error)}", file=sys.stderr)
-    return INTERNAL
 
 
 def _top_level(arguments: Sequence[str]) -> int:
