@@ -1,9 +1,10 @@
 """What planning a large study takes, how reports come while it runs, and what a report takes.
 
 ``planning`` writes participants of two scans with series of 16 x 16 x 3 voxels and 24 volumes, so that the app is
-measured and not the disk, and makes a dry run of them; ``turns`` runs participants without motion correction and takes
-the time of each report; ``report`` writes the report of a participant in OUT_DIR again, as ``--reports-only`` does.
-Seconds are the processor's, children included. Run from the root of the repository.
+measured and not the disk, makes a dry run of them, and runs them until the first step is done; ``turns`` runs
+participants without motion correction and takes the time of each report; ``throughput`` runs participants with all
+defaults on one process and on more; ``report`` writes the report of a participant in OUT_DIR again, as
+``--reports-only`` does. Seconds of a processor are those of children as well. Run from the root of the repository.
 """
 
 from __future__ import annotations
@@ -28,28 +29,36 @@ SHAPE, VOLUMES = (16, 16), 24
 def main() -> None:
     """Publish the tables."""
     parser = argument_parser(__doc__)
-    parser.add_argument("what", choices=("planning", "turns", "report"))
+    parser.add_argument("what", choices=("planning", "turns", "throughput", "report"))
     parser.add_argument("work", type=Path, help="folder for datasets and outputs")
-    parser.add_argument("--participants", type=int, nargs="+", default=(1, 12, 1000), help="of planning and turns")
+    parser.add_argument("--participants", type=int, nargs="+", default=(1, 12, 1000), help="all but report")
     parser.add_argument("--nprocs", type=int, default=2)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    tables = {"planning": planning, "turns": turns, "report": report}
+    tables = {"planning": planning, "turns": turns, "throughput": throughput, "report": report}
     publish([tables[args.what](args.work, args.participants, args.nprocs)], args)
 
 
 def planning(work: Path, counts: list[int], nprocs: int) -> Table:
-    """Dry runs of small images."""
+    """Dry runs of small images, and how long the first step of a run is waited for."""
     rows: list[Row] = []
     for count in counts:
         raw = small_dataset(work, count)
-        seconds, memory, _ = run([str(raw), str(work / "none"), "participant", "--dry-run", "--nprocs", str(nprocs)])
-        rows.append((count, 4 * count, seconds, memory))
+        words = [str(raw), str(work / "none"), "participant", "--nprocs", str(nprocs)]
+        started = time.monotonic()
+        seconds, memory, _ = run([*words, "--dry-run"])
+        wall = time.monotonic() - started
+        rows.append((count, 4 * count, seconds, wall, memory, *first_step([*words, "-w", str(work / "nodes-none")])))
+        for folder in ("none", "nodes-none"):
+            shutil.rmtree(work / folder, ignore_errors=True)
     columns = (
         Column("participants", format="d"),
         Column("series", format="d"),
         Column("dry run", "s of processor", ".1f"),
+        Column("dry run", "s", ".1f"),
         Column("largest memory of a process", "MiB", ".0f"),
+        Column("first step done after", "s", ".1f"),
+        Column("memory of the main process then", "MiB", ".0f"),
     )
     return Table("app-planning", "Planning and checking participants of two scans", columns, tuple(rows), timed=True)
 
@@ -82,6 +91,31 @@ def turns(work: Path, counts: list[int], nprocs: int) -> Table:
     return Table("app-turns", "When reports come", columns, tuple(rows), timed=True)
 
 
+def throughput(work: Path, counts: list[int], nprocs: int) -> Table:
+    """How much faster participants are done on more processes."""
+    rows: list[Row] = []
+    for count in counts:
+        alone = 0.0
+        for n in range(1, nprocs + 1):
+            out, nodes = work / f"out-{count}-{n}", work / f"nodes-{count}-{n}"
+            raw = phantom(work, count, small=False)
+            started = time.monotonic()
+            run([str(raw), str(out), "participant", "--nprocs", str(n), "-w", str(nodes)])
+            wall = time.monotonic() - started
+            alone = alone or wall
+            rows.append((count, n, wall, 3600 * count / wall, alone / wall))
+            for folder in (out, nodes):
+                shutil.rmtree(folder)
+    columns = (
+        Column("participants", format="d"),
+        Column("`--nprocs`", format="d"),
+        Column("time", "s", ".0f"),
+        Column("participants an hour", format=".0f"),
+        Column("times one process", format=".2f"),
+    )
+    return Table("app-throughput", "Participants done on one process and on more", columns, tuple(rows), timed=True)
+
+
 def report(work: Path, counts: list[int], nprocs: int) -> Table:
     """The report of a participant of the phantom, rest and stress, all default methods."""
     raw, out = phantom(work, 1, small=False), work / "out"
@@ -112,6 +146,22 @@ def run(words: list[str]) -> tuple[float, float, list[float]]:
     if code:
         raise SystemExit(f"qperf-app ended with {os.waitstatus_to_exitcode(code)}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, reports
+
+
+def first_step(words: list[str]) -> tuple[float, float]:
+    """Run the app until its first step is done: s that it took, and MiB of the main process at its largest."""
+    started = time.monotonic()
+    command = [*APP, *words, "--skip-bids-validation"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        if not any(re.match(r"\[1/\d+\]", line) for line in process.stderr):
+            raise SystemExit("qperf-app ended before its first step")
+        seconds = time.monotonic() - started
+        largest = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{process.pid}/status").read_text("ascii"))
+        assert largest is not None
+        process.terminate()
+        process.stderr.read()
+    return seconds, int(largest[1]) / 1024
 
 
 def phantom(work: Path, count: int, small: bool = True) -> Path:
