@@ -162,6 +162,15 @@ def test_reserve_is_that_of_the_segments_on_the_stress_slices(tmp_path):
     assert np.isnan(reserve[stress.segment_labels == 0]).all()
 
 
+def test_where_the_report_has_no_reserve_there_is_none(tmp_path):
+    rest, stress = scan("rest"), scan("stress")
+    lifted = replace(stress.corrected, affine=GRID + np.outer([0, 0, 30.0, 0], [0, 0, 0, 1]))
+    relative = replace(stress.aif, units="1")
+    for name, other in (("apart", replace(stress, corrected=lifted)), ("relative", replace(stress, aif=relative))):
+        found = exported(tmp_path / name, results(rest, other))
+        assert found and "RESERVE" not in {ds.get("ContentLabel") for ds in found}
+
+
 def test_masks_are_segments_with_codes(tmp_path):
     each = scan("stress")
     found = {ds.get("ContentLabel"): ds for ds in exported(tmp_path / "out", results(each))}

@@ -19,11 +19,12 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import bring_onto, read_header, read_image
 from qperf_app.bids.index import find_series
 from qperf_app.bids.segment_tables import write_segments
-from qperf_app.bids.tables import write_left_out
+from qperf_app.bids.tables import read_table, write_left_out
 from qperf_app.checks import Finding
 from qperf_app.checks.images import ImageHeader
 from qperf_app.checks.ranges import markdown
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as tools
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.geometry.levels import levels_from, slice_places
 from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
@@ -136,6 +137,30 @@ def test_a_series_of_unknown_kind_is_relative(dataset: Path, fields: dict[str, A
     plugins = {task.plugin for task in study.participants[0].tasks.values() if task.step in CONVERTING}
     assert plugins == {"linear"}
     assert any(words in warning and "flow is not absolute" in warning for warning in scan.warnings)
+
+
+def test_relative_flow_has_no_unit_of_its_own_anywhere(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Maps, tables, pages: nothing of a scan whose input function is relative says mL/min/g, or is compared."""
+    edit_sidecar(dataset, **RESEARCH_MODE)
+    drawn = hand_drawn(dataset.parent / "drawn")
+    assert run(dataset, "-d", f"drawn={drawn}", "--kinetics", "nlls", "fermi") == 0
+    out = dataset.parent / "out"
+    sidecars = {path.name: json.loads(path.read_text()) for path in (out / "sub-01" / "perf").glob("*.json")}
+    maps = {name: of["Units"] for name, of in sidecars.items() if "_dcemap" in name and "spillover" not in name}
+    assert len(maps) > 10 and {units for name, units in maps.items() if "_param-Ta" not in name} == {"1"}
+    assert {units for name, units in maps.items() if "_param-Ta" in name} == {"s"}
+    table = sidecars["sub-01_task-rest_seg-AHA17_desc-nlls_segments.json"]
+    assert {table[column]["Units"] for column in ("MBF", "MBF_q05", "PS", "ve")} == {"1"}
+    assert "comparable within this scan alone" in table["MBF"]["Description"]
+    page = (out / "sub-01.html").read_text(encoding="utf-8")
+    assert "Methods compared" in page and "MBF (relative units). Voxels that both" in page and "mL/min/" not in page
+    assert tools(["validate", str(out)]) == 0
+    assert main([str(dataset), str(out), "group"]) == 0
+    assert "1 of 1 scan has flow in relative units" in capsys.readouterr().err
+    rows = read_table(out / "group_segments.tsv")
+    assert {row["relative"] for row in rows} == {"yes"}
+    assert json.loads((out / "group_segments.json").read_text())["MBF"]["Units"] == "1"
+    assert read_table(out / "group_agreement.tsv") == []
 
 
 def test_who_asks_for_an_equation_names_the_read_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -597,6 +622,20 @@ def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
         assert {4, 10} - set(reserve_of(rest, stress, "MBF")) == apart
         told = [w for w in warnings_of(participant(*study.scans), [study]) if "have other slices" in w]
         assert bool(told) == bool(apart)
+
+
+def test_two_relative_flows_have_no_reserve() -> None:
+    """The unknown factor of each scan is its own, and so their ratio says nothing."""
+    scans = [scan("rest", shape=(40, 44, 2)), scan("stress", shape=(40, 44, 2))]
+    assert scans[1].aif is not None
+    scans[1] = replace(scans[1], aif=replace(scans[1].aif, units="1"))
+    (study,) = studies_of(scans)
+    assert reserve_tables(study, ("nlls", "2cxm")) == (None, None)
+    headline: Any = headline_elements(participant(*scans), [study])[0]
+    _, stress, reserve = dict(headline.rows)["All segments"]
+    assert stress.value == "2.60" and reserve.value == "–" and reserve.note == "none: flow is relative"
+    page = render_report(participant(*scans))
+    assert "Perfusion reserve" not in page and "Reserve below" not in page
 
 
 # --- complete and doubtful

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
 from qperf_app.bids.names import derivative_name, map_name, qc_name
-from qperf_app.bids.sidecars import carried, describe, describe_image
+from qperf_app.bids.sidecars import carried, describe, describe_image, quantity_in_words
 from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
 from qperf_app.checks.timing import with_timing
 from qperf_app.geometry import Grid
@@ -291,7 +291,8 @@ def write_maps(
         if parameter.quantity == "MBF":
             fields["TissueDensity"] = constants.density
         files[key] = out / map_name(prefix, key, plugin)
-        sidecar = describe_image(f"{parameter.quantity} of the {result.model} model", parameter.units, sources)
+        words = quantity_in_words(parameter.quantity, parameter.units)
+        sidecar = describe_image(f"{words} of the {result.model} model", parameter.units, sources)
         write_image(files[key], volume, affine, {**sidecar, **fields})
     codes = np.full(tuple(shape), QualityCode.OUTSIDE, dtype=np.uint8)
     codes[index] = result.qc

@@ -11,7 +11,7 @@ import numpy as np
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
-from qperf_app.bids.sidecars import describe
+from qperf_app.bids.sidecars import describe, quantity_in_words
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.methods.wider_intervals import FLOWS
 from qperf_app.plugins import SegmentRow, SegmentTable
@@ -53,7 +53,7 @@ def write_segments(
             "name": {"Description": "Name of the segment"},
             "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
             "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
-            **{q: {"Description": _describe(q, basis), "Units": table.units[q]} for q in quantities},
+            **{q: {"Description": _describe(q, basis, table.units[q]), "Units": table.units[q]} for q in quantities},
         }
         cells = [
             (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))
@@ -63,18 +63,18 @@ def write_segments(
     return files
 
 
-def _describe(column: str, basis: Literal["map", "curve"]) -> str:
+def _describe(column: str, basis: Literal["map", "curve"], units: str) -> str:
     quantity, statistic = column.rsplit("_", 1) if is_interval(column) else (column, "")
     of_voxels = basis == "map" or quantity in FLOWS
     if not statistic:
-        return _BASES["map" if of_voxels else "curve"][1].format(column)
+        return _BASES["map" if of_voxels else "curve"][1].format(quantity_in_words(column, units))
     words = (
         "{}, about the median over the voxels, as wide as that of the segment's curve"
         if of_voxels
         else _BASES[basis][1]
     )
     end = "Lower" if statistic == INTERVAL[0] else "Upper"
-    return f"{end} bound of the 90 % interval of {words.format(quantity)}"
+    return f"{end} bound of the 90 % interval of {words.format(quantity_in_words(quantity, units))}"
 
 
 def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentTable:

@@ -26,6 +26,7 @@ from qperf_app.workflow.group import (
     hearts,
     outliers,
     read_group,
+    relative_in_words,
     scans_without_flow,
     segment_cells,
     strata_among,
@@ -90,7 +91,8 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         for c in comparisons
     ]
     reviews = in_words(reviewed, sum(len(of_one) for of_one in scans.values()))
-    for told in reviews:
+    relative = relative_in_words(rows)
+    for told in (*relative, *reviews):
         say(told)
     page = render_group(
         flows_by_method(rows),
@@ -104,7 +106,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         ],
         apart,
         acquisitions(rows),
-        reviews,
+        (*relative, *reviews),
         _strata(rows),
     )
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
@@ -154,6 +156,10 @@ def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Com
         },
         **{name: {"Description": f"{told}; n/a where the metadata don't say"} for name, told in STRATA.items()},
         "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"},
+        "relative": {
+            "Description": "yes: flow, PS and volumes are known but for a factor, whatever unit the column has; they "
+            "may be compared within the scan alone, and are left out of the summary"
+        },
     }
     described |= {
         quantity: {"Description": f"Median {quantity} of the segment", "Units": u} for quantity, u in units.items()

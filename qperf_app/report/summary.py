@@ -30,6 +30,7 @@ from qperf_app.report.studies import (
     Study,
     doubts_of,
     flow_units,
+    is_relative,
     method_title,
     methods_of,
     primary_quantity,
@@ -163,7 +164,9 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     drawn: Intervals = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
     bounds = reserve_intervals(rest, stress, quantity, drawn)
     cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
-    if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
+    if any(is_relative(scan) for scan in study.scans):
+        cells["All segments"] = Cell(number(np.nan), note="none: flow is relative")
+    elif segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
     return cells
 
