@@ -312,6 +312,32 @@ def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> Non
     assert "All scans: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
 
 
+def test_why_segments_have_no_value_and_who_has_one() -> None:
+    """Of a scan by two methods: what most of the voxels lack, and that the other method gives a value."""
+    empty = np.full(TWO_SLICES, np.nan)
+    codes = np.where(regions(shape=TWO_SLICES)["myocardium"], 16, 255).astype(np.uint8)
+    quality = (QualityMap("nlls", codes, {16: "flow not identifiable"}),)
+    other = dataclasses.replace(segments("stress"), plugin="fermi", model="Fermi")
+    none = tuple(dataclasses.replace(row, values={"MBF": np.nan}) for row in segments("stress").rows)
+    lost = dataclasses.replace(segments("stress"), rows=none)
+    maps = (VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", empty), VoxelMap("fermi", "Fermi", "MBF", "mL/min/g", empty))
+    one = scan(shape=TWO_SLICES, maps=maps, qc=quality, segments=(lost, other))
+    words = text_of(render_report(participant(one)))
+    assert "MBF could be estimated in no segment by nlls; mostly: flow not identifiable. fermi gives a value" in words
+    some = tuple(row if row.segment != 4 else none[k] for k, row in enumerate(segments("stress").rows))
+    one = scan(shape=TWO_SLICES, maps=maps, qc=quality, segments=(dataclasses.replace(lost, rows=some),))
+    words = text_of(render_report(participant(one)))
+    assert "2 of 12 segments: basal inferior, mid anterolateral (mostly: flow not identifiable)." in words
+
+
+def test_an_input_function_that_was_handed_in_comes_from_no_series() -> None:
+    given = StepOutcome("input-function", "", "handed-in", summary="from elsewhere")
+    page = render_report(participant(scan(acquisition="single bolus", steps=(given,))))
+    words = text_of(page)
+    assert "The input function was handed in." in words and "comes from the tissue series itself" not in words
+    assert "handed in: input function." in words and "voxels of the input function" not in page
+
+
 def test_words_of_the_bullseye_stay_within_their_segments() -> None:
     """As wide as they are in a common typeface: six tenths of the size for each character."""
     marked = SegmentPicture(

@@ -163,6 +163,11 @@ def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmura
     return {number: float(row.values.get(quantity, np.nan)) for number, row in rows_by_segment(table, layer).items()}
 
 
+def handed_in(scan: ScanResult) -> tuple[str, ...]:
+    """Steps whose result was handed in instead of computed."""
+    return tuple(step.step for step in scan.steps if step.state == "handed-in")
+
+
 def doubts_of(scan: ScanResult | None, method: tuple[str, str]) -> tuple[str, ...]:
     """Why flow of one method can't be right; empty where it may be."""
     steps = scan.steps if scan else ()

@@ -30,6 +30,7 @@ from qperf_app.report.studies import (
     Study,
     doubts_of,
     flow_units,
+    handed_in,
     is_relative,
     method_title,
     methods_of,
@@ -117,6 +118,8 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     words = [f"{plugin} {', '.join(versions)}".strip(), f"{_MODELS.get(model, 'model')} ({model})" if model else ""]
     words += dict.fromkeys(_sequence(scan) for scan in study.scans)
     words += dict.fromkeys(_haematocrit(scan) for scan in study.scans)
+    given = dict.fromkeys(step.replace("-", " ") for scan in study.scans for step in handed_in(scan))
+    words += [f"handed in: {', '.join(given)}"] if given else []
     text = "Medians over the segments that have a value"
     tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
@@ -305,11 +308,15 @@ def _methods_table(study: Study) -> Table:
 def _scans_table(scans: Sequence[ScanResult]) -> Table:
     rows = []
     for scan in scans:
-        given = [step.step for step in scan.steps if step.state == "handed-in"]
         failed = [f"{step.step} {step.state.replace('-', ' ')}" for step in scan.steps if step.state in _BAD]
         outcome = "maps" if scan.maps else ("input function only" if scan.aif is not None else "no flow")
         rows.append(
-            (scan_title(scan), acquisition_in_words(scan), "; ".join([outcome, *failed]), ", ".join(given) or "nothing")
+            (
+                scan_title(scan),
+                acquisition_in_words(scan),
+                "; ".join([outcome, *failed]),
+                ", ".join(handed_in(scan)) or "nothing",
+            )
         )
     return TextTable(("Scan", "Acquisition", "Outcome", "Handed in"), tuple(rows), "Scans")
 
