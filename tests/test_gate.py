@@ -30,6 +30,7 @@ from qperf_app.geometry.levels import levels_from, slice_places
 from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
 from qperf_app.report import render_report
 from qperf_app.report.group import render_group
+from qperf_app.report.perfusion import segment_pictures
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import warnings_of
@@ -161,6 +162,7 @@ def test_relative_flow_has_no_unit_of_its_own_anywhere(dataset: Path, capsys: py
     assert {row["relative"] for row in rows} == {"yes"}
     assert json.loads((out / "group_segments.json").read_text())["MBF"]["Units"] == "1"
     assert read_table(out / "group_agreement.tsv") == []
+    assert "No scan has flow to be put together." in (out / "group.html").read_text(encoding="utf-8")
 
 
 def test_who_asks_for_an_equation_names_the_read_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -500,6 +502,23 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
     shutil.copy(str(source).replace(".nii.gz", ".json"), str(target).replace(".nii.gz", ".json"))
 
 
+def test_an_image_that_lies_aside_is_a_warning_of_the_tissue_and_a_remark_of_the_input(dataset: Path) -> None:
+    """One frame of noise: a voxel's curve has it, the mean of a pool's voxels hardly."""
+    image = nib.load(series_path(dataset))
+    data = np.asarray(image.dataobj).copy()
+    data[..., 30] = np.random.default_rng(0).gamma(1.0, 3.0 * np.median(data), data.shape[:3])
+    write_image(series_path(dataset), data, image.affine)
+    with_aif(dataset)
+    drawn = hand_drawn(dataset.parent / "drawn")
+    assert run(dataset, "-d", f"drawn={drawn}", "--motion-correction", "progressive") == 0
+    status = read_status(dataset.parent / "out", "01")
+    assert status is not None
+    steps = {s.key.series: s.outcome for s in status.scans[0].steps if s.key.step == "motion-correction"}
+    words = "1 of 40 slice images could not be corrected"
+    assert words in steps[""].warnings[0]
+    assert words in steps["aif"].summary and not steps["aif"].warnings
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -636,6 +655,18 @@ def test_two_relative_flows_have_no_reserve() -> None:
     assert stress.value == "2.60" and reserve.value == "–" and reserve.note == "none: flow is relative"
     page = render_report(participant(*scans))
     assert "Perfusion reserve" not in page and "Reserve below" not in page
+    assert "Relative units: compare colours within a scan alone." in page
+
+
+def test_bullseyes_of_relative_flow_have_the_colours_of_the_maps() -> None:
+    """Of absolute flow the scale is fixed; a fitted one is that of the voxels, whose range is another."""
+    one = scan("stress", shape=(40, 44, 2))
+    assert one.aif is not None
+    maps = (replace(one.maps[0], data=one.maps[0].data * 5.0),)
+    (study,) = studies_of([replace(one, aif=replace(one.aif, units="1"), maps=maps)])
+    page = render_report(participant(*study.scans))
+    assert "Colour scale of MBF (relative units) from 0 to 20" in page
+    assert {each.scale.high for each in segment_pictures(study, ("nlls", "2cxm"))} == {20.0}
 
 
 # --- complete and doubtful
@@ -707,6 +738,7 @@ def test_doubtful_flow_is_marked_in_status_and_report() -> None:
     assert reserve.value == "–" and stress.value == "2.60"
     page = render_report(participant(*studies[0].scans))
     assert "What to do about Rest" in page and "Reserve below" not in page
+    assert "Perfusion reserve (doubtful) (stress / rest)" in page
 
 
 def test_doubtful_flow_takes_no_part_in_the_group() -> None:

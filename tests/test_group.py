@@ -152,6 +152,7 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     page = re.sub(r"<[^>]+>", " ", (out / "group.html").read_text())
     assert re.search(r"sub-04\s+not counted: its folder has no status file", page)
     assert "no flow: " in page and "no result: its last run is interrupted" in page
+    assert "3 scans to look at, listed below with why." in page and "No warnings." not in page
     # Who has been taken out of the dataset.
     shutil.rmtree(raw / "sub-02")
     assert main([str(raw), str(out), "group"]) == 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from qperf_app.methods.wider_intervals import SCALED
 from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult
 from qperf_app.report.backdrops import Backdrop, region_of
 from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
@@ -126,6 +127,8 @@ def _grid(
     units = {voxel_map.units for voxel_map in maps if voxel_map is not None}
     if len(units) > 1:
         caption += f" The scans have different units ({', '.join(sorted(units))}): do not compare them."
+    elif len(study.scans) > 1 and quantity in SCALED and any(is_relative(scan) for scan in study.scans):
+        caption += " Relative units: compare colours within a scan alone."
     if large:
         caption += f"{_behind(study, backdrops)} The bar is 20 mm long."
     return map_grid(rows, scale, caption, edges=large)
@@ -143,6 +146,15 @@ def _units(study: Study, quantity: str, units: str) -> str:
     return units_of(study, units) if quantity in PRIMARY else units
 
 
+def _scale(
+    study: Study, method: Method, quantity: str, units: str, values: Sequence[Mapping[int, float]]
+) -> ColourScale:
+    """Scale of the maps, which what is told of segments shares; fitted to these where there is no map."""
+    maps = [maps_of(scan, method).get((quantity, None)) for scan in study.scans]
+    shown = [voxel_map.data for voxel_map in maps if voxel_map is not None]
+    return scale_for(quantity, units, None, shown or [np.array(list(of.values())) for of in values])
+
+
 def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     """What the bull's-eyes of a method show: flow of each scan, and the reserve."""
     quantity = primary_quantity(study, method)
@@ -151,7 +163,7 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
         return []
     units = _units(study, quantity, known[0][1].units.get(quantity, ""))
     values = [values_of(table, quantity) for _, table in known]
-    scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values])
+    scale = _scale(study, method, quantity, units, values)
     pictures = [
         SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
                        marks=marks_of(table, quantity),
@@ -164,7 +176,8 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
         drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
         marks = marks_of_reserve(*both, quantity, drawn)
         low = _low(reserve, reserve_intervals(*both, quantity, drawn), study.scans, method)
-        title = "Perfusion reserve (stress / rest)"
+        doubtful = " (doubtful)" if any(doubts_of(scan, method) for scan in study.scans) else ""
+        title = f"Perfusion reserve{doubtful} (stress / rest)"
         pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks, low))
     return pictures
 
@@ -203,7 +216,7 @@ def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostEle
         endo, epi = (values_of(table, quantity, layer) for layer in ("endo", "epi"))
         if table is not None and np.isfinite([*endo.values()]).any():
             units = _units(study, quantity, table.units.get(quantity, ""))
-            scale = scale_for(quantity, units, None, [np.array([*endo.values(), *epi.values()])])
+            scale = _scale(study, method, quantity, units, (endo, epi))
             pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
