@@ -8,7 +8,7 @@ from qperf_app import __version__
 from qperf_app.plugins import StepOutcome
 from qperf_app.plugins.manager import PluginRegistry
 from qperf_app.plugins.results import CURVE_DEFINITION
-from qperf_app.plugins.steps import KINETICS, STEPS
+from qperf_app.plugins.steps import JOINT_INPUT_FUNCTION, KINETICS, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.outcomes import USABLE
 
@@ -29,13 +29,18 @@ def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
     """Methods paragraph that a paper may use as it is."""
     steps = list(steps)
     sentences = [f"First-pass perfusion series were processed by qperf-app {__version__}, a BIDS App on Nipype."]
-    for step in _distinct(steps):
+    by_phrase: dict[str, list[str]] = {}
+    for step in _distinct(s for s in steps if s.state == "done"):
         found = registry.plugins.get((step.step, step.plugin))
         phrase = slot_of(STEPS[step.step]).phrase if found else ""
         if found and phrase:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
-            what = f"{plugin_with_files(step)} ({summary})"
-            sentences.append(f"{phrase.format(what)}.")
+            model = f"; model {step.options['model']}" if step.options.get("model") else ""
+            by_phrase.setdefault(phrase, []).append(f"{plugin_with_files(step)} ({summary}{model})")
+    sentences += [f"{phrase.format(', and by '.join(dict.fromkeys(ran)))}." for phrase, ran in by_phrase.items()]
+    if any(step.step == JOINT_INPUT_FUNCTION.name and step.state == "done" for step in steps):
+        sentences.append("Of a single bolus the input function was estimated together with the tissue's curves.")
+    sentences += _handed_in(steps)
     # Maps that were handed in are summarised: there is no plugin to fit anything with.
     if any(step.step == KINETICS.name and step.state == "done" for step in steps):
         sentences.append(
@@ -44,6 +49,17 @@ def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
             "that curve."
         )
     return " ".join(sentences)
+
+
+def _handed_in(steps: Sequence[StepOutcome]) -> list[str]:
+    """What did not come from any plugin, and of how many scans, where it is not of all."""
+    told = []
+    for name in dict.fromkeys(step.step for step in steps if step.state == "handed-in"):
+        every = [step.state for step in steps if step.step == name]
+        given = every.count("handed-in")
+        share = f" ({given} of {len(every)} scans)" if given < len(every) else ""
+        told.append(f"{name.replace('-', ' ')}{share}")
+    return [f"Handed in, and not computed: {', '.join(told)}."] if told else []
 
 
 def plugin_with_files(step: StepOutcome) -> str:
