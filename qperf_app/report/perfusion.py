@@ -13,8 +13,8 @@ from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
 from qperf_app.report.elements import Details, Drawing, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
-from qperf_app.report.marks import Intervals, intervals_of, marks_of, marks_of_reserve, reserve_intervals
-from qperf_app.report.medians import off_median
+from qperf_app.report.marks import marks_of, marks_of_reserve
+from qperf_app.report.medians import FLOW_APART, RESERVE_APART, Apart, off_median
 from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
@@ -167,7 +167,7 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     pictures = [
         SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
                        marks=marks_of(table, quantity),
-                       outlined=_low(of, intervals_of(table, quantity), (scan,), method))
+                       outlined=_low(of, FLOW_APART, (scan,), method))
         for (scan, table), of in zip(known, values, strict=True)
     ]  # fmt: skip
     both = reserve_tables(study, method)
@@ -175,18 +175,16 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     if reserve:
         drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
         marks = marks_of_reserve(*both, quantity, drawn)
-        low = _low(reserve, reserve_intervals(*both, quantity, drawn), study.scans, method)
+        low = _low(reserve, RESERVE_APART, study.scans, method)
         doubtful = " (doubtful)" if any(doubts_of(scan, method) for scan in study.scans) else ""
         title = f"Perfusion reserve{doubtful} (stress / rest)"
         pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks, low))
     return pictures
 
 
-def _low(
-    values: Mapping[int, float], intervals: Intervals, scans: Sequence[ScanResult], method: Method
-) -> frozenset[int]:
+def _low(values: Mapping[int, float], apart: Apart, scans: Sequence[ScanResult], method: Method) -> frozenset[int]:
     """Segments that the table of territories calls low; of doubtful scans it calls none so."""
-    return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, intervals)[0]
+    return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, apart)[0]
 
 
 def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
@@ -198,7 +196,7 @@ def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
         "of its voxels could be estimated."
     )
     if any(picture.outlined for picture in pictures):
-        caption += " Outlined: low, its 90 % interval lies below that of the heart's median."
+        caption += f" Outlined: low, more than {FLOW_APART.below} the heart's median (of the reserve, a third)."
     if any(picture.low is not None for picture in pictures):
         caption += (
             f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "

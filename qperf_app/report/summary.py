@@ -21,7 +21,7 @@ from qperf_app.report.marks import (
     marks_of_reserve,
     reserve_intervals,
 )
-from qperf_app.report.medians import median_interval, median_over, off_median
+from qperf_app.report.medians import FLOW_APART, RESERVE_APART, Apart, median_interval, median_over, off_median
 from qperf_app.report.perfusion import bullseye_elements
 from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
 from qperf_app.report.scans import acquisition_in_words
@@ -157,7 +157,8 @@ def _flow_cells(
     scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
-    return _cells(values, intervals_of(segments_of(scan, method), quantity), groups, doubts_of(scan, method))
+    bounds = intervals_of(segments_of(scan, method), quantity)
+    return _cells(values, bounds, groups, doubts_of(scan, method), FLOW_APART)
 
 
 def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
@@ -166,7 +167,7 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     values = reserve_of(rest, stress, quantity)
     drawn: Intervals = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
     bounds = reserve_intervals(rest, stress, quantity, drawn)
-    cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
+    cells = _cells(values, bounds, groups, doubts, RESERVE_APART, LOW_RESERVE)
     if any(is_relative(scan) for scan in study.scans):
         cells["All segments"] = Cell(number(np.nan), note="none: flow is relative")
     elif segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
@@ -179,6 +180,7 @@ def _cells(
     bounds: Intervals,
     groups: Mapping[str, Sequence[int]],
     doubts: Sequence[str],
+    apart: Apart,
     low: float = -np.inf,
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
@@ -187,7 +189,7 @@ def _cells(
     for one that holds its segments. The heart's own stays, since segments are held against it.
     """
     cells = {}
-    off = off_median(values, bounds)
+    off = off_median(values, apart)
     for label, numbers in groups.items():
         value = median_over(values, numbers)
         present, found = [k for k in numbers if k in values], [k for k in numbers if np.isfinite(values.get(k, np.nan))]
@@ -226,16 +228,15 @@ def _lowest_stress(study: Study, method: Method, quantity: str, flow: Mapping[in
     words = f"Lowest stress {quantity}: {marked(number(flow[lowest]), marks.get(lowest, ''))}, "
     words += f"{segments_in_words({lowest}, stress)}."
     ends = median_interval(bounds, flow)
-    if not np.isfinite(ends).all():
-        return words
+    known = f" ({number(ends[0])} to {number(ends[1])})" if np.isfinite(ends).all() else ""
     names = {k: f"{k} {row.name}" for k, row in rows_by_segment(stress).items()}
     below, above = (
         ", ".join(f"{names[k]} {marked(number(flow[k]), marks.get(k, ''))}" for k in sorted(where))
-        for where in off_median(flow, bounds)
+        for where in off_median(flow, FLOW_APART)
     )
-    middle = f"that of the heart's median, {number(median_over(flow, flow))} ({number(ends[0])} to {number(ends[1])})"
-    words += f" 90 % interval below {middle}: {below or 'none'}."
-    return f"{words} Above it: {above}." if above else words
+    words += f" More than {FLOW_APART.below} the heart's median, {number(median_over(flow, flow))}{known}: "
+    words += f"{below or 'none'}."
+    return f"{words} More than {FLOW_APART.above} it: {above}." if above else words
 
 
 def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]:
