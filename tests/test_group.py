@@ -124,7 +124,20 @@ def test_the_page_compares_two_sites(tmp_path: Path) -> None:
     rows = read_table(out / "group_segments.tsv")
     assert {(row["participant_id"], row["site"]) for row in rows} == {("sub-01", "Berne"), ("sub-02", "Leeds")}
     assert {row["stratum"] for row in read_table(out / "group_agreement.tsv")} == {"n/a", "Berne", "Leeds"}
-    assert json.loads((out / "group_agreement.json").read_text())["stratum"]
+    for name in ("segments", "agreement"):
+        columns = (out / f"group_{name}.tsv").read_text().splitlines()[0].split("\t")
+        told = json.loads((out / f"group_{name}.json").read_text())
+        assert [column for column in columns if not told.get(column, {}).get("Description")] == []
+        units = {"bias": "mL/min/g"} if name == "agreement" else {"MBF": "mL/min/g", "MBF_q05": "mL/min/g"}
+        assert {column: told[column]["Units"] for column in units} == units
+    told = json.loads((out / "group_segments.json").read_text())
+    # What the participants' own tables say: flow is a median over voxels, all else is of a curve.
+    assert told["MBF_q05"]["Description"].startswith("Lower bound of the 90 % interval")
+    assert told["PS"]["Description"].startswith("PS of the segment's curve")
+    folder = out / "sub-01" / "perf"
+    for stat, words in (("std", "Standard deviation"), ("q05", "Lower bound of the 90 %"), ("q50", "Median")):
+        sidecar = folder / f"sub-01_task-rest_model-2CXM_param-MBF_stat-{stat}_desc-cnn_dcemap.json"
+        assert json.loads(sidecar.read_text())["Description"].startswith(words)
 
 
 def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(

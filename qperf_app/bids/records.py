@@ -269,6 +269,16 @@ def write_myocardium(
     return files
 
 
+#: What a map of a statistic holds; a quantity's own map needs no word.
+_STATISTICS: Mapping[str, str] = {
+    "mean": "Mean of the posterior",
+    "std": "Standard deviation of the posterior",
+    "q05": "Lower bound of the 90 % interval",
+    "q50": "Median of the posterior",
+    "q95": "Upper bound of the 90 % interval",
+}
+
+
 def write_maps(
     out: Path,
     prefix: str,
@@ -291,8 +301,9 @@ def write_maps(
         if parameter.quantity == "MBF":
             fields["TissueDensity"] = constants.density
         files[key] = out / map_name(prefix, key, plugin)
-        words = quantity_in_words(parameter.quantity, parameter.units)
-        sidecar = describe_image(f"{words} of the {result.model} model", parameter.units, sources)
+        words = f"{quantity_in_words(parameter.quantity, parameter.units)} of the {result.model} model"
+        words = f"{_STATISTICS[parameter.statistic]} of {words}" if parameter.statistic else words
+        sidecar = describe_image(words, parameter.units, sources)
         write_image(files[key], volume, affine, {**sidecar, **fields})
     codes = np.full(tuple(shape), QualityCode.OUTSIDE, dtype=np.uint8)
     codes[index] = result.qc
