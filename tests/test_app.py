@@ -175,7 +175,7 @@ def test_methods_say_what_was_handed_in_and_which_model_was_fitted(finished: tup
     text = (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
     assert "Handed in, and not computed: blood pool (1 of 4 scans), myocardium (1 of 4 scans)." in text
     assert text.count("Kinetic parameters were estimated by") == 1 and "; model 2CXM), and by 'fermi'" in text
-    assert "was outlined by" in text
+    assert "was outlined by" in text and "Single bolus: the input function comes from the tissue series" in text
     drawn, only = out.parent / "drawn", ("--participant-label", "01", "-t", "rest", "--boilerplate-only")
     assert run(raw, tmp_path / "out", "-d", f"drawn={drawn}", *only) == 0
     text = (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")

@@ -145,6 +145,18 @@ def test_headline_has_flow_reserve_and_low_segments(page: str) -> None:
     assert "in 2 of 11 segments: basal inferior, mid inferior." in words
 
 
+def test_a_heart_that_is_no_faster_under_stress_is_asked_about() -> None:
+    rest, stress = bare_scan("rest"), bare_scan("stress")
+    assert stress.series is not None
+    faster = dataclasses.replace(stress.series, times=0.7 * stress.series.times)
+    for other, words in (
+        (stress, "did the stress agent work?"),
+        (dataclasses.replace(stress, series=faster), "suggests"),
+    ):
+        told = text_of(render_report(participant(rest, other)))
+        assert ("did the stress agent work?" in told) == (other is stress) and words in told
+
+
 def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     scans = []
     for task in ("rest", "stress"):

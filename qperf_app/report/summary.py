@@ -262,9 +262,14 @@ def _heart_rate(study: Study) -> Iterator[str]:
     """How fast images came at rest and under stress: what a stress agent does to the heart shows in it."""
     rates = [_images_a_minute(scan) for scan in (study.rest, study.stress)]
     if all(np.isfinite(rates)):
+        told = (
+            "A higher heart rate under stress suggests that the stress agent worked."
+            if round(rates[1]) > round(rates[0])
+            else "It is no higher under stress: did the stress agent work?"
+        )
         yield (
             f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
-            "is the heart rate. A higher heart rate under stress suggests that the stress agent worked."
+            f"is the heart rate. {told}"
         )
 
 
