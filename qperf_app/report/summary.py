@@ -194,7 +194,8 @@ def _cells(
         value = median_over(values, numbers)
         present, found = [k for k in numbers if k in values], [k for k in numbers if np.isfinite(values.get(k, np.nan))]
         if doubts:
-            note = f"{DOUBTFUL} (it says {number(value)})" if len(numbers) == 17 else "doubtful"
+            says = f" (it says {number(value)})" if np.isfinite(value) else ""
+            note = f"{DOUBTFUL}{says}" if len(numbers) == 17 else "doubtful"
             cells[label] = Cell(number(np.nan), note=note)
             continue
         ends = median_interval(bounds, found)
