@@ -187,6 +187,13 @@ def _low(values: Mapping[int, float], apart: Apart, scans: Sequence[ScanResult],
     return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, apart)[0]
 
 
+def outlines_in_words(pictures: Sequence[SegmentPicture]) -> str:
+    """What an outline means, with a space before it; empty where no segment has one."""
+    if not any(picture.outlined for picture in pictures):
+        return ""
+    return f" Outlined: low, more than {FLOW_APART.below} the heart's median (of the reserve, a third)."
+
+
 def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
     pictures = segment_pictures(study, method)
     if not pictures:
@@ -195,8 +202,7 @@ def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
         "Each AHA segment's own estimate; colours as in the maps. Hatched: outside of the slices, or fewer than half "
         "of its voxels could be estimated."
     )
-    if any(picture.outlined for picture in pictures):
-        caption += f" Outlined: low, more than {FLOW_APART.below} the heart's median (of the reserve, a third)."
+    caption += outlines_in_words(pictures)
     if any(picture.low is not None for picture in pictures):
         caption += (
             f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
