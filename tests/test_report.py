@@ -809,6 +809,12 @@ def test_no_landmarks_means_no_bullseye() -> None:
     assert not drawings(page, "Bull's-eye")
 
 
+def test_a_step_that_found_nothing_says_so_and_what_to_do() -> None:
+    reason = "no slice has usable RV insertion points: no segments; set the insertion points by qperf review"
+    step = StepOutcome("segments", "", "not-found", reason=reason)
+    assert f"Stress: segments found nothing: {reason}" in text_of(render_report(participant(bare_scan(steps=(step,)))))
+
+
 def test_input_function_alone() -> None:
     alone = scan(
         "rest", label="task-rest_acq-aif", entities={"task": "rest", "acq": "aif"}, myocardium=None, maps=(), qc=(),

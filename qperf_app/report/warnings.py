@@ -132,7 +132,7 @@ def _failures(scan: ScanResult) -> Iterator[str]:
         yield lost
     for step in scan.steps:
         if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
-            what = "failed" if step.state == "failed" else "did not find what it looks for"
+            what = "failed" if step.state == "failed" else "found nothing"
             name = f"{step.step} ({step.plugin})" if step.plugin else step.step
             yield f"{name} {what}{': ' if step.reason else '.'}{step.reason}"
 
