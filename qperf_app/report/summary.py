@@ -125,7 +125,7 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
         text += (
             ". The range beside a median holds the true value 9 times in 10 if the errors of its segments go together; "
-            "it is left out where the segments differ"
+            "it is left out where the median lies between segments that differ"
         )
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
     comparable = model in _DISTRIBUTED and quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
@@ -185,8 +185,8 @@ def _cells(
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
 
-    A territory of which some segments lie off the heart's median and others don't has no interval, which would be taken
-    for one that holds its segments. The heart's own stays, since segments are held against it.
+    A territory whose median lies between a segment off the heart's median and one that isn't has no interval: it is the
+    flow of no segment. The heart's own stays, since segments are held against it.
     """
     cells = {}
     off = off_median(values, apart)
@@ -199,7 +199,9 @@ def _cells(
             cells[label] = Cell(number(np.nan), note=note)
             continue
         ends = median_interval(bounds, found)
-        alike = len(numbers) == 17 or len({(k in off[0], k in off[1]) for k in found}) == 1
+        ordered = sorted(found, key=lambda k: values[k])
+        middle = {ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]} if ordered else set()
+        alike = len(numbers) == 17 or len({(k in off[0], k in off[1]) for k in middle}) == 1
         known = alike and bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
         notes += _off_in_words(off, found, named=len(numbers) < 17)
