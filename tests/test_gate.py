@@ -739,6 +739,10 @@ def test_doubtful_flow_is_marked_in_status_and_report() -> None:
     page = render_report(participant(*studies[0].scans))
     assert "What to do about Rest" in page and "Reserve below" not in page
     assert "Perfusion reserve (doubtful) (stress / rest)" in page
+    two = [replace(s, maps=(*s.maps, replace(s.maps[0], plugin="fermi"))) for s in studies[0].scans]
+    compared = render_report(participant(*two)).split("Methods compared")[-1]
+    assert "Rest (doubtful): nlls" in compared and "Stress: nlls" in compared
+    assert "Map of MBF (mL/min/g), Rest (doubtful)" in page and "Map of MBF (mL/min/g), Stress (doubtful)" not in page
 
 
 def test_doubtful_flow_takes_no_part_in_the_group() -> None:

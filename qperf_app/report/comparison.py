@@ -13,7 +13,7 @@ from qperf_app.report.backdrops import Backdrop
 from qperf_app.report.elements import Columns, Drawing, HostElement, PictureGrid, PictureRow, Section, TextTable
 from qperf_app.report.maps import map_in_words
 from qperf_app.report.scales import ColourScale, scale_for, unit_suffix
-from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity, task_of, units_of
+from qperf_app.report.studies import Study, maps_of, marked_task, method_title, methods_of, primary_quantity, units_of
 from qperf_app.report.tables import number
 
 _CAPTION = (
@@ -57,7 +57,11 @@ def _side_by_side(
     scale = scale_for(maps[0].quantity, units_of(study, maps[0].units), None, [voxel_map.data for voxel_map in maps])
     grids = [
         PictureGrid(
-            columns, tuple(_rows(scan, flows, columns, scale, backdrops[scan.label])), "", scale.bar(), size="small"
+            columns,
+            tuple(_rows(marked_task(scan, *methods_of(study)), flows, columns, scale, backdrops[scan.label])),
+            "",
+            scale.bar(),
+            size="small",
         )
         for scan, flows in scans
     ]
@@ -65,11 +69,11 @@ def _side_by_side(
 
 
 def _rows(
-    scan: ScanResult, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, backdrop: Backdrop
+    task: str, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, backdrop: Backdrop
 ) -> list[PictureRow]:
     rows = []
     for z in backdrop.shown:
-        heading = f"{task_of(scan)}, {backdrop.slices[z]}"
+        heading = f"{task}, {backdrop.slices[z]}"
         tiles: list[Drawing | None] = []
         for name in columns:
             if name not in flows:
@@ -93,7 +97,7 @@ def _agreement_table(study: Study, scans: Sequence[tuple[ScanResult, dict[str, V
             difference = f"{round(float(np.median(b - a)), 2) + 0.0:+.2f}" if a.size else number(np.nan)
             rows.append(
                 (
-                    f"{task_of(scan)}: {name}, {other_name}",
+                    f"{marked_task(scan, *methods_of(study))}: {name}, {other_name}",
                     f"{a.size} of {either}",
                     *medians,
                     difference,

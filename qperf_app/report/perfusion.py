@@ -23,6 +23,7 @@ from qperf_app.report.studies import (
     doubts_of,
     is_relative,
     maps_of,
+    marked_task,
     method_title,
     methods_of,
     primary_quantity,
@@ -109,7 +110,7 @@ def flow_maps(
     present = [(scan, voxel_map) for scan, voxel_map in found if voxel_map is not None]
     if not present:
         return None
-    rows = [(task_of(scan), voxel_map.data, backdrops[scan.label]) for scan, voxel_map in present]
+    rows = [(marked_task(scan, method), voxel_map.data, backdrops[scan.label]) for scan, voxel_map in present]
     units = _units(study, quantity, present[0][1].units)
     return rows, scale_for(quantity, units, statistic, [voxel_map.data for _, voxel_map in present])
 
@@ -165,7 +166,7 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     values = [values_of(table, quantity) for _, table in known]
     scale = _scale(study, method, quantity, units, values)
     pictures = [
-        SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
+        SegmentPicture(of, scale, f"{marked_task(scan, method)} {quantity}{unit_suffix(units)}",
                        marks=marks_of(table, quantity),
                        outlined=_low(of, FLOW_APART, (scan,), method))
         for (scan, table), of in zip(known, values, strict=True)
@@ -221,7 +222,7 @@ def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostEle
         if table is not None and np.isfinite([*endo.values()]).any():
             units = _units(study, quantity, table.units.get(quantity, ""))
             scale = _scale(study, method, quantity, units, (endo, epi))
-            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
+            pictures.append(layers_bullseye(endo, epi, scale, f"{marked_task(scan, method)}: endo to epi"))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
         "is endo/epi, the transmural gradient. Hatched: fewer than half of a layer's voxels could be estimated. Blood "
@@ -246,14 +247,9 @@ def _table_elements(study: Study, method: Method, quantity: str) -> list[HostEle
             inner: list[HostElement] = [segment_table(table, quantity, units)]
             others = other_quantities_table(table, quantity)
             inner += [others] if others is not None else []
-            summary = f"{_marked(scan, method)}: {quantity} of every segment with its inner and outer layer"
+            summary = f"{marked_task(scan, method)}: {quantity} of every segment with its inner and outer layer"
             elements.append(Details(summary, tuple(inner)))
     return elements
-
-
-def _marked(scan: ScanResult, method: Method) -> str:
-    """The scan's task, with a mark where its flow is doubtful."""
-    return f"{task_of(scan)}{' (doubtful)' if doubts_of(scan, method) else ''}"
 
 
 def _other_maps(study: Study, method: Method, primary: str, backdrops: Backdrops) -> list[HostElement]:

@@ -174,6 +174,11 @@ def doubts_of(scan: ScanResult | None, method: tuple[str, str]) -> tuple[str, ..
     return tuple(text for step in steps if step.plugin == method[0] for text in step.doubts)
 
 
+def marked_task(scan: ScanResult, *methods: tuple[str, str]) -> str:
+    """The scan's task, with a mark where its flow by one of the methods is doubtful."""
+    return f"{task_of(scan)}{' (doubtful)' if any(doubts_of(scan, method) for method in methods) else ''}"
+
+
 def reserve_tables(study: Study, method: tuple[str, str]) -> tuple[SegmentTable | None, SegmentTable | None]:
     """Rest and stress tables of a method with the segments that lie in the same place in both scans alone.
 
