@@ -169,6 +169,19 @@ def test_methods_speak_of_segments_curves_where_one_was_fitted(finished: tuple[P
     assert sentence not in (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")
 
 
+def test_methods_say_what_was_handed_in_and_which_model_was_fitted(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """A paper must not say of drawn contours that a plugin outlined them, nor leave the model open."""
+    raw, out = finished
+    text = (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
+    assert "Handed in, and not computed: blood pool (1 of 4 scans), myocardium (1 of 4 scans)." in text
+    assert text.count("Kinetic parameters were estimated by") == 1 and "; model 2CXM), and by 'fermi'" in text
+    assert "was outlined by" in text and "Single bolus: the input function comes from the tissue series" in text
+    drawn, only = out.parent / "drawn", ("--participant-label", "01", "-t", "rest", "--boilerplate-only")
+    assert run(raw, tmp_path / "out", "-d", f"drawn={drawn}", *only) == 0
+    text = (tmp_path / "out" / "logs" / "CITATION.md").read_text(encoding="utf-8")
+    assert "Handed in, and not computed: blood pool, myocardium." in text and "was outlined by" not in text
+
+
 def test_reports_only_and_boilerplate_only(finished: tuple[Path, Path], tmp_path: Path) -> None:
     raw, out = finished
     report = out / "sub-01.html"

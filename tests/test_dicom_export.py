@@ -162,6 +162,15 @@ def test_reserve_is_that_of_the_segments_on_the_stress_slices(tmp_path):
     assert np.isnan(reserve[stress.segment_labels == 0]).all()
 
 
+def test_where_the_report_has_no_reserve_there_is_none(tmp_path):
+    rest, stress = scan("rest"), scan("stress")
+    lifted = replace(stress.corrected, affine=GRID + np.outer([0, 0, 30.0, 0], [0, 0, 0, 1]))
+    relative = replace(stress.aif, units="1")
+    for name, other in (("apart", replace(stress, corrected=lifted)), ("relative", replace(stress, aif=relative))):
+        found = exported(tmp_path / name, results(rest, other))
+        assert found and "RESERVE" not in {ds.get("ContentLabel") for ds in found}
+
+
 def test_masks_are_segments_with_codes(tmp_path):
     each = scan("stress")
     found = {ds.get("ContentLabel"): ds for ds in exported(tmp_path / "out", results(each))}
@@ -334,6 +343,26 @@ def test_pictures_are_those_of_the_report(tmp_path):
     assert [ds.SeriesDescription for ds in captures] == ["MBF maps by cnn (2CXM)", "MBF of AHA segments by cnn (2CXM)"]
     for ds in captures:
         assert ds.pixel_array.shape[2] == 3 and ds.pixel_array.std() > 20 and ds.BurnedInAnnotation == "NO"
+
+
+def test_low_segments_are_outlined_in_the_picture_as_in_the_report(tmp_path):
+    """Of the same heart with one segment low: what differs is its fill, the line about it and the words below."""
+    stress = scan("stress")
+    even = tuple(replace(row, values={**row.values, "MBF": 2.6}) for row in stress.segments[0].rows)
+    low = tuple(replace(row, values={**row.values, "MBF": 1.0}) if row.segment == 8 else row for row in even)
+    pictures = {}
+    for name, rows in (("even", even), ("low", low)):
+        each = replace(stress, segments=(replace(stress.segments[0], rows=rows),))
+        found = exported(tmp_path / name, results(each), options=ExportOptions(page=False))
+        (pictures[name],) = [ds.pixel_array for ds in found if ds.SeriesDescription.startswith("MBF of AHA segments")]
+    assert pictures["low"].shape[0] > pictures["even"].shape[0]
+    # The line lies on the border with the segment outwards, 2, and with the one beside it, 9, as well.
+    top, height = 16 + 34 + 34, 640
+    shared = [pictures[name][top : top + height, 16 : 16 + height].astype(int) for name in ("even", "low")]
+    changed = np.argwhere((np.abs(shared[0] - shared[1]) > 60).any(axis=-1)) - 320
+    radius = np.hypot(*changed.T) / 285
+    assert 0.44 < radius.min() < 0.47 and 0.72 < radius.max() < 0.75
+    assert (shared[1][np.abs(shared[0] - shared[1]).max(axis=-1) > 60] > 230).all(axis=-1).any()
 
 
 def test_the_page_goes_along_as_pdf_where_a_browser_is(tmp_path, monkeypatch):

@@ -228,6 +228,20 @@ def test_a_main_series_without_bolus_is_refused() -> None:
         align_boluses(aif.times, aif.concentration, aif.times, np.ones(60))
 
 
+def test_a_main_bolus_that_comes_too_late_is_not_found_and_no_failure(tmp_path: Path) -> None:
+    raw, out = dual_bolus_dataset(tmp_path / "raw"), tmp_path / "out"
+    times = example_aif().times
+    image = raw / "sub-01" / "perf" / "sub-01_task-stress_dce.nii.gz"
+    write_image(
+        image, heart_signal(MAIN, float(times[-1]) - find_features(times, example_aif().concentration).peak - 3.0)
+    )
+    assert main([str(raw), str(out), "participant", "-w", str(tmp_path / "work"), *QUICK]) == 0
+    (scan,) = read_status(out, "01").scans
+    outcome = scan.find("input-function").outcome
+    assert outcome.state == "not-found" and "the main series ends too soon after its bolus" in outcome.reason
+    assert not (out / "logs" / "sub-01").exists()
+
+
 def test_residual_agent_is_said(finished: tuple[Path, Path]) -> None:
     """The example's blood keeps 0.6 of 4.5 mmol/L: a seventh of a tenth of the main bolus' peak."""
     assert sidecar_of(finished[1])["ResidualAgent"] == pytest.approx(0.013, abs=0.008)

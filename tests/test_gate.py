@@ -19,16 +19,18 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import bring_onto, read_header, read_image
 from qperf_app.bids.index import find_series
 from qperf_app.bids.segment_tables import write_segments
-from qperf_app.bids.tables import write_left_out
+from qperf_app.bids.tables import read_table, write_left_out
 from qperf_app.checks import Finding
 from qperf_app.checks.images import ImageHeader
 from qperf_app.checks.ranges import markdown
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as tools
 from qperf_app.geometry import Grid, grid_difference, reorientation
 from qperf_app.geometry.levels import levels_from, slice_places
 from qperf_app.plugins import SegmentRow, SegmentTable, StepKey, StepOutcome
 from qperf_app.report import render_report
 from qperf_app.report.group import render_group
+from qperf_app.report.perfusion import segment_pictures
 from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart, studies_of
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import warnings_of
@@ -136,6 +138,31 @@ def test_a_series_of_unknown_kind_is_relative(dataset: Path, fields: dict[str, A
     plugins = {task.plugin for task in study.participants[0].tasks.values() if task.step in CONVERTING}
     assert plugins == {"linear"}
     assert any(words in warning and "flow is not absolute" in warning for warning in scan.warnings)
+
+
+def test_relative_flow_has_no_unit_of_its_own_anywhere(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Maps, tables, pages: nothing of a scan whose input function is relative says mL/min/g, or is compared."""
+    edit_sidecar(dataset, **RESEARCH_MODE)
+    drawn = hand_drawn(dataset.parent / "drawn")
+    assert run(dataset, "-d", f"drawn={drawn}", "--kinetics", "nlls", "fermi") == 0
+    out = dataset.parent / "out"
+    sidecars = {path.name: json.loads(path.read_text()) for path in (out / "sub-01" / "perf").glob("*.json")}
+    maps = {name: of["Units"] for name, of in sidecars.items() if "_dcemap" in name and "spillover" not in name}
+    assert len(maps) > 10 and {units for name, units in maps.items() if "_param-Ta" not in name} == {"1"}
+    assert {units for name, units in maps.items() if "_param-Ta" in name} == {"s"}
+    table = sidecars["sub-01_task-rest_seg-AHA17_desc-nlls_segments.json"]
+    assert {table[column]["Units"] for column in ("MBF", "MBF_q05", "PS", "ve")} == {"1"}
+    assert "comparable within this scan alone" in table["MBF"]["Description"]
+    page = (out / "sub-01.html").read_text(encoding="utf-8")
+    assert "Methods compared" in page and "MBF (relative units). Voxels that both" in page and "mL/min/" not in page
+    assert tools(["validate", str(out)]) == 0
+    assert main([str(dataset), str(out), "group"]) == 0
+    assert "1 of 1 scan has flow in relative units" in capsys.readouterr().err
+    rows = read_table(out / "group_segments.tsv")
+    assert {row["relative"] for row in rows} == {"yes"}
+    assert json.loads((out / "group_segments.json").read_text())["MBF"]["Units"] == "1"
+    assert read_table(out / "group_agreement.tsv") == []
+    assert "No scan has flow to be put together." in (out / "group.html").read_text(encoding="utf-8")
 
 
 def test_who_asks_for_an_equation_names_the_read_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -475,6 +502,23 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
     shutil.copy(str(source).replace(".nii.gz", ".json"), str(target).replace(".nii.gz", ".json"))
 
 
+def test_an_image_that_lies_aside_is_a_warning_of_the_tissue_and_a_remark_of_the_input(dataset: Path) -> None:
+    """One frame of noise: a voxel's curve has it, the mean of a pool's voxels hardly."""
+    image = nib.load(series_path(dataset))
+    data = np.asarray(image.dataobj).copy()
+    data[..., 30] = np.random.default_rng(0).gamma(1.0, 3.0 * np.median(data), data.shape[:3])
+    write_image(series_path(dataset), data, image.affine)
+    with_aif(dataset)
+    drawn = hand_drawn(dataset.parent / "drawn")
+    assert run(dataset, "-d", f"drawn={drawn}", "--motion-correction", "progressive") == 0
+    status = read_status(dataset.parent / "out", "01")
+    assert status is not None
+    steps = {s.key.series: s.outcome for s in status.scans[0].steps if s.key.step == "motion-correction"}
+    words = "1 of 40 slice images could not be corrected"
+    assert words in steps[""].warnings[0]
+    assert words in steps["aif"].summary and not steps["aif"].warnings
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -599,6 +643,32 @@ def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
         assert bool(told) == bool(apart)
 
 
+def test_two_relative_flows_have_no_reserve() -> None:
+    """The unknown factor of each scan is its own, and so their ratio says nothing."""
+    scans = [scan("rest", shape=(40, 44, 2)), scan("stress", shape=(40, 44, 2))]
+    assert scans[1].aif is not None
+    scans[1] = replace(scans[1], aif=replace(scans[1].aif, units="1"))
+    (study,) = studies_of(scans)
+    assert reserve_tables(study, ("nlls", "2cxm")) == (None, None)
+    headline: Any = headline_elements(participant(*scans), [study])[0]
+    _, stress, reserve = dict(headline.rows)["All segments"]
+    assert stress.value == "2.60" and reserve.value == "–" and reserve.note == "none: flow is relative"
+    page = render_report(participant(*scans))
+    assert "Perfusion reserve" not in page and "Reserve below" not in page
+    assert "Relative units: compare colours within a scan alone." in page
+
+
+def test_bullseyes_of_relative_flow_have_the_colours_of_the_maps() -> None:
+    """Of absolute flow the scale is fixed; a fitted one is that of the voxels, whose range is another."""
+    one = scan("stress", shape=(40, 44, 2))
+    assert one.aif is not None
+    maps = (replace(one.maps[0], data=one.maps[0].data * 5.0),)
+    (study,) = studies_of([replace(one, aif=replace(one.aif, units="1"), maps=maps)])
+    page = render_report(participant(*study.scans))
+    assert "Colour scale of MBF (relative units) from 0 to 20" in page
+    assert {each.scale.high for each in segment_pictures(study, ("nlls", "2cxm"))} == {20.0}
+
+
 # --- complete and doubtful
 
 
@@ -668,6 +738,11 @@ def test_doubtful_flow_is_marked_in_status_and_report() -> None:
     assert reserve.value == "–" and stress.value == "2.60"
     page = render_report(participant(*studies[0].scans))
     assert "What to do about Rest" in page and "Reserve below" not in page
+    assert "Perfusion reserve (doubtful) (stress / rest)" in page
+    two = [replace(s, maps=(*s.maps, replace(s.maps[0], plugin="fermi"))) for s in studies[0].scans]
+    compared = render_report(participant(*two)).split("Methods compared")[-1]
+    assert "Rest (doubtful): nlls" in compared and "Stress: nlls" in compared
+    assert "Map of MBF (mL/min/g), Rest (doubtful)" in page and "Map of MBF (mL/min/g), Stress (doubtful)" not in page
 
 
 def test_doubtful_flow_takes_no_part_in_the_group() -> None:

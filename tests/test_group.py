@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +17,17 @@ from qperf_app.bids.tables import read_table
 from qperf_app.cli.app import main
 from qperf_app.plugins import SegmentRow
 from qperf_app.report.agreement import agreement
-from qperf_app.workflow.group import GroupRow, compare, compare_by_stratum, hearts, outliers, strata_among
+from qperf_app.workflow.group import (
+    GroupRow,
+    compare,
+    compare_by_stratum,
+    flows_by_method,
+    hearts,
+    outliers,
+    relative_in_words,
+    segment_cells,
+    strata_among,
+)
 from qperf_app.workflow.status import mark_interrupted
 from qperf_app.workflow.strata import strata_of
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
@@ -53,6 +64,21 @@ def test_a_scan_far_from_the_others_is_told_and_no_other() -> None:
     assert outliers(hearts(group([0.7, 0.8, 0.75, 1.9]))) == []
     # What is left out does not say what is usual either.
     assert outliers(hearts(group([*FLOWS, 1.9], doubtful=(9,)))) == []
+
+
+def test_relative_flow_stands_in_the_table_and_in_no_figure() -> None:
+    """A scan whose flow is known but for a factor, among others: nothing that is said of several scans counts it."""
+    rows = group([*FLOWS, 9.0])
+    mixed = [replace(g, units={"MBF": "1"}) if g.participant == "09" else g for g in rows]
+    assert len(hearts(rows)) - len(hearts(mixed)) == 2 and outliers(hearts(mixed)) == []
+    assert compare(mixed)[0].result.n == 12 * len(FLOWS)
+    assert max(max(values) for _, _, values in flows_by_method(mixed)) < 2.0
+    columns, cells, units = segment_cells(mixed)
+    assert [cell[columns.index("relative")] for cell in cells] == ["no"] * 24 * len(FLOWS) + ["yes"] * 24
+    # One unit for the column, that of the others; the column beside it says for which rows it doesn't hold.
+    assert units == {"MBF": "mL/min/g"}
+    assert relative_in_words(mixed)[0].startswith("1 of 10 scans has flow in relative units")
+    assert relative_in_words(rows) == ()
 
 
 def test_agreement_is_that_of_each_scanner_where_there_are_several() -> None:
@@ -124,7 +150,20 @@ def test_the_page_compares_two_sites(tmp_path: Path) -> None:
     rows = read_table(out / "group_segments.tsv")
     assert {(row["participant_id"], row["site"]) for row in rows} == {("sub-01", "Berne"), ("sub-02", "Leeds")}
     assert {row["stratum"] for row in read_table(out / "group_agreement.tsv")} == {"n/a", "Berne", "Leeds"}
-    assert json.loads((out / "group_agreement.json").read_text())["stratum"]
+    for name in ("segments", "agreement"):
+        columns = (out / f"group_{name}.tsv").read_text().splitlines()[0].split("\t")
+        told = json.loads((out / f"group_{name}.json").read_text())
+        assert [column for column in columns if not told.get(column, {}).get("Description")] == []
+        units = {"bias": "mL/min/g"} if name == "agreement" else {"MBF": "mL/min/g", "MBF_q05": "mL/min/g"}
+        assert {column: told[column]["Units"] for column in units} == units
+    told = json.loads((out / "group_segments.json").read_text())
+    # What the participants' own tables say: flow is a median over voxels, all else is of a curve.
+    assert told["MBF_q05"]["Description"].startswith("Lower bound of the 90 % interval")
+    assert told["PS"]["Description"].startswith("PS of the segment's curve")
+    folder = out / "sub-01" / "perf"
+    for stat, words in (("std", "Standard deviation"), ("q05", "Lower bound of the 90 %"), ("q50", "Median")):
+        sidecar = folder / f"sub-01_task-rest_model-2CXM_param-MBF_stat-{stat}_desc-cnn_dcemap.json"
+        assert json.loads(sidecar.read_text())["Description"].startswith(words)
 
 
 def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
@@ -152,6 +191,7 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     page = re.sub(r"<[^>]+>", " ", (out / "group.html").read_text())
     assert re.search(r"sub-04\s+not counted: its folder has no status file", page)
     assert "no flow: " in page and "no result: its last run is interrupted" in page
+    assert "3 scans to look at, listed below with why." in page and "No warnings." not in page
     # Who has been taken out of the dataset.
     shutil.rmtree(raw / "sub-02")
     assert main([str(raw), str(out), "group"]) == 0

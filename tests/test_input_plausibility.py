@@ -31,6 +31,13 @@ def test_a_known_dose_decides(peak: float, weight: float | None, right: bool) ->
     assert (peak_doubt(peak, fields) == "") is right
 
 
+def test_a_peak_outside_says_on_which_side_and_which_fields_tell_another_dose() -> None:
+    told = peak_doubt(1.996, {})
+    assert "is 2 mmol/L, below the 2 to 12 of 0.05 to 0.1 mmol/kg" in told and "PatientWeight in the sidecar" in told
+    assert "above the" in peak_doubt(20.0, {})
+    assert "PatientWeight" not in peak_doubt(20.0, {**GADOBUTROL, "ContrastBolusVolume": 7.5, "PatientWeight": 75.0})
+
+
 def test_a_prebolus_is_judged_as_the_main_bolus() -> None:
     fields = {**GADOBUTROL, "ContrastBolusVolume": 0.75, "PatientWeight": 75.0}
     assert peak_doubt(7.0, fields, ratio=10.0) == ""

@@ -145,6 +145,18 @@ def test_headline_has_flow_reserve_and_low_segments(page: str) -> None:
     assert "in 2 of 11 segments: basal inferior, mid inferior." in words
 
 
+def test_a_heart_that_is_no_faster_under_stress_is_asked_about() -> None:
+    rest, stress = bare_scan("rest"), bare_scan("stress")
+    assert stress.series is not None
+    faster = dataclasses.replace(stress.series, times=0.7 * stress.series.times)
+    for other, words in (
+        (stress, "did the stress agent work?"),
+        (dataclasses.replace(stress, series=faster), "suggests"),
+    ):
+        told = text_of(render_report(participant(rest, other)))
+        assert ("did the stress agent work?" in told) == (other is stress) and words in told
+
+
 def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     scans = []
     for task in ("rest", "stress"):
@@ -235,10 +247,10 @@ def test_a_territory_whose_segments_differ_names_them_and_has_no_interval() -> N
     assert found["All segments"][1] == ("2.60", "2.36 to 2.86 2 of 12 segments low")
     assert found["LAD"][2] == ("2.19", "2 of 4 segments low: 7, 8")
     assert (
-        "Lowest stress MBF: 0.70, mid anteroseptal. 90 % interval below that of the heart's median, 2.60 (2.36 to "
+        "Lowest stress MBF: 0.70, mid anteroseptal. More than a quarter below the heart's median, 2.60 (2.36 to "
         "2.86): 7 mid anterior 0.90, 8 mid anteroseptal 0.70."
     ) in words
-    assert "Above it" not in words and "it is left out where the segments differ" in words
+    assert "above it" not in words and "left out where the median lies between segments that differ" in words
     # What the table calls low has a rim in the bull's-eyes, and nothing else has.
     low_at_rest, low, low_reserve = (outlined(page, title) for title in ("Rest MBF", "Stress MBF", "Perfusion reserve"))
     assert low_at_rest == set() and low == low_reserve == {7, 8}
@@ -269,18 +281,33 @@ def test_a_territory_that_is_low_in_all_of_its_segments_keeps_its_interval() -> 
 
 def test_a_segment_with_blood_in_it_is_high() -> None:
     page = uneven({**EVEN, 11: 9.0})
-    assert territories(page)["LCx"][1] == ("2.60", "1 of 4 segments high: 11")
-    assert "2.60 (2.36 to 2.86): none. Above it: 11 mid inferolateral 9.00." in text_of(page)
+    assert territories(page)["LCx"][1] == ("2.60", "2.36 to 2.86 1 of 4 segments high: 11")
+    assert "2.60 (2.36 to 2.86): none. More than a third above it: 11 mid inferolateral 9.00." in text_of(page)
 
 
-def test_a_segment_stands_apart_by_its_interval_and_not_by_its_value() -> None:
-    """1.0 over and times 2.5 reaches into the heart's interval; of 4 nothing is known; 12 has no value."""
-    page = uneven({1: 1.0, 4: 1.0, 10: 1.0, 12: float("nan")}, {1: 2.5, 4: float("nan")})
-    found = territories(page)
-    assert found["LAD"][1] == ("2.60", "2.36 to 2.86")
-    assert found["RCA"][1] == ("1.80", "1 of 4 segments low: 10")
-    assert found["LCx"][1] == ("2.60", "2.36 to 2.86 3 of 4 segments")
-    assert "(2.36 to 2.86): 10 mid inferior 1.00." in text_of(page)
+def test_a_segment_stands_apart_by_its_value_however_wide_its_interval_is() -> None:
+    """What makes an interval wide is mostly shared by all segments, and hides no defect; 12 has no value."""
+    page = uneven({**EVEN, 1: 1.9, 7: 2.0, 10: 1.0, 12: float("nan")}, dict.fromkeys(range(1, 12), 2.5))
+    found, words = territories(page), text_of(page).replace("\u00a0", " ")
+    assert found["LAD"][1][1].endswith("1 of 4 segments low: 1")
+    assert found["RCA"][1][1].endswith("1 of 4 segments low: 10")
+    assert found["LCx"][1][1].endswith("3 of 4 segments") and "low" not in found["LCx"][1][1]
+    assert "1 basal anterior 1.90 ?, 10 mid inferior 1.00 ?." in words
+    assert outlined(page, "Stress MBF") == {1, 10}
+
+
+def test_a_method_without_intervals_tells_low_segments_too() -> None:
+    tables = posterior("rest", {}, flow={12: 0.8}), posterior("stress", {}, flow={**EVEN, 7: 0.9})
+    bare = (
+        dataclasses.replace(t, rows=tuple(dataclasses.replace(r, values={"MBF": r.values["MBF"]}) for r in t.rows))
+        for t in tables
+    )
+    page = render_report(
+        participant(*(bare_scan(task, segments=(t,)) for task, t in zip(("rest", "stress"), bare, strict=True)))
+    )
+    assert "More than a quarter below the heart's median, 2.60: 7 mid anterior 0.90." in text_of(page)
+    # Of a reserve, whose scatter is that of two scans, a third.
+    assert territories(page)["LAD"][2] == ("3.25", "1 of 4 segments low: 7")
 
 
 def test_values_with_a_wide_interval_are_marked() -> None:
@@ -310,6 +337,32 @@ def test_segment_table_has_both_layers_and_what_was_estimated(page: str) -> None
 
 def test_segments_without_a_value_are_named_among_the_warnings(page: str) -> None:
     assert "All scans: MBF could not be estimated in 1 of 12 segments: mid anterolateral." in text_of(page)
+
+
+def test_why_segments_have_no_value_and_who_has_one() -> None:
+    """Of a scan by two methods: what most of the voxels lack, and that the other method gives a value."""
+    empty = np.full(TWO_SLICES, np.nan)
+    codes = np.where(regions(shape=TWO_SLICES)["myocardium"], 16, 255).astype(np.uint8)
+    quality = (QualityMap("nlls", codes, {16: "flow not identifiable"}),)
+    other = dataclasses.replace(segments("stress"), plugin="fermi", model="Fermi")
+    none = tuple(dataclasses.replace(row, values={"MBF": np.nan}) for row in segments("stress").rows)
+    lost = dataclasses.replace(segments("stress"), rows=none)
+    maps = (VoxelMap("nlls", "2cxm", "MBF", "mL/min/g", empty), VoxelMap("fermi", "Fermi", "MBF", "mL/min/g", empty))
+    one = scan(shape=TWO_SLICES, maps=maps, qc=quality, segments=(lost, other))
+    words = text_of(render_report(participant(one)))
+    assert "MBF could be estimated in no segment by nlls; mostly: flow not identifiable. fermi gives a value" in words
+    some = tuple(row if row.segment != 4 else none[k] for k, row in enumerate(segments("stress").rows))
+    one = scan(shape=TWO_SLICES, maps=maps, qc=quality, segments=(dataclasses.replace(lost, rows=some),))
+    words = text_of(render_report(participant(one)))
+    assert "2 of 12 segments: basal inferior, mid anterolateral (mostly: flow not identifiable)." in words
+
+
+def test_an_input_function_that_was_handed_in_comes_from_no_series() -> None:
+    given = StepOutcome("input-function", "", "handed-in", summary="from elsewhere")
+    page = render_report(participant(scan(acquisition="single bolus", steps=(given,))))
+    words = text_of(page)
+    assert "The input function was handed in." in words and "comes from the tissue series itself" not in words
+    assert "handed in: input function." in words and "voxels of the input function" not in page
 
 
 def test_words_of_the_bullseye_stay_within_their_segments() -> None:
@@ -754,6 +807,12 @@ def test_no_landmarks_means_no_bullseye() -> None:
     assert "Stress: the right ventricle was not seen" in words
     assert "there are no RV insertion points, so there is no bull's-eye" in words
     assert not drawings(page, "Bull's-eye")
+
+
+def test_a_step_that_found_nothing_says_so_and_what_to_do() -> None:
+    reason = "no slice has usable RV insertion points: no segments; set the insertion points by qperf review"
+    step = StepOutcome("segments", "", "not-found", reason=reason)
+    assert f"Stress: segments found nothing: {reason}" in text_of(render_report(participant(bare_scan(steps=(step,)))))
 
 
 def test_input_function_alone() -> None:

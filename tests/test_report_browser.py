@@ -209,6 +209,11 @@ def test_it_prints_on_two_pages(browser: Any, page_file: Path, tmp_path: Path) -
     pdf = visit.page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
     visit.page.emulate_media(media="print")
+    sizes = (
+        "['body', '.caption', '.listing li'].map(s => parseFloat(getComputedStyle(document.querySelector(s)).fontSize))"
+    )
+    body, caption, listing = visit.page.evaluate(sizes)
+    assert caption < body and listing < body
     words = visit.page.locator("body").inner_text()
     assert "All segments" in words and "Myocardial blood flow by nlls" in words
     assert "What was done" not in words

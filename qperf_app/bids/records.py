@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
 from qperf_app.bids.names import derivative_name, map_name, qc_name
-from qperf_app.bids.sidecars import carried, describe, describe_image
+from qperf_app.bids.sidecars import carried, describe, describe_image, quantity_in_words
 from qperf_app.bids.tables import read_input_function, read_landmarks, write_input_function, write_landmarks
 from qperf_app.checks.timing import with_timing
 from qperf_app.geometry import Grid
@@ -269,6 +269,16 @@ def write_myocardium(
     return files
 
 
+#: What a map of a statistic holds; a quantity's own map needs no word.
+_STATISTICS: Mapping[str, str] = {
+    "mean": "Mean of the posterior",
+    "std": "Standard deviation of the posterior",
+    "q05": "Lower bound of the 90 % interval",
+    "q50": "Median of the posterior",
+    "q95": "Upper bound of the 90 % interval",
+}
+
+
 def write_maps(
     out: Path,
     prefix: str,
@@ -291,7 +301,9 @@ def write_maps(
         if parameter.quantity == "MBF":
             fields["TissueDensity"] = constants.density
         files[key] = out / map_name(prefix, key, plugin)
-        sidecar = describe_image(f"{parameter.quantity} of the {result.model} model", parameter.units, sources)
+        words = f"{quantity_in_words(parameter.quantity, parameter.units)} of the {result.model} model"
+        words = f"{_STATISTICS[parameter.statistic]} of {words}" if parameter.statistic else words
+        sidecar = describe_image(words, parameter.units, sources)
         write_image(files[key], volume, affine, {**sidecar, **fields})
     codes = np.full(tuple(shape), QualityCode.OUTSIDE, dtype=np.uint8)
     codes[index] = result.qc

@@ -10,9 +10,9 @@ import numpy as np
 
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import segment_curves_name
-from qperf_app.bids.sidecars import describe
+from qperf_app.bids.sidecars import describe, quantity_in_words
 from qperf_app.bids.tables import read_numbers, read_table, write_table
-from qperf_app.plugins import SegmentCurves
+from qperf_app.plugins import RELATIVE_UNITS, SegmentCurves
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.results import CURVE_DEFINITION
 
@@ -46,12 +46,13 @@ def write_segment_curves(out: Path, prefix: str, curves: SegmentCurves, sources:
     if curves.flow_draws is not None:
         files[DRAWS] = out / segment_curves_name(prefix, curves.plugin, draws=True)
         names = [f"segment_{k}" for k in curves.segments]
+        units = RELATIVE_UNITS if curves.units == RELATIVE_UNITS else "mL/min/g"
         what = (
-            "Draws of MBF: of the posterior of the segment's curve, moved to the median over its voxels and scattered "
-            "by how much these differ"
+            f"Draws of {quantity_in_words('MBF', units)}: of the posterior of the segment's curve, moved to the median "
+            "over its voxels and scattered by how much these differ"
         )
-        words = {"Description": what, "Units": "mL/min/g"}
-        described = {**describe(f"Draws of {curves.plugin} of AHA segments", "mL/min/g", sources)}
+        words = {"Description": what, "Units": units}
+        described = {**describe(f"Draws of {curves.plugin} of AHA segments", units, sources)}
         write_table(files[DRAWS], names, curves.flow_draws.T.tolist(), described | dict.fromkeys(names, words))
     return files
 

@@ -11,14 +11,20 @@ import numpy as np
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_json, sidecar_path
 from qperf_app.bids.names import LAYERS, segments_name
-from qperf_app.bids.sidecars import describe
+from qperf_app.bids.sidecars import describe, quantity_in_words
 from qperf_app.bids.tables import read_numbers, read_table, write_table
 from qperf_app.methods.wider_intervals import FLOWS
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.results import CURVE_DEFINITION, INTERVAL, is_interval
 
-_FIXED = ("index", "name", "n_voxels", "n_estimated")
+#: What the columns that every table has hold.
+FIXED_COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
+    "name": {"Description": "Name of the segment"},
+    "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
+    "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
+}
 _BASES = {
     "map": ("Medians over", "Median {} of the voxels that have an estimate"),
     "curve": ("Estimates for", f"{{}} of the segment's curve, {CURVE_DEFINITION}"),
@@ -49,32 +55,33 @@ def write_segments(
         described = {
             **describe(f"{_BASES[basis][0]} AHA segments, {_LAYER_WORDS[layer]}", "n/a", sources),
             **({"Doubtful": list(doubts)} if doubts else {}),
-            "index": {"Description": "AHA segment, 1 to 17", "Format": "integer"},
-            "name": {"Description": "Name of the segment"},
-            "n_voxels": {"Description": "Voxels of the segment", "Format": "integer"},
-            "n_estimated": {"Description": "Voxels with an estimate of flow", "Format": "integer"},
-            **{q: {"Description": _describe(q, basis), "Units": table.units[q]} for q in quantities},
+            **FIXED_COLUMNS,
+            **{
+                q: {"Description": column_in_words(q, table.units[q], basis), "Units": table.units[q]}
+                for q in quantities
+            },
         }
         cells = [
             (row.segment, row.name, row.n_voxels, row.n_estimated, *(row.values.get(q) for q in quantities))
             for row in rows
         ]
-        write_table(files[layer], (*_FIXED, *quantities), cells, described)
+        write_table(files[layer], (*FIXED_COLUMNS, *quantities), cells, described)
     return files
 
 
-def _describe(column: str, basis: Literal["map", "curve"]) -> str:
+def column_in_words(column: str, units: str, basis: Literal["map", "curve"] = "curve") -> str:
+    """What a column of a quantity, or of a bound of its interval, holds; ``basis`` as for :func:`write_segments`."""
     quantity, statistic = column.rsplit("_", 1) if is_interval(column) else (column, "")
     of_voxels = basis == "map" or quantity in FLOWS
     if not statistic:
-        return _BASES["map" if of_voxels else "curve"][1].format(column)
+        return _BASES["map" if of_voxels else "curve"][1].format(quantity_in_words(column, units))
     words = (
         "{}, about the median over the voxels, as wide as that of the segment's curve"
         if of_voxels
         else _BASES[basis][1]
     )
     end = "Lower" if statistic == INTERVAL[0] else "Upper"
-    return f"{end} bound of the 90 % interval of {words.format(quantity)}"
+    return f"{end} bound of the 90 % interval of {words.format(quantity_in_words(quantity, units))}"
 
 
 def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> SegmentTable:
@@ -95,8 +102,8 @@ def read_segments(plugin: str, model: str, files: Mapping[Any, Path]) -> Segment
         path = files[layer]
         sidecar = read_json(sidecar_path(path))
         described = {c: str(of["Units"]) for c, of in sidecar.items() if isinstance(of, dict) and "Units" in of}
-        lines = read_table(path, (*_FIXED, *described))
-        columns = [c for c in (lines[0] if lines else described) if c not in _FIXED]
+        lines = read_table(path, (*FIXED_COLUMNS, *described))
+        columns = [c for c in (lines[0] if lines else described) if c not in FIXED_COLUMNS]
         numbers = {column: read_numbers(path, lines, column) for column in columns}
         for column, values in numbers.items():
             if np.isinf(values).any():

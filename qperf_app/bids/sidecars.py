@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qperf_app.bids.names import folder_of
+from qperf_app.methods.wider_intervals import is_but_for_a_factor
 
 #: Name of the raw dataset in BIDS URIs and dataset links.
 RAW = "raw"
@@ -37,6 +38,12 @@ CARRIED_FIELDS = (
 def describe(description: str, units: str, sources: Sequence[str], **fields: Any) -> dict[str, Any]:
     """Sidecar of a table or mask."""
     return {"Description": description, "Units": units, "Sources": list(sources), **fields}
+
+
+def quantity_in_words(quantity: str, units: str) -> str:
+    """A quantity, and that its unit is that of its scan alone, where it is."""
+    factor = " but for a factor (comparable within this scan alone)" if is_but_for_a_factor(quantity, units) else ""
+    return f"{quantity}{factor}"
 
 
 def describe_image(description: str, units: str, sources: Sequence[str], **fields: Any) -> dict[str, Any]:

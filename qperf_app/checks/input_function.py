@@ -18,6 +18,8 @@ PEAK = (2.0, 12.0)
 #: lie about that of gadobutrol, g/mol.
 PEAK_PER_DOSE = (2.0 / 0.05 / 1.25, 12.0 / 0.1 * 1.25)
 MOLAR_MASS = 604.7
+#: Fields that tell the dose.
+DOSE_FIELDS = ("ContrastBolusVolume", "ContrastBolusIngredientConcentration", "PatientWeight")
 #: T1 of blood before contrast, s, at haematocrits of 0.25 to 0.55, by field strength.
 BLOOD_T1: Mapping[float, tuple[float, float]] = {1.5: (1.3, 2.0), 3.0: (1.5, 2.3)}
 #: T1 looks shorter by this factor at the most where nothing is wrong: the magnitude's noise adds to the little signal
@@ -43,12 +45,14 @@ def peak_doubt(peak: float, metadata: Mapping[str, Any], ratio: float = 1.0) -> 
     """
     injected, weight = ratio * dose(metadata), metadata.get("PatientWeight")
     low, high, words = *PEAK, "of 0.05 to 0.1 mmol/kg"
+    mend = f"; of another dose, give {', '.join(DOSE_FIELDS)} in the sidecar"
     if np.isfinite(injected) and is_number(weight) and weight > 0:
         given = injected / MOLAR_MASS / float(weight)
-        low, high, words = *(bound * given for bound in PEAK_PER_DOSE), f"of {given:.2g} mmol/kg"
+        low, high, words, mend = *(bound * given for bound in PEAK_PER_DOSE), f"of {given:.2g} mmol/kg", ""
     if low <= peak <= high:
         return ""
-    return f"the input function's peak is {peak:.3g} mmol/L; {words} it is {low:.2g} to {high:.2g}"
+    side = "below" if peak < low else "above"
+    return f"the input function's peak is {peak:.3g} mmol/L, {side} the {low:.2g} to {high:.2g} {words}{mend}"
 
 
 def native_t1_words(t1: float, field_strength: Any) -> tuple[str, bool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qperf_app.bids.dataset import exclusive, replace_files
+from qperf_app.bids.segment_tables import FIXED_COLUMNS, column_in_words
 from qperf_app.bids.sidecars import describe
 from qperf_app.bids.tables import write_table
 from qperf_app.checks.wording import counted
@@ -26,6 +27,7 @@ from qperf_app.workflow.group import (
     hearts,
     outliers,
     read_group,
+    relative_in_words,
     scans_without_flow,
     segment_cells,
     strata_among,
@@ -37,6 +39,15 @@ from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
 from qperf_app.workflow.strata import STRATA
 
+#: Whose a row of the segments is.
+_WHO = {
+    "participant_id": "Participant",
+    "session_id": "Session; n/a where there is none",
+    "task": "rest or stress",
+    "scan": "Entities that name the scan",
+    "plugin": "Kinetics plugin",
+    "layer": "transmural: the whole wall; endo: its inner half; epi: its outer half",
+}
 #: What the group level writes.
 FILES = ("group.html", "group_segments.tsv", "group_agreement.tsv")
 #: Scans that are named in a line of the terminal.
@@ -90,7 +101,8 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         for c in comparisons
     ]
     reviews = in_words(reviewed, sum(len(of_one) for of_one in scans.values()))
-    for told in reviews:
+    relative = relative_in_words(rows)
+    for told in (*relative, *reviews):
         say(told)
     page = render_group(
         flows_by_method(rows),
@@ -104,7 +116,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         ],
         apart,
         acquisitions(rows),
-        reviews,
+        (*relative, *reviews),
         _strata(rows),
     )
     with exclusive(out_dir, "group"), replace_files(out_dir) as staging:
@@ -147,24 +159,36 @@ def _strata(rows: Sequence[GroupRow]) -> dict[str, dict[str, list[tuple[str, lis
 def _write_tables(out: Path, rows: Sequence[GroupRow], comparisons: Sequence[Comparison]) -> None:
     sources = sorted({f"bids::sub-{row.participant}" for row in rows})
     columns, cells, units = segment_cells(rows)
-    described: dict[str, dict[str, str]] = {
+    described: dict[str, Mapping[str, str]] = {
+        **{name: {"Description": told} for name, told in _WHO.items()},
+        **FIXED_COLUMNS,
         "acquisition": {
             "Description": "How the input function was acquired: dual sequence, dual bolus, or single bolus, where it "
             "comes from the tissue series itself"
         },
         **{name: {"Description": f"{told}; n/a where the metadata don't say"} for name, told in STRATA.items()},
         "doubtful": {"Description": "yes: the scan's flow by this plugin can't be a heart's; left out of the summary"},
+        "relative": {
+            "Description": "yes: flow, PS and volumes are known but for a factor, whatever unit the column has; they "
+            "may be compared within the scan alone, and are left out of the summary"
+        },
     }
     described |= {
-        quantity: {"Description": f"Median {quantity} of the segment", "Units": u} for quantity, u in units.items()
+        quantity: {"Description": column_in_words(quantity, unit), "Units": unit} for quantity, unit in units.items()
     }
     sidecar = {**describe("AHA segments of all participants", "n/a", sources), **described}
     write_table(out / "group_segments.tsv", columns, cells, sidecar)
     explained = {
         "comparison": {"Description": "plugins: two plugins on the same segments; repetition: two runs of one plugin"},
-        "bias": {"Description": "Mean of other - reference"},
-        "lower": {"Description": "Lower 95 % limit of agreement"},
-        "upper": {"Description": "Upper 95 % limit of agreement"},
+        "reference": {"Description": "What the other is held against: a plugin, or one with its run"},
+        "other": {"Description": "A plugin, or one with its run"},
+        "task": {"Description": "rest or stress"},
+        "quantity": {"Description": "What is compared: flow that is absolute and not doubtful"},
+        "n": {"Description": "Pairs", "Format": "integer"},
+        "mean": {"Description": "Mean of the reference", "Units": "mL/min/g"},
+        "bias": {"Description": "Mean of other - reference", "Units": "mL/min/g"},
+        "lower": {"Description": "Lower 95 % limit of agreement", "Units": "mL/min/g"},
+        "upper": {"Description": "Upper 95 % limit of agreement", "Units": "mL/min/g"},
         "icc": {"Description": "Intraclass correlation ICC(A,1)"},
         **{
             f"icc_{end}": {

@@ -18,8 +18,9 @@ from qperf_app.checks.wording import counted
 from qperf_app.cli import inputs
 from qperf_app.cli.errors import DONE, PARTICIPANT_FAILED
 from qperf_app.cli.progress import StepProgress, counter, named, say
-from qperf_app.plugins.keys import Role
+from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import load_plugins
+from qperf_app.plugins.steps import INPUT_FUNCTION
 from qperf_app.workflow.boilerplate import citation_page
 from qperf_app.workflow.configuration import Configuration
 from qperf_app.workflow.execution import Execution, check_plugin, read_plugin_file
@@ -282,9 +283,15 @@ def _write_citations(study: api.StudyPlan) -> Path:
     """Methods and references of what was to run, whether or not every step found what it looked for."""
     tasks = [task for plan in study.participants for task in plan.tasks.values()]
     steps = [ended(task, "handed-in" if task.handed_in else "done") for task in tasks]
+    measured = [
+        scan.scan.acquisition
+        for plan in study.participants
+        for scan in plan.scans
+        if not plan.tasks[scan.nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
+    ]
     path = citations_path(study.out_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, citation_page(steps, study.registry))
+    replace_text(path, citation_page(steps, study.registry, measured))
     return path
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.methods.bolus_timing import half_rise_time
-from qperf_app.physics.input_function import find_features
+from qperf_app.physics.input_function import NoBolusError, find_features
 
 Array = NDArray[np.float64]
 
@@ -79,9 +79,7 @@ def align_boluses(times: Array, concentration: Array, main_times: Array, main_si
     Raises
     ------
     NoBolusError
-        Where one of the curves shows no bolus.
-    ValueError
-        Where the main series does not reach past its bolus.
+        Where one of the curves shows no bolus, or the main series does not reach past its own.
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -94,7 +92,7 @@ def align_boluses(times: Array, concentration: Array, main_times: Array, main_si
     # is no bolus yet.
     covered = times <= main_times[-1] - guess - reach
     if covered.sum() < _LEAST_FRAMES or times[covered][-1] <= found.peak:
-        raise ValueError("the main series ends too soon after its bolus to bring the prebolus onto its clock")
+        raise NoBolusError("the main series ends too soon after its bolus to bring the prebolus onto its clock")
     rise = PchipInterpolator(main_times, main_signal)
     small = _Small(times[covered], concentration[covered], rise, (float(main_times[0]), float(main_times[-1])))
     shift, residual = small.best(guess, reach, frame)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_app.plugins.records import KineticMaps, ParameterMap, value_keys
+from qperf_app.plugins.records import RELATIVE_UNITS, KineticMaps, ParameterMap, value_keys
 
 Array = NDArray[np.float64]
 
@@ -18,6 +18,17 @@ FLOWS = ("MBF", "Fb", "Fp")
 SCALED = ("MBF", "Fb", "Fp", "PS", "Ktrans", "vp", "vb", "ve")
 # Standard deviations from the median to a bound of a normal distribution's 90 % interval.
 NINETY = 1.6449
+
+
+def but_for_a_factor(result: KineticMaps) -> KineticMaps:
+    """The maps that were fitted to an input of unknown height: what goes as one over it is in relative units."""
+    maps = tuple(replace(m, units=RELATIVE_UNITS) if m.quantity in SCALED else m for m in result.maps)
+    return replace(result, maps=maps)
+
+
+def is_but_for_a_factor(quantity: str, units: str) -> bool:
+    """Whether values of a quantity are those of :func:`but_for_a_factor`."""
+    return quantity in SCALED and units == RELATIVE_UNITS
 
 
 def widened(

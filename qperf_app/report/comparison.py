@@ -13,7 +13,7 @@ from qperf_app.report.backdrops import Backdrop
 from qperf_app.report.elements import Columns, Drawing, HostElement, PictureGrid, PictureRow, Section, TextTable
 from qperf_app.report.maps import map_in_words
 from qperf_app.report.scales import ColourScale, scale_for, unit_suffix
-from qperf_app.report.studies import Study, maps_of, method_title, methods_of, primary_quantity, task_of
+from qperf_app.report.studies import Study, maps_of, marked_task, method_title, methods_of, primary_quantity, units_of
 from qperf_app.report.tables import number
 
 _CAPTION = (
@@ -29,7 +29,7 @@ def comparison_sections(studies: Sequence[Study], backdrops: Mapping[str, Backdr
         scans = [(scan, found) for scan in study.scans if len(found := flows_of(study, scan)) > 1]
         if scans:
             title = f"Methods compared{': ' if study.label else ''}{study.label}"
-            elements = (_agreement_table(scans), *_side_by_side(scans, backdrops))
+            elements = (_agreement_table(study, scans), *_side_by_side(study, scans, backdrops))
             sections.append(Section(title, f"comparison-{position}", elements))
     return tuple(sections)
 
@@ -49,15 +49,19 @@ def flows_of(study: Study, scan: ScanResult) -> dict[str, VoxelMap]:
 
 
 def _side_by_side(
-    scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]], backdrops: Mapping[str, Backdrop]
+    study: Study, scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]], backdrops: Mapping[str, Backdrop]
 ) -> list[HostElement]:
     """One row for each slice, one column for each method; two scans beside each other."""
     columns = tuple(dict.fromkeys(name for _, flows in scans for name in flows))
     maps = [voxel_map for _, flows in scans for voxel_map in flows.values()]
-    scale = scale_for(maps[0].quantity, maps[0].units, None, [voxel_map.data for voxel_map in maps])
+    scale = scale_for(maps[0].quantity, units_of(study, maps[0].units), None, [voxel_map.data for voxel_map in maps])
     grids = [
         PictureGrid(
-            columns, tuple(_rows(scan, flows, columns, scale, backdrops[scan.label])), "", scale.bar(), size="small"
+            columns,
+            tuple(_rows(marked_task(scan, *methods_of(study)), flows, columns, scale, backdrops[scan.label])),
+            "",
+            scale.bar(),
+            size="small",
         )
         for scan, flows in scans
     ]
@@ -65,11 +69,11 @@ def _side_by_side(
 
 
 def _rows(
-    scan: ScanResult, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, backdrop: Backdrop
+    task: str, flows: dict[str, VoxelMap], columns: Sequence[str], scale: ColourScale, backdrop: Backdrop
 ) -> list[PictureRow]:
     rows = []
     for z in backdrop.shown:
-        heading = f"{task_of(scan)}, {backdrop.slices[z]}"
+        heading = f"{task}, {backdrop.slices[z]}"
         tiles: list[Drawing | None] = []
         for name in columns:
             if name not in flows:
@@ -82,7 +86,7 @@ def _rows(
     return rows
 
 
-def _agreement_table(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> Table:
+def _agreement_table(study: Study, scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) -> Table:
     rows = []
     for scan, flows in scans:
         for (name, one), (other_name, other) in itertools.combinations(flows.items(), 2):
@@ -93,7 +97,7 @@ def _agreement_table(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) ->
             difference = f"{round(float(np.median(b - a)), 2) + 0.0:+.2f}" if a.size else number(np.nan)
             rows.append(
                 (
-                    f"{task_of(scan)}: {name}, {other_name}",
+                    f"{marked_task(scan, *methods_of(study))}: {name}, {other_name}",
                     f"{a.size} of {either}",
                     *medians,
                     difference,
@@ -101,7 +105,7 @@ def _agreement_table(scans: Sequence[tuple[ScanResult, dict[str, VoxelMap]]]) ->
                 )
             )
     quantity = next(iter(scans[0][1].values()))
-    shown = f"{quantity.quantity}{unit_suffix(quantity.units)}"
+    shown = f"{quantity.quantity}{unit_suffix(units_of(study, quantity.units))}"
     columns = ("Scan: first, second method", "Voxels", "First", "Second", "Difference", "Rank correlation")
     return TextTable(columns, tuple(rows), f"{shown}. {_CAPTION}")
 

@@ -53,7 +53,7 @@ def input_function_picture(aif: InputFunction, features: Mapping[str, float]) ->
 
 
 def units_in_words(units: str) -> str:
-    """Unit of a concentration."""
+    """Unit of a concentration, or of a flow."""
     return "relative units" if units == RELATIVE_UNITS else units
 
 

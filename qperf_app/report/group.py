@@ -75,7 +75,8 @@ def render_group(
     str
         HTML, to be written as UTF-8.
     """
-    flow = (_flow_table(flows), *_strata_elements(strata or {}))
+    shown: HostElement = _flow_table(flows) if flows else Paragraph("No scan has flow to be put together.")
+    flow = (shown, *_strata_elements(strata or {}))
     sections = [Section("Segment flow", "flow", flow)]
     if comparisons:
         sections.append(Section("Agreement", "agreement", _agreement_elements(comparisons)))
@@ -88,6 +89,8 @@ def render_group(
         columns = ("Scan", "Method", "Why")
         summary.append(TextTable(columns, tuple(suspects), "Scans to look at, in their own reports or by qperf review"))
     warnings = [f"{text[0].upper()}{text[1:]}." for text in apart]
+    if suspects:
+        warnings.append(f"{counted(len({scan for scan, _, _ in suspects}), 'scan')} to look at, listed below with why.")
     if not suspects:
         words = "Every scan has flow, none is doubtful, and where a task has eight or more none is far from the others."
         summary.append(Paragraph(words))

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from qperf_app.methods.wider_intervals import SCALED
 from qperf_app.plugins.results import Paragraph, QualityMap, ScanResult
 from qperf_app.report.backdrops import Backdrop, region_of
 from qperf_app.report.bullseye import SegmentPicture, bullseye, layers_bullseye
 from qperf_app.report.elements import Details, Drawing, Gallery, HostElement, PictureGrid, Section, Subheading
 from qperf_app.report.fits import drawn_reserves, fit_elements
 from qperf_app.report.maps import MapRow, map_grid, quality_counts, quality_grid, quality_key, share_in_words
-from qperf_app.report.marks import Intervals, intervals_of, marks_of, marks_of_reserve, reserve_intervals
-from qperf_app.report.medians import off_median
+from qperf_app.report.marks import marks_of, marks_of_reserve
+from qperf_app.report.medians import FLOW_APART, RESERVE_APART, Apart, off_median
 from qperf_app.report.scales import NAMES, STATISTICS, ColourScale, scale_for, unit_suffix
 from qperf_app.report.studies import (
     LOW_RESERVE,
@@ -22,6 +23,7 @@ from qperf_app.report.studies import (
     doubts_of,
     is_relative,
     maps_of,
+    marked_task,
     method_title,
     methods_of,
     primary_quantity,
@@ -108,7 +110,7 @@ def flow_maps(
     present = [(scan, voxel_map) for scan, voxel_map in found if voxel_map is not None]
     if not present:
         return None
-    rows = [(task_of(scan), voxel_map.data, backdrops[scan.label]) for scan, voxel_map in present]
+    rows = [(marked_task(scan, method), voxel_map.data, backdrops[scan.label]) for scan, voxel_map in present]
     units = _units(study, quantity, present[0][1].units)
     return rows, scale_for(quantity, units, statistic, [voxel_map.data for _, voxel_map in present])
 
@@ -126,6 +128,8 @@ def _grid(
     units = {voxel_map.units for voxel_map in maps if voxel_map is not None}
     if len(units) > 1:
         caption += f" The scans have different units ({', '.join(sorted(units))}): do not compare them."
+    elif len(study.scans) > 1 and quantity in SCALED and any(is_relative(scan) for scan in study.scans):
+        caption += " Relative units: compare colours within a scan alone."
     if large:
         caption += f"{_behind(study, backdrops)} The bar is 20 mm long."
     return map_grid(rows, scale, caption, edges=large)
@@ -143,6 +147,15 @@ def _units(study: Study, quantity: str, units: str) -> str:
     return units_of(study, units) if quantity in PRIMARY else units
 
 
+def _scale(
+    study: Study, method: Method, quantity: str, units: str, values: Sequence[Mapping[int, float]]
+) -> ColourScale:
+    """Scale of the maps, which what is told of segments shares; fitted to these where there is no map."""
+    maps = [maps_of(scan, method).get((quantity, None)) for scan in study.scans]
+    shown = [voxel_map.data for voxel_map in maps if voxel_map is not None]
+    return scale_for(quantity, units, None, shown or [np.array(list(of.values())) for of in values])
+
+
 def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     """What the bull's-eyes of a method show: flow of each scan, and the reserve."""
     quantity = primary_quantity(study, method)
@@ -151,11 +164,11 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
         return []
     units = _units(study, quantity, known[0][1].units.get(quantity, ""))
     values = [values_of(table, quantity) for _, table in known]
-    scale = scale_for(quantity, units, None, [np.array(list(v.values())) for v in values])
+    scale = _scale(study, method, quantity, units, values)
     pictures = [
-        SegmentPicture(of, scale, f"{_marked(scan, method)} {quantity}{unit_suffix(units)}",
+        SegmentPicture(of, scale, f"{marked_task(scan, method)} {quantity}{unit_suffix(units)}",
                        marks=marks_of(table, quantity),
-                       outlined=_low(of, intervals_of(table, quantity), (scan,), method))
+                       outlined=_low(of, FLOW_APART, (scan,), method))
         for (scan, table), of in zip(known, values, strict=True)
     ]  # fmt: skip
     both = reserve_tables(study, method)
@@ -163,17 +176,23 @@ def segment_pictures(study: Study, method: Method) -> list[SegmentPicture]:
     if reserve:
         drawn = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
         marks = marks_of_reserve(*both, quantity, drawn)
-        low = _low(reserve, reserve_intervals(*both, quantity, drawn), study.scans, method)
-        title = "Perfusion reserve (stress / rest)"
+        low = _low(reserve, RESERVE_APART, study.scans, method)
+        doubtful = " (doubtful)" if any(doubts_of(scan, method) for scan in study.scans) else ""
+        title = f"Perfusion reserve{doubtful} (stress / rest)"
         pictures.append(SegmentPicture(reserve, scale_for("MPR", "", None, []), title, LOW_RESERVE, marks, low))
     return pictures
 
 
-def _low(
-    values: Mapping[int, float], intervals: Intervals, scans: Sequence[ScanResult], method: Method
-) -> frozenset[int]:
+def _low(values: Mapping[int, float], apart: Apart, scans: Sequence[ScanResult], method: Method) -> frozenset[int]:
     """Segments that the table of territories calls low; of doubtful scans it calls none so."""
-    return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, intervals)[0]
+    return frozenset() if any(doubts_of(scan, method) for scan in scans) else off_median(values, apart)[0]
+
+
+def outlines_in_words(pictures: Sequence[SegmentPicture]) -> str:
+    """What an outline means, with a space before it; empty where no segment has one."""
+    if not any(picture.outlined for picture in pictures):
+        return ""
+    return f" Outlined: low, more than {FLOW_APART.below} the heart's median (of the reserve, a third)."
 
 
 def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
@@ -184,8 +203,7 @@ def _bullseye_elements(study: Study, method: Method) -> list[HostElement]:
         "Each AHA segment's own estimate; colours as in the maps. Hatched: outside of the slices, or fewer than half "
         "of its voxels could be estimated."
     )
-    if any(picture.outlined for picture in pictures):
-        caption += " Outlined: low, its 90 % interval lies below that of the heart's median."
+    caption += outlines_in_words(pictures)
     if any(picture.low is not None for picture in pictures):
         caption += (
             f" Perfusion reserve has colours from 0 to 4; ▾ marks one below {LOW_RESERVE:g}, a round figure to "
@@ -203,8 +221,8 @@ def _layer_elements(study: Study, method: Method, quantity: str) -> list[HostEle
         endo, epi = (values_of(table, quantity, layer) for layer in ("endo", "epi"))
         if table is not None and np.isfinite([*endo.values()]).any():
             units = _units(study, quantity, table.units.get(quantity, ""))
-            scale = scale_for(quantity, units, None, [np.array([*endo.values(), *epi.values()])])
-            pictures.append(layers_bullseye(endo, epi, scale, f"{_marked(scan, method)}: endo to epi"))
+            scale = _scale(study, method, quantity, units, (endo, epi))
+            pictures.append(layers_bullseye(endo, epi, scale, f"{marked_task(scan, method)}: endo to epi"))
     caption = (
         "Colours run from the inner layer (towards the middle) to the outer one, on the scale of the maps; the number "
         "is endo/epi, the transmural gradient. Hatched: fewer than half of a layer's voxels could be estimated. Blood "
@@ -229,14 +247,9 @@ def _table_elements(study: Study, method: Method, quantity: str) -> list[HostEle
             inner: list[HostElement] = [segment_table(table, quantity, units)]
             others = other_quantities_table(table, quantity)
             inner += [others] if others is not None else []
-            summary = f"{_marked(scan, method)}: {quantity} of every segment with its inner and outer layer"
+            summary = f"{marked_task(scan, method)}: {quantity} of every segment with its inner and outer layer"
             elements.append(Details(summary, tuple(inner)))
     return elements
-
-
-def _marked(scan: ScanResult, method: Method) -> str:
-    """The scan's task, with a mark where its flow is doubtful."""
-    return f"{task_of(scan)}{' (doubtful)' if doubts_of(scan, method) else ''}"
 
 
 def _other_maps(study: Study, method: Method, primary: str, backdrops: Backdrops) -> list[HostElement]:

@@ -13,7 +13,7 @@ from qperf_app.geometry import resample
 from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.records import Landmark, Series
 from qperf_app.plugins.results import Paragraph, ScanResult
-from qperf_app.plugins.steps import BLOOD_POOL
+from qperf_app.plugins.steps import BLOOD_POOL, INPUT_FUNCTION
 from qperf_app.report.curves import blood_curves, features_table, input_function_picture, slice_curves
 from qperf_app.report.display import view_of
 from qperf_app.report.elements import Columns, Details, Gallery, HostElement, Section, Subheading
@@ -26,7 +26,7 @@ from qperf_app.report.motion import (
     profiles_over_time,
 )
 from qperf_app.report.outlines import contour_grid, orientation_in_words
-from qperf_app.report.studies import scan_title
+from qperf_app.report.studies import handed_in, scan_title
 
 _LEVELS = ((range(1, 7), "basal"), (range(7, 13), "mid"), (range(13, 17), "apical"), (range(17, 18), "apex"))
 
@@ -80,7 +80,9 @@ def _masks(scan: ScanResult, series: Series) -> dict[str, NDArray[np.bool_]]:
     if scan.myocardium is not None and scan.myocardium.mask.shape == series.data.shape[:3]:
         masks["myocardium"] = scan.myocardium.mask.astype(bool)
     if scan.pools is not None and scan.pools.found:
-        for name in ("lv", "rv", "aif"):
+        # An input function that was handed in comes from other voxels, or from none.
+        given = INPUT_FUNCTION.name in handed_in(scan)
+        for name in ("lv", "rv") if given else ("lv", "rv", "aif"):
             pool = np.asarray(getattr(scan.pools, name), bool)
             masks[name] = resample(pool, scan.pools.affine, series.affine, series.data.shape[:3], project=False)
     return {name: mask for name, mask in masks.items() if mask.any()}
@@ -99,6 +101,8 @@ def _slice_names(scan: ScanResult, n: int) -> tuple[str, ...]:
 def scan_section(scan: ScanResult, number: int, anatomy: Anatomy | None) -> Section:
     """Build the section of a scan; what is missing is said, not left out in silence."""
     kind = f" {KINDS[scan.acquisition]}" if scan.acquisition else ""
+    if INPUT_FUNCTION.name in handed_in(scan):
+        kind = " The input function was handed in."
     elements: list[HostElement] = [Paragraph(f"{scan.label}. {acquisition_in_words(scan)}{kind}")]
     lost = lost_ventricle(scan)
     if lost:

@@ -9,6 +9,7 @@ import numpy as np
 
 from qperf_app.geometry import Grid
 from qperf_app.geometry.levels import slice_places
+from qperf_app.methods.wider_intervals import SCALED
 from qperf_app.plugins.records import RELATIVE_UNITS, VALUE, value_keys
 from qperf_app.plugins.results import ScanResult, SegmentRow, SegmentTable, VoxelMap
 from qperf_app.report.scales import ABSOLUTE_FLOW
@@ -162,16 +163,29 @@ def values_of(table: SegmentTable | None, quantity: str, layer: str = "transmura
     return {number: float(row.values.get(quantity, np.nan)) for number, row in rows_by_segment(table, layer).items()}
 
 
+def handed_in(scan: ScanResult) -> tuple[str, ...]:
+    """Steps whose result was handed in instead of computed."""
+    return tuple(step.step for step in scan.steps if step.state == "handed-in")
+
+
 def doubts_of(scan: ScanResult | None, method: tuple[str, str]) -> tuple[str, ...]:
     """Why flow of one method can't be right; empty where it may be."""
     steps = scan.steps if scan else ()
     return tuple(text for step in steps if step.plugin == method[0] for text in step.doubts)
 
 
+def marked_task(scan: ScanResult, *methods: tuple[str, str]) -> str:
+    """The scan's task, with a mark where its flow by one of the methods is doubtful."""
+    return f"{task_of(scan)}{' (doubtful)' if any(doubts_of(scan, method) for method in methods) else ''}"
+
+
 def reserve_tables(study: Study, method: tuple[str, str]) -> tuple[SegmentTable | None, SegmentTable | None]:
-    """Rest and stress tables of a method with the segments that lie in the same place in both scans alone."""
+    """Rest and stress tables of a method with the segments that lie in the same place in both scans alone.
+
+    None of flow in relative units: the unknown factor of each scan is its own.
+    """
     rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
-    if rest is None or stress is None:
+    if rest is None or stress is None or any(is_relative(scan) for scan in study.scans):
         return None, None
     apart = segments_apart(study)
     return tuple(  # type: ignore[return-value]
@@ -225,7 +239,12 @@ def reserve_of(
 
 
 def is_relative(scan: ScanResult, voxel_map: VoxelMap | None = None) -> bool:
-    """Tell whether flow of a scan is not absolute: relative concentration, or a flow map in other units."""
+    """Tell whether flow of a scan is not absolute: relative concentration, or a flow map in other units.
+
+    Of a map of one quantity, whether that is known but for a factor: a delay never is.
+    """
+    if voxel_map is not None and voxel_map.quantity not in SCALED:
+        return False
     if scan.aif is not None and scan.aif.units == RELATIVE_UNITS:
         return True
     flow = voxel_map or next((m for m in scan.maps if m.quantity == "MBF" and m.statistic != "std"), None)

@@ -21,7 +21,7 @@ from qperf_app.report.marks import (
     marks_of_reserve,
     reserve_intervals,
 )
-from qperf_app.report.medians import median_interval, median_over, off_median
+from qperf_app.report.medians import FLOW_APART, RESERVE_APART, Apart, median_interval, median_over, off_median
 from qperf_app.report.perfusion import bullseye_elements
 from qperf_app.report.scales import ABSOLUTE_FLOW, unit_suffix
 from qperf_app.report.scans import acquisition_in_words
@@ -30,6 +30,8 @@ from qperf_app.report.studies import (
     Study,
     doubts_of,
     flow_units,
+    handed_in,
+    is_relative,
     method_title,
     methods_of,
     primary_quantity,
@@ -116,12 +118,14 @@ def _basis(study: Study, method: Method, quantity: str) -> Iterator[str]:
     words = [f"{plugin} {', '.join(versions)}".strip(), f"{_MODELS.get(model, 'model')} ({model})" if model else ""]
     words += dict.fromkeys(_sequence(scan) for scan in study.scans)
     words += dict.fromkeys(_haematocrit(scan) for scan in study.scans)
+    given = dict.fromkeys(step.replace("-", " ") for scan in study.scans for step in handed_in(scan))
+    words += [f"handed in: {', '.join(given)}"] if given else []
     text = "Medians over the segments that have a value"
     tables = [table for scan in study.scans for table in [segments_of(scan, method)] if table is not None]
     if any(np.isfinite(interval_of(row, quantity)).all() for table in tables for row in table.rows):
         text += (
             ". The range beside a median holds the true value 9 times in 10 if the errors of its segments go together; "
-            "it is left out where the segments differ"
+            "it is left out where the median lies between segments that differ"
         )
     yield f"Model and sequence: {'; '.join(word for word in words if word)}. {text}."
     comparable = model in _DISTRIBUTED and quantity == "MBF" and flow_units(study, method) == ABSOLUTE_FLOW
@@ -153,7 +157,8 @@ def _flow_cells(
     scan: ScanResult, study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, Cell]:
     values = values_of(segments_of(scan, method), quantity)
-    return _cells(values, intervals_of(segments_of(scan, method), quantity), groups, doubts_of(scan, method))
+    bounds = intervals_of(segments_of(scan, method), quantity)
+    return _cells(values, bounds, groups, doubts_of(scan, method), FLOW_APART)
 
 
 def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[str, Sequence[int]]) -> dict[str, Cell]:
@@ -162,8 +167,10 @@ def _reserve_cells(study: Study, method: Method, quantity: str, groups: Mapping[
     values = reserve_of(rest, stress, quantity)
     drawn: Intervals = drawn_reserves(study.rest, study.stress, method) if quantity == "MBF" else {}
     bounds = reserve_intervals(rest, stress, quantity, drawn)
-    cells = _cells(values, bounds, groups, doubts, LOW_RESERVE)
-    if segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
+    cells = _cells(values, bounds, groups, doubts, RESERVE_APART, LOW_RESERVE)
+    if any(is_relative(scan) for scan in study.scans):
+        cells["All segments"] = Cell(number(np.nan), note="none: flow is relative")
+    elif segments_apart(study) and not any(np.isfinite(value) for value in values.values()):
         cells["All segments"] = Cell(number(np.nan), note="rest and stress have other slices")
     return cells
 
@@ -173,24 +180,28 @@ def _cells(
     bounds: Intervals,
     groups: Mapping[str, Sequence[int]],
     doubts: Sequence[str],
+    apart: Apart,
     low: float = -np.inf,
 ) -> dict[str, Cell]:
     """A cell for each group of segments: median, interval, and what to know of it.
 
-    A territory of which some segments lie off the heart's median and others don't has no interval, which would be taken
-    for one that holds its segments. The heart's own stays, since segments are held against it.
+    A territory whose median lies between a segment off the heart's median and one that isn't has no interval: it is the
+    flow of no segment. The heart's own stays, since segments are held against it.
     """
     cells = {}
-    off = off_median(values, bounds)
+    off = off_median(values, apart)
     for label, numbers in groups.items():
         value = median_over(values, numbers)
         present, found = [k for k in numbers if k in values], [k for k in numbers if np.isfinite(values.get(k, np.nan))]
         if doubts:
-            note = f"{DOUBTFUL} (it says {number(value)})" if len(numbers) == 17 else "doubtful"
+            says = f" (it says {number(value)})" if np.isfinite(value) else ""
+            note = f"{DOUBTFUL}{says}" if len(numbers) == 17 else "doubtful"
             cells[label] = Cell(number(np.nan), note=note)
             continue
         ends = median_interval(bounds, found)
-        alike = len(numbers) == 17 or len({(k in off[0], k in off[1]) for k in found}) == 1
+        ordered = sorted(found, key=lambda k: values[k])
+        middle = {ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]} if ordered else set()
+        alike = len(numbers) == 17 or len({(k in off[0], k in off[1]) for k in middle}) == 1
         known = alike and bool(np.isfinite([value, *ends]).all())
         notes = [f"{len(found)} of {len(present)} segments"] if len(found) < len(present) else []
         notes += _off_in_words(off, found, named=len(numbers) < 17)
@@ -220,16 +231,15 @@ def _lowest_stress(study: Study, method: Method, quantity: str, flow: Mapping[in
     words = f"Lowest stress {quantity}: {marked(number(flow[lowest]), marks.get(lowest, ''))}, "
     words += f"{segments_in_words({lowest}, stress)}."
     ends = median_interval(bounds, flow)
-    if not np.isfinite(ends).all():
-        return words
+    known = f" ({number(ends[0])} to {number(ends[1])})" if np.isfinite(ends).all() else ""
     names = {k: f"{k} {row.name}" for k, row in rows_by_segment(stress).items()}
     below, above = (
         ", ".join(f"{names[k]} {marked(number(flow[k]), marks.get(k, ''))}" for k in sorted(where))
-        for where in off_median(flow, bounds)
+        for where in off_median(flow, FLOW_APART)
     )
-    middle = f"that of the heart's median, {number(median_over(flow, flow))} ({number(ends[0])} to {number(ends[1])})"
-    words += f" 90 % interval below {middle}: {below or 'none'}."
-    return f"{words} Above it: {above}." if above else words
+    words += f" More than {FLOW_APART.below} the heart's median, {number(median_over(flow, flow))}{known}: "
+    words += f"{below or 'none'}."
+    return f"{words} More than {FLOW_APART.above} it: {above}." if above else words
 
 
 def _segment_notes(study: Study, method: Method, quantity: str) -> Iterator[str]:
@@ -255,9 +265,14 @@ def _heart_rate(study: Study) -> Iterator[str]:
     """How fast images came at rest and under stress: what a stress agent does to the heart shows in it."""
     rates = [_images_a_minute(scan) for scan in (study.rest, study.stress)]
     if all(np.isfinite(rates)):
+        told = (
+            "A higher heart rate under stress suggests that the stress agent worked."
+            if round(rates[1]) > round(rates[0])
+            else "It is no higher under stress: did the stress agent work?"
+        )
         yield (
             f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
-            "is the heart rate. A higher heart rate under stress suggests that the stress agent worked."
+            f"is the heart rate. {told}"
         )
 
 
@@ -302,11 +317,15 @@ def _methods_table(study: Study) -> Table:
 def _scans_table(scans: Sequence[ScanResult]) -> Table:
     rows = []
     for scan in scans:
-        given = [step.step for step in scan.steps if step.state == "handed-in"]
         failed = [f"{step.step} {step.state.replace('-', ' ')}" for step in scan.steps if step.state in _BAD]
         outcome = "maps" if scan.maps else ("input function only" if scan.aif is not None else "no flow")
         rows.append(
-            (scan_title(scan), acquisition_in_words(scan), "; ".join([outcome, *failed]), ", ".join(given) or "nothing")
+            (
+                scan_title(scan),
+                acquisition_in_words(scan),
+                "; ".join([outcome, *failed]),
+                ", ".join(handed_in(scan)) or "nothing",
+            )
         )
     return TextTable(("Scan", "Acquisition", "Outcome", "Handed in"), tuple(rows), "Scans")
 

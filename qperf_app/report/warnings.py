@@ -14,6 +14,7 @@ from qperf_app.report.studies import (
     Study,
     doubts_of,
     is_relative,
+    maps_of,
     methods_of,
     primary_quantity,
     scan_title,
@@ -76,16 +77,41 @@ def _of_study(study: Study) -> Iterator[str]:
 
 
 def _lost(study: Study, scan: ScanResult) -> Iterator[str]:
-    """Segments of the headline's method that have no value: an absent number is easily overlooked."""
+    """Segments of the headline's method that have no value: an absent number is easily overlooked.
+
+    With what most of their voxels lack, and who has a value of all of them where the headline's method has none.
+    """
     method = methods_of(study)[0]
     table = segments_of(scan, method)
     values = values_of(table, quantity := primary_quantity(study, method))
     lost = {k for k, value in values.items() if not np.isfinite(value)}
-    if lost:
-        yield (
-            f"{quantity} could not be estimated in {len(lost)} of {len(values)} segments: "
-            f"{segments_in_words(lost, table)}."
-        )
+    if not lost:
+        return
+    why = _why_lost(scan, method, quantity, lost)
+    if len(lost) < len(values):
+        told = f"could not be estimated in {len(lost)} of {len(values)} segments: {segments_in_words(lost, table)}"
+        yield f"{quantity} {told}{f' (mostly: {why})' if why else ''}."
+        return
+    others = [plugin for plugin, model in methods_of(study)[1:] if _has_flow(scan, (plugin, model), quantity)]
+    elsewhere = (
+        f" {', '.join(others)} {'gives' if len(others) == 1 else 'give'} a value: look at the fit." if others else ""
+    )
+    yield f"{quantity} could be estimated in no segment by {method[0]}{f'; mostly: {why}' if why else ''}.{elsewhere}"
+
+
+def _has_flow(scan: ScanResult, method: tuple[str, str], quantity: str) -> bool:
+    return any(np.isfinite(value) for value in values_of(segments_of(scan, method), quantity).values())
+
+
+def _why_lost(scan: ScanResult, method: tuple[str, str], quantity: str, lost: set[int]) -> str:
+    """What the commonest quality code says of the segments' voxels without a value; empty where nothing tells."""
+    flow = maps_of(scan, method).get((quantity, None))
+    quality = next((each for each in scan.qc if each.plugin == method[0]), None)
+    labels = scan.segment_labels
+    if flow is None or quality is None or labels is None or not flow.data.shape == quality.data.shape == labels.shape:
+        return ""
+    codes = quality.data[np.isin(labels, sorted(lost)) & ~np.isfinite(flow.data)]
+    return quality.legend.get(int(np.bincount(codes).argmax()), "") if codes.size else ""
 
 
 def advice(studies: Sequence[Study]) -> str:
@@ -106,7 +132,7 @@ def _failures(scan: ScanResult) -> Iterator[str]:
         yield lost
     for step in scan.steps:
         if step.state == "failed" or (step.state == "not-found" and not (lost and step.step == BLOOD_POOL.name)):
-            what = "failed" if step.state == "failed" else "did not find what it looks for"
+            what = "failed" if step.state == "failed" else "found nothing"
             name = f"{step.step} ({step.plugin})" if step.plugin else step.step
             yield f"{name} {what}{': ' if step.reason else '.'}{step.reason}"
 

@@ -16,6 +16,7 @@ from qperf_app.geometry import Level
 from qperf_app.geometry.segments import label_segments
 from qperf_app.methods.input_voxels import choose_input_voxels
 from qperf_app.plugins.steps import INPUT_FUNCTION, SEGMENT_VALUES, SEGMENTS
+from qperf_app.report.curves import units_in_words
 from qperf_app.review.edits import Edits, landmarks_of, mask_of, plane_name
 from qperf_app.review.planes import Plane
 from qperf_app.workflow.status import ScanRecord
@@ -90,7 +91,8 @@ def published_flow(scan: ScanRecord, out_dir: Path) -> dict[str, Any] | None:
         table = read_segments(record.key.plugin, "", {"transmural": out_dir / path})
         values = {row.segment: row.values.get("MBF", np.nan) for row in table.rows}
         rounded = dict(zip(values, _rounded(np.array([*values.values()], np.float64)), strict=True))
-        return {"method": record.key.plugin, "units": table.units.get("MBF", ""), "values": rounded}
+        units = units_in_words(table.units.get("MBF", ""))
+        return {"method": record.key.plugin, "units": units, "values": rounded}
     return None
 
 

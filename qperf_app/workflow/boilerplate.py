@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from qperf_app import __version__
 from qperf_app.plugins import StepOutcome
+from qperf_app.plugins.keys import Acquisition
 from qperf_app.plugins.manager import PluginRegistry
 from qperf_app.plugins.results import CURVE_DEFINITION
-from qperf_app.plugins.steps import KINETICS, STEPS
+from qperf_app.plugins.steps import JOINT_INPUT_FUNCTION, KINETICS, STEPS
 from qperf_app.plugins.steps.spec import slot_of
 from qperf_app.workflow.outcomes import USABLE
 
@@ -25,17 +27,27 @@ OWN_CITATIONS = (
 )
 
 
-def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
-    """Methods paragraph that a paper may use as it is."""
+def methods_text(
+    steps: Sequence[StepOutcome], registry: PluginRegistry, acquisitions: Iterable[Acquisition | Literal[""]] = ()
+) -> str:
+    """Methods paragraph that a paper may use as it is; ``acquisitions`` of the scans whose input was measured."""
+    from qperf_app.report.scans import KINDS
+
     steps = list(steps)
     sentences = [f"First-pass perfusion series were processed by qperf-app {__version__}, a BIDS App on Nipype."]
-    for step in _distinct(steps):
+    by_phrase: dict[str, list[str]] = {}
+    for step in _distinct(s for s in steps if s.state == "done"):
         found = registry.plugins.get((step.step, step.plugin))
         phrase = slot_of(STEPS[step.step]).phrase if found else ""
         if found and phrase:
             summary = str(found.cls.summary).rstrip(".")  # type: ignore[attr-defined]
-            what = f"{plugin_with_files(step)} ({summary})"
-            sentences.append(f"{phrase.format(what)}.")
+            model = f"; model {step.options['model']}" if step.options.get("model") else ""
+            by_phrase.setdefault(phrase, []).append(f"{plugin_with_files(step)} ({summary}{model})")
+    sentences += [f"{phrase.format(', and by '.join(dict.fromkeys(ran)))}." for phrase, ran in by_phrase.items()]
+    sentences += dict.fromkeys(KINDS[kind] for kind in acquisitions if kind)
+    if any(step.step == JOINT_INPUT_FUNCTION.name and step.state == "done" for step in steps):
+        sentences.append("Of a single bolus the input function was estimated together with the tissue's curves.")
+    sentences += _handed_in(steps)
     # Maps that were handed in are summarised: there is no plugin to fit anything with.
     if any(step.step == KINETICS.name and step.state == "done" for step in steps):
         sentences.append(
@@ -44,6 +56,17 @@ def methods_text(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
             "that curve."
         )
     return " ".join(sentences)
+
+
+def _handed_in(steps: Sequence[StepOutcome]) -> list[str]:
+    """What did not come from any plugin, and of how many scans, where it is not of all."""
+    told = []
+    for name in dict.fromkeys(step.step for step in steps if step.state == "handed-in"):
+        every = [step.state for step in steps if step.step == name]
+        given = every.count("handed-in")
+        share = f" ({given} of {len(every)} scans)" if given < len(every) else ""
+        told.append(f"{name.replace('-', ' ')}{share}")
+    return [f"Handed in, and not computed: {', '.join(told)}."] if told else []
 
 
 def plugin_with_files(step: StepOutcome) -> str:
@@ -59,10 +82,12 @@ def citations(steps: Iterable[StepOutcome], registry: PluginRegistry) -> tuple[s
     return tuple(dict.fromkeys([*of_plugins, *OWN_CITATIONS]))
 
 
-def citation_page(steps: Sequence[StepOutcome], registry: PluginRegistry) -> str:
+def citation_page(
+    steps: Sequence[StepOutcome], registry: PluginRegistry, acquisitions: Iterable[Acquisition | Literal[""]] = ()
+) -> str:
     """Content of ``logs/CITATION.md``."""
     lines = [f"- {citation}" for citation in citations(steps, registry)]
-    return "\n".join(["# Methods", "", methods_text(steps, registry), "", "# References", "", *lines, ""])
+    return "\n".join(["# Methods", "", methods_text(steps, registry, acquisitions), "", "# References", "", *lines, ""])
 
 
 def _distinct(steps: Iterable[StepOutcome]) -> list[StepOutcome]:

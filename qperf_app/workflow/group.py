@@ -13,8 +13,9 @@ from typing import Any
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.segment_tables import read_segments
+from qperf_app.checks.wording import counted
 from qperf_app.geometry.segments import TERRITORIES
-from qperf_app.plugins import SegmentRow
+from qperf_app.plugins import RELATIVE_UNITS, SegmentRow
 from qperf_app.plugins.steps import SEGMENT_VALUES
 from qperf_app.report.agreement import Agreement, agreement
 from qperf_app.workflow.reviewed import ReviewedScan
@@ -23,7 +24,7 @@ from qperf_app.workflow.status import ParticipantStatus, ScanRecord
 from qperf_app.workflow.strata import STRATA, strata_of
 
 _WHO = ("participant_id", "session_id", "task", "scan", "plugin", "layer")
-SEGMENT_COLUMNS = (*_WHO, "acquisition", *STRATA, "index", "name", "n_voxels", "n_estimated", "doubtful")
+SEGMENT_COLUMNS = (*_WHO, "acquisition", *STRATA, "index", "name", "n_voxels", "n_estimated", "doubtful", "relative")
 _WHAT = ("comparison", "reference", "other", "task", "quantity", "part", "by", "stratum")
 _AGREEMENT = ("n", "mean", "bias", "lower", "upper", "icc", "icc_lower", "icc_upper", "correlation", "cv")
 AGREEMENT_COLUMNS = (*_WHAT, *_AGREEMENT)
@@ -52,6 +53,16 @@ class GroupRow:
     acquisition: str = ""
     why: str = ""
     strata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def relative(self) -> bool:
+        """Whether its flow is known but for a factor of its scan's own: no other scan's can be held against it."""
+        return self.units.get("MBF") == RELATIVE_UNITS
+
+    @property
+    def summarised(self) -> bool:
+        """Whether its flow takes part in what is said of several scans."""
+        return not (self.doubtful or self.relative)
 
 
 @dataclass(frozen=True)
@@ -138,14 +149,15 @@ def without_unusable(rows: Iterable[GroupRow], reviewed: Iterable[ReviewedScan])
 def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple[Any, ...]], dict[str, str]]:
     """Columns, rows and units of ``group_segments.tsv``."""
     rows = list(rows)
-    units = {quantity: unit for entry in rows for quantity, unit in entry.units.items()}
+    # A column has one unit: that of what is absolute, where anything is.
+    units = {q: unit for entry in sorted(rows, key=lambda g: not g.relative) for q, unit in entry.units.items()}
     quantities = sorted(units, key=lambda q: (q != "MBF", q))
     cells = [
         (
             f"sub-{g.participant}", f"ses-{g.entities['ses']}" if "ses" in g.entities else None, g.entities.get("task"),
             g.scan, g.plugin, g.row.layer, g.acquisition or None, *(g.strata.get(name) for name in STRATA),
             g.row.segment, g.row.name, g.row.n_voxels,
-            g.row.n_estimated, "yes" if g.doubtful else "no",
+            g.row.n_estimated, *("yes" if said else "no" for said in (g.doubtful, g.relative)),
             *(g.row.values.get(q) for q in quantities),
         )
         for g in rows
@@ -156,9 +168,9 @@ def segment_cells(rows: Iterable[GroupRow]) -> tuple[tuple[str, ...], list[tuple
 def compare(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[Comparison]:
     """Agreement of every pair of plugins on the same segments, and of repeated runs of the same plugin.
 
-    Doubtful flow takes no part.
+    Doubtful and relative flow takes no part.
     """
-    kept = [g for g in rows if quantity in g.row.values and not g.doubtful]
+    kept = [g for g in rows if quantity in g.row.values and g.summarised]
     tasks = sorted({g.entities.get("task", "") for g in kept})
     found = []
     for task in tasks:
@@ -188,8 +200,8 @@ def compare_by_stratum(rows: Sequence[GroupRow]) -> list[Comparison]:
 
 
 def strata_among(rows: Iterable[GroupRow]) -> dict[str, list[str]]:
-    """The sites, scanners and sequences of scans whose flow is not doubtful, of each there are several of."""
-    kept = [g.strata for g in rows if not g.doubtful]
+    """The sites, scanners and sequences of scans whose flow is summarised, of each there are several of."""
+    kept = [g.strata for g in rows if g.summarised]
     values = {by: sorted({of[by] for of in kept if by in of}) for by in STRATA}
     return {by: names for by, names in values.items() if len(names) > 1}
 
@@ -261,6 +273,16 @@ def doubtful_scans(rows: Iterable[GroupRow]) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys((f"sub-{g.participant} {g.scan}", g.plugin, g.why) for g in rows if g.doubtful))
 
 
+def relative_in_words(rows: Iterable[GroupRow]) -> tuple[str, ...]:
+    """How many scans have relative flow, which no other scan's is compared with; empty where none has."""
+    scans = {(g.participant, g.scan): g.relative for g in rows}
+    count = sum(scans.values())
+    if not count:
+        return ()
+    have = f"{count} of {counted(len(scans), 'scan')} {'has' if count == 1 else 'have'}"
+    return (f"{have} flow in relative units: in group_segments.tsv, and in no figure.",)
+
+
 def scans_without_flow(
     rows: Iterable[GroupRow], scans: Mapping[str, Sequence[ScanRecord]], statuses: Mapping[str, ParticipantStatus]
 ) -> list[tuple[str, str, str]]:
@@ -294,10 +316,10 @@ def _why_none(scan: ScanRecord) -> str:
 
 
 def hearts(rows: Iterable[GroupRow], quantity: str = "MBF") -> list[Heart]:
-    """Median over the segments of every scan, by every plugin, whose flow is not doubtful."""
+    """Median over the segments of every scan, by every plugin, whose flow is summarised."""
     members: dict[tuple[str, str, str], list[GroupRow]] = {}
     for g in rows:
-        if g.row.layer == "transmural" and not g.doubtful and math.isfinite(g.row.values.get(quantity, math.nan)):
+        if g.row.layer == "transmural" and g.summarised and math.isfinite(g.row.values.get(quantity, math.nan)):
             members.setdefault((g.participant, g.scan, g.plugin), []).append(g)
     return [
         Heart(
@@ -339,9 +361,9 @@ def acquisitions(rows: Iterable[GroupRow]) -> dict[str, int]:
 
 
 def flows_by_method(rows: Sequence[GroupRow], quantity: str = "MBF") -> list[tuple[str, str, list[float]]]:
-    """Task, plugin and values of every transmural segment whose flow is not doubtful."""
+    """Task, plugin and values of every transmural segment whose flow is summarised."""
     found: dict[tuple[str, str], list[float]] = {}
     for g in rows:
-        if g.row.layer == "transmural" and quantity in g.row.values and not g.doubtful:
+        if g.row.layer == "transmural" and quantity in g.row.values and g.summarised:
             found.setdefault((g.entities.get("task", ""), g.plugin), []).append(g.row.values[quantity])
     return [(task, plugin, values) for (task, plugin), values in sorted(found.items())]

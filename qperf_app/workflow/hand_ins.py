@@ -29,7 +29,7 @@ from qperf_app.checks.spelling import spelling_findings
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.checks.wording import counted
 from qperf_app.geometry import Grid, grid_difference, reorientation
-from qperf_app.plugins import CONCENTRATION_UNITS
+from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS
 from qperf_app.plugins.keys import MapKey, Role
 from qperf_app.plugins.steps.spec import FileKind
 from qperf_app.workflow.own_blood import brightest_blood_curve
@@ -37,7 +37,7 @@ from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.tasks import Task
 
-#: Units that maps of a quantity have; others would be read as these.
+#: Units that maps of a quantity have where they are absolute; others would be read as these.
 MAP_UNITS = {"MBF": "mL/min/g", "Fb": "mL/min/mL", "Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL"}
 #: Correlation of the mean images of a series and of its corrected version below which they are two series.
 LEAST_ALIKE = 0.5
@@ -96,8 +96,9 @@ def _file_findings(
         wanted = MAP_UNITS.get(role.quantity)
         if wanted and units is None:
             yield doubt(str(path), "Units", f"its sidecar gives no Units; a map of {role.quantity} is in {wanted}")
-        elif wanted and units != wanted:
-            yield refusal(str(path), "Units", f"Units is {units!r}, a map of {role.quantity} is in {wanted}")
+        elif wanted and units not in (wanted, RELATIVE_UNITS):
+            words = f"a map of {role.quantity} is in {wanted}, or in 1 where it is relative"
+            yield refusal(str(path), "Units", f"Units is {units!r}, {words}")
 
 
 def _other_grid(path: Path, kind: FileKind | None, series: SeriesInput) -> str:

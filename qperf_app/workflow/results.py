@@ -77,6 +77,8 @@ def load_participant(
     out_dir: Path, bids_dir: Path | None, participant: str, registry: PluginRegistry
 ) -> ParticipantResult:
     """Read all that is published of a participant."""
+    from qperf_app.report.studies import handed_in
+
     status = read_status(out_dir, participant)
     with ThreadPoolExecutor(max(1, len(status.scans))) as readers:
         scans = tuple(readers.map(lambda scan: _load_scan(out_dir, bids_dir, scan), status.scans))
@@ -86,7 +88,9 @@ def load_participant(
         participant=participant,
         scans=scans,
         citations=citations(steps, registry),
-        boilerplate=methods_text(steps, registry),
+        boilerplate=methods_text(
+            steps, registry, [scan.acquisition for scan in scans if INPUT_FUNCTION.name not in handed_in(scan)]
+        ),
         configuration=configuration.read_text(encoding="utf-8") if configuration.is_file() else "",
         versions=software_versions(),
         seed=status.seed,

@@ -36,9 +36,9 @@ _QUANTITIES: Mapping[str, Code] = {
 _STATISTICS: Mapping[str, Code] = {
     "mean": codes.SCT.Mean,
     "std": codes.SCT.StandardDeviation,
-    "q05": Code("Q05", SCHEME, "5th percentile of the posterior"),
+    "q05": Code("Q05", SCHEME, "5th percentile, lower bound of the 90 % interval"),
     "q50": codes.SCT.Median,
-    "q95": Code("Q95", SCHEME, "95th percentile of the posterior"),
+    "q95": Code("Q95", SCHEME, "95th percentile, upper bound of the 90 % interval"),
 }
 #: Task to the state of the heart (CID 3101).
 STATES: Mapping[str, Code] = {"rest": codes.SCT.RestingState, "stress": codes.SCT.CardiacStressState}

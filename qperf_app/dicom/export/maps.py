@@ -28,6 +28,7 @@ from qperf_app.report.studies import (
     methods_of,
     primary_quantity,
     reserve_of,
+    reserve_tables,
     segments_of,
 )
 
@@ -149,13 +150,11 @@ def reserve_map(study: Study, method: Method) -> NDArray[np.float32] | None:
     rest, stress = study.rest, study.stress
     if rest is None or stress is None or stress.segment_labels is None:
         return None
-    reserve = reserve_of(segments_of(rest, method), segments_of(stress, method), primary_quantity(study, method))
-    if not any(np.isfinite(value) for value in reserve.values()):
-        return None
+    reserve = reserve_of(*reserve_tables(study, method), primary_quantity(study, method))
     painted = np.full(stress.segment_labels.shape, np.nan, np.float32)
     for segment, value in reserve.items():
         painted[stress.segment_labels == segment] = value
-    return painted
+    return painted if np.isfinite(painted).any() else None
 
 
 def write_reserves(
@@ -181,9 +180,8 @@ def _table(scan: ScanResult, voxel_map: VoxelMap) -> SegmentTable | None:
 
 
 def _marks_of_reserve(study: Study, method: Method) -> dict[int, str]:
-    rest, stress = segments_of(study.rest, method), segments_of(study.stress, method)
     drawn = drawn_reserves(study.rest, study.stress, method)
-    return marks_of_reserve(rest, stress, primary_quantity(study, method), drawn)
+    return marks_of_reserve(*reserve_tables(study, method), primary_quantity(study, method), drawn)
 
 
 def _marked(marks: Mapping[int, str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -16,15 +17,20 @@ from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.report.backdrops import Backdrop, backdrops_of
 from qperf_app.report.bullseye import SECTORS, SegmentPicture
 from qperf_app.report.maps import MapRow
-from qperf_app.report.perfusion import flow_maps, segment_pictures
+from qperf_app.report.perfusion import flow_maps, outlines_in_words, segment_pictures
 from qperf_app.report.pictures import write
 from qperf_app.report.plots import ticks
 from qperf_app.report.scales import ColourScale
 from qperf_app.report.scans import anatomy_of
 from qperf_app.report.studies import Study, doubts_of, method_title, primary_quantity
+from qperf_app.report.tables import marks_in_words
 
 #: Pixels between pictures, of the line of a heading, and at most across a picture.
 _GAP, _LINE, _WIDEST = 16, 34, 2048
+#: Edge of a bull's-eye, and letters of a line below it.
+_EDGE, _LETTERS = 640, 72
+#: Widths and colours of the line about a low segment, a light one with a dark rim, on twice the pixels.
+_OUTLINE = ((20, "black"), (10, "white"))
 
 
 def write_pictures(
@@ -39,7 +45,7 @@ def write_pictures(
         maps, segments = flow_maps(study, method, quantity, None, backdrops), segment_pictures(study, method)
         panels = {
             "maps": ("maps", [] if maps is None else _map_panels(*maps)),
-            "segments": ("of AHA segments", [[_bullseye(picture) for picture in segments]] if segments else []),
+            "segments": ("of AHA segments", _segment_panels(segments) if segments else []),
         }
         for kind, (words, rows) in panels.items():
             if rows:
@@ -111,9 +117,26 @@ def _bar(scale: ColourScale) -> Image.Image:
     return canvas
 
 
+def _segment_panels(pictures: Sequence[SegmentPicture]) -> list[list[Image.Image]]:
+    """The bull's-eyes, and below them what their marks mean."""
+    drawn = [_bullseye(picture) for picture in pictures]
+    marks = marks_in_words(marks for picture in pictures for marks in picture.marks.values())
+    words = [told.strip() for told in (outlines_in_words(pictures), marks) if told]
+    return [drawn, *([_told(line)] for line in words)]
+
+
+def _told(words: str) -> Image.Image:
+    """A line of words, wrapped to the width of a bull's-eye."""
+    lines = textwrap.wrap(words, _LETTERS)
+    canvas = Image.new("RGB", (_EDGE, _LINE * len(lines)), "black")
+    for number, line in enumerate(lines):
+        write(canvas, (0, _LINE * number + 4), line, 17)
+    return canvas
+
+
 def _bullseye(picture: SegmentPicture) -> Image.Image:
     """The report's bull's-eye in pixels, drawn twice as large for smooth edges."""
-    edge, radius = 640, 570
+    edge, radius = _EDGE, 570
     canvas = Image.new("RGB", (2 * edge, 2 * edge), "black")
     pen = ImageDraw.Draw(canvas)
     middle = np.array([edge, edge])
@@ -123,12 +146,31 @@ def _bullseye(picture: SegmentPicture) -> Image.Image:
         colour = tuple(int(c) for c in picture.scale.paint(np.array(value)))
         # Pillow's angles run clockwise.
         pen.pieslice(box, -end, -start, fill=colour, outline="white", width=4)
+    for width, ink in _OUTLINE:
+        for number in sorted(picture.outlined):
+            pen.line(_border(number, middle, radius), fill=ink, width=width, joint="curve")
     canvas = canvas.resize((edge, edge), Image.Resampling.LANCZOS)
     for number, (inner, outer, start, end) in SECTORS.items():
         at, angle = ((inner + outer) / 2 if inner else 0.0), np.deg2rad((start + end) / 2)
         x, y = (middle + radius * at * np.array([np.cos(angle), -np.sin(angle)])) / 2
         write(canvas, (x, y), "".join(picture.words(number)) or f"{number}: none", 17, "mm")
+    for x, y, words, anchor in (
+        (edge / 2, 2, "Anterior", "ma"),
+        (edge / 2, edge - 2, "Inferior", "ms"),
+        (2, edge / 2, "Septal", "lm"),
+        (edge - 2, edge / 2, "Lateral", "rm"),
+    ):
+        write(canvas, (x, y), words, 15, anchor)
     return _headed(canvas, picture.title)
+
+
+def _border(number: int, middle: NDArray[np.integer], radius: float) -> list[tuple[float, float]]:
+    """Closed line about a segment."""
+    inner, outer, start, end = SECTORS[number]
+    angles = np.deg2rad(np.linspace(start, end, 48))
+    around = np.stack([np.cos(angles), -np.sin(angles)], axis=1)
+    line = np.concatenate([outer * around, inner * around[::-1], outer * around[:2]])
+    return [(float(x), float(y)) for x, y in middle + radius * line]
 
 
 def _capture(export: ExportStudy, what: Described, pixels: NDArray[np.uint8], numbers: Iterator[int]) -> ExportObject:

@@ -17,7 +17,7 @@ from qperf_app.checks.dual_bolus import dose_ratio
 from qperf_app.checks.input_function import PEAK, native_t1_words, peak_doubt, saturation_doubt
 from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
-from qperf_app.physics.input_function import find_features
+from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
     RELATIVE_UNITS,
@@ -83,7 +83,10 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if late:
         return StepResult("not-found", reason=late, warnings=said.warnings)
     if "main" in upstream:
-        aif, of_both = _of_main_bolus(task, upstream, series, pools, aif)
+        try:
+            aif, of_both = _of_main_bolus(task, upstream, series, pools, aif)
+        except NoBolusError as error:
+            return StepResult("not-found", reason=f"dual bolus: {error}", warnings=said.warnings)
         said += of_both
     if aif.units == CONCENTRATION_UNITS:
         said += _of_height(task, aif, said.fields.get("DoseRatio", 1.0))

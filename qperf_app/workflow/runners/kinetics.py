@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
-from qperf_app.methods.wider_intervals import widened
+from qperf_app.methods.wider_intervals import but_for_a_factor, widened
 from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, QualityCode, Series, TissueCurves
 from qperf_app.plugins.keys import Role
 from qperf_app.workflow.outcomes import StepResult
@@ -79,6 +79,8 @@ def fit(task: Task, curves: TissueCurves, aif: InputFunction, offsets: NDArray[n
         return found
 
     result = fit_by_clock(curves, offsets, called)
+    if aif.units == RELATIVE_UNITS:
+        result = but_for_a_factor(result)
     if not aif.log_peak_sd:
         return result
     return widened(

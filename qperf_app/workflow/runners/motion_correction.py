@@ -43,18 +43,18 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     entities = parse_entities(task.prefix)
     name = f"{series_kind(entities).capitalize()}: " if is_input_series(entities) else ""
     failed = int((~motion.corrected).sum())
-    told = (
-        f"{name}{failed} of {motion.corrected.size} slice images could not be corrected and stay where they were: look "
-        "at the moving picture (qperf review); --leave-out-uncorrected leaves them out."
-    )
-    warnings = [told] if failed else []
+    told = f"{failed} of {motion.corrected.size} slice images could not be corrected and stay where they were"
+    mend = "look at the moving picture (qperf review); --leave-out-uncorrected leaves them out"
+    warnings = [f"{told}: {mend}."] if failed and not name else []
     doubts = tuple(f"{name}{text}" for text in judged.doubts)
     if given or name:
         # Whoever made it saw the heart; and the input function is the mean of voxels well inside a pool, which some mm
-        # don't change. It is said, and the step counts.
+        # don't change, and single images that lie aside still less: the table of steps has these. It is said, and the
+        # step counts.
         warnings += [f"{text}." for text in doubts]
         doubts = ()
     summary = f"{name}{_size(motion)}{_undone(judged.undone)}"
+    summary += f"; {told}" if failed and name else ""
     return StepResult("handed-in" if given else "done", files, tuple(warnings), summary, doubts=doubts)
 
 

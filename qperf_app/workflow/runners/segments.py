@@ -32,7 +32,8 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
         labels, warnings = found.labels, found.warnings
         sources = tuple(own_uri(path.name) for path in files.values())
     if not labels.any():
-        return StepResult("not-found", reason="; ".join(warnings) or "no voxel lies in a segment")
+        told = "; ".join(warnings) or "no voxel lies in a segment"
+        return StepResult("not-found", reason=f"{told}; set the insertion points by qperf review")
     path = out / derivative_name(task.prefix, "dseg")
     write_image(path, labels.astype(np.uint8), affine, describe_image("AHA segments", "1", sources))
     present = [int(k) for k in np.unique(labels) if k]
