@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from qperf_app.checks.input_function import native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import peak_doubt, saturation_doubt
+from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as qperf
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
@@ -45,6 +49,53 @@ def test_a_prebolus_is_judged_as_the_main_bolus() -> None:
 def test_t1_of_the_blood(t1: float, field: float, said: bool, wrong: bool) -> None:
     words, found = native_t1_words(t1, field)
     assert (bool(words), found) == (said, wrong)
+
+
+@pytest.mark.parametrize(
+    ("t1", "field", "said", "wrong"),
+    [(1.1, 1.5, False, False), (1.5, 3.0, False, False), (1.5, 1.5, True, False), (0.8, 1.5, True, False),
+     (2.1, 1.5, True, True)],
+)  # fmt: skip
+def test_t1_of_the_muscle(t1: float, field: float, said: bool, wrong: bool) -> None:
+    words, found = native_t1_words(t1, field, "myocardium")
+    assert (bool(words), found) == (said, wrong)
+
+
+@pytest.fixture(scope="module")
+def still_heart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = tmp_path_factory.mktemp("still") / "raw"
+    still = ("--breathing", "none", "--abnormal-bolus", "0", "--defects", "none", "--proton-density-frames", "2")
+    small = ("--participants", "1", "--tasks", "rest", "--seed", "1", "--matrix", "64", "--frames", "36")
+    assert qperf(["phantom", str(raw), *small, *still]) == 0
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("change", "factor", "doubtful"),
+    [({}, 1.0, False), ({"SaturationDelayTime": 0.105}, 1.0, False), ({"RepetitionTimeExcitation": 0.006}, 1.0, True),
+     ({}, 0.55, False)],
+)  # fmt: skip
+def test_the_muscle_tells_of_a_read_out_that_is_described_wrongly(
+    still_heart: Path, tmp_path: Path, change: dict[str, float], factor: float, doubtful: bool
+) -> None:
+    """The time up to the centre of k-space for the delay, another's repetition time, a scaling that was lost."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    sidecar = raw / "sub-01/perf/sub-01_task-rest_dce.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **change}))
+    image = nib.load(sidecar.with_name("sub-01_task-rest_dce.nii.gz"))
+    data = image.get_fdata(dtype=np.float32)
+    data[..., :2] *= factor
+    nib.save(nib.Nifti1Image(data, image.affine), image.get_filename())
+    quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
+    assert main([str(raw), str(tmp_path / "out"), "participant", *quick]) == 0
+    status = read_status(tmp_path / "out", "01")
+    told = [text for scan in status.scans for text in scan.remarks if "muscle's T1" in text]
+    doubts = [problem.step for problem in status.steps_doubtful if "muscle's T1" in problem.reason]
+    if doubtful:
+        assert doubts and "spill-over" in doubts[0]
+    else:
+        assert bool(told) is bool(change or factor != 1.0)
 
 
 def test_saturation_about_the_peak_only() -> None:

@@ -14,7 +14,8 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
-from qperf_app.checks.input_function import PEAK, native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import PEAK, peak_doubt, saturation_doubt
+from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
 from qperf_app.physics.input_function import find_features

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids import records
+from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.plugins import ConcentrationSeries, Converter, Myocardium, Series, SpillOver
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.steps import CONCENTRATION
@@ -49,9 +50,23 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     muscle = _without(found.muscle or _as_it_is(upstream), (~wall | most)[..., None] | lost)
     read = sources(task, upstream)
     files = records.write_spill_over(out, task.prefix, series, dataclasses.replace(found, muscle=muscle), read)
-    told = ("Concentration was handed in: blood was taken out of it, not out of the signal.",)
-    warnings = told if handed_in and found.fractions else ()
-    return StepResult("done", files, warnings, _summary(found, wall, most))
+    told = "Concentration was handed in: blood was taken out of it, not out of the signal."
+    t1, wrong = ("", False) if handed_in else _of_muscle(series, wall, convert)
+    warnings = (told if handed_in and found.fractions else "", f"Concentration: {t1}." if t1 and not wrong else "")
+    summary, doubts = _summary(found, wall, most), (t1,) if wrong else ()
+    return StepResult("done", files, tuple(filter(None, warnings)), summary, doubts=doubts)
+
+
+def _of_muscle(series: Series, wall: NDArray[np.bool_], convert: Converter) -> tuple[str, bool]:
+    """What is odd about the muscle's T1 before contrast, where the series measures it, and whether flow can be right.
+
+    A wrong field of the read-out scales T1 and concentration in opposite ways. Most voxels of the wall are muscle.
+    """
+    measured = convert(series, wall).native_t1 if series.n_proton_density else None
+    if measured is None or not np.isfinite(measured[wall]).any():
+        return "", False
+    t1 = float(np.nanmedian(measured[wall]))
+    return native_t1_words(t1, series.metadata.get("MagneticFieldStrength"), "myocardium")
 
 
 def _signal(task: Task, upstream: Upstream) -> tuple[Series, Converter]:
