@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from qperf_app.checks.input_function import peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import baseline_doubt, peak_doubt, saturation_doubt
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.cli.app import main
 from qperf_app.cli.tools import main as qperf
@@ -20,6 +20,7 @@ from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow.status import read_status
 from tests.test_dual_bolus import DOSE, dual_bolus_dataset
 
+QUICK = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation")
 GADOBUTROL = {"ContrastBolusIngredientConcentration": 604.72}
 
 
@@ -87,8 +88,7 @@ def test_the_muscle_tells_of_a_read_out_that_is_described_wrongly(
     data = image.get_fdata(dtype=np.float32)
     data[..., :2] *= factor
     nib.save(nib.Nifti1Image(data, image.affine), image.get_filename())
-    quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
-    assert main([str(raw), str(tmp_path / "out"), "participant", *quick]) == 0
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
     status = read_status(tmp_path / "out", "01")
     told = [text for scan in status.scans for text in scan.remarks if "muscle's T1" in text]
     doubts = [problem.step for problem in status.steps_doubtful if "muscle's T1" in problem.reason]
@@ -96,6 +96,30 @@ def test_the_muscle_tells_of_a_read_out_that_is_described_wrongly(
         assert doubts and "spill-over" in doubts[0]
     else:
         assert bool(told) is bool(change or factor != 1.0)
+
+
+def test_a_signal_that_is_noise_is_no_scale() -> None:
+    draw = np.random.default_rng(0)
+    for mean, doubted in ((4.0, False), (1.0, True), (0.0, True)):
+        before = np.abs(mean + draw.normal(size=(30, 8)) + 1j * draw.normal(size=(30, 8)))
+        assert bool(baseline_doubt(before)) is doubted, mean
+    assert baseline_doubt(np.ones((3, 8))) == "" and baseline_doubt(np.ones((0, 8))) == ""
+
+
+def test_an_input_function_scaled_by_noise_is_doubtful(still_heart: Path, tmp_path: Path) -> None:
+    """The input-function series without its proton-density volumes: flow was 1.8 times as high without a word."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    sidecar = raw / "sub-01/perf/sub-01_task-rest_acq-aif_dce.json"
+    fields = json.loads(sidecar.read_text())
+    del fields["ProtonDensityVolumeCount"]
+    listed = {name: fields[name][2:] for name in ("VolumeTiming", "FlipAngle")}
+    sidecar.write_text(json.dumps({**fields, **listed}))
+    image = nib.load(sidecar.with_name("sub-01_task-rest_acq-aif_dce.nii.gz"))
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., 2:], image.affine), image.get_filename())
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
+    doubts = [problem.reason for problem in read_status(tmp_path / "out", "01").steps_doubtful]
+    assert any("is mostly noise" in reason for reason in doubts), doubts
 
 
 def test_saturation_about_the_peak_only() -> None:
@@ -123,8 +147,7 @@ def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path, capsy
     """A dose four times as high in the sidecar makes the input function four times as high. It is told once."""
     raw = dual_bolus_dataset(tmp_path / "raw", {**DOSE, "ContrastBolusVolume": 40.0})
     out = tmp_path / "out"
-    quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
-    assert main([str(raw), str(out), "participant", *quick]) == 0
+    assert main([str(raw), str(out), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
     status = read_status(out, "01")
     (scan,) = status.scans
     assert any("the input function's peak" in text for text in scan.doubtful)

@@ -14,14 +14,16 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
-from qperf_app.checks.input_function import PEAK, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import PEAK, baseline_doubt, peak_doubt, saturation_doubt
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
+from qperf_app.physics.baseline import baseline_frames
 from qperf_app.physics.input_function import find_features
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
     RELATIVE_UNITS,
+    SIGNAL_UNITS,
     BloodPools,
     ConcentrationSeries,
     InputFunction,
@@ -184,7 +186,11 @@ def _measure(
         units=converted.units,
     )
     said = _Said(warnings, phrases=(converted.summary,) if converted.summary else ())
-    return aif, said + of_echoes + _judged(aif, converted, series.metadata)
+    said += of_echoes + _judged(aif, converted, series.metadata)
+    if converted.native_t1 is None and converted.units == CONCENTRATION_UNITS and series.units == SIGNAL_UNITS:
+        before = series.dynamic().data[voxels][:, : baseline_frames(dynamic.data[0, 0, 0])]
+        said += _Said(doubts=tuple(filter(None, (baseline_doubt(before),))))
+    return aif, said
 
 
 def _judged(aif: InputFunction, converted: ConcentrationSeries, metadata: Mapping[str, Any]) -> _Said:
