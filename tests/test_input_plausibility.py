@@ -44,8 +44,8 @@ def test_a_prebolus_is_judged_as_the_main_bolus() -> None:
 
 @pytest.mark.parametrize(
     ("t1", "field", "said", "wrong"),
-    [(1.7, 1.5, False, False), (2.0, 3.0, False, False), (1.0, 1.5, True, False), (0.3, 1.5, True, True),
-     (3.4, 1.5, True, True), (9.0, 7.0, False, False), (float("nan"), 1.5, False, False)],
+    [(1.7, 1.5, False, False), (2.0, 3.0, False, False), (1.0, 1.5, True, False), (0.45, 1.5, True, False),
+     (0.18, 1.5, True, True), (3.4, 1.5, True, True), (9.0, 7.0, False, False), (float("nan"), 1.5, False, False)],
 )  # fmt: skip
 def test_t1_of_the_blood(t1: float, field: float, said: bool, wrong: bool) -> None:
     words, found = native_t1_words(t1, field)
@@ -55,7 +55,7 @@ def test_t1_of_the_blood(t1: float, field: float, said: bool, wrong: bool) -> No
 @pytest.mark.parametrize(
     ("t1", "field", "said", "wrong"),
     [(1.1, 1.5, False, False), (1.5, 3.0, False, False), (1.5, 1.5, True, False), (0.8, 1.5, True, False),
-     (2.1, 1.5, True, True)],
+     (0.45, 1.5, True, False), (0.3, 1.5, True, True), (2.1, 1.5, True, True)],
 )  # fmt: skip
 def test_t1_of_the_muscle(t1: float, field: float, said: bool, wrong: bool) -> None:
     words, found = native_t1_words(t1, field, "myocardium")
