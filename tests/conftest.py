@@ -24,6 +24,7 @@ SLOW = (
     "test_bids_spec.py::test_raw",
     "test_bids_spec.py::test_validator_needs_no_network",
     "test_cli_refusals.py::test_invalid_dataset_is_refused",
+    "test_cli_refusals.py::test_who_is_not_in_the_table",
     "test_cluster.py",
     "test_cnn.py",
     "test_conformance.py::TestChained",
