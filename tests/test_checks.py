@@ -688,7 +688,13 @@ def test_the_header_has_the_time_between_volumes() -> None:
 
 def test_rest_and_stress_of_one_session() -> None:
     faster = {**GOOD, "VolumeTiming": [0.8 * t for t in TIMES]}
-    for stress in (faster, GOOD, {**faster, "VolumeTiming": [1.6 * t for t in TIMES]}, {**faster, "Haematocrit": 0.41}):
+    alike = {**GOOD, "VolumeTiming": [1.01 * t for t in TIMES]}
+    for stress in (
+        faster,
+        alike,
+        {**faster, "VolumeTiming": [1.6 * t for t in TIMES]},
+        {**faster, "Haematocrit": 0.41},
+    ):
         assert list(rest_and_stress_findings("f", GOOD, stress)) == [], stress["VolumeTiming"][1]
     # Volumes at every beat at rest, at every second one under stress.
     assert not list(rest_and_stress_findings("f", faster, {**GOOD, "VolumeTiming": [1.3 * t for t in TIMES]}))
@@ -697,6 +703,9 @@ def test_rest_and_stress_of_one_session() -> None:
         "doubt",
         "exchanged?",
     )
+    copied = {**GOOD, "VolumeTiming": [t + 2.0 for t in TIMES]}
+    for stress in (GOOD, copied):
+        one(rest_and_stress_findings("f", GOOD, stress), "doubt", "the very intervals of the series at rest")
     one(rest_and_stress_findings("f", GOOD, {**faster, "MagneticFieldStrength": 3}), "refused", "is 3 under stress")
     one(rest_and_stress_findings("f", GOOD, {**faster, "Haematocrit": 0.35}), "refused", "0.35", "0.42 at rest")
     for name, value, words in (

@@ -254,6 +254,12 @@ def test_the_time_between_volumes_of_the_header(dataset: Path) -> None:
 
 def test_one_series_under_two_names_and_rest_against_stress(tmp_path: Path) -> None:
     root = small_dataset(tmp_path / "raw", ("01", "02"), ("rest", "stress"))
+    assert {f.text.split(";")[0] for f in findings(root)} == {
+        "VolumeTiming has the very intervals of the series at rest, 0.85 s"
+    }
+    for image in root.rglob("*_task-stress_dce.nii.gz"):
+        fields = json.loads(json_of(image).read_text())
+        write_json(json_of(image), {**fields, "VolumeTiming": [0.8 * t for t in fields["VolumeTiming"]]})
     assert findings(root) == []
     shutil.copyfile(series_path(root), series_path(root, task="stress"))
     shutil.copyfile(series_path(root), series_path(root, "02"))

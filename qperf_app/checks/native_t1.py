@@ -39,7 +39,8 @@ def native_t1_words(t1: float, field_strength: Any, tissue: Tissue = "blood") ->
     low, high = T1[tissue][field]
     if not np.isfinite(t1) or LOOKS_SHORTER[tissue] * low <= t1 <= high:
         return "", False
-    words = f"the {_NAMES[tissue]}'s T1 before contrast is measured as {t1:.2g} s; it is {low:g} to {high:g} s"
+    found = f"{t1:.2g} s" if t1 < 10 else "more than 10 s"
+    words = f"the {_NAMES[tissue]}'s T1 before contrast is measured as {found}; it is {low:g} to {high:g} s"
     if t1 > high:
         return words, t1 > TOO_LONG * high
     shortest = LOOKS_SHORTER[tissue] / (1.0 / low + relaxivity(field) * MOST_LEFT[tissue])
