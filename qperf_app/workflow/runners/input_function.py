@@ -14,6 +14,7 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
+from qperf_app.checks.echoes import brighter_echo
 from qperf_app.checks.input_function import PEAK, baseline_doubt, peak_doubt, saturation_doubt
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.checks.wording import counted
@@ -228,7 +229,10 @@ def _converted(
     converted, without = (call_plugin(task, one, "blood") for one in (still, without_decay(curve)))
     size = correction_size(converted.data, without.data)
     phrase = f"T2* correction by two echoes: peak {size:+.1%}"
-    return converted, _Said(phrases=(phrase,), fields={"EchoCorrection": round(size, 4)})
+    doubt = brighter_echo(*(values[curve.n_proton_density :] for values in (curve.data[0, 0, 0], second)))
+    return converted, _Said(
+        doubts=(doubt,) if doubt else (), phrases=(phrase,), fields={"EchoCorrection": round(size, 4)}
+    )
 
 
 def _of_main_bolus(
