@@ -56,6 +56,7 @@ SLOW = (
     "test_hmc_models.py",
     "test_input_plausibility.py::test_a_peak_that",
     "test_input_plausibility.py::test_an_input_function_scaled",
+    "test_input_plausibility.py::test_the_blood_of_both",
     "test_input_plausibility.py::test_the_muscle",
     "test_input_plausibility.py::test_the_plugin",
     "test_kinetics.py::test_any_unit_serves",

@@ -98,6 +98,23 @@ def test_the_muscle_tells_of_a_read_out_that_is_described_wrongly(
         assert bool(told) is bool(change or factor != 1.0)
 
 
+@pytest.mark.parametrize(("series", "factor"), [("_acq-aif", 1.8), ("", 0.55), ("", 1.0)])
+def test_the_blood_of_both_series_has_one_concentration(
+    still_heart: Path, tmp_path: Path, series: str, factor: float
+) -> None:
+    """The scale of the proton-density volumes of one of the two series was lost: flow is wrong by as much."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    image = nib.load(raw / f"sub-01/perf/sub-01_task-rest{series}_dce.nii.gz")
+    data = image.get_fdata(dtype=np.float32)
+    data[..., :2] *= factor
+    nib.save(nib.Nifti1Image(data, image.affine), image.get_filename())
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
+    doubts = [problem.reason for problem in read_status(tmp_path / "out", "01").steps_doubtful]
+    told = [reason for reason in doubts if "blood within the wall has" in reason]
+    assert (len(told) == 1 and "flow too high" in told[0]) if factor != 1.0 else not told
+
+
 def test_a_signal_that_is_noise_is_no_scale() -> None:
     draw = np.random.default_rng(0)
     for mean, doubted in ((4.0, False), (1.0, True), (0.0, True)):
