@@ -342,7 +342,9 @@ def _read_series(bids_dir: Path, selection: Selection) -> list[SeriesInput]:
         except DatasetError as error:
             problems.append(str(error))
     if problems:
-        raise DatasetError("\n  ".join([f"{counted(len(problems), 'file')} can't be read:", *problems]))
+        # A file that several series inherit is told once.
+        told = list(dict.fromkeys(problems))
+        raise DatasetError("\n  ".join([f"{counted(len(told), 'file')} can't be read:", *told]))
     return series
 
 

@@ -459,7 +459,9 @@ def test_the_ventricle_tapers_to_the_apex() -> None:
     tapering = np.stack([np.abs(np.hypot(x, y) - radius) < 2.5 for radius in (15, 13, 10)], axis=-1)
     affine = short_axis_grid().affine
     assert widening(tapering, affine) == "" and widening(ring(), affine) == ""
-    assert "reverse order" in widening(tapering[:, :, ::-1], affine)
+    for order, (wider, narrower) in (((2, 1, 0), (3, 1)), ((0, 2, 1), (3, 2)), ((2, 0, 1), (2, 1))):
+        told = widening(tapering[:, :, order], affine)
+        assert f"wider in slice {wider} " in told and f"than in slice {narrower} " in told and "wrong order" in told
     # Nothing is known of an image without orientation.
     assert widening(tapering[:, :, ::-1], np.eye(4)) == ""
 
@@ -686,7 +688,13 @@ def test_the_header_has_the_time_between_volumes() -> None:
 
 def test_rest_and_stress_of_one_session() -> None:
     faster = {**GOOD, "VolumeTiming": [0.8 * t for t in TIMES]}
-    for stress in (faster, GOOD, {**faster, "VolumeTiming": [1.6 * t for t in TIMES]}, {**faster, "Haematocrit": 0.41}):
+    alike = {**GOOD, "VolumeTiming": [1.01 * t for t in TIMES]}
+    for stress in (
+        faster,
+        alike,
+        {**faster, "VolumeTiming": [1.6 * t for t in TIMES]},
+        {**faster, "Haematocrit": 0.41},
+    ):
         assert list(rest_and_stress_findings("f", GOOD, stress)) == [], stress["VolumeTiming"][1]
     # Volumes at every beat at rest, at every second one under stress.
     assert not list(rest_and_stress_findings("f", faster, {**GOOD, "VolumeTiming": [1.3 * t for t in TIMES]}))
@@ -695,6 +703,9 @@ def test_rest_and_stress_of_one_session() -> None:
         "doubt",
         "exchanged?",
     )
+    copied = {**GOOD, "VolumeTiming": [t + 2.0 for t in TIMES]}
+    for stress in (GOOD, copied):
+        one(rest_and_stress_findings("f", GOOD, stress), "doubt", "the very intervals of the series at rest")
     one(rest_and_stress_findings("f", GOOD, {**faster, "MagneticFieldStrength": 3}), "refused", "is 3 under stress")
     one(rest_and_stress_findings("f", GOOD, {**faster, "Haematocrit": 0.35}), "refused", "0.35", "0.42 at rest")
     for name, value, words in (

@@ -393,6 +393,14 @@ def test_invalid_dataset_is_refused_by_the_validator(dataset: Path, capsys: pyte
     assert not (dataset.parent / "out").exists()
 
 
+def test_who_is_not_in_the_table_of_participants_yet_is_computed(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset / "participants.tsv").write_text("participant_id\nsub-99\n")
+    assert run(dataset, "--dry-run") == 0
+    assert "BIDS errors in files not used here" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -163,6 +163,13 @@ def test_a_label_with_plus_runs(tmp_path: Path) -> None:
     assert state(tmp_path / "out", "A+1") == "done"
 
 
+@pytest.mark.parametrize("nprocs", ["1", "2"])
+def test_a_path_may_hold_any_sign(dataset: Path, tmp_path: Path, nprocs: str) -> None:
+    out = tmp_path / "Köln 50% %s $x {} [1]" / "out"
+    assert main(command(dataset, out, "--participant-label", "01", "--nprocs", nprocs)) == 0
+    assert state(out) == "done"
+
+
 def test_a_path_that_is_not_utf8_is_refused(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     latin = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller")
     for words in ([latin, str(tmp_path / "out")], [str(dataset / "raw"), latin]):

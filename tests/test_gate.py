@@ -281,6 +281,12 @@ def test_the_time_between_volumes_of_the_header(dataset: Path) -> None:
 
 def test_one_series_under_two_names_and_rest_against_stress(tmp_path: Path) -> None:
     root = small_dataset(tmp_path / "raw", ("01", "02"), ("rest", "stress"))
+    assert {f.text.split(";")[0] for f in findings(root)} == {
+        "VolumeTiming has the very intervals of the series at rest, 0.85 s"
+    }
+    for image in root.rglob("*_task-stress_dce.nii.gz"):
+        fields = json.loads(json_of(image).read_text())
+        write_json(json_of(image), {**fields, "VolumeTiming": [0.8 * t for t in fields["VolumeTiming"]]})
     assert findings(root) == []
     shutil.copyfile(series_path(root), series_path(root, task="stress"))
     shutil.copyfile(series_path(root), series_path(root, "02"))
@@ -622,6 +628,22 @@ def test_slices_take_the_levels_of_those_in_their_place() -> None:
     back = levels_from(whole.grid, ("basal", "mid", "apical"), header_at(20, 10, 0, spacing=-10).grid)
     assert back == ("apical", "mid", "basal")
     assert np.allclose(np.diff(slice_places(part.grid, whole.grid)), 10)
+
+
+def test_slices_in_files_of_their_own_are_a_stack() -> None:
+    def told(*places: float, name: str = "sub-01_task-rest_acq-{}") -> list[str]:
+        names = [name.format("abcd"[k]) for k in range(len(places))]
+        scans = [Scan(raw_series(n, header_at(p)), None) for n, p in zip(names, places, strict=True)]
+        found = shared_levels(scans)
+        return [found[n][0][0] if n in found else "mid" for n in names]
+
+    # In the order of the alphabet: apical, basal, mid.
+    assert told(20, 0, 10) == ["apical", "basal", "mid"]
+    assert told(20, 10) == ["mid", "basal"] and told(0, 10, 20, 30) == ["basal", "mid", "mid", "apical"]
+    # A slice that was scanned twice, and repetitions, are no stack.
+    assert told(0, 5) == ["mid", "mid"] and told(0, 20, name="sub-01_task-rest_run-{}") == ["mid", "mid"]
+    note = shared_levels([Scan(raw_series(f"sub-01_task-rest_acq-{p}", header_at(p)), None) for p in (0, 10, 20)])
+    assert "the apical one of 3 that lie in files of their own" in note["sub-01_task-rest_acq-20"][1]
 
 
 def lifted(task: str, by: float) -> Any:

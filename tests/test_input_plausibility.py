@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from qperf_app.checks.input_function import native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import baseline_doubt, peak_doubt, saturation_doubt
+from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.cli.app import main
+from qperf_app.cli.tools import main as qperf
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import RunContext, Series
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.workflow.status import read_status
 from tests.test_dual_bolus import DOSE, dual_bolus_dataset
 
+QUICK = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation")
 GADOBUTROL = {"ContrastBolusIngredientConcentration": 604.72}
 
 
@@ -46,12 +51,99 @@ def test_a_prebolus_is_judged_as_the_main_bolus() -> None:
 
 @pytest.mark.parametrize(
     ("t1", "field", "said", "wrong"),
-    [(1.7, 1.5, False, False), (2.0, 3.0, False, False), (1.0, 1.5, True, False), (0.3, 1.5, True, True),
-     (3.4, 1.5, True, True), (9.0, 7.0, False, False), (float("nan"), 1.5, False, False)],
+    [(1.7, 1.5, False, False), (2.0, 3.0, False, False), (1.0, 1.5, True, False), (0.45, 1.5, True, False),
+     (0.18, 1.5, True, True), (3.4, 1.5, True, True), (9.0, 7.0, False, False), (float("nan"), 1.5, False, False)],
 )  # fmt: skip
 def test_t1_of_the_blood(t1: float, field: float, said: bool, wrong: bool) -> None:
     words, found = native_t1_words(t1, field)
     assert (bool(words), found) == (said, wrong)
+
+
+@pytest.mark.parametrize(
+    ("t1", "field", "said", "wrong"),
+    [(1.1, 1.5, False, False), (1.5, 3.0, False, False), (1.5, 1.5, True, False), (0.8, 1.5, True, False),
+     (0.45, 1.5, True, False), (0.3, 1.5, True, True), (2.1, 1.5, True, True)],
+)  # fmt: skip
+def test_t1_of_the_muscle(t1: float, field: float, said: bool, wrong: bool) -> None:
+    words, found = native_t1_words(t1, field, "myocardium")
+    assert (bool(words), found) == (said, wrong)
+
+
+@pytest.fixture(scope="module")
+def still_heart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = tmp_path_factory.mktemp("still") / "raw"
+    still = ("--breathing", "none", "--abnormal-bolus", "0", "--defects", "none", "--proton-density-frames", "2")
+    small = ("--participants", "1", "--tasks", "rest", "--seed", "1", "--matrix", "64", "--frames", "36")
+    assert qperf(["phantom", str(raw), *small, *still]) == 0
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("change", "factor", "doubtful"),
+    [({}, 1.0, False), ({"SaturationDelayTime": 0.105}, 1.0, False), ({"RepetitionTimeExcitation": 0.006}, 1.0, True),
+     ({}, 0.55, False)],
+)  # fmt: skip
+def test_the_muscle_tells_of_a_read_out_that_is_described_wrongly(
+    still_heart: Path, tmp_path: Path, change: dict[str, float], factor: float, doubtful: bool
+) -> None:
+    """The time up to the centre of k-space for the delay, another's repetition time, a scaling that was lost."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    sidecar = raw / "sub-01/perf/sub-01_task-rest_dce.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **change}))
+    image = nib.load(sidecar.with_name("sub-01_task-rest_dce.nii.gz"))
+    data = image.get_fdata(dtype=np.float32)
+    data[..., :2] *= factor
+    nib.save(nib.Nifti1Image(data, image.affine), image.get_filename())
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
+    status = read_status(tmp_path / "out", "01")
+    told = [text for scan in status.scans for text in scan.remarks if "muscle's T1" in text]
+    doubts = [problem.step for problem in status.steps_doubtful if "muscle's T1" in problem.reason]
+    if doubtful:
+        assert doubts and "spill-over" in doubts[0]
+    else:
+        assert bool(told) is bool(change or factor != 1.0)
+
+
+@pytest.mark.parametrize(("series", "factor"), [("_acq-aif", 1.8), ("", 0.55), ("", 1.0)])
+def test_the_blood_of_both_series_has_one_concentration(
+    still_heart: Path, tmp_path: Path, series: str, factor: float
+) -> None:
+    """The scale of the proton-density volumes of one of the two series was lost: flow is wrong by as much."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    image = nib.load(raw / f"sub-01/perf/sub-01_task-rest{series}_dce.nii.gz")
+    data = image.get_fdata(dtype=np.float32)
+    data[..., :2] *= factor
+    nib.save(nib.Nifti1Image(data, image.affine), image.get_filename())
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
+    doubts = [problem.reason for problem in read_status(tmp_path / "out", "01").steps_doubtful]
+    told = [reason for reason in doubts if "blood within the wall has" in reason]
+    assert (len(told) == 1 and "flow too high" in told[0]) if factor != 1.0 else not told
+
+
+def test_a_signal_that_is_noise_is_no_scale() -> None:
+    draw = np.random.default_rng(0)
+    for mean, doubted in ((4.0, False), (1.0, True), (0.0, True)):
+        before = np.abs(mean + draw.normal(size=(30, 8)) + 1j * draw.normal(size=(30, 8)))
+        assert bool(baseline_doubt(before)) is doubted, mean
+    assert baseline_doubt(np.ones((3, 8))) == "" and baseline_doubt(np.ones((0, 8))) == ""
+
+
+def test_an_input_function_scaled_by_noise_is_doubtful(still_heart: Path, tmp_path: Path) -> None:
+    """The input-function series without its proton-density volumes: flow was 1.8 times as high without a word."""
+    raw = tmp_path / "raw"
+    shutil.copytree(still_heart, raw)
+    sidecar = raw / "sub-01/perf/sub-01_task-rest_acq-aif_dce.json"
+    fields = json.loads(sidecar.read_text())
+    del fields["ProtonDensityVolumeCount"]
+    listed = {name: fields[name][2:] for name in ("VolumeTiming", "FlipAngle")}
+    sidecar.write_text(json.dumps({**fields, **listed}))
+    image = nib.load(sidecar.with_name("sub-01_task-rest_acq-aif_dce.nii.gz"))
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., 2:], image.affine), image.get_filename())
+    assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
+    doubts = [problem.reason for problem in read_status(tmp_path / "out", "01").steps_doubtful]
+    assert any("is mostly noise" in reason for reason in doubts), doubts
 
 
 def test_saturation_about_the_peak_only() -> None:
@@ -79,8 +171,7 @@ def test_a_peak_that_no_dose_gives_makes_the_scan_doubtful(tmp_path: Path, capsy
     """A dose four times as high in the sidecar makes the input function four times as high. It is told once."""
     raw = dual_bolus_dataset(tmp_path / "raw", {**DOSE, "ContrastBolusVolume": 40.0})
     out = tmp_path / "out"
-    quick = ("--motion-correction", "none", "--kinetics", "fermi", "--skip-bids-validation", "-w", str(tmp_path / "w"))
-    assert main([str(raw), str(out), "participant", *quick]) == 0
+    assert main([str(raw), str(out), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
     status = read_status(out, "01")
     (scan,) = status.scans
     assert any("the input function's peak" in text for text in scan.doubtful)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.physics.constants import native_t2star, t2star_relaxivity
 from qperf_app.plugins import Series
 from qperf_app.workflow.runners.two_echoes import at_echo_time_zero
+from qperf_app.workflow.status import read_status
 
 AIF = "sub-01/perf/sub-01_task-rest_acq-aif"
 OPTIONS = (
@@ -72,6 +74,18 @@ def test_the_peak_is_that_of_the_blood(raw: Path, out: Path) -> None:
     ratio = np.nanmax(found.concentration) / truth.concentration.max()
     assert 0.03 < size < 0.15
     assert ratio == pytest.approx(1.0, abs=0.06)
+
+
+def test_echoes_whose_images_were_exchanged_make_the_scan_doubtful(raw: Path, out: Path, tmp_path: Path) -> None:
+    """Their sidecars are right: only the signal tells, flow was 1.3 times as high without a word."""
+    assert not read_status(out, "01").steps_doubtful
+    shutil.copytree(raw, tmp_path / "raw")
+    first, second = (tmp_path / "raw" / f"{AIF}_echo-{number}_dce.nii.gz" for number in (1, 2))
+    first.rename(tmp_path / "first"), second.rename(first), (tmp_path / "first").rename(second)
+    words = [str(tmp_path / "raw"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "work"), *QUICK]
+    assert main(words) == 0
+    (doubt,) = read_status(tmp_path / "out", "01").steps_doubtful
+    assert "as bright as the first about the bolus' peak" in doubt.reason and "exchanged" in doubt.reason
 
 
 def test_the_extrapolated_signal_is_the_one_that_never_decayed() -> None:

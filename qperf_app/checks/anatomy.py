@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,8 +17,8 @@ from qperf_app.plugins.records import BloodPools, Landmark
 LEAST_ENHANCED = {"lv": 0.35, "rv": 0.35, "aif-voxels": 0.35, "myocardium": 0.02}
 #: Cosine between the way from left to right ventricle and the patient's right from which the image is mirrored.
 MIRRORED = -0.3
-#: How much wider than at the base a ventricle is towards its apex where the slices are in the wrong order, and the
-#: voxels that a slice of the wall has at least. A ventricle tapers.
+#: How much wider than one nearer to the base a slice is where the slices are in the wrong order, and the voxels that a
+#: slice of the wall has at least. A ventricle tapers.
 WIDENING, LEAST_OF_A_SLICE = 1.1, 20
 #: How far beside the septum, the arc between the insertion points, the middle of the right ventricle's blood may lie,
 #: degrees: in slices at another level it turns by so much.
@@ -98,7 +99,7 @@ def mirrored(left: NDArray[np.bool_], right: NDArray[np.bool_], affine: ArrayLik
 
 
 def widening(wall: NDArray[np.bool_], affine: ArrayLike) -> str:
-    """Say so where the ventricle grows from base to apex, as the image is orientated; else empty.
+    """Say so where a slice is wider than one nearer to the base, as the image is orientated; else empty.
 
     Parameters
     ----------
@@ -111,12 +112,14 @@ def widening(wall: NDArray[np.bool_], affine: ArrayLike) -> str:
     if sign is None or len(slices) < 2:
         return ""
     matrix = np.asarray(affine, np.float64)
-    basal, apical = (_radius(wall, matrix, int(z)) for z in (slices if sign > 0 else slices[::-1])[[0, -1]])
-    if apical < WIDENING * basal:
+    radii = {z: _radius(wall, matrix, z) for z in (slices if sign > 0 else slices[::-1]).tolist()}
+    basal, apical = max(itertools.combinations(radii, 2), key=lambda pair: radii[pair[1]] / radii[pair[0]])
+    if radii[apical] < WIDENING * radii[basal]:
         return ""
     return (
-        f"The ventricle is wider towards the apex ({apical:.0f} mm) than at the base ({basal:.0f} mm), as the image is "
-        "orientated: are the slices in the reverse order? Levels of segments may be exchanged."
+        f"The ventricle is wider in slice {apical + 1} ({radii[apical]:.0f} mm) than in slice {basal + 1} "
+        f"({radii[basal]:.0f} mm), which lies nearer to the base, as the image is orientated: are the slices in the "
+        "wrong order? Levels of segments may be exchanged."
     )
 
 

@@ -151,7 +151,9 @@ def concentration_findings(file: str, data: NDArray[np.floating]) -> Iterator[Fi
     severity = BLOOD_PEAK.verdict(peak)
     if severity:
         high = peak > BLOOD_PEAK.usual[1]
-        words = BLOOD_PEAK.words(peak) + (" Or is it signal, whose Units are 'arbitrary'?" if high else "")
+        words = BLOOD_PEAK.words(peak)
+        if high:
+            words += f"{'' if words.endswith('?') else '.'} Or is it signal, whose Units are 'arbitrary'?"
         yield Finding(file, "Units", words, severity if high else "doubt")
 
 

@@ -1,4 +1,4 @@
-"""Whether an input function that was measured may be one: its height for the dose, its blood's T1, its saturation."""
+"""Whether an input function that was measured may be one: its height for the dose, its saturation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from qperf_app.checks.dual_bolus import dose
 from qperf_app.checks.ranges import is_number
-from qperf_app.physics.constants import nominal_field
 
 #: Peak in whole blood, mmol/L, of 0.05 to 0.1 mmol/kg injected at rest or under stress.
 PEAK = (2.0, 12.0)
@@ -20,15 +19,9 @@ PEAK_PER_DOSE = (2.0 / 0.05 / 1.25, 12.0 / 0.1 * 1.25)
 MOLAR_MASS = 604.7
 #: Fields that tell the dose.
 DOSE_FIELDS = ("ContrastBolusVolume", "ContrastBolusIngredientConcentration", "PatientWeight")
-#: T1 of blood before contrast, s, at haematocrits of 0.25 to 0.55, by field strength.
-BLOOD_T1: Mapping[float, tuple[float, float]] = {1.5: (1.3, 2.0), 3.0: (1.5, 2.3)}
-#: T1 looks shorter by this factor at the most where nothing is wrong: the magnitude's noise adds to the little signal
-#: that an input-function series has before contrast, and so does what escapes saturation.
-LOOKS_SHORTER = 0.8
-#: Factors beyond the range at which the input function can't be right. T1 and concentration are measured with one scale
-#: and one delay: if T1 is twice too long, concentration is half. The short side has more room: what escapes saturation
-#: adds to the signal before contrast and is subtracted with it, but makes T1 look short.
-TOO_SHORT, TOO_LONG = 0.4, 1.5
+#: Mean of a magnitude over its standard deviation below which it is mostly noise: of noise alone it is 1.9, and at 2.5
+#: noise makes a signal look an eighth larger (Rice). In real input-function series it is 3 to 4 before contrast.
+LEAST_OVER_NOISE = 2.5
 #: Part of the frames about the peak that may be lost to saturation: between the others the curve is interpolated.
 MOST_SATURATED = 0.25
 
@@ -55,16 +48,25 @@ def peak_doubt(peak: float, metadata: Mapping[str, Any], ratio: float = 1.0) -> 
     return f"the input function's peak is {peak:.3g} mmol/L, {side} the {low:.2g} to {high:.2g} {words}{mend}"
 
 
-def native_t1_words(t1: float, field_strength: Any) -> tuple[str, bool]:
-    """Say that a measured T1 of blood before contrast, s, is none, and whether the curve can't be right for it."""
-    try:
-        low, high = BLOOD_T1[nominal_field(field_strength)]
-    except (ValueError, TypeError):
-        return "", False
-    if not np.isfinite(t1) or LOOKS_SHORTER * low <= t1 <= high:
-        return "", False
-    words = f"the blood's T1 before contrast is measured as {t1:.2g} s; it is {low:g} to {high:g} s"
-    return words, not TOO_SHORT * low <= t1 <= TOO_LONG * high
+def baseline_doubt(before: NDArray[np.floating]) -> str:
+    """Say that a scale that comes from the blood's signal before contrast is one of noise; empty where it isn't.
+
+    Parameters
+    ----------
+    before : (n, t) array
+        Signal of the voxels in the volumes before contrast.
+    """
+    if before.shape[0] == 0 or before.shape[1] < 3:
+        return ""
+    values = np.asarray(before, np.float64)
+    spread = values.std(axis=1, ddof=1)
+    ratio = float(np.median(values.mean(axis=1)[spread > 0] / spread[spread > 0])) if (spread > 0).any() else np.inf
+    if ratio >= LEAST_OVER_NOISE:
+        return ""
+    return (
+        f"the blood's signal before contrast, {ratio:.2g} times its own scatter, is mostly noise, and without "
+        "proton-density volumes it is the scale of the input function: flow is then too high"
+    )
 
 
 def saturation_doubt(concentration: NDArray[np.float64], saturated: NDArray[np.bool_]) -> str:

@@ -25,6 +25,8 @@ _OF_THE_PROTOCOL, _APART = (
 #: A heart under stress that is so much slower than at rest, and the time between volumes, s, from which on each may
 #: take two beats: a heart under a vasodilator seldom beats faster than every 0.45 s.
 SLOWER, TWO_BEATS = 1.15, 0.9
+#: Times, s, that differ by less are the same: they are written to the millisecond.
+SAME_TIMES = 1e-4
 
 
 def rest_and_stress_findings(file: str, rest: Metadata, stress: Metadata) -> Iterator[Finding]:
@@ -50,7 +52,14 @@ def rest_and_stress_findings(file: str, rest: Metadata, stress: Metadata) -> Ite
                 file, name,
                 f"{name} is {values[0]} under stress and {values[1]} at rest; one protocol is usual for both",
             )  # fmt: skip
-    intervals = [float(np.median(np.diff(t))) for m in (rest, stress) if (t := dynamic_times(m)) is not None]
+    times = [t for m in (rest, stress) if (t := dynamic_times(m)) is not None and len(t) > 1]
+    intervals = [float(np.median(np.diff(t))) for t in times]
+    if len(times) == 2 and _same_intervals(*times):
+        yield doubt(
+            file, TIMING,
+            f"{TIMING} has the very intervals of the series at rest, {intervals[0]:.3g} s; no heart beats alike twice: "
+            "were the times copied, or made up? Those of an ungated acquisition may be the same",
+        )  # fmt: skip
     if len(intervals) == 2 and SLOWER * intervals[0] < intervals[1] < TWO_BEATS:
         yield doubt(
             file, TIMING,
@@ -68,6 +77,12 @@ def digest(data: NDArray[np.floating]) -> str:
 def same_voxels_finding(file: str, others: Sequence[str]) -> Finding:
     """The series holds what others hold too, which are named."""
     return doubt(file, "", f"holds the very values of {', '.join(others)}: is one of them a copy under a wrong name?")
+
+
+def _same_intervals(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether volumes follow each other alike, as far as the shorter series goes."""
+    count = min(len(one), len(other))
+    return np.allclose(np.diff(one[:count]), np.diff(other[:count]), rtol=0, atol=SAME_TIMES)
 
 
 def _differ(one: Metadata, other: Metadata, name: str, share: float) -> bool:

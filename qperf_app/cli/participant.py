@@ -218,7 +218,9 @@ def _validate(args: argparse.Namespace, plans: Sequence[ParticipantPlan]) -> Non
         say(f"warning: {error}; going on with the app's own checks (--skip-bids-validation leaves the validator out)")
         return
     errors = [issue for issue in issues if issue.severity == "error"]
-    ours = [issue for issue in errors if "/" not in issue.location or issue.location.split(".")[0] in selected]
+    # The table of participants decides about no flow: one who is not in it yet keeps nobody from being computed.
+    named = [(issue, issue.location.split(".")[0]) for issue in errors]
+    ours = [issue for issue, name in named if name in selected or ("/" not in name and name != "participants")]
     if len(errors) > len(ours):
         say(f"warning: {len(errors) - len(ours)} BIDS errors in files not used here (qperf validate lists them)")
     if ours:

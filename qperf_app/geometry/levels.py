@@ -59,8 +59,13 @@ def slice_levels(mask: NDArray[np.bool_], affine: ArrayLike) -> StackLevels:
         levels[order.pop()] = "apex"
     count = len(order)
     for position, z in enumerate(order):
-        levels[z] = _FEW[count][position] if count in _FEW else _THIRDS[int(3 * (position + 0.5) / count)]
+        levels[z] = level_at(position, count)
     return StackLevels(tuple(levels), warnings)
+
+
+def level_at(position: int, count: int) -> Level:
+    """Level of the slice at a position from the base, from 0, among ``count`` that have myocardium round a cavity."""
+    return _FEW[count][position] if count in _FEW else _THIRDS[int(3 * (position + 0.5) / count)]
 
 
 def short_stack_levels(n_slices: int, affine: ArrayLike) -> tuple[Level, ...] | None:

@@ -217,7 +217,8 @@ def configure(execution: Execution) -> None:
         {
             "execution": {
                 "hash_method": "content",
-                "crashdump_dir": str(crashes),
+                # A per cent sign would begin the name of another setting.
+                "crashdump_dir": str(crashes).replace("%", "%%"),
                 "crashfile_format": "txt",
                 "stop_on_first_crash": str(execution.stop_on_first_crash).lower(),
                 "remove_unnecessary_outputs": "false",

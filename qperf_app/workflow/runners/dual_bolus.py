@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.checks.amplitude import MOST_APART, blood_ratio, is_apart
 from qperf_app.geometry import resample
 from qperf_app.methods.dual_bolus import Alignment, align_boluses, at_main_pace
 from qperf_app.methods.input_voxels import choose_input_voxels
@@ -21,11 +22,6 @@ LEAST_EXPLAINED = 0.9
 OTHER_SPEED = 0.2
 #: Remaining agent, as a share of the main bolus' peak, that is said.
 MOST_RESIDUAL = 0.02
-#: Factor between the main blood's concentration and the scaled small bolus, where neither is high, that can't be.
-MOST_APART = 1.5
-#: Shares of the peak between which they are compared: above the noise, and far from saturation.
-_COMPARED = (0.05, 0.3)
-_LEAST_COMPARED = 5
 
 
 def main_curve(series: Series, pools: BloodPools) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -129,15 +125,8 @@ def amplitude_doubt(
     times, main, excluded : (t,) arrays
         The main series' blood as concentration, and frames in which it is not known.
     """
-    keep = np.isfinite(scaled.concentration)
-    expected = np.interp(times, scaled.times[keep], scaled.concentration[keep], left=0.0)
-    share = expected / expected.max()
-    inside = times <= scaled.times[keep][-1]
-    compared = inside & ~excluded & np.isfinite(main) & (share > _COMPARED[0]) & (share < _COMPARED[1])
-    if compared.sum() < _LEAST_COMPARED:
-        return ""
-    factor = float(np.median(main[compared] / expected[compared]))
-    if 1.0 / MOST_APART <= factor <= MOST_APART:
+    factor = blood_ratio(scaled, times, main, excluded)
+    if not is_apart(factor, MOST_APART):
         return ""
     return (
         f"away from its peak the main bolus has {factor:.2g} times the concentration that the prebolus and the ratio "

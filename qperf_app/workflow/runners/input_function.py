@@ -14,13 +14,17 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
-from qperf_app.checks.input_function import PEAK, native_t1_words, peak_doubt, saturation_doubt
+from qperf_app.checks.echoes import brighter_echo
+from qperf_app.checks.input_function import PEAK, baseline_doubt, peak_doubt, saturation_doubt
+from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
+from qperf_app.physics.baseline import baseline_frames
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import (
     CONCENTRATION_UNITS,
     RELATIVE_UNITS,
+    SIGNAL_UNITS,
     BloodPools,
     ConcentrationSeries,
     InputFunction,
@@ -186,7 +190,11 @@ def _measure(
         units=converted.units,
     )
     said = _Said(warnings, phrases=(converted.summary,) if converted.summary else ())
-    return aif, said + of_echoes + _judged(aif, converted, series.metadata)
+    said += of_echoes + _judged(aif, converted, series.metadata)
+    if converted.native_t1 is None and converted.units == CONCENTRATION_UNITS and series.units == SIGNAL_UNITS:
+        before = series.dynamic().data[voxels][:, : baseline_frames(dynamic.data[0, 0, 0])]
+        said += _Said(doubts=tuple(filter(None, (baseline_doubt(before),))))
+    return aif, said
 
 
 def _judged(aif: InputFunction, converted: ConcentrationSeries, metadata: Mapping[str, Any]) -> _Said:
@@ -224,7 +232,10 @@ def _converted(
     converted, without = (call_plugin(task, one, "blood") for one in (still, without_decay(curve)))
     size = correction_size(converted.data, without.data)
     phrase = f"T2* correction by two echoes: peak {size:+.1%}"
-    return converted, _Said(phrases=(phrase,), fields={"EchoCorrection": round(size, 4)})
+    doubt = brighter_echo(*(values[curve.n_proton_density :] for values in (curve.data[0, 0, 0], second)))
+    return converted, _Said(
+        doubts=(doubt,) if doubt else (), phrases=(phrase,), fields={"EchoCorrection": round(size, 4)}
+    )
 
 
 def _of_main_bolus(

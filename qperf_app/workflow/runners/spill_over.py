@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.bids import records
-from qperf_app.plugins import ConcentrationSeries, Converter, Myocardium, Series, SpillOver
+from qperf_app.bids.images import read_json, sidecar_path
+from qperf_app.checks.amplitude import MOST_APART, SAID_APART, blood_ratio, is_apart
+from qperf_app.checks.anatomy import cavities
+from qperf_app.checks.native_t1 import native_t1_words
+from qperf_app.methods.input_voxels import choose_input_voxels
+from qperf_app.plugins import CONCENTRATION_UNITS, ConcentrationSeries, Converter, Myocardium, Series, SpillOver
 from qperf_app.plugins.manager import load_plugins, make
 from qperf_app.plugins.steps import CONCENTRATION
 from qperf_app.workflow.outcomes import StepResult
@@ -23,6 +29,7 @@ from qperf_app.workflow.runners.common import (
     sources,
 )
 from qperf_app.workflow.saying import context_of
+from qperf_app.workflow.slice_clocks import slice_offset
 from qperf_app.workflow.tasks import Task
 
 
@@ -49,16 +56,30 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     muscle = _without(found.muscle or _as_it_is(upstream), (~wall | most)[..., None] | lost)
     read = sources(task, upstream)
     files = records.write_spill_over(out, task.prefix, series, dataclasses.replace(found, muscle=muscle), read)
-    told = ("Concentration was handed in: blood was taken out of it, not out of the signal.",)
-    warnings = told if handed_in and found.fractions else ()
-    return StepResult("done", files, warnings, _summary(found, wall, most))
+    of_muscle = ("", False) if handed_in else _of_muscle(series, wall, convert)
+    judged = [(words, wrong) for words, wrong in (of_muscle, _of_blood(task, upstream, series, wall)) if words]
+    warnings = [f"Concentration: {words}." for words, wrong in judged if not wrong]
+    doubts = tuple(words for words, wrong in judged if wrong)
+    if handed_in and found.fractions:
+        warnings.insert(0, "Concentration was handed in: blood was taken out of it, not out of the signal.")
+    return StepResult("done", files, tuple(warnings), _summary(found, wall, most), doubts=doubts)
+
+
+def _of_muscle(series: Series, wall: NDArray[np.bool_], convert: Converter) -> tuple[str, bool]:
+    """What is odd about the muscle's T1 before contrast, where the series measures it, and whether flow can be right.
+
+    A wrong field of the read-out scales T1 and concentration in opposite ways. Most voxels of the wall are muscle.
+    """
+    measured = convert(series, wall).native_t1 if series.n_proton_density else None
+    if measured is None or not np.isfinite(measured[wall]).any():
+        return "", False
+    t1 = float(np.nanmedian(measured[wall]))
+    return native_t1_words(t1, series.metadata.get("MagneticFieldStrength"), "myocardium")
 
 
 def _signal(task: Task, upstream: Upstream) -> tuple[Series, Converter]:
     """The series in which voxels mix, and the scan's conversion to concentration."""
-    step = upstream["concentration"].step
-    plugin = make(load_plugins(task.disable).get(CONCENTRATION.name, step.plugin), step.options)
-    context = context_of(task, task.seed)
+    plugin, context = _plugin(task, upstream), context_of(task, task.seed)
 
     def convert(series: Series, where: NDArray[np.bool_] | None = None) -> ConcentrationSeries:
         whole = where is None or not hasattr(plugin, "convert_within")
@@ -67,6 +88,44 @@ def _signal(task: Task, upstream: Upstream) -> tuple[Series, Converter]:
         return converted
 
     return corrected_series(upstream), convert
+
+
+def _plugin(task: Task, upstream: Upstream) -> Any:
+    """The plugin that converted the series."""
+    step = upstream["concentration"].step
+    return make(load_plugins(task.disable).get(CONCENTRATION.name, step.plugin), step.options)
+
+
+def _of_blood(task: Task, upstream: Upstream, series: Series, wall: NDArray[np.bool_]) -> tuple[str, bool]:
+    """Say so where the blood that the wall encloses contradicts the input function, and whether flow can be right.
+
+    Tissue and input function are converted each by its own fields: what scales one of them alone scales flow.
+    """
+    path = upstream["aif"].files["aif"]
+    aif, inside = records.read_aif(path), cavities(wall, series.affine)
+    # The doses of two boluses were held against the main one's blood before, and what was estimated is of this blood.
+    of_two = sidecar_path(path).is_file() and "DoseRatio" in read_json(sidecar_path(path))
+    if of_two or aif.log_peak_sd > 0 or aif.units != CONCENTRATION_UNITS or not inside.any():
+        return "", False
+    voxels = choose_input_voxels(series.dynamic().data, inside)
+    mean = series.data[voxels].mean(axis=0, dtype=np.float64)[None, None, None]
+    curve = Series(mean, series.times, series.affine, series.metadata)
+    if upstream["concentration"].step.state == "handed-in":
+        blood, excluded, units = mean[0, 0, 0], np.zeros(mean.shape[-1], bool), series.units
+    else:
+        found = _plugin(task, upstream).convert(curve, "blood", context_of(task, task.seed))
+        blood, excluded, units = np.asarray(found.data)[0, 0, 0], found.invalid[0, 0, 0], found.units
+    known = dataclasses.replace(aif, concentration=aif.in_blood(task.haematocrit))
+    times = series.dynamic().times + slice_offset(series, voxels)
+    ratio = blood_ratio(known, times, blood, excluded) if units == aif.units else float("nan")
+    if not is_apart(ratio, SAID_APART):
+        return "", False
+    words = (
+        f"away from the bolus' peak the blood within the wall has {ratio:.2g} times the concentration of the input "
+        f"function: a field or the scale of one of the two is wrong, and flow too {'high' if ratio > 1 else 'low'} by "
+        "as much or more"
+    )
+    return words, is_apart(ratio, MOST_APART)
 
 
 def _concentration(upstream: Upstream) -> tuple[Series, Converter]:
