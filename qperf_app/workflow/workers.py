@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qperf_app.workflow.linear_algebra import one_thread
 from qperf_app.workflow.memory import give_back_memory, keep_freed_memory
 
 #: ``prctl`` option of Linux: the signal that a process gets when its parent ends.
@@ -69,7 +70,8 @@ def start_worker(folder: str) -> None:
 
 def _run(node: Any) -> None:
     try:
-        node.run()
+        with one_thread():
+            node.run()
     finally:
         give_back_memory()
 
