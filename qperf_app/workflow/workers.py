@@ -45,8 +45,12 @@ _LIBRARIES = (
     "qperf_app.workflow.graph",
     "qperf_app.workflow.publish",
     *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "sparse", "special")),
+    "scipy.cluster.vq",
+    "skimage.measure",
     "skimage.morphology",
     "qperf_app.report.page",
+    # Pillow looks for who can write a format among seventy, unless he is there.
+    *(f"PIL.{name}" for name in ("ImageDraw", "ImageFont", "ImageOps", "PngImagePlugin", "WebPImagePlugin")),
 )
 
 
@@ -54,6 +58,9 @@ def load_libraries() -> None:
     """Import what most steps need, once and not in each process; never what starts threads of its own."""
     for name in _LIBRARIES:
         importlib.import_module(name)
+    from qperf_app.report.page import page_template
+
+    page_template()
 
 
 def start_worker(folder: str) -> None:
