@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qperf_motion.grid import peak_offset
+from qperf_motion.grid import peak_offsets
 
 #: Rounds over all frames at most, and the largest change of a position, pixels, that ends them.
 _SWEEPS, _SETTLED = 12, 0.02
@@ -89,19 +89,36 @@ def chain(
     strength = np.zeros(n_frames)
     np.add.at(strength, np.array(pairs, int).reshape(-1, 2), surfaces.max(axis=(1, 2), initial=-np.inf)[:, None])
     start = int(strength.argmax())
-    # The last row is the image that stays.
-    shift = np.concatenate([np.full((n_frames, 2), np.nan), np.zeros((1, 2))])
+    shift = links.nowhere()
     shift[start] = 0.0
-    for t in sorted(range(n_frames), key=lambda t: abs(t - start))[1:]:
-        shift[t] = links.place(t, shift)[0]
-    for _ in range(_SWEEPS):
-        before = shift.copy()
-        for t in range(n_frames):
-            shift[t] = links.place(t, shift)[0]
-        if np.abs(shift - before).max() < _SETTLED:
-            break
-    information = np.array([links.place(t, shift)[1] for t in range(n_frames)])
+    farthest = max((abs(i - j) for i, j in pairs), default=0)
+    for away in range(1, max(start + 1, n_frames - start)):
+        two = [t for t in (start - away, start + away) if 0 <= t < n_frames]
+        # On both sides at a time, once they are too far apart to be linked.
+        for t in [two] if 2 * away > farthest else [[t] for t in two]:
+            shift[t] = links.place(np.array(t), shift[links.others[t]])[0]
+    shift = _settled(links, shift, farthest)
+    _, information = links.place(np.arange(n_frames), shift[links.others])
     return Positions(shift[:n_frames], information, information > chance)
+
+
+def _settled(links: _Links, shift: NDArray[np.float64], farthest: int) -> NDArray[np.float64]:
+    """Place each frame after the other anew, until no position changes any more.
+
+    What a sweep does to a frame hangs on the frames before it in the same sweep, and on those behind it in the sweep
+    before, none of which is more than ``farthest`` away. So the next sweep can follow that many frames behind, and
+    frames that wait for nothing are placed together: one of each sweep.
+    """
+    n_frames = len(links.others)
+    sweeps = np.repeat(shift[None], _SWEEPS + 1, axis=0)
+    behind = farthest + 1
+    for step in range(n_frames + behind * (_SWEEPS - 1)):
+        sweep = np.arange(max(0, -(-(step - n_frames + 1) // behind)), min(_SWEEPS - 1, step // behind) + 1)
+        t = step - behind * sweep
+        others = links.others[t]
+        sweeps[sweep + 1, t] = links.place(t, sweeps[sweep[:, None] + (others < t[:, None]), others])[0]
+    changes = np.abs(np.diff(sweeps[:, :n_frames], axis=0)).max(axis=(1, 2), initial=0.0)
+    return np.asarray(sweeps[1 + int(np.argmax(np.append(changes[:-1] < _SETTLED, True)))])
 
 
 def place_leading(found: Positions, surfaces: NDArray[np.float32], chance: float) -> Positions:
@@ -116,10 +133,8 @@ def place_leading(found: Positions, surfaces: NDArray[np.float32], chance: float
         Mutual information that tells a frame from noise, nats.
     """
     n = len(surfaces)
-    peaks = [_peak(surface) for surface in surfaces]
     shift, information = found.shift.copy(), found.information.copy()
-    shift[:n] = [position for position, _ in peaks]
-    information[:n] = [height for _, height in peaks]
+    shift[:n], information[:n] = _peaks(surfaces.astype(np.float64))
     return Positions(shift, information, np.append(information[:n] > chance, found.found[n:]))
 
 
@@ -128,12 +143,14 @@ class _Links:
     """Of every frame, its neighbours and the surfaces by its own shift against theirs.
 
     ``windows`` (surfaces, ., ., n + 1, n + 1) are views of the surfaces, (n, n) with their edges repeated outside: a
-    surface that is moved by any shift is four of them, weighed. ``of_frame`` has the neighbours' and the surfaces'
-    numbers of each frame.
+    surface that is moved by any shift is four of them, weighed. ``others`` and ``surfaces`` (t, m) have the neighbours'
+    and the surfaces' numbers of each frame; the image that stays follows the frames, and after it comes what stands for
+    a neighbour that is not there.
     """
 
     windows: NDArray[np.float32]
-    of_frame: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+    others: NDArray[np.intp]
+    surfaces: NDArray[np.intp]
 
     @classmethod
     def of(
@@ -156,44 +173,57 @@ class _Links:
         n = surfaces.shape[1]
         padded = np.pad(np.concatenate(every), ((0, 0), (n, n), (n, n)), mode="edge")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (n + 1, n + 1), axis=(1, 2))
-        return cls(windows, [(each[:, 0], each[:, 1]) for each in (np.array(m, int).reshape(-1, 2) for m in numbers)])
+        most = max(map(len, numbers))
+        filled = np.array([each + [(n_frames + 1, 0)] * (most - len(each)) for each in numbers], int)
+        return cls(windows, *np.moveaxis(filled.reshape(n_frames, most, 2), -1, 0))
 
-    def place(self, t: int, shift: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Best shift of a frame against those of its neighbours that have one, and its information there."""
-        others, surfaces = self.of_frame[t]
-        there = shift[others]
-        placed = np.isfinite(there[:, 0])
-        if not placed.all():
-            there, surfaces = there[placed], surfaces[placed]
-        count = len(there)
-        if not count:
-            return np.zeros(2), 0.0
-        ordered = np.sort(there, axis=0)
-        centre = np.rint((ordered[(count - 1) // 2] + ordered[count // 2]) / 2)
-        offset, peak = _peak(self._mean(surfaces, there - centre))
+    def nowhere(self) -> NDArray[np.float64]:
+        """Positions of frames of which none is placed yet, of the image that stays, and of what is not there."""
+        shift = np.full((len(self.others) + 2, 2), np.nan)
+        shift[-2] = 0.0
+        return shift
+
+    def place(self, t: NDArray[np.intp], there: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Best shifts of frames (k,) against those of their neighbours, (k, m, 2), and their information there.
+
+        Neighbours whose shift is NaN have none yet.
+        """
+        placed = np.isfinite(there[..., 0])
+        count = placed.sum(axis=1)
+        if not count.all():
+            return np.zeros((len(t), 2)), np.zeros(len(t))
+        each, ordered = np.arange(len(t)), np.sort(there, axis=1)
+        centre = np.rint((ordered[each, (count - 1) // 2] + ordered[each, count // 2]) / 2)
+        by = np.where(placed[..., None], there - centre[:, None], 0.0)
+        offset, peak = _peaks(self._means(self.surfaces[t], by, placed / count[:, None]))
         return centre + offset, peak
 
-    def _mean(self, surfaces: NDArray[np.intp], by: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean of surfaces, each moved by its shift (k, 2), pixels, linear in between; edges repeat outside."""
-        n, count = self.windows.shape[3] - 1, len(by)
+    def _means(
+        self, surfaces: NDArray[np.intp], by: NDArray[np.float64], share: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Means of surfaces (k, m), each moved by its shift (k, m, 2), pixels, linear in between; edges repeat outside.
+
+        ``share`` (k, m) is the part of each in its mean.
+        """
+        n = self.windows.shape[3] - 1
         first = np.minimum(np.maximum(n - by, 0.0), 2.0 * n)
         whole = np.minimum(first.astype(np.intp), 2 * n - 1)
-        x, y = ((first - whole) / count).T
-        share = 1.0 / count
-        weights = np.empty((4, count))
-        np.multiply(x * y, count, out=weights[3])
-        weights[0] = share - x - y + weights[3]
-        np.subtract(y, weights[3], out=weights[1])
-        np.subtract(x, weights[3], out=weights[2])
-        corners = self.windows[surfaces, whole[:, 0], whole[:, 1]].reshape(count, -1)
-        corner = (weights @ corners.astype(np.float64)).reshape(4, n + 1, n + 1)
-        mean: NDArray[np.float64] = corner[0, :-1, :-1] + corner[1, :-1, 1:]
-        mean += corner[2, 1:, :-1]
-        mean += corner[3, 1:, 1:]
+        x, y = np.moveaxis(first - whole, -1, 0)
+        weights = np.stack([(1 - x) * (1 - y), (1 - x) * y, x * (1 - y), x * y], axis=1) * share[:, None]
+        corners = self.windows[surfaces, whole[..., 0], whole[..., 1]].reshape(*surfaces.shape, -1)
+        corner = (weights @ corners.astype(np.float64)).reshape(len(surfaces), 4, n + 1, n + 1)
+        mean: NDArray[np.float64] = corner[:, 0, :-1, :-1] + corner[:, 1, :-1, 1:]
+        mean += corner[:, 2, 1:, :-1]
+        mean += corner[:, 3, 1:, 1:]
         return mean
 
 
-def _peak(surface: NDArray[np.floating]) -> tuple[NDArray[np.float64], float]:
-    """Position of the largest value against the centre, and the value; the centre where the surface is flat."""
-    height = float(surface.max())
-    return (np.zeros(2) if height - float(surface.min()) < _FLAT else peak_offset(surface)), height
+def _peaks(surfaces: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions of the largest value of surfaces (k, n, n) against their centre, and the values.
+
+    The centre where a surface is flat.
+    """
+    values = surfaces.reshape(len(surfaces), -1)
+    height = values.max(axis=1)
+    flat = height - values.min(axis=1) < _FLAT
+    return np.where(flat[:, None], 0.0, peak_offsets(surfaces)), height

@@ -128,17 +128,15 @@ def in_plane_displacement(affine: ArrayLike, shift: NDArray[np.float64]) -> NDAr
     return world_displacement(affine, np.concatenate([shift, np.zeros((*shift.shape[:-1], 1))], axis=-1))
 
 
-def peak_offset(surface: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Position of a surface's largest value against its centre, to a fraction of a pixel by a parabola on each axis."""
-    row, column = divmod(int(surface.argmax()), surface.shape[1])
-    return np.array([_from_middle(surface[:, column], row), _from_middle(surface[row], column)])
+def peak_offsets(surfaces: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Positions (k, 2) of the largest values of surfaces (k, n, m) against their centres.
 
-
-def _from_middle(line: NDArray[np.floating], top: int) -> float:
-    """Place of the largest value of a line against its middle."""
-    offset = float(top - len(line) // 2)
-    if 0 < top < len(line) - 1:
-        before, here, after = line[top - 1 : top + 2].tolist()
-        curvature = before - 2 * here + after
-        offset += 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return offset
+    To a fraction of a pixel, by a parabola on each axis.
+    """
+    size, flat = np.array(surfaces.shape[1:])[:, None], surfaces.reshape(len(surfaces), -1)
+    each, top = np.arange(len(flat)), flat.argmax(axis=1)
+    place = np.stack(np.divmod(top, surfaces.shape[2]))
+    step = np.array([[surfaces.shape[2]], [1]]) * ((place > 0) & (place < size - 1))
+    before, here, after = (flat[each, top + k * step].astype(np.float64, copy=False) for k in (-1, 0, 1))
+    curvature = before - 2 * here + after
+    return np.asarray((place - size // 2 + 0.5 * (before - after) / np.where(curvature < 0, curvature, -1.0)).T)

@@ -195,9 +195,10 @@ def _motion(series: Series, slices: list[RegisteredSlice], results: list[_Refine
         centred[:, 0] -= np.median(centred[corrected[z], 0], axis=0)
         corrected[z, :first] &= np.hypot(*(centred[:first, 0] * each.spacing).T) <= DENSITY_REACH
         centred[~corrected[z]] = 0.0
-        deformation, scale = replace(result.deformation, coefficients=centred), each.spacing / series.voxel_size[:2]
+        scale = each.spacing / series.voxel_size[:2]
+        # Turned into the world before it is spread over the pixels: there are few coefficients.
+        world = replace(result.deformation, coefficients=in_plane_displacement(series.affine, centred * scale))
         # A translation is the same everywhere.
         places = working_positions(shape[:2], each.frames.shape[:2]) if centred[:, 1:].any() else np.zeros((2, 1, 1))
-        shift = deformation.displacement(*places) * scale
-        displacement[:, :, z] = in_plane_displacement(series.affine, shift)
+        displacement[:, :, z] = world.displacement(*places)
     return Motion(displacement, corrected, np.stack([each.cost for each in results]), residual)

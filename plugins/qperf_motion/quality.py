@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qperf_app.geometry.masks import rectangle_around
 from qperf_motion.edges import ComparedEdges, edge_tensors, gradient_energy
-from qperf_motion.grid import peak_offset
+from qperf_motion.grid import peak_offsets
 
 #: Residual motion is looked for this far, pixels; what of a frame around its region has a part in that.
 _REACH = 3
@@ -54,5 +54,5 @@ def frame_quality(
     box = rectangle_around(inside, _REACH)
     tensors = edge_tensors(_padded(frames), box, energy)
     surfaces = ComparedEdges.of(tensors, inside[box], use, _REACH).agreement()
-    offset = np.array([peak_offset(surface) for surface in surfaces]) * spacing
+    offset = peak_offsets(surfaces) * spacing
     return 1 - surfaces[:, _REACH, _REACH], np.hypot(offset[:, 0], offset[:, 1])

@@ -156,7 +156,8 @@ def read_image(
         if order is None:
             raise DatasetError(f"{path}: lies on another grid: {grid_difference(stored, onto)}")
         data, affine = order.apply(data), onto.affine
-    return data.astype(dtype), affine
+    # What was unpacked is ours already; what was not lies in the file, which may change.
+    return data.astype(dtype, copy=path.suffix != ".gz"), affine
 
 
 def _whole(path: Path) -> Any:

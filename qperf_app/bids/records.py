@@ -69,7 +69,7 @@ def write_corrected(out: Path, prefix: str, series: Series, sources: Sequence[st
     path = out / derivative_name(prefix, "preproc")
     fields = {**carried(series.metadata), "VolumeTiming": series.times.tolist()}
     write_image(
-        path, series.data.astype(np.float32), series.affine,
+        path, np.asarray(series.data, np.float32), series.affine,
         describe_image("Motion-corrected series", series.units, sources, **fields), measured=True,
     )  # fmt: skip
     return path
@@ -104,7 +104,7 @@ def write_motion(out: Path, prefix: str, motion: Motion, series: Series, sources
             fields[name] = [[None if np.isnan(v) else round(float(v), 6) for v in row] for row in values]
     description = "Displacement of each frame, world RAS+: the corrected voxel at p is read from p + displacement"
     write_image(
-        path, motion.displacement.astype(np.float32), series.affine,
+        path, np.asarray(motion.displacement, np.float32), series.affine,
         describe_image(description, "mm", sources, **fields),
     )  # fmt: skip
     return path

@@ -5,7 +5,7 @@ from qperf_app.geometry.levels import Level, slice_levels
 from qperf_app.geometry.orientation import Reorientation, canonical_order
 from qperf_app.geometry.placement import Grid, grid_difference, reorientation
 from qperf_app.geometry.segments import SEGMENT_NAMES, Segmentation, label_layers, label_segments, wall_depth
-from qperf_app.geometry.warp import voxel_displacement, warp, world_displacement
+from qperf_app.geometry.warp import longest, voxel_displacement, warp, world_displacement
 
 __all__ = [
     "SEGMENT_NAMES",
@@ -17,6 +17,7 @@ __all__ = [
     "grid_difference",
     "label_layers",
     "label_segments",
+    "longest",
     "reorientation",
     "resample",
     "slice_levels",

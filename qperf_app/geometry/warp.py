@@ -138,6 +138,13 @@ def voxel_displacement(affine: ArrayLike, displacement: NDArray[np.floating]) ->
     return _transformed(_checked(displacement), np.linalg.inv(_linear_part(affine)).T)
 
 
+def longest(displacement: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Largest length (z, t) of displacements (x, y, z, t, 3) in each slice and volume."""
+    kind = np.result_type(displacement, np.float32)
+    squared = np.einsum("...k,...k->...", displacement, displacement, dtype=kind, casting="same_kind")
+    return np.asarray(np.sqrt(squared.max(axis=(0, 1), initial=0.0).astype(np.float64)))
+
+
 def world_displacement(affine: ArrayLike, voxel_shift: NDArray[np.floating]) -> NDArray[np.float64]:
     """Displacement (..., 3) in voxel indices of the affine's grid as world mm."""
     return _transformed(np.asarray(voxel_shift), _linear_part(affine).T)

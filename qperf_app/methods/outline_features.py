@@ -19,6 +19,7 @@ from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.heart import first_pass_width, squared_distance
 from qperf_app.methods.noise import white_noise_sd
 from qperf_app.methods.smoothing import gaussian
+from qperf_app.physics.medians import median_over_time
 from qperf_app.plugins import Series
 
 Array = NDArray[np.float64]
@@ -96,7 +97,7 @@ def seen_slices(series: Series) -> list[SeenSlice]:
     seen = []
     for one in slices:
         smooth = gaussian(one, sigma, mode="nearest")
-        brightest = float(np.percentile(smooth.max(axis=-1) - np.median(smooth, axis=-1), 99))
+        brightest = float(np.percentile(smooth.max(axis=-1) - median_over_time(smooth), 99))
         seen.append(SeenSlice(smooth, times / width, spacing, brightest))
     return seen
 
@@ -127,7 +128,7 @@ class _Course:
         peak = float(curve[passing].max()) if passing.any() else 0.0
         if peak <= 0:
             return None
-        rise = (seen.signal - np.median(seen.signal[..., before], axis=-1, keepdims=True)) / peak
+        rise = (seen.signal - median_over_time(seen.signal[..., before])[..., None]) / peak
         after = (seen.times >= start + _AFTER[0]) & (seen.times <= start + _AFTER[1])
         if not after.any():
             after = np.arange(len(seen.times)) >= len(seen.times) - 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.physics.medians import median_over_time
+
 # Variance of the second difference of unit white noise: the sum of squares of its weights 1, -2, 1.
 _VARIANCE = 6.0
 # Standard deviation of a normal variable over the median of its size, 1 / Phi^-1(3/4).
@@ -32,5 +34,5 @@ def white_noise_sd(curves: NDArray[np.floating], robust: bool = True) -> NDArray
     size = np.abs(np.diff(curves, 2, axis=-1))
     if not robust:
         return np.asarray(np.nanmean(size, axis=-1) / _MEAN_SIZE)
-    median = (np.nanmedian if np.isnan(size).any() else np.median)(size, axis=-1)
+    median = np.nanmedian(size, axis=-1) if np.isnan(size).any() or not size.size else median_over_time(size)
     return np.asarray(_MEDIAN_TO_SD * np.asarray(median, np.float64) / np.sqrt(_VARIANCE))

@@ -18,7 +18,7 @@ from qperf_app.workflow.plan import ParticipantPlan
 from qperf_app.workflow.publish import PublishInterface, PublishRequest
 from qperf_app.workflow.tasks import Task
 from qperf_app.workflow.turns import Capacity, Runner, Turn
-from qperf_app.workflow.workers import OwnProcesses, ThisProcess
+from qperf_app.workflow.workers import OwnProcesses, ThisProcess, load_libraries
 
 WORKFLOW_NAME = "qperf"
 #: Level of Nipype's own messages: above all of them.
@@ -94,9 +94,11 @@ def _run_here(
     processors = 1 if execution.plugin == "Linear" else int(arguments.get("n_procs", execution.nprocs))
     memory = arguments.get("memory_gb", execution.memory_gb) or 0.9 * _machine_memory_gb()
     turns = (Turn(plan.participant, _expanded(_build([plan], begin, execution))) for plan in plans)
-    workers = execution.workers or (
-        ThisProcess() if processors == 1 else OwnProcesses(processors, arguments.get("mp_context"))
-    )
+    workers = execution.workers
+    if workers is None and processors > 1:
+        # What this process has, those that it forks have too.
+        load_libraries()
+    workers = workers or (ThisProcess() if processors == 1 else OwnProcesses(processors, arguments.get("mp_context")))
     here = Path.cwd()
     try:
         capacity = Capacity(processors, float(memory))

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from qperf_app.plugins import SegmentRow, SegmentTable
 from qperf_app.plugins.results import CURVE_PERCENTILES
 
+#: A segment, over the whole wall or one layer of it: its number and layer, and its voxels (x, y, z).
+Region = tuple[tuple[int, str], NDArray[np.bool_]]
+
 #: Standard deviation of a normal distribution over its median absolute deviation.
 _TO_SD = 1.4826
 #: Deviations of voxels so far from each other, in voxels, are not held against each other: a wall is not much thicker.
 _REACH = 3
 
 
-def segment_regions(
-    labels: NDArray[np.integer], affine: NDArray[np.float64]
-) -> list[tuple[tuple[int, str], NDArray[np.bool_]]]:
-    """Every segment, transmural and by layer: its number and layer, and its voxels."""
+def segment_regions(labels: NDArray[np.integer], affine: NDArray[np.float64]) -> list[Region]:
+    """Every segment, transmural and by layer."""
     from qperf_app.geometry.segments import label_layers
 
     layers = label_layers(labels > 0, affine)
@@ -148,7 +149,7 @@ def segment_medians(
     maps: Mapping[str, NDArray[np.floating]],
     units: Mapping[str, str],
     labels: NDArray[np.integer],
-    affine: NDArray[np.float64],
+    regions: Sequence[Region],
 ) -> SegmentTable:
     """Median of every quantity over each segment, transmural and by layer; voxels without an estimate are left out.
 
@@ -161,6 +162,8 @@ def segment_medians(
         (x, y, z) values and their unit by quantity.
     labels : (x, y, z) integer array
         AHA segment of each voxel, 0 for none.
+    regions
+        Those of the labels (:func:`segment_regions`).
 
     Returns
     -------
@@ -172,7 +175,7 @@ def segment_medians(
     wall, first = labels > 0, next(iter(maps))
     in_wall = {quantity: data[wall] for quantity, data in maps.items()}
     rows = []
-    for (segment, layer), region in segment_regions(labels, affine):
+    for (segment, layer), region in regions:
         inside = region[wall]
         values = {quantity: finite_median(data[inside]) for quantity, data in in_wall.items()}
         estimated = int(np.isfinite(in_wall[first][inside]).sum())
@@ -182,5 +185,6 @@ def segment_medians(
 
 def finite_median(values: NDArray[np.floating]) -> float:
     """Median of the finite values; NaN where there is none."""
-    finite = values[np.isfinite(values)].astype(np.float64)
-    return float(np.median(finite)) if finite.size else float("nan")
+    # A segment has few voxels: to order them is a tenth of what ``numpy.median`` takes to prepare.
+    finite = np.sort(values[np.isfinite(values)].astype(np.float64), axis=None)
+    return float((finite[(len(finite) - 1) // 2] + finite[len(finite) // 2]) / 2) if len(finite) else float("nan")

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qperf_app.workflow.linear_algebra import one_thread
 from qperf_app.workflow.memory import give_back_memory, keep_freed_memory
 
 #: ``prctl`` option of Linux: the signal that a process gets when its parent ends.
@@ -44,8 +45,12 @@ _LIBRARIES = (
     "qperf_app.workflow.graph",
     "qperf_app.workflow.publish",
     *(f"scipy.{name}" for name in ("fft", "interpolate", "ndimage", "optimize", "sparse", "special")),
+    "scipy.cluster.vq",
+    "skimage.measure",
     "skimage.morphology",
     "qperf_app.report.page",
+    # Pillow looks for who can write a format among seventy, unless he is there.
+    *(f"PIL.{name}" for name in ("ImageDraw", "ImageFont", "ImageOps", "PngImagePlugin", "WebPImagePlugin")),
 )
 
 
@@ -53,6 +58,9 @@ def load_libraries() -> None:
     """Import what most steps need, once and not in each process; never what starts threads of its own."""
     for name in _LIBRARIES:
         importlib.import_module(name)
+    from qperf_app.report.page import page_template
+
+    page_template()
 
 
 def start_worker(folder: str) -> None:
@@ -69,7 +77,8 @@ def start_worker(folder: str) -> None:
 
 def _run(node: Any) -> None:
     try:
-        node.run()
+        with one_thread():
+            node.run()
     finally:
         give_back_memory()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import numpy as np
-
+from qperf_app.geometry import longest
 from qperf_app.plugins.checks import PluginResultError, check_kind, check_mask, check_numbers
 from qperf_app.plugins.interface import Plugin
 from qperf_app.plugins.records import Motion, RunContext, Series
@@ -27,8 +26,7 @@ def check_motion(result: Any, series: Series) -> Motion:
     check_numbers("displacement", result.displacement, (*series.data.shape, 3), gaps=False)
     check_mask("corrected", result.corrected, series.data.shape[2:])
     field = float((series.voxel_size[:2] * series.data.shape[:2]).max())
-    for volume in range(series.data.shape[3]):
-        length = float(np.linalg.norm(result.displacement[..., volume, :], axis=-1).max())
+    for volume, length in enumerate(longest(result.displacement).max(axis=0, initial=0.0)):
         if length > field:
             raise PluginResultError(
                 f"displacement of {length:.0f} mm in volume {volume}: outside of the field of view, {field:.0f} mm wide"

@@ -11,6 +11,7 @@ from qperf_app.bids import records
 from qperf_app.bids.names import is_input_series, parse_entities, series_kind
 from qperf_app.checks.motion import judge_motion
 from qperf_app.checks.wording import plural
+from qperf_app.geometry import longest, warp
 from qperf_app.plugins import Motion
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps.motion_correction import check_motion
@@ -21,8 +22,6 @@ from qperf_app.workflow.tasks import Task
 
 def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write displacement and corrected series."""
-    from qperf_app.geometry.warp import warp
-
     given = task.given
     series = records.read_series(Path(task.series), task.metadata)
     if "preproc" in given:
@@ -66,5 +65,5 @@ def _undone(slices: Sequence[int]) -> str:
 
 
 def _size(motion: Motion) -> str:
-    size = np.linalg.norm(motion.displacement, axis=-1).max(axis=(0, 1)) if motion.displacement.size else np.zeros(1)
+    size = longest(motion.displacement) if motion.displacement.size else np.zeros(1)
     return f"largest displacement {size.max():.1f} mm, median over frames {np.median(size):.1f} mm"

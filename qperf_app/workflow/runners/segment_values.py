@@ -32,7 +32,14 @@ from qperf_app.workflow.flow import flows_of
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import Upstream, uris
 from qperf_app.workflow.runners.kinetics import fit, read_curves
-from qperf_app.workflow.segments import finite_median, mean_log_sd, segment_curve, segment_medians, segment_regions
+from qperf_app.workflow.segments import (
+    Region,
+    finite_median,
+    mean_log_sd,
+    segment_curve,
+    segment_medians,
+    segment_regions,
+)
 from qperf_app.workflow.slice_clocks import slice_offset
 from qperf_app.workflow.tasks import Task, derive_seed, fingerprint
 
@@ -49,12 +56,13 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """
     labels, affine = read_image(upstream["labels"].files["dseg"], np.uint8)
     maps, units, model = _read_maps(upstream["maps"].files)
-    table = segment_medians(task.plugin, model, maps, units, labels, affine)
+    regions = segment_regions(labels, affine)
+    table = segment_medians(task.plugin, model, maps, units, labels, regions)
     sources = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files: dict[Role, Path] = {}
     read = read_curves(upstream) if "muscle" in upstream else None
     if read is not None:
-        table, curves = _fit_segments(task, *read, table, upstream["maps"].files, maps, labels, affine)
+        table, curves = _fit_segments(task, *read, table, upstream["maps"].files, maps, labels, regions)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
     passed_on = [text for name in ("wall", "aif") if name in upstream for text in upstream[name].step.doubts]
     doubts = (*dict.fromkeys(passed_on), *_doubts(task, read and read[0].units, table))
@@ -95,14 +103,14 @@ def _fit_segments(
     files: Mapping[Role, Path],
     maps: Mapping[str, NDArray[np.floating]],
     labels: NDArray[np.integer],
-    affine: NDArray[np.float64],
+    segments: Sequence[Region],
 ) -> tuple[SegmentTable, SegmentCurves | None]:
     """Put the fit of each segment's curve (:func:`segment_curve`) in place of medians over its voxels, but for flow.
 
     The interval of flow is that of the curve, about the median, and holds that voxels differ (:func:`mean_log_sd`). The
     curves come along where the plugin gives its own.
     """
-    regions = [region for _, region in segment_regions(labels, affine)]
+    regions = [region for _, region in segments]
     known = [k for k, region in enumerate(regions) if region.any()]
     curves = TissueCurves(
         concentration=np.stack([segment_curve(series.data[regions[k]]) for k in known]),
@@ -133,9 +141,11 @@ def _flow_of_voxels(
     """
     there = {key: path for key, path in _maps_in(files).items() if key[0] in FLOWS}
     values, found = value_keys(there), {}
+    wall = np.logical_or.reduce(regions)
+    inside = [region[wall] for region in regions]
     for key, path in there.items():
-        data = maps[key[0]] if key == values.get(key[0]) else read_image(path)[0]
-        found[key] = np.array([finite_median(data[region]) for region in regions])
+        data = (maps[key[0]] if key == values.get(key[0]) else read_image(path)[0])[wall]
+        found[key] = np.array([finite_median(data[region]) for region in inside])
     return found
 
 
