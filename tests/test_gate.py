@@ -792,8 +792,8 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert run(dataset, "-d", f"drawn={drawn}") == 0
     out = dataset.parent / "out"
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
-    assert "no heart has that" in status["steps_doubtful"][0]["reason"]
-    assert status["scans"][0]["doubtful"][0].startswith("fermi: MBF is above 2")
+    assert any("no heart has that" in step["reason"] for step in status["steps_doubtful"])
+    assert any(text.startswith("fermi: MBF is above 2") for text in status["scans"][0]["doubtful"])
     sidecar = out / "sub-01" / "perf" / "sub-01_task-rest_seg-AHA17_desc-fermi_segments.json"
     assert "no heart has that" in json.loads(sidecar.read_text())["Doubtful"][0]
     assert "is doubtful and left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
