@@ -35,7 +35,7 @@ from qperf_app.report.studies import reserve_of, reserve_tables, segments_apart,
 from qperf_app.report.summary import headline_elements
 from qperf_app.report.warnings import warnings_of
 from qperf_app.testing.examples import AFFINE, example_masks, example_series
-from qperf_app.workflow.flow import judged, with_reserve
+from qperf_app.workflow.flow import judged, led, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
 from qperf_app.workflow.levels import shared_levels
 from qperf_app.workflow.outcomes import FileRecord
@@ -802,18 +802,50 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert "doubtful, and left out of this page: MBF is above 2" in (out / "group.html").read_text(encoding="utf-8")
 
 
-def flow_of(out: Path, task: str, flow: float, run: str = "") -> ScanRecord:
+def flow_of(out: Path, task: str, flow: float, run: str = "", method: str = "nlls") -> ScanRecord:
     """A published scan whose segments all have one flow."""
     prefix = f"sub-01_task-{task}{f'_run-{run}' if run else ''}"
     rows = tuple(SegmentRow(k, f"segment {k}", "transmural", 9, 9, {"MBF": flow}) for k in range(1, 7))
-    files = write_segments(out, prefix, SegmentTable("nlls", "2CXM", rows, {"MBF": "mL/min/g"}), ())
+    files = write_segments(out, prefix, SegmentTable(method, "2CXM", rows, {"MBF": "mL/min/g"}), ())
     step = replace(
         ended("segment-values"),
-        key=StepKey("segment-values", "nlls"),
+        key=StepKey("segment-values", method),
         files=tuple(FileRecord(role, path.name) for role, path in files.items()),
     )
     entities = {"task": task, **({"run": run} if run else {})}
     return record(prefix.removeprefix("sub-01_"), step, entities=entities)
+
+
+def by_methods(out: Path, task: str, **flows: float) -> ScanRecord:
+    """A published scan with flow by several methods."""
+    scans = [flow_of(out, task, flow, method=method) for method, flow in flows.items()]
+    return replace(scans[0], steps=tuple(step for scan in scans for step in scan.steps))
+
+
+def leader(scan: ScanRecord) -> str:
+    return scan.of_step("segment-values")[0].key.plugin
+
+
+def test_the_first_method_that_gives_flow_leads_rest_and_stress(tmp_path: Path) -> None:
+    rest = by_methods(tmp_path, "rest", nlls=0.9, cnn=0.8, fermi=0.7)
+    stress = by_methods(tmp_path, "stress", nlls=np.nan, cnn=2.8, fermi=2.4)
+    for found in (scans := led([rest, stress], ("nlls", "cnn", "fermi"), tmp_path)):
+        assert leader(found) == "cnn" and [r.key.plugin for r in found.steps] == ["cnn", "nlls", "fermi"]
+        assert found.warnings == (
+            "Flow is shown by cnn: nlls, which was asked for first, gives it in fewer than half of the segments of "
+            "task-stress.",
+        )
+    # A later run in which it gives flow takes the warning back, and the lead; so does one that asks for another.
+    mended = by_methods(tmp_path, "stress", nlls=3.0, cnn=2.8, fermi=2.4)
+    again = led([scans[0], mended], ("nlls", "cnn", "fermi"), tmp_path)
+    assert again == (rest, mended)
+    assert {leader(scan) for scan in led(again, ("fermi",), tmp_path)} == {"fermi"}
+
+
+def test_the_method_that_was_asked_for_first_leads_where_no_other_gives_more(tmp_path: Path) -> None:
+    rest, stress = (by_methods(tmp_path, task, cnn=np.nan, nlls=np.nan) for task in ("rest", "stress"))
+    assert led([rest, stress], ("cnn", "nlls"), tmp_path) == (rest, stress)
+    assert led([], (), tmp_path) == () and leader(led([rest], ("nlls",), tmp_path)[0]) == "nlls"
 
 
 def test_a_reserve_that_no_heart_has_is_said(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Whether a scan has flow, and whether it may be a heart's, by itself and beside that at rest."""
+"""Which method leads, whether a scan has flow, and whether it may be a heart's, by itself and beside that at rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,55 @@ def flows_of(table: SegmentTable) -> list[float]:
     return [float(row.values.get(quantity, np.nan)) for row in table.rows if row.layer == "transmural"]
 
 
+def led(scans: Sequence[ScanRecord], asked: Iterable[str], out_dir: Path) -> tuple[ScanRecord, ...]:
+    """The records, the method that leads before the others: what shows one method shows the first.
+
+    Of a session it is the first one that gives flow in as many scans as any does, so that rest and stress are read by
+    one method. Where that isn't the one asked for first, a warning says so.
+
+    Parameters
+    ----------
+    scans : sequence of ScanRecord
+    asked : iterable of str
+        The run's kinetics plugins in the order in which they were asked for; those of earlier runs come after them.
+    out_dir : Path
+    """
+    found = (r.key.plugin for scan in scans for r in scan.steps if r.key.step in (KINETICS.name, SEGMENT_VALUES.name))
+    methods = list(dict.fromkeys([*asked, *found]))
+    return tuple(_led(scan, [s for s in scans if _shared(s) == _shared(scan)], methods, out_dir) for scan in scans)
+
+
+#: Begins the warning that another method than the first one leads.
+_LEADS = "Flow is shown by "
+
+
+def _led(scan: ScanRecord, session: Sequence[ScanRecord], methods: Sequence[str], out_dir: Path) -> ScanRecord:
+    with_flow = {m: [s.label for s in session if has_enough_flow(_flows_by(s, m, out_dir))] for m in methods}
+    leading = max(methods, key=lambda method: len(with_flow[method]), default="")
+    # An earlier run may have left the warning in the record.
+    warnings = tuple(text for text in scan.warnings if not text.startswith(_LEADS))
+    if leading != (first := next(iter(methods), "")):
+        without = ", ".join(label for label in with_flow[leading] if label not in with_flow[first])
+        told = f"{first}, which was asked for first, gives it in fewer than half of the segments of {without}."
+        warnings += (f"{_LEADS}{leading}: {told}",)
+    order = [leading, *(method for method in methods if method != leading)]
+    return replace(scan, steps=_in_order(_in_order(scan.steps, KINETICS.name, order), SEGMENT_VALUES.name, order),
+                   warnings=warnings)  # fmt: skip
+
+
+def _flows_by(scan: ScanRecord, method: str, out_dir: Path) -> list[float]:
+    """Flow of the segments of a scan by a method; empty where there is none."""
+    record = scan.find(SEGMENT_VALUES.name, method)
+    table = _table(record, out_dir) if record else None
+    return flows_of(table) if table else []
+
+
+def _in_order(steps: tuple[StepRecord, ...], step: str, methods: Sequence[str]) -> tuple[StepRecord, ...]:
+    """The records, those of one step in the order of the methods, in the places that these have."""
+    of_step = iter(sorted((r for r in steps if r.key.step == step), key=lambda r: methods.index(r.key.plugin)))
+    return tuple(next(of_step) if record.key.step == step else record for record in steps)
+
+
 def judged(scan: ScanRecord, out_dir: Path) -> ScanRecord:
     """The record with what its results say: whether there is flow, why it is doubtful, whether the wall enhances.
 
@@ -38,7 +87,8 @@ def judged(scan: ScanRecord, out_dir: Path) -> ScanRecord:
         scan,
         has_flow=table is not None and has_enough_flow(flows_of(table)),
         doubtful=doubtful,
-        warnings=(*scan.warnings, *((told,) if told else ())),
+        # Of a scan that this run left as it was it has been said before.
+        warnings=tuple(dict.fromkeys((*scan.warnings, *((told,) if told else ())))),
     )
 
 

@@ -17,8 +17,9 @@ from qperf_app.bids.images import read_json, sidecar_path, write_json
 from qperf_app.bids.names import folder_of
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import StepKey, StepOutcome
+from qperf_app.plugins.steps import KINETICS
 from qperf_app.workflow.earlier import basis_of, with_earlier_methods
-from qperf_app.workflow.flow import judged, with_reserve
+from qperf_app.workflow.flow import judged, led, with_reserve
 from qperf_app.workflow.outcomes import (
     FAILURE_FILE,
     OUTCOME_FILE,
@@ -257,8 +258,10 @@ def _scans(
         steps = tuple(StepRecord(key, outcomes[node].step, published.get(node, ())) for key, node in wanted.nodes)
         scan = replace(wanted.record, steps=steps)
         scan = replace(scan, basis=basis_of(scan, out_dir, request.configuration))
-        scans.append(judged(with_earlier_methods(scan, earlier.pop(scan.label, None)), out_dir))
-    return with_reserve(sorted([*scans, *earlier.values()], key=lambda scan: scan.label), out_dir)
+        scans.append(with_earlier_methods(scan, earlier.pop(scan.label, None)))
+    asked = [key.plugin for wanted in request.scans for key, _ in wanted.nodes if key.step == KINETICS.name]
+    ordered = led(sorted([*scans, *earlier.values()], key=lambda scan: scan.label), asked, out_dir)
+    return with_reserve([judged(scan, out_dir) for scan in ordered], out_dir)
 
 
 def _write_crash_files(request: PublishRequest, outcomes: Mapping[str, Outcome], out_dir: Path) -> None:

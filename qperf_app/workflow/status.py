@@ -48,7 +48,7 @@ class ScanRecord:
         How its input function was acquired; empty in a status of an earlier version.
     warnings : tuple of str
     steps : tuple of StepRecord
-        In the order in which they ran.
+        In the order in which they ran, but of several methods the one that leads first.
     basis : str
         Digest of all that its flow rests on; empty where nothing could be fitted.
     has_flow : bool
