@@ -401,6 +401,17 @@ def test_what_is_handed_in_and_is_something_else(dataset: Path, spoil: Callable[
     assert words in texts(findings(dataset, drawn=drawn), "refused")
 
 
+def test_muscle_that_is_handed_in_has_values_in_the_wall_alone(dataset: Path) -> None:
+    drawn, series = hand_drawn(dataset.parent / "drawn"), example_series(concentration=True)
+    muscle = np.where(example_masks()["myocardium"][:, :, None, None], series.data, np.nan)
+    fields = {"Units": "mmol/L", "VolumeTiming": series.times.tolist()}
+    write_json(mask_of(drawn, "desc-muscle_dce.json"), fields)
+    for values, words in ((muscle, ""), (1000 * muscle, "highest concentration is"), (muscle * np.nan, "has a value")):
+        write_image(mask_of(drawn, "desc-muscle_dce.nii.gz"), values.astype(np.float32))
+        told = [f for f in findings(dataset, drawn=drawn) if "desc-muscle" in f.file]
+        assert all(f.refused and words in f.text for f in told) and bool(told) is bool(words), told
+
+
 def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None:
     drawn = hand_drawn(dataset.parent / "drawn")
     series = example_series()
