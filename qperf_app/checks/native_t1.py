@@ -46,4 +46,5 @@ def native_t1_words(t1: float, field_strength: Any, tissue: Tissue = "blood") ->
     shortest = LOOKS_SHORTER[tissue] / (1.0 / low + relaxivity(field) * MOST_LEFT[tissue])
     if t1 < shortest:
         return words, True
-    return f"{words}. An earlier injection may shorten it, which leaves flow right, or a wrong field does", False
+    why = "An earlier injection or incomplete saturation may shorten it, which leaves flow right, or a wrong field does"
+    return f"{words}. {why}", False
