@@ -428,6 +428,17 @@ def test_what_is_handed_in_and_is_something_else(dataset: Path, spoil: Callable[
     assert words in texts(findings(dataset, drawn=drawn), "refused")
 
 
+def test_muscle_that_is_handed_in_has_values_in_the_wall_alone(dataset: Path) -> None:
+    drawn, series = hand_drawn(dataset.parent / "drawn"), example_series(concentration=True)
+    muscle = np.where(example_masks()["myocardium"][:, :, None, None], series.data, np.nan)
+    fields = {"Units": "mmol/L", "VolumeTiming": series.times.tolist()}
+    write_json(mask_of(drawn, "desc-muscle_dce.json"), fields)
+    for values, words in ((muscle, ""), (1000 * muscle, "highest concentration is"), (muscle * np.nan, "has a value")):
+        write_image(mask_of(drawn, "desc-muscle_dce.nii.gz"), values.astype(np.float32))
+        told = [f for f in findings(dataset, drawn=drawn) if "desc-muscle" in f.file]
+        assert all(f.refused and words in f.text for f in told) and bool(told) is bool(words), told
+
+
 def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None:
     drawn = hand_drawn(dataset.parent / "drawn")
     series = example_series()
@@ -792,14 +803,16 @@ def test_flow_too_high_for_a_heart_is_doubtful_from_end_to_end(dataset: Path) ->
     assert run(dataset, "-d", f"drawn={drawn}") == 0
     out = dataset.parent / "out"
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
-    assert any("no heart has that" in step["reason"] for step in status["steps_doubtful"])
-    assert any(text.startswith("fermi: MBF is above 2") for text in status["scans"][0]["doubtful"])
+    of_blood, of_flow = (problem["reason"] for problem in status["steps_doubtful"])
+    assert "the blood within the wall has 10 times the concentration" in of_blood and "no heart has that" in of_flow
+    assert status["scans"][0]["doubtful"][1].startswith("fermi: MBF is above 2")
     sidecar = out / "sub-01" / "perf" / "sub-01_task-rest_seg-AHA17_desc-fermi_segments.json"
-    assert "no heart has that" in json.loads(sidecar.read_text())["Doubtful"][0]
+    assert "no heart has that" in json.loads(sidecar.read_text())["Doubtful"][1]
     assert "is doubtful and left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
     assert main([str(dataset), str(out), "group"]) == 0
     assert "\tyes\t" in (out / "group_segments.tsv").read_text()
-    assert "doubtful, and left out of this page: MBF is above 2" in (out / "group.html").read_text(encoding="utf-8")
+    page = (out / "group.html").read_text(encoding="utf-8")
+    assert "doubtful, and left out of this page: " in page and "MBF is above 2" in page
 
 
 def flow_of(out: Path, task: str, flow: float, run: str = "", method: str = "nlls") -> ScanRecord:

@@ -145,8 +145,13 @@ def voxel_findings(
 
 def concentration_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     """Concentrations (x, y, z, t), mmol/L, reach what blood reaches; without blood in view they stay below."""
-    # Single spikes aside: at the edges of what moves, and in air, concentration may be anything for a volume.
-    smooth = running_median(np.nan_to_num(data), 3) if data.shape[-1] >= 3 else np.nan_to_num(data)
+    # Single spikes aside: at the edges of what moves, and in air, concentration may be anything for a volume. That of
+    # muscle is there in the wall alone.
+    known = np.nan_to_num(data[np.isfinite(data).any(axis=-1)])
+    if not known.size:
+        yield refusal(file, "", "no voxel has a value")
+        return
+    smooth = running_median(known, 3) if known.shape[-1] >= 3 else known
     peak = float(np.percentile(smooth.max(axis=-1, initial=0.0), 99.0))
     severity = BLOOD_PEAK.verdict(peak)
     if severity:

@@ -10,14 +10,14 @@ import numpy as np
 from qperf_app.physics.constants import Tissue, nominal_field, relaxivity
 
 #: T1 before contrast, s, by tissue and field strength: blood at haematocrits of 0.25 to 0.55; muscle by any method of
-#: mapping, in health and disease, lower by a tenth for noise, which adds to the little signal that there is then.
+#: mapping, in health and disease.
 T1: Mapping[Tissue, Mapping[float, tuple[float, float]]] = {
     "blood": {1.5: (1.3, 2.0), 3.0: (1.5, 2.3)},
     "myocardium": {1.5: (0.85, 1.35), 3.0: (1.0, 1.6)},
 }
-#: T1 of blood looks shorter by this factor at the most where nothing is wrong: an input-function series has next to no
-#: signal before contrast, to which noise and what escapes saturation add. A tissue series has more of it.
-LOOKS_SHORTER: Mapping[Tissue, float] = {"blood": 0.8, "myocardium": 1.0}
+#: T1 looks shorter by this factor at the most where nothing is wrong: there is little signal before contrast, in an
+#: input-function series next to none, to which noise and what escapes saturation add.
+LOOKS_SHORTER: Mapping[Tissue, float] = {"blood": 0.8, "myocardium": 0.85}
 #: Factor beyond the range at which concentration can't be right: T1 and concentration are measured with one scale and
 #: one delay, and if T1 is twice too long, concentration is half.
 TOO_LONG = 1.5
@@ -46,4 +46,5 @@ def native_t1_words(t1: float, field_strength: Any, tissue: Tissue = "blood") ->
     shortest = LOOKS_SHORTER[tissue] / (1.0 / low + relaxivity(field) * MOST_LEFT[tissue])
     if t1 < shortest:
         return words, True
-    return f"{words}. An earlier injection may shorten it, which leaves flow right, or a wrong field does", False
+    why = "An earlier injection or incomplete saturation may shorten it, which leaves flow right, or a wrong field does"
+    return f"{words}. {why}", False

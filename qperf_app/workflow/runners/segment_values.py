@@ -64,7 +64,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if read is not None:
         table, curves = _fit_segments(task, *read, table, upstream["maps"].files, maps, labels, regions)
         files |= write_segment_curves(out, task.prefix, curves, sources) if curves else {}
-    passed_on = [text for name in ("wall", "aif") if name in upstream for text in upstream[name].step.doubts]
+    passed_on = [text for name in ("wall", "muscle", "aif") if name in upstream for text in upstream[name].step.doubts]
     doubts = (*dict.fromkeys(passed_on), *_doubts(task, read and read[0].units, table))
     files |= write_segments(out, task.prefix, table, sources, "map" if read is None else "curve", doubts)
     warnings = () if read is None else _warnings(*read, table)
