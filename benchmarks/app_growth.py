@@ -3,12 +3,14 @@
 ``planning`` writes participants of two scans with series of 16 x 16 x 3 voxels and 24 volumes, so that the app is
 measured and not the disk, makes a dry run of them, and runs them until the first step is done; ``turns`` runs
 participants without motion correction and takes the time of each report; ``throughput`` runs participants with all
-defaults on one process and on more; ``report`` writes the report of a participant in OUT_DIR again, as
-``--reports-only`` does. Seconds of a processor are those of children as well. Run from the root of the repository.
+defaults on one process and on more; ``again`` runs a study several times in one process, anew each time; ``report``
+writes the report of a participant in OUT_DIR again, as ``--reports-only`` does. Seconds of a processor are those of
+children as well. Run from the root of the repository.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -29,13 +31,13 @@ SHAPE, VOLUMES = (16, 16), 24
 def main() -> None:
     """Publish the tables."""
     parser = argument_parser(__doc__)
-    parser.add_argument("what", choices=("planning", "turns", "throughput", "report"))
+    parser.add_argument("what", choices=("planning", "turns", "throughput", "again", "report"))
     parser.add_argument("work", type=Path, help="folder for datasets and outputs")
     parser.add_argument("--participants", type=int, nargs="+", default=(1, 12, 1000), help="all but report")
     parser.add_argument("--nprocs", type=int, default=2)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    tables = {"planning": planning, "turns": turns, "throughput": throughput, "report": report}
+    tables = {"planning": planning, "turns": turns, "throughput": throughput, "again": again, "report": report}
     publish([tables[args.what](args.work, args.participants, args.nprocs)], args)
 
 
@@ -114,6 +116,37 @@ def throughput(work: Path, counts: list[int], nprocs: int) -> Table:
         Column("times one process", format=".2f"),
     )
     return Table("app-throughput", "Participants done on one process and on more", columns, tuple(rows), timed=True)
+
+
+def again(work: Path, counts: list[int], nprocs: int) -> Table:
+    """The same study three times, each computed anew, by one process that stays."""
+    rows: list[Row] = []
+    for count in counts:
+        words = [str(phantom(work, count, small=False)), "OUT", "participant", "--nprocs", str(nprocs), "-w", "NODES"]
+        made = subprocess.run([sys.executable, "-c", _AGAIN, str(work), *words], check=True, capture_output=True)
+        rows += [(count, n, *times) for n, times in enumerate(json.loads(made.stdout.splitlines()[-1]), start=1)]
+    columns = (
+        Column("participants", format="d"),
+        Column("run in the process", format="d"),
+        Column("time", "s", ".1f"),
+        Column("processor, children included", "s", ".0f"),
+    )
+    return Table("app-again", "A study again in the same process", columns, tuple(rows), timed=True)
+
+
+#: Runs the app on its words three times with folders of their own, and prints the seconds of each.
+_AGAIN = """
+import json, os, sys, tempfile, time
+from qperf_app.cli.app import main
+times = []
+for _ in range(3):
+    with tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
+        words = [w.replace("OUT", f"{folder}/out").replace("NODES", f"{folder}/nodes") for w in sys.argv[2:]]
+        start, used = time.monotonic(), sum(os.times()[:4])
+        assert main(words) == 0
+        times.append((time.monotonic() - start, sum(os.times()[:4]) - used))
+print(json.dumps(times))
+"""
 
 
 def report(work: Path, counts: list[int], nprocs: int) -> Table:
