@@ -27,6 +27,37 @@ def test_the_least_limit_counts(tmp_path: Path) -> None:
     assert allotted_memory_gb({"SLURM_MEM_PER_NODE": "8192"}, tmp_path) == 3.0
 
 
+def test_memory_that_slurm_gives_for_each_processor(tmp_path: Path) -> None:
+    """``sbatch --mem-per-cpu``, the rule of many clusters, sets no ``SLURM_MEM_PER_NODE``."""
+    job = {"SLURM_MEM_PER_CPU": "1024", "SLURM_CPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "2"}
+    assert allotted_memory_gb(job, tmp_path) == 4.0
+    assert allotted_processors(job, tmp_path) <= 2
+    assert allotted_memory_gb({"SLURM_MEM_PER_CPU": "1024"}, tmp_path) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("own", "folder", "name"),
+    [
+        ("9:name=systemd:/\n0::/system.slice/job_7/step_batch/task_0\n", "", "memory.max"),
+        ("5:cpu,cpuacct:/\n4:memory:/slurm/job_7/step_batch\n0::/\n", "memory", "memory.limit_in_bytes"),
+    ],
+)
+def test_limits_of_the_groups_that_hold_the_process(tmp_path: Path, own: str, folder: str, name: str) -> None:
+    """A batch system gives a job a group below the machine's, whose own files say nothing of it."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(own)
+    parent = "slurm" if folder else "system.slice"
+    job = tmp_path / "sys/fs/cgroup" / folder / parent / "job_7"
+    (job / "step_batch").mkdir(parents=True)
+    (job / "step_batch" / name).write_text("max" if not folder else str(2**63 - 4096))
+    (job / name).write_text(str(2 * 2**30))
+    assert allotted_memory_gb({}, tmp_path) == 2.0
+    # A container sees its own group at the top, under a path that the machine knows.
+    (job / name).unlink()
+    (tmp_path / "sys/fs/cgroup" / folder / name).write_text(str(3 * 2**30))
+    assert allotted_memory_gb({}, tmp_path) == 3.0
+
+
 def _count(out: Path) -> None:
     for _ in range(25):
         with exclusive(out, "count"):

@@ -407,6 +407,9 @@ def test_who_is_not_in_the_table_of_participants_yet_is_computed(
         ({"plugin_args": {}}, ("'plugin' must name",)),
         ({"plugin": "Linear", "plugin_args": ["-p short"]}, ("'plugin_args' must be a mapping",)),
         ({"plugin": "Linear", "plugin-args": {}}, ("unknown key 'plugin-args' (known: plugin, plugin_args)",)),
+        ({"plugin": "SLURM", "plugin_args": {"sbatch_arg": ""}}, ("plugin_args: unknown key 'sbatch_arg'",)),
+        ({"plugin": "SLURM", "plugin_args": {"sbatch_args": ["-p short"]}}, ("sbatch_args: must be a text",)),
+        ({"plugin": "SLURM", "plugin_args": {"sbatch_args": "-p 'short"}}, ("sbatch_args: No closing quotation",)),
         ({"plugin": "SGEGraph"}, ("SGEGraph returns before its jobs are done",)),
         ({"plugin": "CondorDAGMan"}, ("CondorDAGMan returns before its jobs are done",)),
         ({"plugin": "SLURM"}, ("SLURM needs the command sbatch",)),
@@ -429,6 +432,18 @@ def test_execution_plugin_file(
     refuse_with(2, (f"--use-plugin {path}: ", *words), dataset, capsys, "--use-plugin", str(path))
 
 
+def slurm_of(script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands of Slurm that do what the script says, and a file for --use-plugin."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "scancel"):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    (folder / "plugin.yaml").write_text("plugin: SLURM\n")
+    return folder / "plugin.yaml"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
     ("script", "words"),
@@ -448,15 +463,25 @@ def test_a_queue_that_does_not_answer(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path, programs = dataset.parent / "plugin.yaml", dataset.parent / "programs"
-    path.write_text("plugin: SLURM\n")
-    programs.mkdir()
-    for name in ("sbatch", "squeue", "scancel"):
-        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
-        (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    path = slurm_of(script, dataset.parent, monkeypatch)
     monkeypatch.setattr("qperf_app.workflow.slurm.ANSWER_SECONDS", 0.2)
     refuse_with(70, ("Slurm doesn't answer: ", words), dataset, capsys, "--use-plugin", str(path), *arguments)
+
+
+def test_a_job_that_slurm_does_not_take(
+    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = 'case $0 in *sbatch) echo "sbatch: error: Invalid account" >&2; exit 1;; esac'
+    path = slurm_of(refusing, dataset.parent, monkeypatch)
+    refuse_with(2, ("sbatch takes no such job: Invalid account",), dataset, capsys, "--use-plugin", str(path))
+
+
+def test_a_work_directory_that_jobs_can_not_be_told(
+    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = slurm_of("true", dataset.parent, monkeypatch)
+    work = dataset.parent / "my work"
+    refuse_with(2, (f"--work-dir {work}", "blanks"), dataset, capsys, "--use-plugin", str(path), "-w", str(work))
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def queue(*arguments: str) -> str:
 def test_jobs_are_found_and_cancelled(slurm: None, tmp_path: Path) -> None:
     ours, other = (jobs.mark(tmp_path, participant) for participant in ("01", "02"))
     for comment in (ours, other):
-        arguments = jobs.job_arguments("--output=/dev/null", comment, 1, 0.1).split()
+        arguments = jobs.job_arguments("--output=/dev/null", comment, 1, 0.1, "").split()
         command = ["sbatch", *arguments, "--output=/dev/null", "--wrap", "sleep 60"]
         subprocess.run(command, check=True, capture_output=True)
     assert len(jobs.jobs({ours, other})) == 2
@@ -99,14 +99,35 @@ def test_a_killed_task_of_an_array_goes_on_when_requeued(slurm: None, undisturbe
     assert first and first == {path: path.stat().st_mtime_ns for path in first}
 
 
-def test_a_graph_of_jobs_is_waited_for(slurm: None, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SLURM", "SLURMGraph"])
+def test_a_job_for_each_step(slurm: None, undisturbed: Path, tmp_path: Path, name: str) -> None:
     plugin = tmp_path / "plugin.yaml"
-    plugin.write_text("plugin: SLURMGraph\n")
+    plugin.write_text(f"plugin: {name}\nplugin_args: {{sbatch_args: --partition=all}}\n")
     shutil.copytree(undisturbed / "raw", tmp_path / "raw")
     command = [*APP, "raw", "out", "participant", "-w", "nodes", "--use-plugin", str(plugin), *QUICK]
     subprocess.run([*command, "--participant-label", "01"], cwd=tmp_path, check=True)
     found = [line for line in differences(undisturbed / "out", tmp_path / "out") if "sub-02" not in line]
     assert not found
+    # What the jobs say goes to the work directory, and none of it to where the app was started.
+    assert {path.name for path in tmp_path.iterdir()} == {"plugin.yaml", "raw", "out", "nodes"}
+    assert list((tmp_path / "nodes").rglob("slurm-*.out"))
+
+
+def test_a_job_that_slurm_does_not_take_is_refused(slurm: None, undisturbed: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.yaml"
+    plugin.write_text("plugin: SLURM\nplugin_args: {sbatch_args: --partition=nowhere}\n")
+    command = [*APP, str(undisturbed / "raw"), "out", "participant", *QUICK, "--use-plugin", str(plugin)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "sbatch takes no such job: invalid partition specified: nowhere" in ended.stderr
+    assert [*tmp_path.iterdir()] == [plugin]
+    # A job may wait for a node that is down.
+    plugin.write_text("plugin: SLURM\nplugin_args: {sbatch_args: --partition=all}\n")
+    subprocess.run(["scontrol", "update", "nodename=one", "state=drain", "reason=test"], check=True)
+    try:
+        subprocess.run([*command, "--dry-run"], cwd=tmp_path, check=True)
+    finally:
+        subprocess.run(["scontrol", "update", "nodename=one", "state=resume"], check=True)
+    assert not queue()
 
 
 def test_the_image_does_what_the_app_does(undisturbed: Path, tmp_path: Path) -> None:

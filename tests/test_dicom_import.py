@@ -269,6 +269,25 @@ def test_the_protocol_file_is_asked_once_and_recognised(rest, phantom, tmp_path,
     assert protocol.read_text() == filled
 
 
+def test_flow_is_absolute_without_an_echo_time(rest, tmp_path, capsys):
+    """A spoiled signal can do without, as what an import says of it must."""
+    for path in write_study(tmp_path / "dicom", rest[:1], "siemens"):
+        ds = pydicom.dcmread(path)
+        ds.EchoTime = None
+        ds.save_as(path)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert "EchoTime; give them in" in (said := capsys.readouterr().err) and "flow is relative" in said
+    protocol = tmp_path / "bids" / "code" / "import_protocols.yaml"
+    filled = protocol.read_text()
+    for name, value in (("SaturationDelayTime", 0.05), ("RepetitionTimeExcitation", 0.0022),
+                        ("ExcitationsToKSpaceCenter", 24)):  # fmt: skip
+        filled = filled.replace(f"{name}: null", f"{name}: {value}")
+    protocol.write_text(filled)
+    assert run(tmp_path / "dicom", tmp_path / "bids") == 0
+    assert "EchoTime; give it in" in (said := capsys.readouterr().err) and "relative" not in said
+    assert "decay until its echo is not counted" in said
+
+
 @pytest.mark.parametrize("wrong", ["SaturationDelayTime: 50", "SaturationDelay: 0.05", "PulseSequenceType: spin echo"])
 def test_a_wrong_protocol_is_named(rest, tmp_path, capsys, wrong):
     write_study(tmp_path / "dicom", rest[:1], "siemens")

@@ -67,7 +67,8 @@ def test_a_file_for_each_slice_is_one_series(series, tmp_path):
     assert not [issue for issue in validate(tmp_path / "bids") if issue.severity == "error"]
 
 
-@pytest.mark.parametrize("clock", ["10:11:10.000000", "10:13:00.000000", None])
+# dcm2niix writes seconds below ten with one digit.
+@pytest.mark.parametrize("clock", ["10:11:10.000000", "10:11:9.000000", "10:13:00.000000", None])
 def test_proton_density_images_of_a_file_of_their_own_come_first(series, tmp_path, clock):
     write(
         tmp_path / "nifti",
@@ -85,8 +86,9 @@ def test_proton_density_images_of_a_file_of_their_own_come_first(series, tmp_pat
     np.testing.assert_array_equal(found.data, np.concatenate([weighted, series], axis=-1))
     assert found.n_proton_density == 2 and found.metadata["FlipAngle"] == [5.0] * 2 + [12.0] * BEATS
     np.testing.assert_allclose(found.times[2:] - found.times[2], TIMES, atol=1e-6)
-    if clock == "10:11:10.000000":
-        np.testing.assert_allclose(found.times[:3], [0, 0.8, 2.5], atol=1e-6)
+    if clock in ("10:11:10.000000", "10:11:9.000000"):
+        after = 12.5 - float(clock.rpartition(":")[2])
+        np.testing.assert_allclose(found.times[:3], [0, 0.8, after], atol=1e-6)
     else:
         assert found.times[0] == 0 and (np.diff(found.times[:3]) > 0.5).all()
 
@@ -97,6 +99,16 @@ def test_a_constant_repetition_time_is_said_to_be_the_clock(series, tmp_path):
     found = imported(tmp_path / "bids", "task-stress")
     np.testing.assert_allclose(np.diff(found.times), 0.85, atol=1e-6)
     assert found.metadata["ImportedFrom"]["VolumeTiming"] == "AcquisitionTime, RepetitionTime"
+
+
+def test_lone_images_without_a_clock_are_left_out_beside_a_series(series, tmp_path, capsys):
+    write(tmp_path / "nifti", "main", series, FrameTimesStart=TIMES.tolist())
+    for k, name in enumerate(("one", "two")):
+        write(tmp_path / "nifti", name, series[:, :, k : k + 1, 0], SeriesNumber=8 + k, AcquisitionTime=None)
+    assert run(tmp_path) == 0
+    np.testing.assert_array_equal(imported(tmp_path / "bids", "task-stress").data, series)
+    said = capsys.readouterr().out
+    assert all(f"series {number}: left out, 1 image: not dynamic" in said for number in (8, 9))
 
 
 def test_a_series_without_any_clock_is_left_out(series, tmp_path, capsys):

@@ -175,7 +175,11 @@ def _say_studies(studies: Sequence[PlannedStudy], participant: str) -> None:
 
 
 def _say_missing(planned: Sequence[Any], path: Path) -> None:
-    missing = {series.protocol.fingerprint: series.protocol.missing for series in planned if series.protocol.missing}
-    for fingerprint, names in missing.items():
-        text = f"no header holds {', '.join(names)}; give them in {path} and import again; until then flow is relative"
+    protocols = {series.protocol.fingerprint: series.protocol for series in planned if series.protocol.missing}
+    for fingerprint, protocol in protocols.items():
+        names, them = ", ".join(protocol.missing), "it" if len(protocol.missing) == 1 else "them"
+        # Only EPI can't do without.
+        echo_alone = protocol.missing == ("EchoTime",) and "EPI" not in str(protocol.about["readout"])
+        until = "the signal's decay until its echo is not counted" if echo_alone else "flow is relative"
+        text = f"no header holds {names}; give {them} in {path} and import again; until then {until}"
         print(f"qperf import: protocol {fingerprint}: {text}", file=sys.stderr)

@@ -123,11 +123,12 @@ def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan
 def _execution(args: argparse.Namespace) -> Execution:
     plugin: str | None = None
     arguments: dict[str, Any] = {}
+    work_dir = args.work_dir.resolve()
     if args.use_plugin:
         plugin, arguments = read_plugin_file(args.use_plugin)
-        check_plugin(args.use_plugin, plugin)
+        check_plugin(args.use_plugin, plugin, arguments, work_dir)
     return Execution(
-        work_dir=args.work_dir.resolve(),
+        work_dir=work_dir,
         nprocs=args.nprocs,
         memory_gb=args.memory_gb,
         plugin=plugin,

@@ -177,7 +177,8 @@ def _step(sidecar: Mapping[str, Any]) -> float | None:
 
 def _start(sidecar: Mapping[str, Any]) -> float | None:
     text = str(sidecar.get("AcquisitionTime", ""))
-    match = re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", text)
+    # dcm2niix writes seconds below ten with one digit.
+    match = re.fullmatch(r"(\d{1,2}):(\d{1,2}):(\d{1,2}(?:\.\d+)?)", text)
     return None if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
 
 

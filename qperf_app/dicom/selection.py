@@ -190,9 +190,11 @@ def together(a: Stack, b: Stack) -> bool:
     if first is not None and second is not None:
         overlap = min(first[1], second[1]) - max(first[0], second[0])
         return overlap > 0.5 * min(first[1] - first[0], second[1] - second[0])
-    # Without the time of day, series that were acquired together have the same beats.
+    # Without the time of day, series that were acquired together have the same beats; a lone image has none.
     steps, others = np.diff(a.times[0]), np.diff(b.times[0])
-    return len(steps) == len(others) and bool(np.abs(steps - others).max() < 0.05) and bool(np.ptp(steps) > 0.01)
+    if not steps.size or len(steps) != len(others):
+        return False
+    return bool(np.abs(steps - others).max() < 0.05) and bool(np.ptp(steps) > 0.01)
 
 
 def _scans(stacks: Iterable[Stack]) -> list[Scan]:

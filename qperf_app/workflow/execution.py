@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from qperf_app.workflow.workers import Workers
 #: Nipype's plugin that submits the whole graph and returns at once; :mod:`qperf_app.workflow.slurm` waits for it.
 SLURM_GRAPH = "SLURMGraph"
 _SLURM = ("sbatch", "squeue", "scancel")
+#: What Nipype's plugins for Slurm read of ``plugin_args``; they pass over anything else without a word.
+_SLURM_ARGUMENTS = {
+    "sbatch_args", "template", "max_jobs", "max_tries", "retry_timeout", "jobid_re", "dont_resubmit_completed_jobs",
+}  # fmt: skip
+#: Characters that a shell takes apart: Nipype hands paths to one without quotes.
+_SHELL = set(" \t\n'\"\\$`&|;<>()*?[]{}#!")
 #: Commands by which jobs are submitted, and looked after where the app does so itself.
 _COMMANDS = {
     "SLURM": _SLURM,
@@ -69,6 +76,8 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise ConfigurationError(f"--use-plugin {path}: key 'plugin_args' must be a mapping")
     plugin = content["plugin"]
+    if plugin in ("SLURM", SLURM_GRAPH):
+        _check_slurm_arguments(path, arguments)
     if plugin == "CondorDAGMan" or (plugin.endswith("Graph") and plugin != SLURM_GRAPH):
         raise ConfigurationError(f"--use-plugin {path}: {plugin} returns before its jobs are done; take one that waits")
     for command in _COMMANDS.get(plugin, ()):
@@ -77,8 +86,21 @@ def read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
     return plugin, arguments
 
 
-def check_plugin(path: Path, plugin: str) -> None:
-    """Refuse a plugin that Nipype doesn't have, and a queue of Slurm that doesn't answer. Imports Nipype.
+def _check_slurm_arguments(path: Path, arguments: Mapping[str, Any]) -> None:
+    if unknown := [key for key in arguments if key not in _SLURM_ARGUMENTS]:
+        known = ", ".join(sorted(_SLURM_ARGUMENTS))
+        raise ConfigurationError(f"--use-plugin {path}: plugin_args: unknown key {unknown[0]!r} (known: {known})")
+    given = arguments.get("sbatch_args", "")
+    try:
+        if not isinstance(given, str):
+            raise ValueError("must be a text, as on a command line")
+        shlex.split(given)
+    except ValueError as error:
+        raise ConfigurationError(f"--use-plugin {path}: plugin_args: sbatch_args: {error}") from None
+
+
+def check_plugin(path: Path, plugin: str, arguments: Mapping[str, Any], work_dir: Path) -> None:
+    """Refuse what can't run: no such plugin, a Slurm that doesn't answer or takes no such job. Imports Nipype.
 
     Raises
     ------
@@ -89,5 +111,11 @@ def check_plugin(path: Path, plugin: str) -> None:
 
     if not hasattr(plugins, f"{plugin}Plugin"):
         raise ConfigurationError(f"--use-plugin {path}: Nipype has no execution plugin {plugin!r}")
+    if plugin in _COMMANDS and _SHELL & set(str(work_dir)):
+        raise ConfigurationError(
+            f"--work-dir {work_dir}: jobs of {plugin} can't have blanks, quotes or other signs of a shell in its path"
+        )
     if slurm.is_slurm(plugin):
         slurm.jobs(())
+        if reason := slurm.refusal(str(arguments.get("sbatch_args", ""))):
+            raise ConfigurationError(f"--use-plugin {path}: sbatch takes no such job: {reason}")

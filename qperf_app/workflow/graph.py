@@ -190,7 +190,8 @@ def _step_node(engine: Any, task: Task, participant: str, run: str, execution: E
 def _for_batch(node: Any, participant: str, execution: Execution, threads: int, memory_gb: float) -> Any:
     if slurm.is_slurm(execution.plugin):
         comment = slurm.mark(execution.work_dir, participant)
-        node.plugin_args = slurm.node_arguments(execution.plugin_args, comment, threads, memory_gb)
+        batch_dir = execution.work_dir / WORKFLOW_NAME / "batch"
+        node.plugin_args = slurm.node_arguments(execution.plugin_args, comment, threads, memory_gb, batch_dir)
     return node
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 import shutil
 import subprocess
 import time
@@ -31,17 +32,47 @@ def mark(work_dir: Path, participant: str) -> str:
     return f"qperf-{digest}-{participant}"
 
 
-def job_arguments(given: str, comment: str, threads: int, memory_gb: float) -> str:
+def job_arguments(given: str, comment: str, threads: int, memory_gb: float, log: str) -> str:
     """Arguments of ``sbatch`` for one step, added to those of the plugin file, which win.
 
     Memory is asked for in MiB, a fifth above the declaration, since some systems kill a job on its first byte too many.
+    ``log`` takes what a job says: Nipype looks for ``-o`` anywhere in the arguments, takes ``--kill-on-…`` for one, and
+    leaves the log to the folder that the app was started in.
     """
-    wanted = {"--comment": f"--comment={comment}", "--kill-on-invalid-dep": "--kill-on-invalid-dep=yes"}
-    if not any(option in given for option in ("--mem", "--exclusive")):
-        wanted["--mem"] = f"--mem={math.ceil(1.2 * memory_gb * 1024)}M"
-    if not any(word.startswith(("-c", "--cpus-per-task")) for word in given.split()):
-        wanted["--cpus-per-task"] = f"--cpus-per-task={threads}"
-    return " ".join(wanted.values())
+    wanted = [f"--comment={comment}", "--kill-on-invalid-dep=yes"]
+    if not _gives(given, "--mem", "--mem-per-cpu", "--mem-per-gpu", "--exclusive"):
+        wanted.append(f"--mem={math.ceil(1.2 * memory_gb * 1024)}M")
+    if not _gives(given, "-c", "--cpus-per-task"):
+        wanted.append(f"--cpus-per-task={threads}")
+    if not _gives(given, "-o", "--output"):
+        wanted.append(f"--output={shlex.quote(log)}")
+    return " ".join(wanted)
+
+
+def _gives(arguments: str, *options: str) -> bool:
+    """Whether the arguments hold one of the options; the value of a short one may follow without a space."""
+    words = shlex.split(arguments)
+    short = tuple(option for option in options if not option.startswith("--"))
+    return any(word.partition("=")[0] in options or (short and word.startswith(short)) for word in words)
+
+
+def refusal(arguments: str) -> str:
+    """Why ``sbatch`` takes no job with these arguments; empty where it takes one.
+
+    Raises
+    ------
+    QueueError
+        When ``sbatch`` doesn't answer.
+    """
+    job = (*shlex.split(arguments), "--output=/dev/null", "--wrap=true")
+    if not _ask("sbatch", "--test-only", *job).returncode:
+        return ""
+    # The test fails too where all nodes are down for now, but a job may wait for them: only submitting one tells.
+    answer = _ask("sbatch", "--parsable", "--hold", *job)
+    if answer.returncode:
+        return "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in answer.stderr.splitlines())
+    _ask("scancel", answer.stdout.strip().partition(";")[0])
+    return ""
 
 
 def jobs(comments: Collection[str]) -> list[str]:
@@ -107,6 +138,10 @@ def is_slurm(plugin: str | None) -> bool:
     return bool(plugin and plugin.startswith("SLURM") and shutil.which("sbatch"))
 
 
-def node_arguments(plugin_args: Mapping[str, Any], comment: str, threads: int, memory_gb: float) -> dict[str, str]:
-    """``plugin_args`` of a Nipype node; Nipype appends them to those of the plugin."""
-    return {"sbatch_args": " " + job_arguments(str(plugin_args.get("sbatch_args", "")), comment, threads, memory_gb)}
+def node_arguments(
+    plugin_args: Mapping[str, Any], comment: str, threads: int, memory_gb: float, batch_dir: Path
+) -> dict[str, str]:
+    """``plugin_args`` of a Nipype node; Nipype appends them to those of the plugin, and makes ``batch_dir``."""
+    given = str(plugin_args.get("sbatch_args", ""))
+    log = f"{batch_dir}/".replace("%", "%%") + "slurm-%j.out"
+    return {"sbatch_args": " " + job_arguments(given, comment, threads, memory_gb, log)}
