@@ -262,10 +262,10 @@ def _upstream(
     tasks: Mapping[str, Task],
 ) -> dict[str, str]:
     """Nodes that a step reads from."""
-    if handed_in and not spec.reads_when_handed_in:
-        return {}
     upstream: dict[str, str] = {}
     for read in spec.reads:
+        if handed_in and not (spec.reads_when_handed_in or read.witness):
+            continue
         if read.only and read.only != scan.acquisition:
             continue
         if read.unless_handed_in and tasks[upstream[read.unless_handed_in]].handed_in:
