@@ -121,7 +121,7 @@ def measure(number: int, seed: int) -> dict[str, list[Verdict]]:
             Verdict(
                 gain=moved[z] - still[z],
                 kept=z not in judged.undone,
-                doubtful=any(text.startswith(f"slice {z}:") for text in judged.doubts),
+                doubtful=any(text.startswith(f"slice {z + 1}:") for text in judged.doubts),
                 left=_rms(((0.0 if z in judged.undone else shift[z]) - true[z])[first:] * series.voxel_size[:2]),
             )
             for z in usable

@@ -52,6 +52,7 @@ SLOW = (
     "test_gate.py::test_flow_too_high",
     "test_gate.py::test_what_worked",
     "test_group.py::test_the_page",
+    "test_hand_ins_held.py",
     "test_hmc.py",
     "test_hmc_models.py",
     "test_input_plausibility.py::test_a_peak_that",

@@ -282,6 +282,12 @@ def test_bad_json_of_a_chosen_series_is_named(study, content, reason):
     assert sidecar(rest.path, study) == {}
 
 
+def test_json_may_begin_with_a_byte_order_mark(study):
+    path = find_series(study, participants=["01"], tasks=["stress"])[0].path
+    path.with_name(path.name.replace(".nii.gz", ".json")).write_text('{"EchoTime": 0.001}', encoding="utf-8-sig")
+    assert sidecar(path, study)["EchoTime"] == 0.001
+
+
 def test_bad_json_and_closed_folders_elsewhere_do_not_matter(study, monkeypatch):
     """No file of another datatype is read, and no folder of another participant or session even listed."""
     files = {

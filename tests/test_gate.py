@@ -138,6 +138,16 @@ def test_a_series_of_unknown_kind_is_relative(dataset: Path, fields: dict[str, A
     plugins = {task.plugin for task in study.participants[0].tasks.values() if task.step in CONVERTING}
     assert plugins == {"linear"}
     assert any(words in warning and "flow is not absolute" in warning for warning in scan.warnings)
+    # What saturation does to absolute flow is no matter here.
+    assert not any("saturate" in warning for warning in scan.warnings)
+
+
+@pytest.mark.parametrize(("units", "words"), [("mmol/L", "taken as it is"), ("arbitrary", "blood signal may saturate")])
+def test_what_the_tissue_series_alone_means_for_the_input_function(dataset: Path, units: str, words: str) -> None:
+    edit_sidecar(dataset, Units=units)
+    (scan,) = api.plan(dataset, dataset.parent / "out").participants[0].scans
+    (told,) = (text for text in scan.warnings if "No input-function series" in text)
+    assert words in told
 
 
 def test_relative_flow_has_no_unit_of_its_own_anywhere(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

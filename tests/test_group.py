@@ -192,6 +192,18 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     assert re.search(r"sub-04\s+not counted: its folder has no status file", page)
     assert "no flow: " in page and "no result: its last run is interrupted" in page
     assert "3 scans to look at, listed below with why." in page and "No warnings." not in page
+    # A status file that a full disk or an older version left.
+    broken = out / "sub-02" / "sub-02_status.json"
+    whole = broken.read_text()
+    broken.write_text(whole[:100])
+    assert main([str(raw), str(out), "group"]) == 0
+    assert "not counted, since its status file can't be read: sub-02: not readable as JSON" in capsys.readouterr().err
+    assert re.search("sub-02.*not counted: its status can&#39;t be read", (out / "group.html").read_text(), re.DOTALL)
+    assert main([str(raw), str(out), "group", "--participant-label", "01"]) == 0
+    assert "sub-02" not in capsys.readouterr().err
+    assert main([str(raw), str(out), "group", "--participant-label", "02"]) == 16
+    assert f"{broken}: not readable as JSON" in capsys.readouterr().err
+    broken.write_text(whole)
     # Who has been taken out of the dataset.
     shutil.rmtree(raw / "sub-02")
     assert main([str(raw), str(out), "group"]) == 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.checks.motion import judge_motion
 from qperf_app.geometry import Reorientation, world_displacement
+from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import Motion, Series
 from tests.test_motion import FRAMES, SPACING, breathing, chest, series_of
 
@@ -95,6 +96,17 @@ def test_what_still_moves_is_said_with_what_to_do() -> None:
     assert judged.undone == ()
     (text,) = judged.doubts
     assert text.startswith("slice 1: the heart still moves by ") and "qperf review" in text
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+@pytest.mark.parametrize("breathing", ["none", "free"])
+def test_a_heart_on_large_pixels_is_not_told_to_move_where_it_lies_still(breathing: str, seed: int) -> None:
+    """Few and blurred edges make shifts of noise."""
+    config = PhantomConfig(task="rest", acquisition="single", cnr=8.0, breathing=breathing, matrix=40, frames=36)
+    series = simulate_scan(config, np.random.default_rng(seed)).series["tissue"]
+    assert series.voxel_size[0] > 9.0
+    unmoved = Motion(np.zeros((*series.data.shape, 3), np.float32), np.ones(series.data.shape[2:], bool))
+    assert bool(judge_motion(series, unmoved).doubts) is (breathing == "free")
 
 
 def test_what_was_handed_in_is_not_undone_but_spoken_of() -> None:

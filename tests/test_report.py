@@ -29,6 +29,7 @@ from qperf_app.plugins import (
     VoxelMap,
 )
 from qperf_app.plugins.results import Haematocrit, ScanResult
+from qperf_app.plugins.steps.concentration import choose_by_metadata
 from qperf_app.report import render_report
 from qperf_app.report.bullseye import SECTORS, SegmentPicture, bullseye, ink_on
 from qperf_app.report.scales import scale_for
@@ -794,6 +795,10 @@ def test_relative_units_are_no_absolute_flow() -> None:
     words = text_of(page)
     assert "Stress: relative units: values of flow are not absolute" in words
     assert "Relative units: these values are not absolute flow." in words
+    # Where a warning of the scan gives the reason, it is the only one.
+    _, (reason,) = choose_by_metadata([{}])
+    told = text_of(render_report(participant(bare_scan("rest"), dataclasses.replace(relative, warnings=(reason,)))))
+    assert told.count("flow is not absolute") == 1 and "values of flow are not absolute" not in told
     assert "MBF (relative units) by nlls" in words
     # Whatever a file says of its units: once relative, nothing of the flow is said to be mL/min/g.
     assert not re.search(r"MBF[^.]{0,40}mL/min/g", words)

@@ -46,7 +46,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     _refuse_pipe(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twice)
     except RecursionError:
         raise DatasetError(f"{path}: not readable as JSON: nested too deeply") from None

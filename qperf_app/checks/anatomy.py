@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qperf_app.checks.findings import Finding, doubt
 from qperf_app.geometry import voxel_to_world
+from qperf_app.geometry.segments import APEX, label_segments, level_of
 from qperf_app.geometry.slices import SlicePlane, base_to_apex
 from qperf_app.plugins.records import BloodPools, Landmark
 
@@ -23,6 +24,8 @@ WIDENING, LEAST_OF_A_SLICE = 1.1, 20
 #: How far beside the septum, the arc between the insertion points, the middle of the right ventricle's blood may lie,
 #: degrees: in slices at another level it turns by so much.
 BESIDE_SEPTUM = 15.0
+#: Share of voxels that have the same segment where segments are turned by half of one.
+LEAST_ALIKE = 0.5
 
 
 def enhancement_findings(
@@ -163,6 +166,34 @@ def septum_apart(points: Sequence[Landmark], wall: NDArray[np.bool_], affine: Ar
     return (
         "The septum of the outlined wall faces away from the right ventricle of the blood pools: does one of the "
         "series, or what was handed in, lie the wrong way round? Segments may be the wrong ones."
+    )
+
+
+def segments_apart(labels: NDArray[np.integer], affine: ArrayLike, points: Sequence[Landmark]) -> str:
+    """Say so where most voxels have other segments than the insertion points give them; else empty.
+
+    That is where they are turned by more than half a segment: the points that the app finds are never that far off.
+    The level of a slice is that of its labels.
+
+    Parameters
+    ----------
+    labels : (x, y, z) int array
+        AHA segments.
+    affine : (4, 4) array
+        Voxel index to world mm.
+    points : sequence of Landmark
+        Insertion points of the right ventricle.
+    """
+    levels = [level_of(int(np.bincount(here).argmax())) if (here := s[s > 0]).size else None for s in labels.T]
+    expected = label_segments(labels > 0, affine, points, levels).labels
+    # Of a slice without points, and of the apex, nothing is known.
+    compared = (expected > 0) & (expected < APEX) & (labels > 0)
+    share = float((labels[compared] == expected[compared]).mean()) if compared.any() else 1.0
+    if share >= LEAST_ALIKE:
+        return ""
+    return (
+        f"{1.0 - share:.0%} of the voxels have another segment than the right ventricle's insertion points give them: "
+        "are the segments turned or mirrored, or are the points wrong? Look at both in qperf review."
     )
 
 

@@ -18,9 +18,9 @@ from qperf_app.plugins.records import Motion, Series
 GAIN = 0.9
 #: Share of the contrast between blood, muscle and lung that is still there: a heart that was moved keeps all of it.
 SHOWN = 0.5
-#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful: a quarter of
-#: the thickness of a wall.
-UNSTEADY = 2.5
+#: Motion that is left at the heart, root mean square over the frames, mm, from which a slice is doubtful: a fifth of
+#: the thickness of a wall, and above what noise and contrast make of a heart that lies still, whatever its pixels.
+UNSTEADY = 1.8
 #: What to do about a slice that isn't steady.
 MEND = "look at the moving picture in qperf review and leave out the frames that lie aside, or try another plugin"
 #: Pixels beside the region and the longest displacement that a spline needs.

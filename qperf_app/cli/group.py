@@ -34,7 +34,13 @@ from qperf_app.workflow.group import (
     without_unusable,
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
-from qperf_app.workflow.selection import folders_without_status, no_longer_there, published_scans, selected_statuses
+from qperf_app.workflow.selection import (
+    folders_without_status,
+    no_longer_there,
+    published_scans,
+    selected_statuses,
+    unreadable,
+)
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import unfinished
 from qperf_app.workflow.strata import STRATA
@@ -62,13 +68,16 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.reports_only or args.boilerplate_only:
         raise UsageError("--reports-only and --boilerplate-only belong to the participant level")
     selection = read_selection(args)
-    rows = read_group(out_dir, args.bids_dir.resolve(), selection)
-    scans = published_scans(out_dir, selection)
+    broken = unreadable(out_dir, selection)
+    for label, why in broken.items():
+        say(f"warning: not counted, since its status file can't be read: sub-{label}: {why}")
+    rows = read_group(out_dir, args.bids_dir.resolve(), selection, broken)
+    scans = published_scans(out_dir, selection, broken)
     reviewed = reviewed_scans(out_dir, scans)
     rows = without_unusable(rows, reviewed)
     for told in unfinished(out_dir, dict.fromkeys(row.participant for row in rows)):
         say(f"warning: {told}")
-    lacking = scans_without_flow(rows, scans, selected_statuses(out_dir, selection))
+    lacking = scans_without_flow(rows, scans, selected_statuses(out_dir, selection, broken))
     if lacking:
         some = named([scan for scan, _, _ in lacking], _MOST_NAMED)
         say(f"warning: no flow, or of few segments only, of {some}: the page says why")
@@ -111,6 +120,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
         [
             *lacking,
             *((label, "", "not counted: its folder has no status file") for label in unknown),
+            *((f"sub-{label}", "", f"not counted: its status can't be read: {why}") for label, why in broken.items()),
             *((label, "", "no longer in the dataset; its results are counted") for label in gone),
             *_suspects(rows),
         ],

@@ -59,6 +59,13 @@ _SECTORS: Mapping[Level, tuple[tuple[int, ...], float]] = {
     "apex": ((17,), 0.0),
 }
 
+APEX = 17
+
+
+def level_of(segment: int) -> Level:
+    """The level that a segment lies on."""
+    return next(level for level, (numbers, _) in _SECTORS.items() if segment in numbers)
+
 
 class InsertionPoint(Protocol):
     """A landmark as the plugin interface knows it: its name, its slice, its position in world mm."""

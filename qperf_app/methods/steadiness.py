@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app.geometry.masks import rectangle_around
 from qperf_app.methods.heart import dilated, first_pass_score, first_pass_width, heart_centre, left_ventricle
 from qperf_app.methods.smoothing import gaussian
 
@@ -37,6 +38,8 @@ _LOOK = 4.0, 5
 _WALL = 14.0
 #: A shift of more than this, mm, is beyond where edges are straight: it says that a frame lies far off, or is noise.
 _FAR = 6.0
+#: Standard error, mm, below which one shift is known as well as another.
+_ALIKE = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,22 @@ class Steadiness:
     """What does not fit in each frame (t,) of a slice.
 
     ``unexplained`` is the part of a frame's variance over the region that the patterns of other frames leave. ``shift``
-    (mm) would take most of it away. ``contrast`` is a frame's standard deviation over the region: read from one place,
-    all frames agree, and show nothing.
+    (mm) would take most of it away, known to ``error`` (mm) if what is left then is noise. ``contrast`` is a frame's
+    standard deviation over the region: read from one place, all frames agree, and show nothing.
     """
 
     unexplained: NDArray[np.float64]
     shift: NDArray[np.float64]
+    error: NDArray[np.float64]
     contrast: NDArray[np.float64]
 
     @property
     def motion(self) -> float:
-        """Root mean square of the shifts, mm, none of which counts for more than 6."""
-        return float(np.sqrt((np.minimum(self.shift, _FAR) ** 2).mean()))
+        """Root mean square of the shifts, mm, none of which counts for more than 6, and each as well as it is known.
+
+        Few and blurred edges, as large pixels have, and noise make shifts of a frame that lies still.
+        """
+        return float(np.sqrt(np.average(np.minimum(self.shift, _FAR) ** 2, weights=1 / (self.error**2 + _ALIKE**2))))
 
 
 def smoothed(frames: NDArray[np.floating], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -143,7 +150,24 @@ def steadiness_of(
     determinant = np.maximum(xx * yy - xy**2, np.finfo(float).tiny)
     x, y = (yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant
     contrast = size / np.sqrt(region.sum())
-    return Steadiness((missed**2).sum(axis=0), np.hypot(x, y), contrast)
+    left = ((missed - along * x - across * y) ** 2).mean(axis=0)
+    # What a pixel adds to either shift.
+    pulls = (yy * along - xy * across) / determinant, (xx * across - xy * along) / determinant
+    error = np.sqrt(left * sum(_variance_of_sums(pull, region, spacing) for pull in pulls))
+    return Steadiness((missed**2).sum(axis=0), np.hypot(x, y), error, contrast)
+
+
+def _variance_of_sums(
+    weights: NDArray[np.float64], region: NDArray[np.bool_], spacing: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Variance (t,) of sums with ``weights`` (n, t) over the region, of noise of variance 1 as smoothing leaves it."""
+    sigma = _sigma(spacing)
+    box = rectangle_around(region, int(np.ceil(4 * sigma.max())))
+    spread = np.zeros((*region[box].shape, weights.shape[1]))
+    spread[region[box]] = weights
+    # Smoothed noise correlates as a Gaussian, wider by the square root of two and 1 at its top.
+    spread = 4 * np.pi * sigma.prod() * gaussian(spread, (*np.sqrt(2) * sigma, 0.0), mode="constant")
+    return np.asarray((weights * spread[region[box]]).sum(axis=0))
 
 
 def _mixtures(products: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from qperf_app.plugins.records import RELATIVE_UNITS
 from qperf_app.plugins.results import ParticipantResult, ScanResult
 from qperf_app.plugins.steps import BLOOD_POOL, SEGMENT_VALUES
+from qperf_app.plugins.steps.concentration import RELATIVE_ADVICE
 from qperf_app.report.scans import lost_ventricle
 from qperf_app.report.studies import (
     Study,
@@ -154,6 +155,7 @@ def _doubtful(scan: ScanResult) -> Iterator[str]:
 
 
 def _relative(scan: ScanResult) -> Iterator[str]:
-    if scan.maps and is_relative(scan):
+    """That flow is not absolute, where no warning of the scan says so with its reason."""
+    if scan.maps and is_relative(scan) and not any(text.endswith(RELATIVE_ADVICE) for text in scan.warnings):
         source = "the input function is in relative units" if scan.aif and scan.aif.units == RELATIVE_UNITS else "units"
         yield f"relative units: values of flow are not absolute ({source}). Compare regions, not patients."

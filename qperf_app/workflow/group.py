@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,8 @@ class Heart:
 LEAST_FOR_FENCES = 8
 
 
-def read_group(out_dir: Path, bids_dir: Path, selection: Selection) -> list[GroupRow]:
-    """Read the segment tables of all selected scans.
+def read_group(out_dir: Path, bids_dir: Path, selection: Selection, without: Container[str] = ()) -> list[GroupRow]:
+    """Read the segment tables of all selected scans, but for those of some participants.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def read_group(out_dir: Path, bids_dir: Path, selection: Selection) -> list[Grou
     DatasetError
         When OUT_DIR holds no participant's results, or a file of one can't be read.
     """
-    scans = published_scans(out_dir, selection)
+    scans = published_scans(out_dir, selection, without)
     strata = strata_of(scans, bids_dir, out_dir)
     rows = [
         replace(row, strata=strata[label, row.scan])

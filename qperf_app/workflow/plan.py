@@ -14,11 +14,13 @@ from qperf_app.bids.tables import read_left_out
 from qperf_app.checks.ranges import is_number
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
+from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.answers import loaded_files_of, resources_of
 from qperf_app.plugins.keys import Role, StepKey
 from qperf_app.plugins.manager import PluginRegistry, made, plain_options, resolve_options
 from qperf_app.plugins.results import Haematocrit
 from qperf_app.plugins.steps import INPUT_FUNCTION, JOINT_INPUT_FUNCTION, SEGMENTS, STEPS, StepSpec, workflow_steps
+from qperf_app.plugins.steps.concentration import RELATIVE_CONVERTER
 from qperf_app.plugins.steps.spec import AUTO, Read, RunsOn, slot_of
 from qperf_app.workflow.configuration import Choice, Configuration
 from qperf_app.workflow.levels import Levels, shared_levels
@@ -95,13 +97,10 @@ class Planner:
                         task = dataclasses.replace(task, second_echo=_second_echo(subject))
                     nodes[_key(spec, choice, series.is_aif)] = task.node
                     tasks.setdefault(task.node, task)
-        given = tasks[nodes[StepKey(INPUT_FUNCTION.name)]].handed_in
-        if scan.aif is None and not given:
-            without = "No input-function series (acq-aif)" if not scan.notes else "Without an input-function series"
-            so = "" if StepKey(JOINT_INPUT_FUNCTION.name) in nodes else "; flow is then too high"
-            warnings += (
-                f"{without}: the input function comes from the tissue series, whose blood signal may saturate{so}.",
-            )
+        source = tasks[nodes[StepKey(INPUT_FUNCTION.name)]]
+        if scan.aif is None and not source.handed_in:
+            estimated = StepKey(JOINT_INPUT_FUNCTION.name) in nodes
+            warnings += _of_single_bolus(source.metadata, source.plugin, bool(scan.notes), estimated)
         return ScanPlan(scan, nodes, warnings)
 
     def _choose(self, scan: Scan) -> tuple[dict[tuple[str, str], tuple[Choice, ...]], tuple[str, ...]]:
@@ -203,6 +202,19 @@ class Planner:
         return self._instances[key]
 
 
+def _of_single_bolus(metadata: Mapping[str, Any], plugin: str, noted: bool, estimated: bool) -> tuple[str, ...]:
+    """What an input function from the tissue series means for flow; nothing where that is relative anyway."""
+    units = metadata.get("Units", SIGNAL_UNITS)
+    if units == RELATIVE_UNITS or plugin == RELATIVE_CONVERTER:
+        return ()
+    without = "Without an input-function series" if noted else "No input-function series (acq-aif)"
+    if units == CONCENTRATION_UNITS:
+        so = "whose concentration is taken as it is; if it comes from signal that saturates in blood, flow is too high"
+    else:
+        so = f"whose blood signal may saturate{'' if estimated else '; flow is then too high'}"
+    return (f"{without}: the input function comes from the tissue series, {so}.",)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Instance:
     """A plugin made with its options, and what it says of itself."""
@@ -262,10 +274,10 @@ def _upstream(
     tasks: Mapping[str, Task],
 ) -> dict[str, str]:
     """Nodes that a step reads from."""
-    if handed_in and not spec.reads_when_handed_in:
-        return {}
     upstream: dict[str, str] = {}
     for read in spec.reads:
+        if handed_in and not (spec.reads_when_handed_in or read.witness):
+            continue
         if read.only and read.only != scan.acquisition:
             continue
         if read.unless_handed_in and tasks[upstream[read.unless_handed_in]].handed_in:

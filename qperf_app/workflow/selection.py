@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from qperf_app.bids.errors import DatasetError, refuse_unknown
 from qperf_app.bids.index import SeriesFile, select_series
 from qperf_app.bids.names import parse_entities
-from qperf_app.workflow.status import ParticipantStatus, ScanRecord, participants_with_status, read_status
+from qperf_app.workflow.status import ParticipantStatus, ScanRecord, participants_with_status, read_status, status_path
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,21 @@ def no_longer_there(bids_dir: Path, participants: Iterable[str]) -> list[str]:
     return missing if any(bids_dir.glob("sub-*")) else []
 
 
-def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanRecord]]:
-    """Selected scans of OUT_DIR as the status files tell of them, by participant.
+def unreadable(out_dir: Path, selection: Selection) -> dict[str, str]:
+    """Participants of OUT_DIR whose status can't be read, and why; nobody whom the selection names, who is refused."""
+    if selection.participants is not None:
+        return {}
+    found: dict[str, str] = {}
+    for label in participants_with_status(out_dir):
+        try:
+            read_status(out_dir, label)
+        except DatasetError as error:
+            found[label] = str(error).removeprefix(f"{status_path(out_dir, label)}: ")
+    return found
+
+
+def published_scans(out_dir: Path, selection: Selection, without: Container[str] = ()) -> dict[str, list[ScanRecord]]:
+    """Selected scans of OUT_DIR as the status files tell of them, by participant; but for participants ``without``.
 
     A scan is selected as its tissue series is, or its input-function series where it has no other. Participants
     without a selected scan are left out.
@@ -43,18 +56,19 @@ def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanR
     SelectionError
         If a label names what isn't there, or nothing is left.
     DatasetError
-        If OUT_DIR holds no results, or a status file can't be read.
+        If OUT_DIR holds no results, or a status file of one selected can't be read.
     """
-    scans = {label: read_status(out_dir, label).scans for label in participants_with_status(out_dir)}
+    labels = [label for label in participants_with_status(out_dir) if label not in without]
+    wanted = _without_prefix(selection.participants)
+    if labels:
+        refuse_unknown("sub", wanted, labels)
+    scans = {label: read_status(out_dir, label).scans for label in labels if wanted is None or label in wanted}
     if not any(scans.values()):
         raise DatasetError(f"{out_dir}: no participant's results; run the participant level first")
-    wanted = _without_prefix(selection.participants)
-    refuse_unknown("sub", wanted, scans)
     series = {
         (label, scan.label): SeriesFile(Path(scan.series), parse_entities(Path(scan.series).name))
         for label, of_participant in scans.items()
         for scan in of_participant
-        if wanted is None or label in wanted
     }
     selected = set(
         select_series(out_dir, tuple(series.values()), selection.sessions, selection.tasks, selection.filters)
@@ -67,11 +81,13 @@ def published_scans(out_dir: Path, selection: Selection) -> dict[str, list[ScanR
     return chosen
 
 
-def selected_statuses(out_dir: Path, selection: Selection) -> dict[str, ParticipantStatus]:
-    """Status of every selected participant of OUT_DIR, those without a scan among them."""
+def selected_statuses(
+    out_dir: Path, selection: Selection, without: Container[str] = ()
+) -> dict[str, ParticipantStatus]:
+    """Status of every selected participant of OUT_DIR, those without a scan among them; but for some ``without``."""
     wanted = _without_prefix(selection.participants)
     labels = (label for label in participants_with_status(out_dir) if wanted is None or label in wanted)
-    return {label: read_status(out_dir, label) for label in labels}
+    return {label: read_status(out_dir, label) for label in labels if label not in without}
 
 
 def folders_without_status(out_dir: Path, selection: Selection) -> list[str]:

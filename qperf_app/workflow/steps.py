@@ -71,8 +71,8 @@ def ended(
 
 
 def _missing(task: Task, upstream: Mapping[str, Outcome]) -> str:
-    """Why a step can't run; empty where it can. One that is handed in whole reads nothing, and lacks nothing."""
-    optional = {read.name for read in task.spec.reads if read.optional}
+    """Why a step can't run; empty where it can. One that is handed in whole lacks nothing."""
+    optional = {read.name for read in task.spec.reads if read.optional or (task.handed_in and read.witness)}
     for name, outcome in upstream.items():
         if not outcome.usable and name not in optional:
             why = outcome.step.reason or outcome.step.state

@@ -61,6 +61,10 @@ def check_concentration(result: Any, series: Series) -> ConcentrationSeries:
     return checked
 
 
+#: The plugin that needs no sequence, and gives relative concentration.
+RELATIVE_CONVERTER = "linear"
+#: What to do with relative flow; ends the warning that says why it is.
+RELATIVE_ADVICE = "Until then compare regions, not patients."
 #: The plugin for each read-out whose signal is known.
 CONVERTERS: Mapping[ReadOut, str] = {"FLASH": "sr-flash", "bSSFP": "sr-bssfp", "EPI": "sr-epi"}
 
@@ -79,13 +83,14 @@ def choose_by_metadata(series: Sequence[Mapping[str, Any]]) -> tuple[list[str], 
     unknown = next((one.reason for one in named if one.readout is None), "")
     quantitative = any(field in metadata for metadata in of_signal for field in QUANTITATIVE_FIELDS)
     relative = bool(unknown) or not quantitative
-    chosen = iter(["linear"] * len(named) if relative else converters)
+    chosen = iter([RELATIVE_CONVERTER] * len(named) if relative else converters)
     names = [next(chosen) if signal else "identity" for signal in is_signal]
     if not of_signal or not relative:
         return names, ()
     missing = f"{', '.join(QUANTITATIVE_FIELDS)} are missing"
     reason = unknown if quantitative else missing
-    return names, (f"{_sentence(reason)}: concentration is relative (linear in the signal), flow is not absolute.",)
+    told = "concentration is relative (linear in the signal), flow is not absolute"
+    return names, (f"{_sentence(reason)}: {told}. Complete the sidecar to make it so. {RELATIVE_ADVICE}",)
 
 
 def _sentence(phrase: str) -> str:

@@ -8,7 +8,7 @@ from qperf_app.plugins.steps.spec import DerivativeFile, FileKind, Read, StepSpe
 SEGMENTS = StepSpec(
     name="segments",
     summary="the AHA segments",
-    reads=(Read("myocardium", MYOCARDIUM.name),),
+    reads=(Read("myocardium", MYOCARDIUM.name, witness=True),),
     files={"dseg": DerivativeFile("seg-AHA17_dseg.nii.gz", FileKind.LABELS)},
     hand_ins=("dseg",),
     runner="qperf_app.workflow.runners.segments:run",

@@ -65,6 +65,8 @@ class Read:
         Name of another result; where that one was handed in, this one is not read.
     only : str
         Acquisition whose scans alone need it; empty: all.
+    witness : bool
+        What is handed in for the step is held against it: it is read then too, and the step can do without.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Read:
     optional: bool = False
     unless_handed_in: str = ""
     only: Acquisition | Literal[""] = ""
+    witness: bool = False
 
 
 #: Chooses a plugin for each series from its metadata; returns their names and what the reader must know.

@@ -86,8 +86,8 @@ SPILL_OVER = StepSpec(
     ),
     reads=(
         Read("series", MOTION_CORRECTION.name),
-        Read("concentration", CONCENTRATION.name),
-        Read("myocardium", MYOCARDIUM.name),
+        Read("concentration", CONCENTRATION.name, witness=True),
+        Read("myocardium", MYOCARDIUM.name, witness=True),
         Read("aif", INPUT_FUNCTION.name),
         Read("pools", BLOOD_POOL.name, optional=True),
     ),

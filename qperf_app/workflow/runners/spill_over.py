@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_json, sidecar_path
-from qperf_app.checks.amplitude import MOST_APART, SAID_APART, blood_ratio, is_apart
+from qperf_app.checks.amplitude import MOST_APART, SAID_APART, blood_ratio, is_apart, muscle_ratio
 from qperf_app.checks.anatomy import cavities
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.methods.input_voxels import choose_input_voxels
@@ -37,7 +37,7 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     """Write the muscle's series of concentration and maps of the fractions."""
     if "muscle" in task.given:
         path = records.copy_concentration(out, task.prefix, task.given["muscle"], task.sources, task.metadata, "muscle")
-        return StepResult("handed-in", {"muscle": path})
+        return StepResult("handed-in", {"muscle": path}, _of_given(path, upstream))
     wall = records.read_mask(upstream["myocardium"].files["myocardium"])
     handed_in = upstream["concentration"].step.state == "handed-in"
     series, convert = _concentration(upstream) if handed_in else _signal(task, upstream)
@@ -63,6 +63,25 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     if handed_in and found.fractions:
         warnings.insert(0, "Concentration was handed in: blood was taken out of it, not out of the signal.")
     return StepResult("done", files, tuple(warnings), _summary(found, wall, most), doubts=doubts)
+
+
+def _of_given(path: Path, upstream: Upstream) -> tuple[str, ...]:
+    """Say so where the muscle's series that was handed in has another scale than the concentration of its voxels.
+
+    Flow is in proportion to it. Whoever made it may have had a reason: it counts.
+    """
+    concentration, myocardium = upstream["concentration"], upstream["myocardium"]
+    if not (concentration.usable and myocardium.usable):
+        return ()
+    muscle, voxels = (records.read_series(each) for each in (path, concentration.files["conc"]))
+    wall = records.read_mask(myocardium.files["myocardium"])
+    ratio = muscle_ratio(muscle, voxels, wall) if muscle.units == voxels.units else float("nan")
+    if not is_apart(ratio, SAID_APART):
+        return ()
+    return (
+        f"The muscle's concentration that was handed in is {ratio:.2g} times that of the wall in this series, and flow "
+        "with it: is its scale that of the input function?",
+    )
 
 
 def _of_muscle(series: Series, wall: NDArray[np.bool_], convert: Converter) -> tuple[str, bool]:
