@@ -113,6 +113,22 @@ def test_a_job_for_each_step(slurm: None, undisturbed: Path, tmp_path: Path, nam
     assert list((tmp_path / "nodes").rglob("slurm-*.out"))
 
 
+def test_jobs_of_a_killed_run_do_not_disturb_one_on_this_machine(
+    slurm: None, undisturbed: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "plugin.yaml"
+    plugin.write_text("plugin: SLURMGraph\n")
+    shutil.copytree(undisturbed / "raw", tmp_path / "raw")
+    command = [*APP, "raw", "out", "participant", "-w", "nodes", *QUICK, "--participant-label", "01"]
+    killed = subprocess.Popen([*command, "--use-plugin", str(plugin)], cwd=tmp_path)
+    until(lambda: len(queue().splitlines()) > 2)
+    killed.kill()
+    killed.wait()
+    ended = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "of a run before this one" in ended.stderr and not queue()
+    assert not [line for line in differences(undisturbed / "out", tmp_path / "out") if "sub-02" not in line]
+
+
 def test_a_job_that_slurm_does_not_take_is_refused(slurm: None, undisturbed: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.yaml"
     plugin.write_text("plugin: SLURM\nplugin_args: {sbatch_args: --partition=nowhere}\n")

@@ -204,6 +204,21 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     assert main([str(raw), str(out), "group", "--participant-label", "02"]) == 16
     assert f"{broken}: not readable as JSON" in capsys.readouterr().err
     broken.write_text(whole)
+    assert "nothing of them was computed" not in said
+    # Whose job never ran.
+    for folder in (raw / "sub-01").rglob("perf"):
+        new = raw / "sub-05" / folder.relative_to(raw / "sub-01")
+        new.mkdir(parents=True)
+        for path in folder.iterdir():
+            shutil.copy(path, new / path.name.replace("sub-01", "sub-05"))
+    assert main([str(raw), str(out), "group"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: not counted, since nothing of them was computed: sub-05\n" in said
+    assert "not counted: in the dataset, and not computed" in (out / "group.html").read_text()
+    assert main([str(raw), str(out), "group", "--participant-label", "01", "--dry-run"]) == 0
+    assert "sub-05" not in capsys.readouterr().err
+    # Where the dataset is not.
+    assert main([str(tmp_path / "elsewhere"), str(out), "group", "--dry-run"]) == 0
     # Who has been taken out of the dataset.
     shutil.rmtree(raw / "sub-02")
     assert main([str(raw), str(out), "group"]) == 0

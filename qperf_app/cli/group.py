@@ -37,6 +37,7 @@ from qperf_app.workflow.reviewed import in_words, reviewed_scans
 from qperf_app.workflow.selection import (
     folders_without_status,
     no_longer_there,
+    not_computed,
     published_scans,
     selected_statuses,
     unreadable,
@@ -84,6 +85,9 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     unknown = folders_without_status(out_dir, selection)
     if unknown:
         say(f"warning: not counted, since no status file says what is there: {named(unknown, _MOST_NAMED)}")
+    awaited = not_computed(args.bids_dir.resolve(), out_dir, selection)
+    if awaited:
+        say(f"warning: not counted, since nothing of them was computed: {named(awaited, _MOST_NAMED)}")
     gone = no_longer_there(args.bids_dir.resolve(), scans)
     if gone:
         say(f"warning: counted, though no longer in BIDS_DIR: {named(gone, _MOST_NAMED)}")
@@ -121,6 +125,7 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
             *lacking,
             *((label, "", "not counted: its folder has no status file") for label in unknown),
             *((f"sub-{label}", "", f"not counted: its status can't be read: {why}") for label, why in broken.items()),
+            *((label, "", "not counted: in the dataset, and not computed") for label in awaited),
             *((label, "", "no longer in the dataset; its results are counted") for label in gone),
             *_suspects(rows),
         ],

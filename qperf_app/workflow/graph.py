@@ -78,8 +78,24 @@ def run(
     # A workflow copies Nipype's configuration when it is made.
     configure(execution)
     if execution.plugin in (None, "Linear", "MultiProc"):
+        _cancel_left_behind(execution, [plan.participant for plan in plans], say)
         return _run_here(plans, begin, execution, notify, ended)
     return _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
+
+
+def _batch_dir(execution: Execution) -> Path:
+    """Where Nipype writes the scripts of jobs."""
+    return execution.work_dir / WORKFLOW_NAME / "batch"
+
+
+def _cancel_left_behind(execution: Execution, participants: Sequence[str], say: Callable[[str], None]) -> None:
+    """Cancel jobs of a killed run with an execution plugin: they would write into the folders of this one."""
+    if not _batch_dir(execution).is_dir() or not slurm.is_slurm("SLURM"):
+        return
+    try:
+        slurm.cancel({slurm.mark(execution.work_dir, participant) for participant in participants}, say)
+    except slurm.QueueError as error:
+        say(f"warning: {error}; where a killed run left jobs behind, they may disturb this one")
 
 
 def _run_here(
@@ -190,8 +206,9 @@ def _step_node(engine: Any, task: Task, participant: str, run: str, execution: E
 def _for_batch(node: Any, participant: str, execution: Execution, threads: int, memory_gb: float) -> Any:
     if slurm.is_slurm(execution.plugin):
         comment = slurm.mark(execution.work_dir, participant)
-        batch_dir = execution.work_dir / WORKFLOW_NAME / "batch"
-        node.plugin_args = slurm.node_arguments(execution.plugin_args, comment, threads, memory_gb, batch_dir)
+        node.plugin_args = slurm.node_arguments(
+            execution.plugin_args, comment, threads, memory_gb, _batch_dir(execution)
+        )
     return node
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qperf_app.bids.errors import DatasetError, refuse_unknown
-from qperf_app.bids.index import SeriesFile, select_series
+from qperf_app.bids.errors import DatasetError, SelectionError, refuse_unknown
+from qperf_app.bids.index import SeriesFile, list_participants, list_series, select_series
 from qperf_app.bids.names import parse_entities
 from qperf_app.workflow.status import ParticipantStatus, ScanRecord, participants_with_status, read_status, status_path
 
@@ -43,6 +43,24 @@ def unreadable(out_dir: Path, selection: Selection) -> dict[str, str]:
         except DatasetError as error:
             found[label] = str(error).removeprefix(f"{status_path(out_dir, label)}: ")
     return found
+
+
+def not_computed(bids_dir: Path, out_dir: Path, selection: Selection) -> list[str]:
+    """Participants with selected series of whom nothing is in OUT_DIR: a job that never ran leaves no trace.
+
+    Results may have been brought to where the dataset is not.
+    """
+    if not bids_dir.is_dir():
+        return []
+    wanted = _without_prefix(selection.participants)
+    there = {path.name.removeprefix("sub-") for path in out_dir.glob("sub-*") if path.is_dir()}
+    missing = (label for label in list_participants(bids_dir) if label not in there)
+    series = list_series(bids_dir, (label for label in missing if wanted is None or label in wanted))
+    try:
+        selected = select_series(bids_dir, series, selection.sessions, selection.tasks, selection.filters)
+    except SelectionError:
+        return []
+    return sorted({f"sub-{each.entities['sub']}" for each in selected})
 
 
 def published_scans(out_dir: Path, selection: Selection, without: Container[str] = ()) -> dict[str, list[ScanRecord]]:
