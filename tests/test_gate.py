@@ -449,6 +449,28 @@ def test_muscle_that_is_handed_in_has_values_in_the_wall_alone(dataset: Path) ->
         assert all(f.refused and words in f.text for f in told) and bool(told) is bool(words), told
 
 
+@pytest.mark.parametrize(
+    ("name", "units", "configuration", "refused"),
+    [
+        ("conc", "1", {}, True),
+        ("muscle", "1", {}, True),
+        ("conc", "mmol/L", {}, False),
+        ("conc", "1", {"concentration": "linear"}, False),
+        ("conc", "mmol/L", {"concentration": "linear"}, True),
+    ],
+)
+def test_tissue_and_input_function_are_in_one_unit(
+    dataset: Path, name: str, units: str, configuration: dict[str, str], refused: bool
+) -> None:
+    drawn, series = hand_drawn(dataset.parent / "drawn"), example_series(concentration=True)
+    write_image(mask_of(drawn, f"desc-{name}_dce.nii.gz"), series.data)
+    write_json(mask_of(drawn, f"desc-{name}_dce.json"), {"Units": units, "VolumeTiming": series.times.tolist()})
+    study = api.plan(dataset, dataset.parent / "out", derivatives={"drawn": drawn}, configuration=configuration)
+    found = [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    told = [f for f in found if "flow needs both in one unit" in f.text]
+    assert [f.file for f in told if f.refused] == [str(mask_of(drawn, f"desc-{name}_dce.json"))] * refused
+
+
 def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None:
     drawn = hand_drawn(dataset.parent / "drawn")
     series = example_series()
