@@ -887,6 +887,25 @@ def test_the_first_method_that_gives_flow_leads_rest_and_stress(tmp_path: Path) 
     assert {leader(scan) for scan in led(again, ("fermi",), tmp_path)} == {"fermi"}
 
 
+def test_a_method_that_was_not_run_on_a_scan_is_not_said_to_give_nothing(tmp_path: Path) -> None:
+    rest, stress = by_methods(tmp_path, "rest", nlls=0.9, fermi=0.7), by_methods(tmp_path, "stress", fermi=2.4)
+    for found in led([rest, stress], ("nlls",), tmp_path):
+        assert leader(found) == "fermi"
+        assert found.warnings == (
+            "Flow is shown by fermi: nlls, which was asked for first, was not run on task-stress.",
+        )
+    # Each by another method: said, and not held against each other.
+    rest, stress = by_methods(tmp_path, "rest", nlls=1.9), by_methods(tmp_path, "stress", fermi=0.5)
+    kept, warned = led([rest, stress], ("nlls",), tmp_path)
+    assert kept == rest and leader(warned) == "fermi"
+    assert [text.split(", was")[0] for text in warned.warnings] == [
+        "Flow is shown by fermi: nlls, which leads in task-rest"
+    ]
+    assert with_reserve([kept, warned], tmp_path) == (kept, warned)
+    both = by_methods(tmp_path, "rest", nlls=1.9, fermi=1.8)
+    assert "less than two thirds" in with_reserve([both, stress], tmp_path)[1].warnings[0]
+
+
 def test_the_method_that_was_asked_for_first_leads_where_no_other_gives_more(tmp_path: Path) -> None:
     rest, stress = (by_methods(tmp_path, task, cnn=np.nan, nlls=np.nan) for task in ("rest", "stress"))
     assert led([rest, stress], ("cnn", "nlls"), tmp_path) == (rest, stress)
