@@ -147,7 +147,7 @@ def test_empty_mask_handed_in(dataset: Path, capsys: pytest.CaptureFixture[str])
     [
         (lambda text: text.replace("\t", ","), ("not separated by tabs", "'name,slice,x,y,z'")),
         (lambda text: text.replace("\t", ";"), ("not separated by tabs",)),
-        (lambda text: "\ufeff" + text, ("byte order mark",)),
+        (lambda text: "\ufeff" + text.replace("slice", "z-slice"), ("column 'slice' is missing",)),
     ],
 )
 def test_table_of_another_form(
@@ -157,6 +157,13 @@ def test_table_of_another_form(
     table = drawn / "sub-01" / "perf" / "sub-01_task-rest_desc-landmarks_points.tsv"
     table.write_text(change(table.read_text()), encoding="utf-8")
     refuse_with(16, (table.name, *words), dataset, capsys, "-d", f"drawn={drawn}")
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(dataset: Path) -> None:
+    drawn = hand_drawn(dataset.parent / "drawn")
+    table = drawn / "sub-01" / "perf" / "sub-01_task-rest_desc-landmarks_points.tsv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert run(dataset, "--dry-run", "--skip-bids-validation", "-d", f"drawn={drawn}") == 0
 
 
 def test_mask_of_another_grid(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

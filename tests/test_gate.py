@@ -449,6 +449,28 @@ def test_muscle_that_is_handed_in_has_values_in_the_wall_alone(dataset: Path) ->
         assert all(f.refused and words in f.text for f in told) and bool(told) is bool(words), told
 
 
+@pytest.mark.parametrize(
+    ("name", "units", "configuration", "refused"),
+    [
+        ("conc", "1", {}, True),
+        ("muscle", "1", {}, True),
+        ("conc", "mmol/L", {}, False),
+        ("conc", "1", {"concentration": "linear"}, False),
+        ("conc", "mmol/L", {"concentration": "linear"}, True),
+    ],
+)
+def test_tissue_and_input_function_are_in_one_unit(
+    dataset: Path, name: str, units: str, configuration: dict[str, str], refused: bool
+) -> None:
+    drawn, series = hand_drawn(dataset.parent / "drawn"), example_series(concentration=True)
+    write_image(mask_of(drawn, f"desc-{name}_dce.nii.gz"), series.data)
+    write_json(mask_of(drawn, f"desc-{name}_dce.json"), {"Units": units, "VolumeTiming": series.times.tolist()})
+    study = api.plan(dataset, dataset.parent / "out", derivatives={"drawn": drawn}, configuration=configuration)
+    found = [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    told = [f for f in found if "flow needs both in one unit" in f.text]
+    assert [f.file for f in told if f.refused] == [str(mask_of(drawn, f"desc-{name}_dce.json"))] * refused
+
+
 def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None:
     drawn = hand_drawn(dataset.parent / "drawn")
     series = example_series()
@@ -863,6 +885,25 @@ def test_the_first_method_that_gives_flow_leads_rest_and_stress(tmp_path: Path) 
     again = led([scans[0], mended], ("nlls", "cnn", "fermi"), tmp_path)
     assert again == (rest, mended)
     assert {leader(scan) for scan in led(again, ("fermi",), tmp_path)} == {"fermi"}
+
+
+def test_a_method_that_was_not_run_on_a_scan_is_not_said_to_give_nothing(tmp_path: Path) -> None:
+    rest, stress = by_methods(tmp_path, "rest", nlls=0.9, fermi=0.7), by_methods(tmp_path, "stress", fermi=2.4)
+    for found in led([rest, stress], ("nlls",), tmp_path):
+        assert leader(found) == "fermi"
+        assert found.warnings == (
+            "Flow is shown by fermi: nlls, which was asked for first, was not run on task-stress.",
+        )
+    # Each by another method: said, and not held against each other.
+    rest, stress = by_methods(tmp_path, "rest", nlls=1.9), by_methods(tmp_path, "stress", fermi=0.5)
+    kept, warned = led([rest, stress], ("nlls",), tmp_path)
+    assert kept == rest and leader(warned) == "fermi"
+    assert [text.split(", was")[0] for text in warned.warnings] == [
+        "Flow is shown by fermi: nlls, which leads in task-rest"
+    ]
+    assert with_reserve([kept, warned], tmp_path) == (kept, warned)
+    both = by_methods(tmp_path, "rest", nlls=1.9, fermi=1.8)
+    assert "less than two thirds" in with_reserve([both, stress], tmp_path)[1].warnings[0]
 
 
 def test_the_method_that_was_asked_for_first_leads_where_no_other_gives_more(tmp_path: Path) -> None:

@@ -32,19 +32,18 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     Raises
     ------
     DatasetError
-        Naming the file, when it can't be read, is not separated by tabs, begins with a byte order mark, lacks a column
-        or a row has not as many cells as there are columns.
+        Naming the file, when it can't be read, is not separated by tabs, lacks a column or a row has not as many cells
+        as there are columns.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        # Spreadsheets begin a file with a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = list(csv.reader(stream, delimiter="\t"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not readable as a table: {error}") from None
     if not lines:
         raise DatasetError(f"{path}: the table is empty")
     head = lines[0]
-    if head and head[0].startswith("\ufeff"):
-        raise DatasetError(f"{path}: begins with a byte order mark; save it as UTF-8 without one")
     if len(head) == 1 and any(mark in head[0] for mark in ",;"):
         raise DatasetError(f"{path}: its cells are not separated by tabs; the first line is {head[0][:60]!r}")
     if missing := [column for column in columns if column not in head]:

@@ -37,8 +37,7 @@ def led(scans: Sequence[ScanRecord], asked: Iterable[str], out_dir: Path) -> tup
         The run's kinetics plugins in the order in which they were asked for; those of earlier runs come after them.
     out_dir : Path
     """
-    found = (r.key.plugin for scan in scans for r in scan.steps if r.key.step in (KINETICS.name, SEGMENT_VALUES.name))
-    methods = list(dict.fromkeys([*asked, *found]))
+    methods = list(dict.fromkeys([*asked, *(method for scan in scans for method in _tried(scan))]))
     return tuple(_led(scan, [s for s in scans if _shared(s) == _shared(scan)], methods, out_dir) for scan in scans)
 
 
@@ -52,12 +51,29 @@ def _led(scan: ScanRecord, session: Sequence[ScanRecord], methods: Sequence[str]
     # An earlier run may have left the warning in the record.
     warnings = tuple(text for text in scan.warnings if not text.startswith(_LEADS))
     if leading != (first := next(iter(methods), "")):
-        without = ", ".join(label for label in with_flow[leading] if label not in with_flow[first])
-        told = f"{first}, which was asked for first, gives it in fewer than half of the segments of {without}."
-        warnings += (f"{_LEADS}{leading}: {told}",)
+        without = [s for s in session if s.label in with_flow[leading] and s.label not in with_flow[first]]
+        warnings += (f"{_LEADS}{leading}: {first}, which was asked for first, {_why_without(first, without)}.",)
+    elif leading not in (own := _tried(scan)) and own:
+        elsewhere = ", ".join(s.label for s in session if leading in _tried(s))
+        told = f"{leading}, which leads in {elsewhere}, was not run here; rest and stress are compared by one method"
+        warnings += (f"{_LEADS}{own[0]}: {told}.",)
     order = [leading, *(method for method in methods if method != leading)]
     return replace(scan, steps=_in_order(_in_order(scan.steps, KINETICS.name, order), SEGMENT_VALUES.name, order),
                    warnings=warnings)  # fmt: skip
+
+
+def _tried(scan: ScanRecord) -> list[str]:
+    """The methods that were run on a scan."""
+    return [r.key.plugin for r in scan.steps if r.key.step in (KINETICS.name, SEGMENT_VALUES.name)]
+
+
+def _why_without(method: str, scans: Iterable[ScanRecord]) -> str:
+    """Why scans have no flow by a method."""
+    tried: dict[bool, list[str]] = {}
+    for scan in scans:
+        tried.setdefault(method in _tried(scan), []).append(scan.label)
+    words = {True: "gives it in fewer than half of the segments of", False: "was not run on"}
+    return " and ".join(f"{words[was]} {', '.join(labels)}" for was, labels in tried.items())
 
 
 def _flows_by(scan: ScanRecord, method: str, out_dir: Path) -> list[float]:
@@ -95,7 +111,7 @@ def judged(scan: ScanRecord, out_dir: Path) -> ScanRecord:
 def with_reserve(scans: Sequence[ScanRecord], out_dir: Path) -> tuple[ScanRecord, ...]:
     """The records, with a warning in that under stress where flow falls below that at rest of its session.
 
-    Flow is compared by the method that leads in both, that at rest of the same run if there is one.
+    Flow is compared by the method that leads under stress, with that at rest of the same run if there is one.
     """
     return tuple(_against_rest(scan, scans, out_dir) for scan in scans)
 
@@ -106,7 +122,8 @@ def _against_rest(scan: ScanRecord, scans: Sequence[ScanRecord], out_dir: Path) 
     rests = [s for s in scans if s.entities.get("task") == "rest" and _shared(s) == _shared(scan)]
     rests.sort(key=lambda s: s.entities.get("run") != scan.entities.get("run"))
     if scan.entities.get("task") == "stress" and rests:
-        reason = implausible_reserve(*(_by_segment(each, out_dir) for each in (rests[0], scan)))
+        method = next((record.key.plugin for record in scan.of_step(SEGMENT_VALUES.name)), "")
+        reason = implausible_reserve(*(_by_segment(each, method, out_dir) for each in (rests[0], scan)))
         warnings += (f"{_RESERVE}{rests[0].label}: {reason}",) if reason else ()
     return replace(scan, warnings=warnings)
 
@@ -119,10 +136,10 @@ def _shared(scan: ScanRecord) -> dict[str, str]:
     return {key: label for key, label in scan.entities.items() if key not in ("task", "run")}
 
 
-def _by_segment(scan: ScanRecord, out_dir: Path) -> dict[int, float]:
-    """MBF of each segment over the whole wall, by the method that leads; empty where it is relative."""
-    records = scan.of_step(SEGMENT_VALUES.name)
-    table = _table(records[0], out_dir) if records else None
+def _by_segment(scan: ScanRecord, method: str, out_dir: Path) -> dict[int, float]:
+    """MBF of each segment over the whole wall, by a method; empty where there is none, or it is relative."""
+    record = scan.find(SEGMENT_VALUES.name, method)
+    table = _table(record, out_dir) if record else None
     if table is None or table.units.get("MBF") != "mL/min/g":
         return {}
     return {row.segment: float(row.values.get("MBF", np.nan)) for row in table.rows if row.layer == "transmural"}

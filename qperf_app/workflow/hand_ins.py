@@ -17,7 +17,7 @@ from qperf_app.bids.dataset import is_review
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.handins import expected_names, find_left_out
 from qperf_app.bids.images import read_header, read_image, read_json, sidecar_path
-from qperf_app.bids.names import SERIES_ENTITIES, folder_of, parse_entities, plain_label
+from qperf_app.bids.names import SERIES_ENTITIES, folder_of, is_input_series, parse_entities, plain_label
 from qperf_app.checks.anatomy import enhancement_findings
 from qperf_app.checks.curves import amount_findings, blood_peaks, curve_findings, peak_findings
 from qperf_app.checks.dual_bolus import dose_ratio
@@ -29,8 +29,10 @@ from qperf_app.checks.spelling import spelling_findings
 from qperf_app.checks.timing import dynamic_times
 from qperf_app.checks.wording import counted
 from qperf_app.geometry import Grid, grid_difference, reorientation
-from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS
+from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.keys import MapKey, Role
+from qperf_app.plugins.steps import CONCENTRATION, INPUT_FUNCTION, SPILL_OVER
+from qperf_app.plugins.steps.concentration import CONVERTERS, RELATIVE_CONVERTER
 from qperf_app.plugins.steps.spec import FileKind
 from qperf_app.workflow.own_blood import brightest_blood_curve
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
@@ -39,6 +41,8 @@ from qperf_app.workflow.tasks import Task
 
 #: Units that maps of a quantity have where they are absolute; others would be read as these.
 MAP_UNITS = {"MBF": "mL/min/g", "Fb": "mL/min/mL", "Fp": "mL/min/mL", "PS": "mL/min/mL", "Ktrans": "mL/min/mL"}
+#: Units of concentration that the app knows.
+KNOWN_UNITS = (CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Correlation of the mean images of a series and of its corrected version below which they are two series.
 LEAST_ALIKE = 0.5
 #: Longest plausible displacement, mm: a deep breath moves the heart by some 30.
@@ -57,10 +61,45 @@ def hand_in_findings(plan: ParticipantPlan, scan: ScanPlan, datasets: Mapping[st
                 yield from _file_findings(role, path, task, series[task.prefix], tasks, scan.scan.blood)
             except DatasetError as error:
                 yield _from_error(error, path)
+    yield from _units_apart(tasks)
     frames = (find_left_out(datasets, s.prefix) for s in scan.scan.series)
     given |= dict.fromkeys(table for table in frames if table is not None)
     for name, dataset in datasets.items():
         yield from _nothing_of(name, dataset, plan, scan, [path for path in given if path.is_relative_to(dataset)])
+
+
+def _units_apart(tasks: list[Task]) -> Iterator[Finding]:
+    """Tissue and input function are in one unit, as far as both are known before anything runs."""
+    by_step = {task.step: task for task in tasks if not is_input_series(parse_entities(task.prefix))}
+    of_aif, of_tissue = by_step.get(INPUT_FUNCTION.name), by_step.get(CONCENTRATION.name)
+    of_muscle = by_step.get(SPILL_OVER.name)
+    if of_muscle is not None and of_muscle.handed_in:
+        of_tissue = of_muscle
+    if of_aif is None or of_tissue is None or not (of_aif.handed_in or of_tissue.handed_in):
+        return
+    try:
+        aif, tissue = _units(of_aif), _units(of_tissue)
+    except DatasetError:
+        # Said of the file by itself.
+        return
+    if aif in KNOWN_UNITS and tissue in KNOWN_UNITS and aif != tissue:
+        file = next(iter((of_tissue if of_tissue.handed_in else of_aif).given.values()))
+        yield refusal(
+            str(sidecar_path(file)), "Units",
+            f"the tissue's concentration is in {tissue!r}, the input function in {aif!r}: flow needs both in one unit; "
+            "hand in the other one too, or --concentration linear makes it relative",
+        )  # fmt: skip
+
+
+def _units(task: Task) -> str:
+    """Unit of a curve or a concentration, as its file says or its plugin gives; empty where only a run can tell."""
+    if task.handed_in:
+        (path,) = (path for role, path in task.given.items() if role in ("aif", "conc", "muscle"))
+        return records.read_aif(path).units if "aif" in task.given else str(_sidecar(path).get("Units", ""))
+    units = str(task.metadata.get("Units", SIGNAL_UNITS))
+    if units != SIGNAL_UNITS or task.plugin == RELATIVE_CONVERTER:
+        return units if units != SIGNAL_UNITS else RELATIVE_UNITS
+    return CONCENTRATION_UNITS if task.plugin in CONVERTERS.values() else ""
 
 
 def _file_findings(
