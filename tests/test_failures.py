@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from qperf_app.cli.app import main
+from qperf_app.plugins import InputFunction, KineticMaps, TissueCurves
+from qperf_kinetics.fermi import FermiDeconvolution
 from tests.datasets import hand_drawn, small_dataset, step_states, write_json
+
+#: Peak, mmol/L, of the input function at which the fit fails.
+PEAK = 4.0
 
 
 def spoiled_input_function(root: Path, participant: str = "02") -> Path:
-    """An input function in a unit that the tissue is not in: only the kinetics step can tell."""
+    """An input function that the fit of :func:`fit_fails` doesn't take."""
     perf = root / f"sub-{participant}" / "perf"
     perf.mkdir(parents=True)
-    rows = [f"{0.85 * k:.2f}\t{max(0, 4 - abs(k - 15)):.1f}" for k in range(40)]
+    rows = [f"{0.85 * k:.2f}\t{max(0, PEAK - abs(k - 15)):.1f}" for k in range(40)]
     name = f"sub-{participant}_task-rest_desc-aif_timeseries"
     (perf / f"{name}.tsv").write_text("\n".join(["time\tconcentration", *rows]) + "\n")
-    write_json(perf / f"{name}.json", {"concentration": {"Units": "1"}})
+    write_json(perf / f"{name}.json", {"concentration": {"Units": "mmol/L"}})
     return root
 
 
-def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def fit_fails(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
+    """Let ``fermi`` fail on one input function; returns the words that keep the steps in this process."""
+    fit = FermiDeconvolution.fit
+
+    def failing(self: FermiDeconvolution, curves: TissueCurves, aif: InputFunction, *rest: Any) -> KineticMaps:
+        if np.nanmax(aif.concentration) == PEAK:
+            raise RuntimeError("no fit of this input function")
+        return fit(self, curves, aif, *rest)
+
+    monkeypatch.setattr(FermiDeconvolution, "fit", failing)
+    execution = folder / "execution.yml"
+    execution.write_text("plugin: Linear\n")
+    return ["--use-plugin", str(execution)]
+
+
+def test_the_others_are_complete(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     raw = small_dataset(tmp_path / "raw", participants=("01", "02"))
     first, second = (hand_drawn(tmp_path / f"drawn{p}", participant=p) for p in ("01", "02"))
     wrong = spoiled_input_function(tmp_path / "wrong")
@@ -28,14 +52,14 @@ def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignor
     command = [
         str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "1", "--skip-bids-validation",
         "--motion-correction", "none", "--kinetics", "fermi",
-        "-d", f"a={first}", f"b={second}", f"wrong={wrong}",
+        *fit_fails(monkeypatch, tmp_path), "-d", f"a={first}", f"b={second}", f"wrong={wrong}",
     ]  # fmt: skip
     assert main(command) == 1
     said = capsys.readouterr().err
     assert "sub-02: failed: task-rest: kinetics (fermi)" in said and "1 of 2 participants done" in said
     good, bad = (json.loads((out / f"sub-{p}" / f"sub-{p}_status.json").read_text()) for p in ("01", "02"))
     assert good["state"] == "done" and bad["state"] == "failed"
-    assert "flow needs both in one unit" in bad["steps_failed"][0]["reason"]
+    assert "no fit of this input function" in bad["steps_failed"][0]["reason"]
     assert any("segment-values" in s["step"] for s in bad["steps_without_result"])
     assert (out / "sub-01.html").is_file() and (out / "sub-02.html").is_file()
     assert list((out / "sub-01" / "perf").glob("*_dcemap.nii.gz"))
@@ -48,11 +72,12 @@ def test_the_others_are_complete(tmp_path: Path, capsys) -> None:  # type: ignor
     assert not list(out.glob(".staging*"))
 
 
-def test_what_a_step_gave_before_it_failed_does_not_stay(tmp_path: Path) -> None:
+def test_what_a_step_gave_before_it_failed_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
     drawn, wrong = hand_drawn(tmp_path / "drawn"), spoiled_input_function(tmp_path / "wrong", "01")
     command = [str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "--nprocs", "1"]
-    command += ["--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi", "-d", f"a={drawn}"]
+    command += ["--skip-bids-validation", "--motion-correction", "none", "--kinetics", "fermi"]
+    command += [*fit_fails(monkeypatch, tmp_path), "-d", f"a={drawn}"]
     assert main(command) == 0
     folder = out / "sub-01" / "perf"
     flow = "*_param-MBF_desc-fermi_dcemap.*"
