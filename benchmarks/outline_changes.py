@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.outline_trust import CHAINS, outlined
 from benchmarks.records import Column, Row, Table, argument_parser, publish
-from benchmarks.segmentation_real import BY_HAND, CONTEXT, SUBJECTS, Case, mlperf_cases
-from qperf_app.checks.outlines import judge_pool, judge_wall
-from qperf_app.geometry.masks import dice
+from benchmarks.segmentation_real import BY_HAND, SUBJECTS, Case, mlperf_cases
 from qperf_app.training.outline_trust import RIGHT, WRONG
-from qperf_segmentation import EnsembleBloodPool, EnsembleMyocardium
 
 #: Seed of the noise that is added.
 SEED = 1
@@ -65,12 +63,8 @@ def changes_table(cases: Sequence[Case]) -> Table:
 def measured(case: Case) -> tuple[float, float, bool]:
     """Dice of the left ventricle's blood and of the wall, and whether either is doubtful or not found."""
     assert case.wall is not None
-    pools = EnsembleBloodPool().find(case.series, CONTEXT)
-    found = EnsembleMyocardium().segment(case.series, pools if pools.found else None, None, CONTEXT)
-    doubts = judge_wall(case.series, found.mask, found.estimated_dice).doubts
-    if pools.found:
-        doubts += judge_pool(case.series, pools.lv, pools.estimated_dice).doubts
-    return dice(pools.lv, case.lv), dice(found.mask, case.wall), bool(doubts) or not found.mask.any()
+    left, wall, _, doubts, _ = outlined(case.series, case.series, case.lv, case.wall, CHAINS["`ensemble`"])
+    return left, wall, doubts > 0
 
 
 def _scores(found: Sequence[tuple[float, float, bool]]) -> Row:

@@ -170,7 +170,7 @@ def reliability_table(found: list[Judged]) -> Table:
 
 def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     """The pool of methods beside the default ones: Dice of blood and wall, doubts, seconds."""
-    rows = _compared(cases, phantoms, _CHAINS)
+    rows = _compared(cases, phantoms, CHAINS)
     each = (
         Column("LV Dice", format=".2f"),
         Column("wall Dice", format=".2f"),
@@ -178,10 +178,10 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
         Column("doubts", format="d"),
         Column("time", "s", ".1f"),
     )
-    columns = (Column("series"), *(Column(f"{c.name}, {n}", c.unit, c.format) for n in _CHAINS for c in each))
+    columns = (Column("series"), *(Column(f"{c.name}, {n}", c.unit, c.format) for n in CHAINS for c in each))
     title = "The pool of methods beside the default ones"
     yield Table("outline-ensemble-series", title, columns, tuple(rows), weights=_WEIGHTS, timed=True)
-    yield _totals_table("outline-ensemble", title, "plugins", rows, _CHAINS)
+    yield _totals_table("outline-ensemble", title, "plugins", rows, CHAINS)
 
 
 def ingredients_table(cases: Iterable[Case], phantoms: int) -> Table:
@@ -194,7 +194,7 @@ def ingredients_table(cases: Iterable[Case], phantoms: int) -> Table:
 def _compared(cases: Iterable[Case], phantoms: int, chains: Mapping[str, Chain]) -> list[Row]:
     """Name of each series and its cells by each chain."""
     return [
-        (name, *itertools.chain(*(_cells(*series, chain) for chain in chains.values())))
+        (name, *itertools.chain(*(outlined(*series, chain) for chain in chains.values())))
         for name, series in _measured(cases, phantoms)
     ]
 
@@ -261,7 +261,7 @@ class _NetworkWalls(EnsembleMyocardium):
 Chain = tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumPlugin]]
 
 _CLASSICAL: Chain = (KMeansBloodPool, ClassicalMyocardium)
-_CHAINS: dict[str, Chain] = {
+CHAINS: dict[str, Chain] = {
     "`kmeans`, `classical`": _CLASSICAL,
     "`resunet`, `cine`": (
         lambda: ResUNetBloodPool(ResUNetBloodPool.Options(weights="cine")),
@@ -294,7 +294,7 @@ def _measured(cases: Iterable[Case], phantoms: int) -> Iterator[tuple[str, tuple
         yield f"phantom {number}", (blood, tissue, None, masks["myocardium"])
 
 
-def _cells(blood: Series, tissue: Series, left: Mask | None, wall: Mask, chain: Chain) -> Iterator[float | int]:
+def outlined(blood: Series, tissue: Series, left: Mask | None, wall: Mask, chain: Chain) -> Iterator[float | int]:
     """Dice of blood and wall, the wall's estimate, doubts, seconds."""
     make_pool, make_wall = chain
     start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +38,18 @@ def led(scans: Sequence[ScanRecord], asked: Iterable[str], out_dir: Path) -> tup
     out_dir : Path
     """
     methods = list(dict.fromkeys([*asked, *(method for scan in scans for method in _tried(scan))]))
-    return tuple(_led(scan, [s for s in scans if _shared(s) == _shared(scan)], methods, out_dir) for scan in scans)
+    with_flow = {m: [s.label for s in scans if has_enough_flow(_flows_by(s, m, out_dir))] for m in methods}
+    return tuple(_led(scan, [s for s in scans if _shared(s) == _shared(scan)], with_flow) for scan in scans)
 
 
 #: Begins the warning that another method than the first one leads.
 _LEADS = "Flow is shown by "
 
 
-def _led(scan: ScanRecord, session: Sequence[ScanRecord], methods: Sequence[str], out_dir: Path) -> ScanRecord:
-    with_flow = {m: [s.label for s in session if has_enough_flow(_flows_by(s, m, out_dir))] for m in methods}
+def _led(scan: ScanRecord, session: Sequence[ScanRecord], labels: Mapping[str, Sequence[str]]) -> ScanRecord:
+    """``labels``: of each method, in the order in which they were asked for, the scans that have flow by it."""
+    methods = list(labels)
+    with_flow = {m: [s.label for s in session if s.label in labels[m]] for m in methods}
     leading = max(methods, key=lambda method: len(with_flow[method]), default="")
     # An earlier run may have left the warning in the record.
     warnings = tuple(text for text in scan.warnings if not text.startswith(_LEADS))
