@@ -53,6 +53,9 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for the dataset and the outputs; re-used")
     parser.add_argument("--participants", type=int, default=6)
     parser.add_argument("--seed", type=int, default=4242)
+    parser.add_argument(
+        "--matrix", type=int, default=128, help="voxels along an edge: 128 are 2.7 to 2.9 mm, 180 are 2"
+    )
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=["masks", "none"])
     parser.add_argument("--spill-over", nargs="+", default=["none", "two-pool"], help="plugins to compare")
     parser.add_argument("--kinetics", nargs="+", default=["nlls"])
@@ -61,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--nprocs", type=int, default=2)
     args = parser.parse_args()
-    raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs)
+    raw = make_phantom(args.work / "raw", args.participants, args.seed, args.nprocs, ["--matrix", str(args.matrix)])
     outs = dict(runs(args, raw))
     publish(list(tables(raw / "derivatives" / "truth", raw, outs, args.kinetics)), args)
 
