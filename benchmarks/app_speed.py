@@ -3,8 +3,8 @@
 Makes one phantom participant, runs ``qperf-app`` on it in a fresh work folder, prints the seconds of every step, the
 wall time, the processor time and the largest memory of all its processes together; then fits the very same
 concentration curves with the exchange model, all voxels by ``nlls`` and a sample of them by SciPy's ``curve_fit`` voxel
-by voxel, in this process. With ``--before`` it runs another version of the code first, and publishes the two runs
-alone.
+by voxel, in this process. With ``--before`` it runs another version of the code first, and publishes runs and steps of
+the two alone.
 
 Run from the root of the repository: ``python -m benchmarks.app_speed WORK``. Memory is read from ``/proc`` (Linux).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -46,7 +47,7 @@ def main() -> None:
     if not raw.exists():
         tool = [sys.executable, "-m", "qperf_app.cli.tools", "phantom", str(raw)]
         subprocess.run([*tool, "--participants", "1", "--seed", str(args.seed), "--abnormal-bolus", "0"], check=True)
-    runs = []
+    runs, steps = [], {}
     for version, root in (("before", args.before), ("this one", Path.cwd())):
         if root is None:
             continue
@@ -54,7 +55,9 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
         app = [sys.executable, "-P", "-m", "qperf_app.cli.app", str(raw), str(out), "participant", "-w", str(work)]
         path = f"{root.resolve()}{os.pathsep}{root.resolve() / 'plugins'}"
-        runs.append((version, args.nprocs, *watch([*app, "--nprocs", str(args.nprocs)], {"PYTHONPATH": path})))
+        log = args.work / "log.txt"
+        runs.append((version, args.nprocs, *watch([*app, "--nprocs", str(args.nprocs)], log, {"PYTHONPATH": path})))
+        steps[version] = step_seconds(out, log)
     columns = (
         Column("version"),
         Column("`--nprocs`", format="d"),
@@ -64,13 +67,19 @@ def main() -> None:
     )
     title = "Three slices of 128 x 128 and 60 frames, rest and stress, default plugins"
     whole = Table("app-run", title, columns, tuple(runs), timed=True)
-    publish([whole, *(() if args.before else (step_seconds(out), fit_seconds(out, args.scipy_voxels)))], args)
+    publish([whole, steps_table(steps), *(() if args.before else (fit_seconds(out, args.scipy_voxels),))], args)
 
 
-def watch(command: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> tuple[float, float, float]:
-    """Run a command; processor and wall seconds, and the largest sum of its processes' resident memory, GiB."""
+def watch(
+    command: list[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> tuple[float, float, float]:
+    """Run a command; processor and wall seconds, and the largest sum of its processes' resident memory, GiB.
+
+    What it says on the way goes into ``log``.
+    """
     before = processor_seconds()
-    process = subprocess.Popen(command, env={**os.environ, **environment})
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=stream)
     largest = 0.0
     done = threading.Event()
 
@@ -116,18 +125,43 @@ def resident(pid: int) -> float:
     return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmRSS:")), 0.0)
 
 
-def step_seconds(out: Path) -> Table:
-    """Seconds of each step inside its node, from the status file."""
+#: Seconds of steps by scan and step; of what is done once for a participant, the scan is "".
+Seconds = dict[tuple[str, str], float]
+
+
+def step_seconds(out: Path, log: Path) -> Seconds:
+    """Seconds of each step inside its node, from the status file, and of the report, from what the app said."""
     status = json.loads((out / "sub-01" / "sub-01_status.json").read_text())
-    scans = {
-        scan["label"].removeprefix("task-"): {
-            f"{StepKey(**step['key'])} {step['key']['plugin']}".strip(): step["outcome"] for step in scan["steps"]
-        }
+    found = {
+        (scan["label"].removeprefix("task-"), f"{StepKey(**step['key'])} {step['key']['plugin']}".strip()): seconds
         for scan in status["scans"]
+        for step in scan["steps"]
+        if (seconds := step["outcome"].get("seconds")) is not None
     }
-    steps = dict.fromkeys(step for found in scans.values() for step in found)
-    rows: list[Row] = [(step, *(found.get(step, {}).get("seconds") for found in scans.values())) for step in steps]
-    columns = (Column("step"), *(Column(label, "s", ".1f") for label in scans))
+    report = re.search(r"outputs and report: ([\d.]+) s$", log.read_text("utf-8"), re.MULTILINE)
+    if report:
+        found["", "outputs and report"] = float(report[1])
+    return found
+
+
+def steps_table(versions: Mapping[str, Seconds]) -> Table:
+    """Seconds of each step by scan, of each version of the code."""
+    scans = list(dict.fromkeys(scan for found in versions.values() for scan, _ in found if scan))
+    steps = dict.fromkeys(step for found in versions.values() for _, step in found)
+    # What is done once for a participant stands under the last scan, after which it is done.
+    rows: list[Row] = [
+        (
+            step,
+            *(
+                v.get((s, step), v.get(("", step)) if s == scans[-1] else None)
+                for v in versions.values()
+                for s in scans
+            ),
+        )
+        for step in steps
+    ]
+    of = [f", {version}" if len(versions) > 1 else "" for version in versions]
+    columns = (Column("step"), *(Column(f"{scan}{which}", "s", ".1f") for which in of for scan in scans))
     return Table("app-steps", "Time of each step", columns, tuple(rows), timed=True)
 
 

@@ -80,7 +80,7 @@ def main() -> None:
         for nprocs in args.nprocs:
             shutil.rmtree(folder / "nodes", ignore_errors=True)
             command = [sys.executable, "-m", "qperf_app.cli.app", *common, "-w", str(folder / "nodes")]
-            totals.append((name, int(nprocs), *watch([*command, "--nprocs", nprocs])[1:]))
+            totals.append((name, int(nprocs), *watch([*command, "--nprocs", nprocs], folder / "log.txt")[1:]))
     whole = (Column("`--nprocs`", format="d"), Column("wall", "s", ".0f"), Column("largest memory", "GiB", ".2f"))
     sizes = (Column("declared", "GiB", ".2f"), Column("peak", "GiB", ".2f"))
     head = Column("participant")
