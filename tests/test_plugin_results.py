@@ -53,6 +53,7 @@ def check(step: str, result: Any) -> Any:
         ("myocardium", WALL),
         ("myocardium", replace(WALL, warnings=("no points",), estimated_dice=(float("nan"),) * SHAPE[2])),
         ("spill-over", SpillOver(CONVERTED, {"LV": NONE}, {"LV": NONE})),
+        ("spill-over", SpillOver(CONVERTED, {"LV": NONE}, {"LV": NONE}, CONVERTED.data)),
         ("kinetics", maps(flow(FLOW), flow(FLOW.astype(np.float16), "Fb"))),
         ("kinetics", maps(*(flow(FLOW + i, statistic=s) for i, s in enumerate(("q05", "q50", "q95"))))),
     ],
@@ -101,6 +102,8 @@ def test_maps(make: Callable[[], KineticMaps], reason: str) -> None:
         ("concentration", replace(CONVERTED, data=DYNAMIC + 0j), "data must hold real numbers, it is complex128"),
         ("concentration", replace(CONVERTED, data=DYNAMIC + np.inf), "data has infinite values"),
         ("spill-over", SpillOver(None, {"LV": hidden(NONE)}, {"LV": NONE}), "fraction LV must be a plain NumPy array"),
+        ("spill-over", SpillOver(None, shift=CONVERTED.data), "and there is none"),
+        ("spill-over", SpillOver(CONVERTED, shift=NONE), "shift"),
     ],
 )
 def test_other_results(step: str, result: Any, reason: str) -> None:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.segment_tables import read_segments, write_segments
-from qperf_app.methods.wider_intervals import FLOWS, widened
+from qperf_app.methods.wider_intervals import FLOWS, widened, widened_by
 from qperf_app.plugins import KineticMaps, ParameterMap, SegmentRow, SegmentTable
 from qperf_app.report.tables import other_quantities_table, reserve_interval, segment_table
 from qperf_app.workflow.segments import mean_log_sd
@@ -23,6 +23,43 @@ def table(median: float, low: float, high: float) -> SegmentTable:
     values = {"MBF": median, "vp": 0.06, "MBF_q05": low, "MBF_q95": high, "vp_q05": 0.04, "vp_q95": 0.09}
     units = {q: "mL/min/g" if q.startswith("MBF") else "mL/mL" for q in values}
     return SegmentTable("hmc", "2CXM", (SegmentRow(1, "basal anterior", "transmural", 20, 20, values),), units)
+
+
+def posterior(flow: np.ndarray, delay: np.ndarray) -> KineticMaps:
+    """Maps of flow, 10 % wide, and of delay, 0.2 s wide, with draws of flow."""
+    maps = []
+    for name, value, units in (("MBF", flow, "mL/min/g"), ("Ta", delay, "s")):
+        for statistic, sign in (("q05", -1), ("q50", 0), ("q95", 1)):
+            bound = value * np.exp(0.1645 * sign) if name == "MBF" else value + 0.329 * sign
+            maps.append(ParameterMap(name, units, bound, statistic))
+    draws = flow[:, None] * np.exp(0.1 * np.random.default_rng(0).standard_normal((len(flow), 4000)))
+    return KineticMaps(
+        "2CXM", tuple(maps), np.zeros(len(flow), np.uint8), {0: "estimated"}, flow_draws=draws.astype(np.float32)
+    )
+
+
+def test_what_a_curve_depends_on_widens_the_intervals_of_each_quantity() -> None:
+    flow, delay = np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.5])
+    other = posterior(flow * np.exp([0.0, 0.24, -0.24]), delay + [0.0, 0.1, 0.15])
+    found = widened_by(posterior(flow, delay), other, np.random.default_rng(1))
+    values = {(m.quantity, m.statistic): m.values for m in found.maps}
+    np.testing.assert_allclose(values["MBF", "q50"], flow)
+    for bound, sign in (("q05", -1), ("q95", 1)):
+        np.testing.assert_allclose(
+            np.log(values["MBF", bound] / flow), sign * 1.645 * np.array([0.1, 0.26, 0.26]), 2e-3
+        )
+        expected = delay + sign * 1.645 * np.hypot(0.2, [0.0, 0.1, 0.15])
+        np.testing.assert_allclose(values["Ta", bound], expected, 2e-3)
+    assert found.flow_draws is not None
+    np.testing.assert_allclose(np.log(found.flow_draws).std(axis=1), [0.1, 0.26, 0.26], rtol=0.05)
+
+
+def test_where_the_other_fit_gives_nothing_intervals_stay() -> None:
+    flow, delay = np.array([1.0, 2.0]), np.array([0.5, np.nan])
+    found = widened_by(posterior(flow, delay), posterior(np.array([np.nan, 2.0]), delay), np.random.default_rng(1))
+    before = posterior(flow, delay)
+    for one, was in zip(found.maps, before.maps, strict=True):
+        np.testing.assert_allclose(one.values, was.values)
 
 
 def test_reserve_interval_is_that_of_the_draws() -> None:

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from qperf_app.bids.images import read_image
 from qperf_app.cli.app import main
 from qperf_app.methods import moving_border, spill_over
-from qperf_app.methods.spill_over import FRACTIONS
+from qperf_app.methods.spill_over import COARSE, FRACTIONS
 from qperf_app.physics import signal
 from qperf_app.physics.models import two_compartment_exchange
 from qperf_app.plugins import QualityCode, RunContext, Series, SpillOver, TissueConstants
@@ -65,15 +65,29 @@ def test_the_curve_alone_tells_the_fraction(mixture: tuple[Array, Array, Array, 
     mixed, blood, fractions, _ = mixture
     aif = examples.example_aif()
     mixed = mixed + np.random.default_rng(0).normal(0.0, 0.01 * np.ptp(mixed[0]), mixed.shape)
-    left = spill_over.muscle_signal(mixed[:, None], FRACTIONS[:, None], blood)
+    left = spill_over.muscle_signal(mixed[:, None], COARSE[:, None], blood)
     # Signal over a straight line through the origin: all that matters here, and defined below zero too.
     curves = (left - as_signal(np.zeros(1))) / (as_signal(np.ones(1)) - as_signal(np.zeros(1)))
-    weight = np.broadcast_to(1.0 - FRACTIONS, curves.shape[:2])
+    weight = np.broadcast_to(1.0 - COARSE, curves.shape[:2])
     draws = spill_over.MuscleCurves.of(aif.times, aif.times, aif.in_plasma(0.42))
     frames = np.ones(mixed.shape)
     prior = spill_over.muscle_log_prior(curves[:, 0], weight[:, 0], frames, draws, np.zeros(len(mixed), bool))
-    likely = spill_over.log_likelihood(curves, weight, frames, draws, prior)
-    assert np.abs(FRACTIONS[likely.argmax(axis=1)] - fractions).max() <= 0.1
+    likely, _ = spill_over.log_likelihood(curves, weight, frames, draws, prior)
+    assert np.abs(COARSE[likely.argmax(axis=1)] - fractions).max() <= 0.1
+
+
+def test_about_the_best_fraction_all_are_tried() -> None:
+    """A fraction that a curve tells to a hundredth is no longer known to a twentieth only, nor said to be surer."""
+    true, sd = np.array([0.013, 0.128, 0.31, 0.46]), 0.012
+    coarse, fine = (-0.5 * ((grid - true[:, None]) / sd) ** 2 for grid in (COARSE, FRACTIONS))
+    chosen = spill_over.about_the_best(coarse)
+    found = spill_over.refined(coarse, chosen, np.take_along_axis(fine, chosen, axis=1))
+    weights = np.exp(found - found.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    mean = weights @ FRACTIONS
+    np.testing.assert_allclose(mean, true, atol=0.004)
+    spread = np.sqrt(weights @ FRACTIONS**2 - mean**2)
+    np.testing.assert_allclose(spread[1:], sd, rtol=0.15)
 
 
 def test_border_prior_is_a_distribution_that_falls_with_depth() -> None:
@@ -163,6 +177,18 @@ def separated(series: Series) -> SpillOver:
         RunContext(),
     )
     return found
+
+
+def test_the_shift_is_what_one_standard_deviation_more_blood_takes_away() -> None:
+    """In the frames of the bolus muscle has less where there is more blood, the more the less is known of it."""
+    series, _ = examples.mixed_series()
+    found = separated(series)
+    assert found.muscle is not None and found.shift is not None
+    inner = found.fractions["LV"] > 0.05
+    peak = int(examples.example_aif().concentration.argmax())
+    change = found.shift[inner][:, peak]
+    assert (change <= 0).all() and (change < 0).mean() > 0.9
+    assert np.corrcoef(-change, found.sd["LV"][inner])[0, 1] > 0.5
 
 
 def test_muscle_alone_is_left_alone() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -16,15 +16,18 @@ from qperf_app.methods.kinetic_inputs import MIN_FRAMES
 from qperf_app.methods.moving_border import border_motion, moved_fraction
 from qperf_app.methods.spill_over import (
     BLUR,
+    COARSE,
     FRACTIONS,
     MuscleCurves,
     Pool,
+    about_the_best,
     expected_curves,
     frame_weights,
     log_likelihood,
     muscle_log_prior,
     muscle_signal,
     posterior,
+    refined,
 )
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import (
@@ -68,14 +71,14 @@ class TwoPool(SpillOverPlugin):
     """
 
     name = "two-pool"
-    version = "1.1"
+    version = "1.2"
     summary = "Takes the signal of left and right ventricular blood out of the voxels of the wall."
     citations = ("Hutchins GD, et al. J Am Coll Cardiol 1990;15:1032-1042. doi:10.1016/0735-1097(90)90237-J",)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """Arrays of doubles of the wall's surroundings for every fraction, a slice on each thread."""
         threads = max(1, min(shape[2], 4))
-        each = 8 * 8 * 0.25 * len(FRACTIONS) * shape[0] * shape[1] * shape[3] / 2**30
+        each = 8 * 8 * 0.25 * len(COARSE) * shape[0] * shape[1] * shape[3] / 2**30
         return Resources(memory_gb=0.8 + threads * each, threads=threads)
 
     def separate(
@@ -99,6 +102,7 @@ class TwoPool(SpillOverPlugin):
         beside = {z: neighbours_of(series, wall, pools, z) for z in slices}
         before = _before_bolus(series, aif, beside)
         left, jumps = series.data.astype(np.float64), np.zeros(dynamic.data.shape, bool)
+        more = left.copy()
 
         @cache
         def muscle_at(offset: float) -> MuscleCurves:
@@ -110,7 +114,7 @@ class TwoPool(SpillOverPlugin):
             part = _WallSlice(series, inside, z, neighbours, muscle, convert)
             if neighbours and len(muscle.shapes):
                 found = _moving_mixture(part)
-                left[inside, z] = found.muscle
+                left[inside, z], more[inside, z] = found.muscle, found.muscle_beside_more()
                 for name, fraction in found.fractions.items():
                     mean[name][inside, z], sd[name][inside, z] = fraction.mean(axis=1), found.sd[name]
             jumps[inside, z] = part.frame_weights(left[inside, z]) < _LEAST_WEIGHT
@@ -123,7 +127,8 @@ class TwoPool(SpillOverPlugin):
             list(pool.map(separate_slice, slices))
         converted = convert(series.with_data(left), wall)
         data = np.where(jumps, np.nan, converted.data)
-        return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd)
+        shift = np.where(jumps, np.nan, convert(series.with_data(more), wall).data - converted.data)
+        return SpillOver(replace(converted, data=data, invalid=converted.invalid | jumps), mean, sd, shift)
 
 
 def _before_bolus(
@@ -252,8 +257,8 @@ class _Mixture:
     ----------
     mean, sd : mapping of str to (n,) array
         Fraction of each pool's blood with the border at its mean position.
-    fractions : mapping of str to (n, v) array
-        The same in every volume.
+    motion : mapping of str to (n, v) array
+        Of each pool's border into the voxels in every volume, in units of the blur.
     log_prior : (m,) array
         Of the draws of muscle.
     """
@@ -261,8 +266,13 @@ class _Mixture:
     part: _WallSlice
     mean: Mapping[str, Array]
     sd: Mapping[str, Array]
-    fractions: Mapping[str, Array]
+    motion: Mapping[str, Array]
     log_prior: NDArray[np.float32]
+
+    @cached_property
+    def fractions(self) -> dict[str, Array]:
+        """Fraction (n, v) of each pool's blood in every volume."""
+        return {name: moved_fraction(mean, self.motion[name]) for name, mean in self.mean.items()}
 
     @property
     def total(self) -> Array:
@@ -280,6 +290,15 @@ class _Mixture:
         """Signal (n, v) of the muscle."""
         return muscle_signal(self.part.signal, self.total, self.blood)
 
+    def muscle_beside_more(self) -> Array:
+        """Signal (n, v) of the muscle if each voxel held one standard deviation more blood of the pool that it has."""
+        spread = np.array(list(self.sd.values()))
+        own = np.where(np.arange(len(spread))[:, None] == spread.argmax(axis=0), spread, 0.0)
+        most = FRACTIONS[-1]
+        return replace(
+            self, mean={n: np.minimum(m + own[k], most) for k, (n, m) in enumerate(self.mean.items())}
+        ).muscle
+
     def expected_signal(self) -> Array:
         """Signal (n, t) that is expected of each voxel's muscle."""
         curves = self.part.converted(self.total[:, None], self.blood[:, None])
@@ -295,29 +314,50 @@ def _moving_mixture(part: _WallSlice) -> _Mixture:
     still = {name: np.zeros_like(part.signal) for name in part.neighbours}
     found = _mixture(part, still, part.frame_weights(part.signal))
     motion = _motion(part, found)
-    moved = {name: moved_fraction(fraction, motion[name]) for name, fraction in found.mean.items()}
-    return _mixture(part, motion, part.frame_weights(replace(found, fractions=moved).muscle))
+    return _mixture(part, motion, part.frame_weights(replace(found, motion=motion).muscle))
 
 
 def _mixture(part: _WallSlice, motion: Mapping[str, Array], frames: Array) -> _Mixture:
     """Mixture where each pool's border moves into the voxels by ``motion`` (n, v), in units of the blur."""
     # No blood at all, then each pool's fractions.
     nothing = np.zeros((*part.signal.shape[:1], 1, part.signal.shape[1]))
-    fractions, bloods = [nothing], [nothing[0]]
-    for name, own in motion.items():
-        grid = np.broadcast_to(FRACTIONS[1:], (len(own), len(FRACTIONS) - 1))
-        fractions.append(np.minimum(moved_fraction(grid, own[:, None]), FRACTIONS[-1]))
-        bloods.append(np.broadcast_to(part.blood[name], (len(FRACTIONS) - 1, own.shape[1])))
-    curves = part.converted(np.concatenate(fractions, axis=1), np.concatenate(bloods))
+    curves = part.converted(nothing, nothing[0])
     log_prior = muscle_log_prior(curves.concentration[:, 0], curves.weight[:, 0], frames, part.expected, part.inner)
-    likelihood = log_likelihood(curves.concentration, curves.weight, frames, part.expected, log_prior)
-    pools, each = [], len(FRACTIONS) - 1
-    for k, name in enumerate(motion):
-        own = likelihood[:, 1 + k * each : 1 + (k + 1) * each]
-        pools.append(Pool(part.distance[name], np.concatenate([likelihood[:, :1], own], axis=1)))
+    coarse = [np.broadcast_to(COARSE[1:], (len(own), len(COARSE) - 1)) for own in motion.values()]
+    tried, count = _tried(part, motion, coarse, frames, log_prior)
+    chosen = [about_the_best(each) for each in tried]
+    fine, _ = _tried(part, motion, [FRACTIONS[each] for each in chosen], frames, log_prior, count)
+    pools = [
+        Pool(part.distance[name], refined(a, index, b[:, 1:]))
+        for name, a, index, b in zip(motion, tried, chosen, fine, strict=True)
+    ]
     found = posterior(pools, np.argwhere(part.inside) * part.series.voxel_size[:2], part.edge)
     mean, sd = (dict(zip(motion, values, strict=True)) for values in (found.mean, found.sd))
-    return _Mixture(part, mean, sd, {name: moved_fraction(mean[name], motion[name]) for name in motion}, log_prior)
+    return _Mixture(part, mean, sd, motion, log_prior)
+
+
+def _tried(
+    part: _WallSlice,
+    motion: Mapping[str, Array],
+    fractions: Sequence[Array],
+    frames: Array,
+    log_prior: NDArray[np.float32],
+    count: Array | None = None,
+) -> tuple[list[Array], Array]:
+    """Log likelihood (n, 1 + g) of no blood and of fractions (n, g) of each pool; independent frames (n,) of all."""
+    nothing = np.zeros((*part.signal.shape[:1], 1, part.signal.shape[1]))
+    moved, bloods = [nothing], [nothing[0]]
+    for (name, own), each in zip(motion.items(), fractions, strict=True):
+        moved.append(np.minimum(moved_fraction(each, own[:, None]), COARSE[-1]))
+        bloods.append(np.broadcast_to(part.blood[name], (each.shape[1], own.shape[1])))
+    curves = part.converted(np.concatenate(moved, axis=1), np.concatenate(bloods))
+    likelihood, count = log_likelihood(curves.concentration, curves.weight, frames, part.expected, log_prior, count)
+    found, start = [], 1
+    for each in fractions:
+        own = likelihood[:, start : start + each.shape[1]]
+        found.append(np.concatenate([likelihood[:, :1], own], axis=1))
+        start += each.shape[1]
+    return found, count
 
 
 def _motion(part: _WallSlice, found: _Mixture) -> dict[str, Array]:

@@ -196,16 +196,24 @@ def write_aif(
     return path, features
 
 
+#: What a series of concentration is of, after its quantity, by role.
+_OF_CONCENTRATION: Mapping[str, str] = {
+    "conc": "",
+    "muscle": " in the muscle of each voxel of the wall",
+    "muscle-shift": " in the muscle: change where each voxel holds one standard deviation more blood",
+}
+
+
 def write_concentration(
     out: Path, prefix: str, series: Series, converted: ConcentrationSeries, sources: Sequence[str], role: str = "conc"
 ) -> Path:
-    """Write the concentration of the dynamic volumes: in each voxel, or in its muscle (role ``muscle``)."""
+    """Write the concentration of the dynamic volumes: in each voxel, in its muscle, or by how much that may change."""
     path = out / derivative_name(prefix, role)
     kept = ("Haematocrit", *SLICE_FIELDS)
     fields = {name: series.metadata[name] for name in kept if name in series.metadata}
     fields["VolumeTiming"] = series.dynamic().times.tolist()
     description = "Gadolinium concentration" if converted.units == "mmol/L" else "Relative gadolinium concentration"
-    description += " in the muscle of each voxel of the wall" if role == "muscle" else ""
+    description += _OF_CONCENTRATION[role]
     write_image(
         path, converted.data.astype(np.float32), series.affine,
         describe_image(description, converted.units, sources, **fields), measured=role == "conc",
@@ -233,10 +241,13 @@ def copy_concentration(
 def write_spill_over(
     out: Path, prefix: str, series: Series, found: SpillOver, sources: Sequence[str]
 ) -> dict[Role, Path]:
-    """Write the concentration in the muscle, and each neighbour's share of the voxels with its standard deviation."""
+    """Write the concentration in the muscle, its change, and each neighbour's share with its standard deviation."""
     files: dict[Role, Path] = {}
     if found.muscle is not None:
         files["muscle"] = write_concentration(out, prefix, series, found.muscle, sources, "muscle")
+        if found.shift is not None:
+            change = replace(found.muscle, data=found.shift)
+            files["muscle-shift"] = write_concentration(out, prefix, series, change, sources, "muscle-shift")
     for name, values in found.fractions.items():
         words = f"Share of the voxel that is {NEIGHBOURS[name]}"
         for role, data, text in (

@@ -33,8 +33,10 @@ from qperf_app.physics.models import MODELS
 
 Array = NDArray[np.float64]
 
-#: Fractions of blood that are weighed.
-FRACTIONS: Array = np.linspace(0.0, 0.7, 15)
+#: Fractions of blood that every curve is tried with, and those that are weighed: where blood is much brighter than
+#: muscle a curve tells them to a hundredth, so that about the best one all are tried (:func:`about_the_best`).
+COARSE: Array = np.linspace(0.0, 0.7, 15)
+FRACTIONS: Array = np.linspace(0.0, 0.7, 71)
 #: Muscle exchanges or is distributed, either with the same prior probability; so many draws of each.
 _MODELS, _DRAWS = ("2CXM", "ATH"), 512
 _PARAMETERS = ("Fp", "PS", "vp", "ve", "Ta")
@@ -130,8 +132,10 @@ def frame_weights(signal: Array, interval: float) -> Array:
     return np.asarray(1.0 / (1.0 + (away / scale[:, None]) ** 2))
 
 
-def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves) -> NDArray[np.float32]:
-    """Log likelihood of every fraction of blood and every draw of muscle.
+def log_scores(
+    curves: Array, weight: Array, frames: Array, muscle: MuscleCurves, count: Array | None = None
+) -> tuple[NDArray[np.float32], Array]:
+    """Log likelihood of every fraction of blood and every draw of muscle, and how many frames are independent.
 
     Parameters
     ----------
@@ -143,10 +147,12 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     frames : (n, t) array
         Weight of each frame (:func:`frame_weights`).
     muscle : MuscleCurves
+    count : (n,) array, optional
+        Of independent frames; by default that of the best of all residuals.
 
     Returns
     -------
-    (n, g, m) array
+    (n, g, m) array, (n,) array
         The noise's level is integrated out (its prior is flat in the logarithm); the factor by which muscle differs
         from a draw has its best value. Autocorrelated residuals count for less.
     """
@@ -162,12 +168,13 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     squares = product * product
     np.subtract(energy.reshape(n, g, 1), squares, out=squares)
     squares *= scale[..., None]
-    # What the best of all leaves is what the noise looks like.
-    best = squares.reshape(n, -1).argmin(axis=1)
-    voxel, row, draw = np.arange(n), best // len(muscle.shapes), best % len(muscle.shapes)
-    factor = product[voxel, row, draw] / size[voxel, 0, draw]
-    residual = curves[voxel, row].astype(np.float32) - factor[:, None] * muscle.shapes[draw]
-    count = frames.sum(axis=1) * effective_sample_fraction((residual * np.sqrt(frames)).astype(np.float64))
+    if count is None:
+        # What the best of all leaves is what the noise looks like.
+        best = squares.reshape(n, -1).argmin(axis=1)
+        voxel, row, draw = np.arange(n), best // len(muscle.shapes), best % len(muscle.shapes)
+        factor = product[voxel, row, draw] / size[voxel, 0, draw]
+        residual = curves[voxel, row].astype(np.float32) - factor[:, None] * muscle.shapes[draw]
+        count = frames.sum(axis=1) * effective_sample_fraction((residual * np.sqrt(frames)).astype(np.float64))
     floor = _FLOOR * (energy.reshape(n, g)[:, 0] * scale[:, 0]) + _TINY
     # In place from here on: such arrays cost more to make than to compute with.
     np.maximum(squares, 0.0, out=squares)
@@ -179,7 +186,7 @@ def log_scores(curves: Array, weight: Array, frames: Array, muscle: MuscleCurves
     away -= muscle.log_size
     away /= muscle.factor_sd
     score -= 0.5 * away * away
-    return score
+    return score, count
 
 
 def muscle_log_prior(
@@ -197,26 +204,59 @@ def muscle_log_prior(
         own = np.zeros_like(prior)
         chosen = np.flatnonzero(inner)
         for some in (chosen[k : k + _AT_ONCE * 8] for k in range(0, len(chosen), _AT_ONCE * 8)):
-            score = log_scores(curves[some, None], weight[some, None], frames[some], muscle)[:, 0].astype(np.float64)
+            score = log_scores(curves[some, None], weight[some, None], frames[some], muscle)[0][:, 0].astype(np.float64)
             own += np.exp(score - logsumexp(score, axis=1, keepdims=True)).sum(axis=0)
         prior = (1.0 - _LEARNT) * prior + _LEARNT * own / own.sum()
     return np.asarray(np.log(prior), np.float32)
 
 
 def log_likelihood(
-    curves: Array, weight: Array, frames: Array, muscle: MuscleCurves, log_prior: NDArray[np.float32]
-) -> Array:
-    """Log likelihood (n, g) of every fraction of blood, over all that muscle may do.
+    curves: Array,
+    weight: Array,
+    frames: Array,
+    muscle: MuscleCurves,
+    log_prior: NDArray[np.float32],
+    count: Array | None = None,
+) -> tuple[Array, Array]:
+    """Log likelihood (n, g) of every fraction of blood, over all that muscle may do, and independent frames (n,).
 
     ``log_prior`` (m,) is that of the draws (:func:`muscle_log_prior`); other arguments as of :func:`log_scores`.
     """
-    found = []
+    found, counts = [], []
     for rows in (slice(k, k + _AT_ONCE) for k in range(0, len(curves), _AT_ONCE)):
-        score = log_scores(curves[rows], weight[rows], frames[rows], muscle) + log_prior
+        given = None if count is None else count[rows]
+        score, used = log_scores(curves[rows], weight[rows], frames[rows], muscle, given)
+        score += log_prior
         top = score.max(axis=2)
         score -= top[..., None]
         found.append(top + np.log(np.exp(score, out=score).sum(axis=2)))
-    return np.concatenate(found).astype(np.float64)
+        counts.append(used)
+    return np.concatenate(found).astype(np.float64), np.concatenate(counts)
+
+
+def about_the_best(log_likelihood: Array) -> NDArray[np.intp]:
+    """Of each voxel the :data:`FRACTIONS` next to the best of :data:`COARSE`, as indices (n, f); those are left out.
+
+    ``log_likelihood`` (n, g) is that of the coarse ones.
+    """
+    fine = (len(FRACTIONS) - 1) // (len(COARSE) - 1)
+    between = np.array([k for k in range(1 - fine, fine) if k])
+    best = np.clip(log_likelihood.argmax(axis=1), 1, len(COARSE) - 2)
+    return np.asarray(fine * best[:, None] + between)
+
+
+def refined(log_likelihood: Array, chosen: NDArray[np.intp], theirs: Array) -> Array:
+    """Log likelihood (n, f) at :data:`FRACTIONS`, of that at :data:`COARSE` (n, g) and ``theirs`` (n, k) at ``chosen``.
+
+    Linear in between.
+    """
+    step = COARSE[1] - COARSE[0]
+    position = np.clip(FRACTIONS / step, 0.0, len(COARSE) - 1.0 - 1e-9)
+    before = position.astype(int)
+    part = position - before
+    found = (1.0 - part) * log_likelihood[:, before] + part * log_likelihood[:, before + 1]
+    np.put_along_axis(found, chosen, theirs, axis=1)
+    return np.asarray(found)
 
 
 def expected_curves(
@@ -228,7 +268,7 @@ def expected_curves(
     """
     from scipy.special import softmax
 
-    score = log_scores(curves[:, None], weight[:, None], frames, muscle)[:, 0] + log_prior
+    score = log_scores(curves[:, None], weight[:, None], frames, muscle)[0][:, 0] + log_prior
     factor = ((curves * frames) @ muscle.shapes.T) / np.maximum(frames @ (muscle.shapes**2).T, _TINY)
     return np.asarray((softmax(score.astype(np.float64), axis=1) * np.maximum(factor, 0.0)) @ muscle.shapes)
 

@@ -54,11 +54,50 @@ def widened(
     values: dict[tuple[str, str | None], Array] = {(m.quantity, m.statistic): m.values for m in result.maps}
     maps = tuple(replace(m, values=_widened(m, values, log_sd)) if m.quantity in quantities else m for m in result.maps)
     draws = result.flow_draws
-    if draws is not None:
+    if draws is not None and set(quantities) & set(FLOWS):
         shared = np.ndim(log_sd) == 0
         noise = rng.standard_normal(draws.shape[1] if shared else draws.shape)
         draws = (draws * np.exp((log_sd if shared else np.asarray(log_sd)[:, None]) * noise)).astype(draws.dtype)
     return replace(result, maps=maps, flow_draws=draws)
+
+
+def widened_by(result: KineticMaps, other: KineticMaps, rng: np.random.Generator) -> KineticMaps:
+    """The maps with the uncertainty of something that their curves depend on in their intervals.
+
+    Parameters
+    ----------
+    result : KineticMaps
+        Of n curves.
+    other : KineticMaps
+        Of the same curves with that something changed by a standard deviation. By how much a quantity differs is then a
+        standard deviation of its own: of the logarithm, but for a delay.
+    rng : Generator
+        Draws the error for each draw of flow.
+    """
+    values, theirs = result.values, other.values
+    for quantities in (FLOWS, *((q,) for q in SCALED if q not in FLOWS)):
+        known = next((q for q in quantities if q in values and q in theirs), None)
+        if known is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                apart = np.abs(np.log(theirs[known] / values[known]))
+            result = widened(result, np.where(np.isfinite(apart), apart, 0.0), rng, quantities)
+    if "Ta" in values and "Ta" in theirs:
+        result = _with_another_delay(result, np.abs(theirs["Ta"] - values["Ta"]))
+    return result
+
+
+def _with_another_delay(result: KineticMaps, sd: Array) -> KineticMaps:
+    """The maps with an independent error of standard deviation ``sd`` (n,), s, in the intervals of the delay."""
+    middle, sd = result.values["Ta"], np.nan_to_num(sd)
+
+    def wider(one: ParameterMap) -> Array:
+        if one.statistic == "std":
+            return np.hypot(one.values, sd)
+        sign = {"q05": -1.0, "q95": 1.0}.get(one.statistic or "", 0.0)
+        return middle + sign * np.hypot(one.values - middle, NINETY * sd) if sign else one.values
+
+    maps = tuple(replace(m, values=wider(m)) if m.quantity == "Ta" else m for m in result.maps)
+    return replace(result, maps=maps)
 
 
 def centred(result: KineticMaps, of_voxels: Mapping[tuple[str, str | None], Array]) -> KineticMaps:

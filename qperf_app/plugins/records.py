@@ -221,11 +221,15 @@ class SpillOver:
     fractions, sd : mapping of str to (x, y, z) float array
         Share of each neighbour in a voxel, 0 to 1, and its standard deviation; NaN outside the wall. ``LV`` and ``RV``
         are the ventricles' blood. Without any, nothing was looked for.
+    shift : (x, y, z, t) float array or None
+        By how much ``muscle`` changes where each voxel holds one standard deviation more blood, in its units; read in
+        the wall only. The host widens the intervals of flow by what it does to them.
     """
 
     muscle: ConcentrationSeries | None = None
     fractions: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     sd: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    shift: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)

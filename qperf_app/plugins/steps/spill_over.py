@@ -56,6 +56,10 @@ def check_spill_over(result: Any, series: Series) -> SpillOver:
     found = check_kind(result, SpillOver)
     if found.muscle is not None:
         check_concentration(found.muscle, series)
+    if found.shift is not None:
+        if found.muscle is None:
+            raise PluginResultError("shift is of a muscle's concentration, and there is none")
+        check_numbers("shift", found.shift, found.muscle.data.shape)
     unknown = sorted(set(found.fractions) - set(NEIGHBOURS))
     if unknown:
         raise PluginResultError(f"fractions of {unknown} are not among {list(NEIGHBOURS)}")
@@ -91,7 +95,10 @@ SPILL_OVER = StepSpec(
         Read("aif", INPUT_FUNCTION.name),
         Read("pools", BLOOD_POOL.name, optional=True),
     ),
-    files={"muscle": DerivativeFile("desc-muscle_dce.nii.gz", FileKind.CONCENTRATION)}
+    files={
+        "muscle": DerivativeFile("desc-muscle_dce.nii.gz", FileKind.CONCENTRATION),
+        "muscle-shift": DerivativeFile("desc-muscleshift_dce.nii.gz", FileKind.CONCENTRATION),
+    }
     | {
         f"fraction{sd}-{name}": DerivativeFile(
             f"model-mixture_param-f{name}{stat}_desc-spillover_dcemap.nii.gz", FileKind.FRACTION

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from qperf_app.bids import records
 from qperf_app.bids.images import read_image, read_json, sidecar_path, write_image
-from qperf_app.methods.wider_intervals import but_for_a_factor, widened
+from qperf_app.methods.wider_intervals import but_for_a_factor, widened, widened_by
 from qperf_app.plugins import RELATIVE_UNITS, InputFunction, KineticMaps, QualityCode, Series, TissueCurves
 from qperf_app.plugins.keys import Role
+from qperf_app.plugins.results import INTERVAL
 from qperf_app.workflow.outcomes import StepResult
 from qperf_app.workflow.runners.common import MOST_BLOOD, Upstream, call_plugin, constants_of, uris
 from qperf_app.workflow.slice_clocks import fit_by_clock
@@ -29,12 +30,32 @@ def run(task: Task, upstream: Upstream, out: Path) -> StepResult:
     curves = TissueCurves(
         series.data[mask].astype(np.float64), series.times, voxels, series.affine, series.units, of_image=True
     )
-    result = _marked(fit(task, curves, aif, series.slice_times[voxels[:, 2]]), upstream, mask)
+    offsets = series.slice_times[voxels[:, 2]]
+    result = _unsure_of_blood(task, curves, aif, offsets, upstream, mask, fit(task, curves, aif, offsets))
+    result = _marked(result, upstream, mask)
     read = uris(path for outcome in upstream.values() for path in outcome.files.values())
     files = records.write_maps(
         out, task.prefix, task.plugin, result, voxels, mask.shape, series.affine, constants_of(task), read
     )
     return StepResult("done", files, summary=_summary(result, len(voxels)))
+
+
+def _unsure_of_blood(
+    task: Task,
+    curves: TissueCurves,
+    aif: InputFunction,
+    offsets: NDArray[np.float64],
+    upstream: Upstream,
+    mask: NDArray[np.bool_],
+    result: KineticMaps,
+) -> KineticMaps:
+    """Intervals hold that the share of blood in a voxel is known to a standard deviation: the fit with so much more."""
+    path = upstream["muscle"].files.get("muscle-shift")
+    if path is None or not any(m.statistic in INTERVAL for m in result.maps):
+        return result
+    shift = np.nan_to_num(read_image(path)[0][mask].astype(np.float64))
+    other = fit(task, dataclasses.replace(curves, concentration=curves.concentration + shift), aif, offsets)
+    return widened_by(result, other, np.random.default_rng(derive_seed(task.seed, fingerprint(shift))))
 
 
 def _marked(result: KineticMaps, upstream: Upstream, mask: NDArray[np.bool_]) -> KineticMaps:
