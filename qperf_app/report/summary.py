@@ -102,13 +102,8 @@ def _notes(study: Study) -> list[HostElement]:
     """Segments to look at next, what the images tell of the stress agent, and what the numbers rest on."""
     method = methods_of(study)[0]
     quantity = primary_quantity(study, method)
-    lines = (
-        *_segment_notes(study, method, quantity),
-        *_heart_rate(study),
-        *_spleen(study),
-        *_basis(study, method, quantity),
-    )
-    return [Listing(lines)]
+    of_agent = (*_heart_rate(study), *_spleen(study))
+    return [Listing((*_segment_notes(study, method, quantity), *of_agent, *_basis(study, method, quantity)))]
 
 
 def _head(scan: ScanResult, study: Study, method: Method) -> str:

@@ -7,7 +7,7 @@ from qperf_app.plugins.steps.motion_correction import MOTION_CORRECTION
 from qperf_app.plugins.steps.myocardium import MYOCARDIUM
 from qperf_app.plugins.steps.spec import DerivativeFile, FileKind, Read, StepSpec
 
-# Nothing reads it: it tells of the stress agent, and no flow hangs on it. So an empty mask is no reason to refuse a run.
+# Nothing reads it: it tells of the stress agent, and no flow hangs on it. So an empty mask is no reason to refuse.
 SPLEEN = StepSpec(
     name="spleen",
     summary="the spleen's enhancement",
