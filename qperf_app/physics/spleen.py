@@ -18,8 +18,8 @@ FIRST_PASS = 30.0
 #: A series that ends sooner than these s behind the foot may not have the peak.
 SHORTEST = FIRST_PASS / 2
 #: A spleen enhances where the highest three-sample median of its curve stands so many standard deviations of the
-#: curve's noise above the baseline. The highest of 40 such medians of noise alone stands at 1.3, and once in a thousand at
-#: 2.7. No more is asked for: one that is switched off enhances little, and is a spleen.
+#: curve's noise above the baseline. The highest of 40 such medians of noise alone stands at 1.3, one of a thousand
+#: at 2.7. No more is asked for: one that is switched off enhances little, and is a spleen.
 DETECTION_SIGMA = 3.0
 
 
