@@ -502,9 +502,9 @@ def test_what_is_undone_is_no_correction_any_more(study: Study) -> None:
     assert names == {f"{KEY}_desc-review_log.tsv", f"{KEY}_desc-review_log.json"}
 
 
-def test_a_spleen_that_is_marked_is_told_of_and_corrects_no_flow(study: Study, tmp_path: Path) -> None:
-    shutil.copytree(study.out_dir, tmp_path / "out")
-    study = replace(study, out_dir=tmp_path / "out", work_dir=tmp_path / "work")
+def test_a_spleen_that_is_marked_is_told_of_and_corrects_no_flow(finished: Study, tmp_path: Path) -> None:
+    shutil.copytree(finished.out_dir.parent, tmp_path / "copy")
+    study = open_study(tmp_path / "copy" / "out", None, None, tmp_path / "copy" / "work")
     edits, before = Desk(study).describe(KEY)["edits"], flow_of(study)
     empty = edits["regions"]["spleen"][0]
     assert empty == {"outer": None, "inner": None, "painted": []}
