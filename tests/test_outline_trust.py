@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, Training
 from qperf_app.training.outline_trust import examples, fit
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_walls
-from qperf_segmentation import EnsembleMyocardium, KMeansBloodPool
+from qperf_segmentation import EnsembleMyocardium, KMeansBloodPool, ensemble
 from qperf_segmentation.ensemble import mean_wall
 from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
@@ -181,6 +182,24 @@ def test_the_pool_takes_the_member_that_can_be_trusted(case: TrainingCase, monke
     monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(wall)))
     agreed = EnsembleMyocardium().segment(series, pools, None, RunContext())
     assert agreed.estimated_dice[0] > alone and not agreed.warnings
+
+
+def test_of_two_that_can_be_trusted_and_agree_the_mean_is_taken(
+    case: TrainingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, left, right = masks(case)
+    series = Series(case.series.data, case.series.times, np.diag([*case.series.voxel_size, 1.0]))
+    pools = BloodPools(left, right, left, series.affine)
+    wider = wall | moved(wall, 1)
+    both = mean_wall([wall[..., 0], wider[..., 0]], series.voxel_size[:2])
+    monkeypatch.setattr(ensemble, "wall_model", lambda: replace(wall_model(), trusted=0.0))
+    monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(wider)))
+    found = EnsembleMyocardium().segment(series, pools, None, RunContext())
+    assert np.array_equal(found.mask[..., 0], both) and not np.array_equal(both, wall[..., 0])
+    assert found.estimated_dice[0] == pytest.approx(judge_wall(series, both[..., None]).dice[0])
+    monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(moved(wall, 12))))
+    apart = EnsembleMyocardium().segment(series, pools, None, RunContext())
+    assert np.array_equal(apart.mask, wall)
 
 
 def test_the_mean_of_two_walls_lies_between_them() -> None:
