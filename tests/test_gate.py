@@ -689,6 +689,32 @@ def test_slices_in_files_of_their_own_are_a_stack() -> None:
     assert "the apical one of 3 that lie in files of their own" in note["sub-01_task-rest_acq-20"][1]
 
 
+def test_the_name_of_a_slice_in_a_file_of_its_own_counts_where_its_place_allows_it() -> None:
+    nowhere = ImageHeader((40, 44, 1, 12), tuple(map(tuple, np.diag([2.0, 2, 10, 1]).tolist())), "int16")
+
+    def told(**places: float | None) -> dict[str, tuple[str, str]]:
+        headers = {a: nowhere if p is None else header_at(p) for a, p in places.items()}
+        scans = [Scan(raw_series(f"sub-01_task-rest_acq-{acq}", h), None) for acq, h in headers.items()]
+        found = shared_levels(scans)
+        names = {acq: found.get(f"sub-01_task-rest_acq-{acq}", (("mid",), "")) for acq in places}
+        return {acq: (str(levels[0]), note) for acq, (levels, note) in names.items()}
+
+    # Places that agree need no word; two slices that places alone would call basal and mid are what they are called.
+    assert told(apex=20, base=0, mid=10) == {"apex": ("apical", ""), "base": ("basal", ""), "mid": ("mid", "")}
+    assert told(mid=10, Apical=20) == {"mid": ("mid", ""), "Apical": ("apical", "")}
+    # Where the header tells no place, or one place for all, the name is all that there is.
+    for place in (None, 0.0):
+        assert told(base=place, mid=place)["base"] == ("basal", "Its slice is called basal, as its name says.")
+        assert told(apex=place)["apex"][0] == "apical"
+    # Where it tells another order, the place counts, and the contradiction is said.
+    wrong = told(base=20, mid=10, apex=0)
+    assert wrong["base"][0] == "apical" and "its name says basal" in wrong["base"][1]
+    assert wrong["mid"] == ("mid", "")
+    # Other names say nothing, and without an orientation nothing tells.
+    assert told(one=0, two=0) == {"one": ("mid", ""), "two": ("mid", "")}
+    assert all("may be another one" in note for _, note in told(one=None, two=None).values())
+
+
 def lifted(task: str, by: float) -> Any:
     """A scan of the report's examples that lies higher."""
     made = scan(task, shape=(40, 44, 2))
