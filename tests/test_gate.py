@@ -903,7 +903,7 @@ def test_the_first_method_that_gives_flow_leads_rest_and_stress(tmp_path: Path) 
     for found in (scans := led([rest, stress], ("nlls", "cnn", "fermi"), tmp_path)):
         assert leader(found) == "cnn" and [r.key.plugin for r in found.steps] == ["cnn", "nlls", "fermi"]
         assert found.warnings == (
-            "Flow is shown by cnn: nlls, which was asked for first, gives it in fewer than half of the segments of "
+            "Flow is shown by cnn: nlls, which comes first, gives it in fewer than half of the segments of "
             "task-stress.",
         )
     # A later run in which it gives flow takes the warning back, and the lead; so does one that asks for another.
@@ -917,9 +917,7 @@ def test_a_method_that_was_not_run_on_a_scan_is_not_said_to_give_nothing(tmp_pat
     rest, stress = by_methods(tmp_path, "rest", nlls=0.9, fermi=0.7), by_methods(tmp_path, "stress", fermi=2.4)
     for found in led([rest, stress], ("nlls",), tmp_path):
         assert leader(found) == "fermi"
-        assert found.warnings == (
-            "Flow is shown by fermi: nlls, which was asked for first, was not run on task-stress.",
-        )
+        assert found.warnings == ("Flow is shown by fermi: nlls, which comes first, was not run on task-stress.",)
     # Each by another method: said, and not held against each other.
     rest, stress = by_methods(tmp_path, "rest", nlls=1.9), by_methods(tmp_path, "stress", fermi=0.5)
     kept, warned = led([rest, stress], ("nlls",), tmp_path)
