@@ -43,7 +43,7 @@ from qperf_app.workflow.preflight import find_findings
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import ScanRecord, StepRecord, read_status, summarise
-from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
+from tests.datasets import beats, edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.report_examples import participant, scan, segments
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +206,19 @@ def test_frame_times_start_is_a_clock(dataset: Path) -> None:
     assert findings(dataset) == []
 
 
+def test_times_that_are_more_even_than_a_heart_are_told_once(dataset: Path) -> None:
+    for unsteady, told in ((0.0, 1), (0.001, 1), (0.004, 0)):
+        edit_sidecar(dataset, VolumeTiming=[round(0.85 * k + unsteady * (k % 2), 3) for k in range(40)])
+        said = [f.text for f in findings(dataset) if "more evenly than a heart beats" in f.text]
+        assert len(said) == told and all("every volume 0.85" in text for text in said), unsteady
+    # Under stress too, and not as a copy of the times at rest.
+    both = small_dataset(dataset.parent / "both", tasks=("rest", "stress"))
+    for image in both.rglob("*_dce.nii.gz"):
+        fields = json.loads(json_of(image).read_text())
+        write_json(json_of(image), {**fields, "VolumeTiming": [round(0.85 * k, 3) for k in range(40)]})
+    assert ["more evenly" in f.text for f in findings(both)] == [True, True]
+
+
 def test_doubts_stand_in_terminal_status_and_report(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit_sidecar(dataset, ImageType=["ORIGINAL", "PRIMARY", "P"])
     drawn = hand_drawn(dataset.parent / "drawn")
@@ -264,7 +277,7 @@ def test_what_worked_is_not_refused_now(dataset: Path) -> None:
         found = [f for f in findings(dataset) if "repeat" not in f.text]
         assert found == [], (name, found)
         if clock:
-            edit_sidecar(dataset, VolumeTiming=example_series().metadata["VolumeTiming"])
+            edit_sidecar(dataset, VolumeTiming=beats(example_series().metadata["VolumeTiming"]))
 
 
 def test_qform_against_sform(dataset: Path) -> None:
@@ -292,7 +305,7 @@ def test_the_time_between_volumes_of_the_header(dataset: Path) -> None:
 def test_one_series_under_two_names_and_rest_against_stress(tmp_path: Path) -> None:
     root = small_dataset(tmp_path / "raw", ("01", "02"), ("rest", "stress"))
     assert {f.text.split(";")[0] for f in findings(root)} == {
-        "VolumeTiming has the very intervals of the series at rest, 0.85 s"
+        "VolumeTiming has the very intervals of the series at rest, 0.854 s"
     }
     for image in root.rglob("*_task-stress_dce.nii.gz"):
         fields = json.loads(json_of(image).read_text())
