@@ -29,9 +29,12 @@ def test_usual_peaks_are_believed(peak: float) -> None:
     assert peak_doubt(peak, {}) == ""
 
 
-@pytest.mark.parametrize(("peak", "weight", "right"), [(1.1, 75.0, True), (4.5, 75.0, False), (1.1, None, False)])
+@pytest.mark.parametrize(
+    ("peak", "weight", "right"),
+    [(1.1, 75.0, True), (4.5, 75.0, False), (1.1, None, False), (4.5, 75e3, True), (4.5, 0.0, True)],
+)
 def test_a_known_dose_decides(peak: float, weight: float | None, right: bool) -> None:
-    """1.5 mL of 1 mmol/mL into 75 kg are 0.02 mmol/kg."""
+    """1.5 mL of 1 mmol/mL into 75 kg are 0.02 mmol/kg; a weight that is none tells no dose."""
     fields = {**GADOBUTROL, "ContrastBolusVolume": 1.5, "PatientWeight": weight}
     assert (peak_doubt(peak, fields) == "") is right
 

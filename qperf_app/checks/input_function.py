@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qperf_app.checks.dual_bolus import dose
-from qperf_app.checks.ranges import is_number
+from qperf_app.checks.ranges import WEIGHT, is_number
 
 #: Peak in whole blood, mmol/L, of 0.05 to 0.1 mmol/kg injected at rest or under stress.
 PEAK = (2.0, 12.0)
@@ -39,7 +39,7 @@ def peak_doubt(peak: float, metadata: Mapping[str, Any], ratio: float = 1.0) -> 
     injected, weight = ratio * dose(metadata), metadata.get("PatientWeight")
     low, high, words = *PEAK, "of 0.05 to 0.1 mmol/kg"
     mend = f"; of another dose, give {', '.join(DOSE_FIELDS)} in the sidecar"
-    if np.isfinite(injected) and is_number(weight) and weight > 0:
+    if np.isfinite(injected) and is_number(weight) and WEIGHT.verdict(weight) is None:
         given = injected / MOLAR_MASS / float(weight)
         low, high, words, mend = *(bound * given for bound in PEAK_PER_DOSE), f"of {given:.2g} mmol/kg", ""
     if low <= peak <= high:
