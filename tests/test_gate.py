@@ -747,6 +747,20 @@ def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
         assert bool(told) == bool(apart)
 
 
+def test_what_keeps_rest_and_stress_apart_is_said() -> None:
+    def told(*scans: Any) -> list[str]:
+        studies = studies_of(scans)
+        return [w for w in warnings_of(participant(*scans), studies) if "no reserve" in w]
+
+    rest, stress = (replace(s, entities={**s.entities, "ses": s.label[5:]}) for s in (scan("rest"), scan("stress")))
+    (said,) = told(rest, stress)
+    assert said.endswith(
+        "There is no reserve: Rest, session rest and Stress, session stress differ in session."
+    ) and said.startswith("All scans")
+    assert told(rest) == [] and told(scan("rest"), scan("stress")) == []
+    assert told(rest, stress, replace(rest, label="x", entities={"task": "rest", "ses": "B"})) == []
+
+
 def test_two_relative_flows_have_no_reserve() -> None:
     """The unknown factor of each scan is its own, and so their ratio says nothing."""
     scans = [scan("rest", shape=(40, 44, 2)), scan("stress", shape=(40, 44, 2))]
