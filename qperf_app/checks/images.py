@@ -119,7 +119,8 @@ def _not_finite(finite: NDArray[np.bool_]) -> str:
     outside = ~finite.any(axis=-1)
     if outside.any() and finite[~outside].all():
         return f"{outside.mean():.0%} of the voxels are NaN in every frame, as outside of a mask: write 0 there"
-    return f"values that are not finite in {counted_places(~finite.all(axis=(0, 1, 2)), 'frame')}"
+    bad = np.asarray(~finite.all(axis=(0, 1, 2)))
+    return f"values that are not finite in {counted_places(bad, 'frame')}"
 
 
 def voxel_findings(
