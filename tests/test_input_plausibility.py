@@ -129,7 +129,7 @@ def test_the_blood_of_both_series_has_one_concentration(
 def test_a_signal_that_is_noise_is_no_scale() -> None:
     draw = np.random.default_rng(0)
     for mean, said, doubted in (
-        (6.0, "", False), (2.6, "is by at least 7% noise", False), (1.44, "is by at least 2", True), (0.0, "is ", True),
+        (6.0, "", False), (2.6, "is enlarged by noise by at least 7%", False), (1.44, "is enlarged by noise by at least 2", True), (0.0, "is ", True),
     ):  # fmt: skip
         before = np.abs(mean + draw.normal(size=(300, 8)) + 1j * draw.normal(size=(300, 8)))
         words, wrong = baseline_words(before)

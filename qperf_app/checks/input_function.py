@@ -69,7 +69,7 @@ def baseline_words(before: NDArray[np.floating]) -> tuple[str, bool]:
     factor = rician_factor(ratio)
     if factor <= ENLARGED:
         return "", False
-    size = f"is by at least {factor - 1:.0%} noise" if factor < _MOST_FACTOR else "is noise"
+    size = f"is enlarged by noise by at least {factor - 1:.0%}" if factor < _MOST_FACTOR else "is noise"
     return (
         f"the blood's signal before contrast, {ratio:.2g} times its own scatter, {size}, and without proton-density "
         "volumes it is the scale of the input function: flow is too high by as much or more"
