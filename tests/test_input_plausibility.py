@@ -129,8 +129,11 @@ def test_the_blood_of_both_series_has_one_concentration(
 def test_a_signal_that_is_noise_is_no_scale() -> None:
     draw = np.random.default_rng(0)
     for mean, said, doubted in (
-        (6.0, "", False), (2.6, "is enlarged by noise by at least 7%", False), (1.44, "is enlarged by noise by at least 2", True), (0.0, "is ", True),
-    ):  # fmt: skip
+        (6.0, "", False),
+        (2.6, "is enlarged by noise by at least 7%", False),
+        (1.44, "is enlarged by noise by at least 2", True),
+        (0.0, "is ", True),
+    ):
         before = np.abs(mean + draw.normal(size=(300, 8)) + 1j * draw.normal(size=(300, 8)))
         words, wrong = baseline_words(before)
         assert (bool(words), wrong) == (bool(said), doubted) and said in words, (mean, words)
