@@ -184,11 +184,17 @@ def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
     yield _totals_table("outline-ensemble", title, "plugins", rows, CHAINS)
 
 
-def ingredients_table(cases: Iterable[Case], phantoms: int) -> Table:
-    """What each part of the pool of methods brings: all of them, and each left out once."""
-    rows = _compared(cases, phantoms, _INGREDIENTS)
+def ingredients_table(cases: Iterable[Case], phantoms: int, shorter: Path | None) -> Table:
+    """What each part of the pool of methods brings: all of them, and each left out once.
+
+    ``shorter``: folder of the weights ``cine`` of a shorter training.
+    """
+    chains = dict(_INGREDIENTS)
+    if shorter is not None:
+        chains["the latter part of their training"] = _with_cine(shorter)
+    rows = _compared(cases, phantoms, chains)
     title = "Outlines with each part of the pool left out"
-    return _totals_table("outline-ingredients", title, "left out", rows, _INGREDIENTS)
+    return _totals_table("outline-ingredients", title, "left out", rows, chains)
 
 
 def _compared(cases: Iterable[Case], phantoms: int, chains: Mapping[str, Chain]) -> list[Row]:
@@ -258,30 +264,45 @@ class _NetworkWalls(EnsembleMyocardium):
         return super().members[1:]
 
 
-Chain = tuple[Callable[[], BloodPoolPlugin], Callable[[], MyocardiumPlugin]]
+@dataclass(frozen=True)
+class Chain:
+    """Plugins that outline blood and wall, and whether what they say is held against the host's checks."""
 
-_CLASSICAL: Chain = (KMeansBloodPool, ClassicalMyocardium)
+    pool: Callable[[], BloodPoolPlugin]
+    wall: Callable[[], MyocardiumPlugin]
+    judged: bool = True
+
+
+_CLASSICAL = Chain(KMeansBloodPool, ClassicalMyocardium)
 CHAINS: dict[str, Chain] = {
     "`kmeans`, `classical`": _CLASSICAL,
-    "`resunet`, `cine`": (
+    "`resunet`, `cine`": Chain(
         lambda: ResUNetBloodPool(ResUNetBloodPool.Options(weights="cine")),
         lambda: ResUNetMyocardium(ResUNetMyocardium.Options(weights="cine")),
     ),
-    "`ensemble`": (EnsembleBloodPool, EnsembleMyocardium),
+    "`ensemble`": Chain(EnsembleBloodPool, EnsembleMyocardium),
 }
 
 
 def _with_weights(*names: str) -> Chain:
     options = EnsembleBloodPool.Options(weights=names)
-    return lambda: EnsembleBloodPool(options), lambda: EnsembleMyocardium(options)
+    return Chain(lambda: EnsembleBloodPool(options), lambda: EnsembleMyocardium(options))
+
+
+def _with_cine(folder: Path) -> Chain:
+    """The pool of methods with other weights in place of ``cine``."""
+    of_pool, of_wall = (EnsembleBloodPool.Options(weights=(str(folder / f"{step}-cine.npz"), "")) for step in _WEIGHTS)
+    return Chain(lambda: EnsembleBloodPool(of_pool), lambda: EnsembleMyocardium(of_wall))
 
 
 _INGREDIENTS: dict[str, Chain] = {
-    "nothing": (EnsembleBloodPool, EnsembleMyocardium),
+    "nothing": Chain(EnsembleBloodPool, EnsembleMyocardium),
     "networks trained on real anatomy and every sequence": _with_weights(""),
     "networks trained on drawn shapes": _with_weights("cine"),
     "all networks": _CLASSICAL,
-    "classical methods": (_NetworkPools, _NetworkWalls),
+    "classical methods": Chain(_NetworkPools, _NetworkWalls),
+    # Where no outline is doubted the first method's answer stands.
+    "checks of outlines": Chain(KMeansBloodPool, ClassicalMyocardium, judged=False),
 }
 
 
@@ -296,10 +317,9 @@ def _measured(cases: Iterable[Case], phantoms: int) -> Iterator[tuple[str, tuple
 
 def outlined(blood: Series, tissue: Series, left: Mask | None, wall: Mask, chain: Chain) -> Iterator[float | int]:
     """Dice of blood and wall, the wall's estimate, doubts, seconds."""
-    make_pool, make_wall = chain
     start = time.perf_counter()
-    pools = make_pool().find(blood, CONTEXT)
-    found = make_wall().segment(tissue, pools if pools.found else None, None, CONTEXT)
+    pools = chain.pool().find(blood, CONTEXT)
+    found = chain.wall().segment(tissue, pools if pools.found else None, None, CONTEXT)
     seconds = time.perf_counter() - start
     judged = judge_wall(tissue, found.mask, found.estimated_dice)
     of_blood = judge_pool(blood, pools.lv, pools.estimated_dice).doubts if pools.found else ()
@@ -309,7 +329,7 @@ def outlined(blood: Series, tissue: Series, left: Mask | None, wall: Mask, chain
     yield dice(found.mask, wall)
     yield float(np.min(known)) if known else float("nan")
     # Nothing found is no number.
-    yield doubts if found.mask.any() else 1
+    yield (doubts if chain.judged else 0) if found.mask.any() else 1
     yield seconds
 
 
@@ -326,7 +346,7 @@ def tables(args: argparse.Namespace) -> Iterator[Table]:
     if what in ("all", "choice"):
         yield from choice_tables(cases, phantoms)
     if what in ("all", "ingredients"):
-        yield ingredients_table(cases, phantoms)
+        yield ingredients_table(cases, phantoms, args.shorter)
 
 
 def main() -> None:
@@ -337,6 +357,7 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=4, help="scans of the phantom")
     parser.add_argument("--what", choices=("all", "trust", "choice", "ingredients"), default="all", help="which tables")
     parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), help="labels of the free-breathing series")
+    parser.add_argument("--shorter", type=Path, help="weights cine of a shorter training, for the ingredients")
     parser.add_argument("--motion", default=BY_HAND, help=f"what aligns them: a plugin, or {BY_HAND!r} for the masks")
     args = parser.parse_args()
     publish(tables(args), args, seed=SEED)

@@ -4,6 +4,7 @@ solver    largest errors against the closed forms, of curves and gradients, and 
 accuracy  errors beside ``nlls``, ``hmc`` and ``cnn`` at three noise levels; a fit, and another's weights
 speed     time of the fit, of reuse and of refining for a whole heart of 3,000 voxels
 real      the published resting slice
+osipi     OSIPI's 2CXM curves at OSIPI's tolerances, without priors
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, simulate, value
 from benchmarks.kinetics_real import read_slice
+from benchmarks.osipi import inside, read_cases
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.scores import FLOW_ERROR, QUARTILES, correlation, flow_error, nmse, quartiles
 from qperf_app.methods.kinetic_inputs import even_input
@@ -279,20 +281,46 @@ def real(path: Path) -> Table:
     return Table("pinn-real", "A resting slice against its authors' flow map", columns, tuple(rows), timed=True)
 
 
+def osipi(folder: Path, steps: Iterable[int]) -> Table:
+    """OSIPI's 2CXM curves, which have one input function: all together, as a scan's are."""
+    cases = read_cases(folder / "2cxm_sd_0.001_delay_0.csv")
+    first = cases[0]
+    curves = TissueCurves(
+        np.stack([case.tissue for case in cases]), first.times, np.zeros((len(cases), 3), np.intp), np.eye(4)
+    )
+    aif = InputFunction(first.times, first.plasma, plasma=True)
+    names, rows = NAMES[:4], []
+    for count in steps:
+        plugin = PhysicsInformedFit(PhysicsInformedOptions(prior_weight=0.0, steps=count))
+        values = plugin.fit(curves, aif, TissueConstants(), RunContext(0, 2)).values
+        good = np.array(
+            [[inside(n, float(values[n][k]), case.truth[n]) for n in names] for k, case in enumerate(cases)]
+        )
+        rows.append((count, (int(good.all(axis=1).sum()), len(cases)), *good.sum(axis=0).tolist()))
+    columns = (
+        Column("steps", format="d"),
+        Column("inside every tolerance", format="{} of {}"),
+        *(Column(name, format="d") for name in names),
+    )
+    return Table("pinn-osipi", "OSIPI's 2CXM curves by the network without priors, delay free", columns, tuple(rows))
+
+
 def main() -> None:
     """Publish a benchmark's tables."""
     parser = argument_parser(__doc__)
-    parser.add_argument("table", choices=("solver", "accuracy", "speed", "real"))
-    parser.add_argument("--data", type=Path, help="rest.npz (real)")
+    parser.add_argument("table", choices=("solver", "accuracy", "speed", "real", "osipi"))
+    parser.add_argument("--data", type=Path, help="rest.npz (real), folder of OSIPI's DCEmodels (osipi)")
+    parser.add_argument("--steps", type=int, nargs="+", default=(2000, 20000), help="of the fit (osipi)")
     parser.add_argument("--count", type=int, default=2000, help="curves")
     args = parser.parse_args()
-    if args.table == "real" and args.data is None:
-        parser.error("real needs --data")
+    if args.table in ("real", "osipi") and args.data is None:
+        parser.error(f"{args.table} needs --data")
     tables: dict[str, Callable[[], Iterable[Table]]] = {
         "solver": lambda: (of(wide_draws(args.count)) for of in (solver_errors, solver_speed)),
         "accuracy": lambda: [accuracy(args.count)],
         "speed": lambda: [speed()],
         "real": lambda: [real(args.data)],
+        "osipi": lambda: [osipi(args.data, args.steps)],
     }
     publish(tables[args.table](), args)
 

@@ -94,6 +94,8 @@ SLOW = (
     "test_segmentation.py::test_pools_of_a_coarse_series",
     "test_segmentation.py::test_real_tissue_series",
     "test_slice_times.py::test_a_late_slice",
+    "test_spleen.py::test_a_marked_spleen",
+    "test_spleen.py::test_a_mask_that",
     "test_status.py",
     "test_storage_order.py",
     "test_third_party.py",

@@ -265,6 +265,7 @@ DERIVED: list[tuple[str, str, Mapping[str, Any], Any, str]] = [
     ("xfmunits", XFM, OURS, FIELD, "XFM_UNITS"),
     ("mask", "task-stress_acq-aif_label-LV_mask.nii.gz", OURS, VOLUME, ""),
     ("framemask", f"{TASK}_label-myocardium_desc-frames_mask.nii.gz", OURS, SERIES, ""),
+    ("maskspleen", f"{TASK}_label-spleen_mask.nii.gz", OURS, VOLUME, ""),
     ("masklabel", f"{TASK}_label-brain_mask.nii.gz", OURS, VOLUME, "MASK_LABEL"),
     ("masknolabel", f"{TASK}_mask.nii.gz", OURS, VOLUME, "MISSING_REQUIRED_ENTITY"),
     ("maskshape", LV, OURS, FIELD, "MASK_DIMENSIONS"),

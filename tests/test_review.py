@@ -502,6 +502,36 @@ def test_what_is_undone_is_no_correction_any_more(study: Study) -> None:
     assert names == {f"{KEY}_desc-review_log.tsv", f"{KEY}_desc-review_log.json"}
 
 
+def test_a_spleen_that_is_marked_is_told_of_and_corrects_no_flow(finished: Study, tmp_path: Path) -> None:
+    shutil.copytree(finished.out_dir.parent, tmp_path / "copy")
+    study = open_study(tmp_path / "copy" / "out", None, None, tmp_path / "copy" / "work")
+    edits, before = Desk(study).describe(KEY)["edits"], flow_of(study)
+    empty = edits["regions"]["spleen"][0]
+    assert empty == {"outer": None, "inner": None, "painted": []}
+    stroke = {"structure": "spleen", "region": empty, "path": [[3, 28]], "radius": 8, "add": True}
+    painted = client_of(study).post(f"/api/scans/{KEY}/brush", json=stroke).json()
+    marked = json.loads(json.dumps({**edits, "touched": ["spleen"]}))
+    marked["regions"]["spleen"][0] = painted
+    told = corrected(study, marked)
+    folder, name = study.corrections / "sub-01" / "perf", f"{KEY}_label-spleen_mask.nii.gz"
+    plane = Desk(study).open(KEY).planes["tissue"]
+    mask = plane.to_screen(read_mask(folder / name, plane.grid))
+    assert mask.sum() == sum(painted["painted"][1::2]) > 10 and mask[0, 28, 3]
+    tables = [path.name for path in folder.iterdir() if not path.name.endswith(".json")]
+    assert sorted(tables) == [f"{KEY}_desc-review_log.tsv", name]
+    compute(study, "01", 1, lambda content: None)
+    assert (study.out_dir / "sub-01" / "perf" / name).is_file() and flow_of(study) == before
+    again = Desk(study).describe(KEY)
+    assert again["edits"]["regions"]["spleen"][0]["painted"] == painted["painted"] and again["saved"]
+    # What flow was is still there to be kept when something is drawn that changes it.
+    wall = {**widened(again["edits"], 4.0), "touched": ["spleen", "myocardium"]}
+    corrected(study, wall, told["version"])
+    compute(study, "01", 1, lambda content: None)
+    assert flow_of(study) != before
+    kept = Desk(study).describe(KEY)["flow_before"]["values"]
+    assert [v for v in kept.values() if v is not None] == pytest.approx([v for v in before if np.isfinite(v)])
+
+
 def test_corrections_are_training_cases(study: Study) -> None:
     corrected(study, widened(Desk(study).describe(KEY)["edits"], 3.0))
     (case,) = find_drawn_cases(study.bids_dir, study.corrections, CaseKind.MUSCLE, "chained", lambda text: None)

@@ -215,6 +215,27 @@ def test_a_brush_paints_and_a_frame_is_left_out(visit: Visit) -> None:
     assert session.told()["edits"]["left_out"] == before["edits"]["left_out"]
 
 
+def test_the_spleen_is_marked_in_the_whole_image(visit: Visit) -> None:
+    session = visit().open()
+    before = session.told()["edits"]["touched"]
+    view = session.page.locator("canvas[data-view='tissue-0']")
+    near = view.get_attribute("data-place")
+    session.page.locator("button[data-structure='spleen']").click()
+    assert view.get_attribute("data-place") != near
+    session.page.keyboard.press("b")
+    session.drag((4.0, 28.0), (30, -20))
+    session.says("Kept as a draft")
+    session.page.locator("h2 small", has_text="spleen").wait_for()
+    told = session.told()["edits"]
+    assert told["touched"] == [*before, "spleen"] and sum(told["regions"]["spleen"][0]["painted"][1::2]) > 10
+    session.page.locator("button[data-structure='myocardium']").click()
+    assert view.get_attribute("data-place") == near
+    session.page.keyboard.press("Control+z")
+    session.page.locator("#undo:disabled").wait_for()
+    session.page.wait_for_timeout(500)
+    assert session.told()["edits"]["touched"] == before
+
+
 def test_a_second_session_is_told_and_loads_again(visit: Visit) -> None:
     first, second = visit().open(), visit().open()
     region = first.told()["edits"]["regions"]["myocardium"][0]

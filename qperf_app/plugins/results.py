@@ -141,7 +141,8 @@ class ScanResult:
 
     ``label`` is its BIDS entities without the participant, such as ``ses-A_task-stress_run-1``; ``acquisition`` says
     how its input function was acquired; ``haematocrit`` is the one that was computed with; ``spill_over`` holds the
-    shares of the voxels that are blood or fat, ``fLV``, ``fRV``, ``ffat``.
+    shares of the voxels that are blood or fat, ``fLV``, ``fRV``, ``ffat``; ``spleen`` is the first-pass enhancement of
+    the spleen over that of the blood, NaN where a reader marked the spleen and it could not be measured.
     """
 
     label: str
@@ -164,6 +165,7 @@ class ScanResult:
     warnings: tuple[str, ...] = ()
     acquisition: Acquisition | Literal[""] = ""
     haematocrit: Haematocrit | None = None
+    spleen: float | None = None
 
 
 @dataclass(frozen=True)

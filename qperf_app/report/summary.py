@@ -102,8 +102,8 @@ def _notes(study: Study) -> list[HostElement]:
     """Segments to look at next, what the images tell of the stress agent, and what the numbers rest on."""
     method = methods_of(study)[0]
     quantity = primary_quantity(study, method)
-    lines = (*_segment_notes(study, method, quantity), *_heart_rate(study), *_basis(study, method, quantity))
-    return [Listing(lines)]
+    of_agent = (*_heart_rate(study), *_spleen(study))
+    return [Listing((*_segment_notes(study, method, quantity), *of_agent, *_basis(study, method, quantity)))]
 
 
 def _head(scan: ScanResult, study: Study, method: Method) -> str:
@@ -274,6 +274,21 @@ def _heart_rate(study: Study) -> Iterator[str]:
             f"Images a minute: {rates[0]:.0f} at rest, {rates[1]:.0f} under stress. Where every beat has an image that "
             f"is the heart rate. {told}"
         )
+
+
+def _spleen(study: Study) -> Iterator[str]:
+    """How far the spleen enhances under stress, where it was marked: adenosine that works shows in it."""
+    shares = [scan.spleen if scan is not None else None for scan in (study.rest, study.stress)]
+    rest, stress = shares
+    if rest is not None and stress is not None:
+        if np.isfinite([rest, stress]).all():
+            yield (
+                f"Spleen: enhancement under stress {100 * stress / rest:.0f} % of that at rest, each as a share of the "
+                "blood's. Where adenosine works, it is mostly well below that at rest (splenic switch-off)."
+            )
+    elif shares != [None, None] and study.rest is not None and study.stress is not None:
+        here, there = ("under stress", "at rest") if rest is None else ("at rest", "under stress")
+        yield f"Spleen: marked {here} and not {there}. Mark it there as well (qperf review) to compare its enhancement."
 
 
 def _images_a_minute(scan: ScanResult | None) -> float:

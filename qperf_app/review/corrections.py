@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from qperf_app import __version__
@@ -15,9 +16,10 @@ from qperf_app.bids.handins import left_out_name
 from qperf_app.bids.images import read_json, sidecar_path, write_image, write_json
 from qperf_app.bids.names import derivative_name, folder_of
 from qperf_app.bids.sidecars import RAW, describe, describe_image
+from qperf_app.bids.spleen import MASK as SPLEEN_MASK
 from qperf_app.bids.tables import read_left_out, write_landmarks, write_left_out
 from qperf_app.bids.whole import replace_text
-from qperf_app.plugins.steps import SEGMENT_VALUES
+from qperf_app.plugins.steps import SEGMENT_VALUES, SPLEEN
 from qperf_app.review.edits import Edits, PlaneName, Structure, Touched, landmarks_of, mask_of, plane_name
 from qperf_app.review.planes import Plane
 from qperf_app.review.study import ReviewScan, Study
@@ -27,6 +29,7 @@ _WORDS: Mapping[Structure, str] = {
     "lv": "Left-ventricular blood pool",
     "rv": "Right-ventricular blood pool",
     "aif-voxels": "Voxels that the arterial input function is averaged over",
+    "spleen": "Spleen",
 }
 
 
@@ -107,7 +110,10 @@ def write_corrections(study: Study, scan: ReviewScan, edits: Edits, planes: Mapp
                 sources = [_uri(derivative_name(plane.prefix, "preproc"))]
                 sidecar = describe("Frames that a reader left out", "n/a", sources)
                 write_left_out(_place(staging, name), plane.series.times, frames, sidecar)
-        wanted |= _keep_flow(study, scan, any(wanted.values()), staging)
+        # A spleen that is marked changes no flow.
+        marked = {derivative_name(plane.prefix, SPLEEN_MASK) for plane in planes.values()}
+        is_corrected = any(there for name, there in wanted.items() if name not in marked)
+        wanted |= _keep_flow(study, scan, is_corrected, staging)
     for name, there in wanted.items():
         if not there:
             path = _path(study, name)
@@ -119,7 +125,8 @@ def write_corrections(study: Study, scan: ReviewScan, edits: Edits, planes: Mapp
 def _keep_flow(study: Study, scan: ReviewScan, is_corrected: bool, staging: Path) -> dict[str, bool]:
     """Copy the segments' tables of results that no correction is in yet; returns which tables are wanted."""
     found: dict[str, bool] = {}
-    before = CORRECTIONS not in study.datasets_of(scan.record)
+    of_flow = tuple(step for step in scan.record.steps if step.key.step != SPLEEN.name)
+    before = CORRECTIONS not in study.datasets_of(replace(scan.record, steps=of_flow))
     for record in scan.record.of_step(SEGMENT_VALUES.name):
         path = record.paths.get("transmural")
         if path is None or not (study.out_dir / path).is_file():

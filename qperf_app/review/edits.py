@@ -14,16 +14,16 @@ from pydantic import Field
 from qperf_app.bids import records
 from qperf_app.methods.kinetic_inputs import MIN_FRAMES, frames_kept
 from qperf_app.plugins import Landmark
-from qperf_app.plugins.steps import BLOOD_POOL, MYOCARDIUM
+from qperf_app.plugins.steps import BLOOD_POOL, MYOCARDIUM, SPLEEN
 from qperf_app.review.curves import fit_handles, from_runs, inside, to_runs
 from qperf_app.review.planes import Plane
 from qperf_app.workflow.status import ScanRecord
 
-Structure = Literal["myocardium", "lv", "rv", "aif-voxels"]
-Touched = Literal["myocardium", "lv", "rv", "aif-voxels", "landmarks", "frames"]
+Structure = Literal["myocardium", "lv", "rv", "aif-voxels", "spleen"]
+Touched = Literal["myocardium", "lv", "rv", "aif-voxels", "spleen", "landmarks", "frames"]
 PlaneName = Literal["tissue", "blood"]
 #: Structures, and whether they are drawn on the series of the blood rather than that of the tissue.
-ON_BLOOD: Mapping[Structure, bool] = {"myocardium": False, "lv": True, "rv": True, "aif-voxels": True}
+ON_BLOOD: Mapping[Structure, bool] = {"myocardium": False, "lv": True, "rv": True, "aif-voxels": True, "spleen": False}
 #: What belongs together: where one of these was touched, the structure is the reader's. Untouched voxels of the input
 #: function are the app's choice in the pool that was given.
 TOGETHER: Mapping[Structure | Literal["landmarks"], tuple[Touched, ...]] = {
@@ -32,6 +32,7 @@ TOGETHER: Mapping[Structure | Literal["landmarks"], tuple[Touched, ...]] = {
     "lv": ("lv", "rv", "aif-voxels"),
     "rv": ("lv", "rv", "aif-voxels"),
     "aif-voxels": ("aif-voxels",),
+    "spleen": ("spleen",),
 }
 Handles = Annotated[list[tuple[float, float]], Field(min_length=3, max_length=64)]
 
@@ -102,7 +103,7 @@ def published_files(scan: ScanRecord, out_dir: Path) -> dict[str, Path]:
     """Published files of what can be drawn, by role."""
     return {
         str(role): out_dir / name
-        for step in (MYOCARDIUM.name, BLOOD_POOL.name)
+        for step in (MYOCARDIUM.name, BLOOD_POOL.name, SPLEEN.name)
         if (record := scan.find(step)) is not None
         for role, name in record.paths.items()
         if (out_dir / name).is_file()

@@ -91,6 +91,8 @@ class Planner:
                     if spec.needs and not self._has(spec, choice):
                         continue
                     task = self._task(spec, scan, series, subject, choice, nodes, tasks)
+                    if spec.only_handed_in and not task.handed_in:
+                        continue
                     if spec.name == SEGMENTS.name:
                         task = dataclasses.replace(task, levels=levels)
                     if spec.name == INPUT_FUNCTION.name and not task.handed_in:

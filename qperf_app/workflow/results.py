@@ -15,6 +15,7 @@ from qperf_app.bids import records, segment_curves
 from qperf_app.bids.images import read_image, read_json, sidecar_path
 from qperf_app.bids.index import sidecar
 from qperf_app.bids.segment_tables import read_segments
+from qperf_app.bids.spleen import read_spleen_share
 from qperf_app.bids.whole import replace_text
 from qperf_app.plugins import (
     MapKey,
@@ -41,6 +42,7 @@ from qperf_app.plugins.steps import (
     SEGMENT_VALUES,
     SEGMENTS,
     SPILL_OVER,
+    SPLEEN,
 )
 from qperf_app.workflow.boilerplate import citations, methods_text
 from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
@@ -147,6 +149,7 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
         segment_labels=_labels(files(scan.find(SEGMENTS.name)).get("dseg")),
         steps=tuple(record.outcome for record in scan.steps),
         warnings=(*scan.warnings, *((_GONE,) if bids_dir is not None and scan.is_gone(bids_dir) else ())),
+        spleen=read_spleen_share(files(scan.find(SPLEEN.name))),
     )
 
 

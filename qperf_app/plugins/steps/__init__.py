@@ -17,6 +17,7 @@ from qperf_app.plugins.steps.segment_values import SEGMENT_VALUES
 from qperf_app.plugins.steps.segments import SEGMENTS
 from qperf_app.plugins.steps.spec import StepSpec
 from qperf_app.plugins.steps.spill_over import SPILL_OVER
+from qperf_app.plugins.steps.spleen import SPLEEN
 
 __all__ = [
     "BLOOD_POOL",
@@ -30,6 +31,7 @@ __all__ = [
     "SEGMENTS",
     "SEGMENT_VALUES",
     "SPILL_OVER",
+    "SPLEEN",
     "STEPS",
     "StepSpec",
     "configurable_steps",
@@ -51,6 +53,7 @@ STEPS: dict[str, StepSpec] = {
         JOINT_INPUT_FUNCTION,
         KINETICS,
         SEGMENT_VALUES,
+        SPLEEN,
         REPORT_SECTION,
     )
 }

@@ -156,6 +156,8 @@ class StepSpec:
         Files that it leaves, by role, beside parameter maps.
     hand_ins : tuple of str
         Roles of files that a derivative dataset may hold instead.
+    only_handed_in : bool
+        The app finds nothing of it by itself: without a file that is handed in it is not planned.
     hand_in_maps : bool
         Parameter maps may be handed in, by plugin.
     reads_when_handed_in : bool
@@ -179,6 +181,7 @@ class StepSpec:
     reads: tuple[Read, ...] = ()
     files: Mapping[str, DerivativeFile] = field(default_factory=dict)
     hand_ins: tuple[str, ...] = ()
+    only_handed_in: bool = False
     hand_in_maps: bool = False
     reads_when_handed_in: bool = False
     reads_raw: bool = False

@@ -3,7 +3,7 @@
 import { el, show } from "./dom.js";
 import { Plot } from "./plot.js";
 
-const NAMES = { myocardium: "Wall", lv: "Left ventricle", rv: "Right ventricle", "aif-voxels": "Input function", landmarks: "Insertion points", frames: "Frames" };
+const NAMES = { myocardium: "Wall", lv: "Left ventricle", rv: "Right ventricle", "aif-voxels": "Input function", spleen: "Spleen", landmarks: "Insertion points", frames: "Frames" };
 const TOOLS = [["shape", "Drag", "V"], ["brush", "Brush", "B"], ["erase", "Erase", "E"], ["window", "Window", "W"], ["RVInsertionAnterior", "Anterior point", "1"], ["RVInsertionInferior", "Inferior point", "2"]];
 
 export function build(page) {

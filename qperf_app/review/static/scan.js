@@ -9,7 +9,11 @@ import { build, showTools } from "./panel.js";
 import { COLOURS, View } from "./view.js";
 
 // Radii, mm, of a new border.
-const NEW = { myocardium: [28, 18], lv: [16], rv: [16], "aif-voxels": [6] };
+const NEW = { myocardium: [28, 18], lv: [16], rv: [16], "aif-voxels": [6], spleen: [20] };
+// Drawn on the tissue series; all else on that of the blood.
+const ON_TISSUE = ["myocardium", "spleen"];
+// Lies apart from the heart: brought into view only while it is the one that is drawn.
+const APART = ["spleen"];
 const PREVIEW_MS = 120;
 const PLAY_MS = 90;
 
@@ -58,7 +62,7 @@ export class ScanPage {
   }
 
   planeOf(structure) {
-    return structure !== "myocardium" && this.scan.planes.blood ? "blood" : "tissue";
+    return !ON_TISSUE.includes(structure) && this.scan.planes.blood ? "blood" : "tissue";
   }
 
   // ---- what is shown
@@ -90,14 +94,17 @@ export class ScanPage {
     this.draw();
   }
 
-  // Box (left, top, right, bottom) that holds everything drawn on a plane, with room around; all where nothing is drawn.
+  // Box (left, top, right, bottom) that holds everything drawn on a plane, with room around; all where nothing is drawn,
+  // or where what is chosen lies apart and is not drawn yet.
   boxOf(name) {
     const [, , rows, columns] = this.scan.planes[name].shape;
     const all = [-0.5, -0.5, columns - 0.5, rows - 0.5];
     if (this.whole) return all;
     const structures = Object.keys(this.edits.regions).filter((s) => this.planeOf(s) === name && (name === "blood" || s === "myocardium"));
-    const points = structures.flatMap((s) => this.scan.edits.regions[s]).flatMap((r) => [...(r.outer ?? []), ...(r.painted ? pixelsOf(r.painted, columns) : [])]);
-    if (!points.length) return all;
+    const pointsOf = (s) => this.scan.edits.regions[s].flatMap((r) => [...(r.outer ?? []), ...(r.painted ? pixelsOf(r.painted, columns) : [])]);
+    const apart = APART.includes(this.active) && this.planeOf(this.active) === name ? pointsOf(this.active) : null;
+    const points = [...structures.flatMap(pointsOf), ...(apart ?? [])];
+    if (!points.length || apart?.length === 0) return all;
     const [dy, dx] = this.scan.planes[name].spacing;
     const bounds = [0, 1].map((axis) => points.reduce(([low, high], p) => [Math.min(low, p[axis]), Math.max(high, p[axis])], [Infinity, -Infinity]));
     const side = Math.max((bounds[0][1] - bounds[0][0]) * dx, (bounds[1][1] - bounds[1][0]) * dy) + 50;
@@ -186,9 +193,11 @@ export class ScanPage {
 
   activate(structure) {
     if (this.active === structure) return;
+    const other = APART.includes(this.active) || APART.includes(structure);
     this.active = structure;
     showTools(this);
-    this.draw();
+    if (other) this.layOut();
+    else this.draw();
   }
 
   take(tool) {

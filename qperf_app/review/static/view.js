@@ -2,7 +2,7 @@
 
 import { bytesOf, closedCurve, pixelsOf, spanAt } from "./geometry.js";
 
-export const COLOURS = { outer: "#52e08a", inner: "#ff6b6b", lv: "#ffb02e", rv: "#5aa9ff", "aif-voxels": "#ff7ae0", points: "#6ff0ff" };
+export const COLOURS = { outer: "#52e08a", inner: "#ff6b6b", lv: "#ffb02e", rv: "#5aa9ff", "aif-voxels": "#ff7ae0", spleen: "#b69cff", points: "#6ff0ff" };
 // Twelve hues that neighbours in the wall do not share.
 const SEGMENT_HUES = [210, 45, 160, 320, 95, 265];
 const HANDLE_RADIUS = 4.5;
