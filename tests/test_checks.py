@@ -344,7 +344,10 @@ def test_volumes_without_contents_and_copies() -> None:
     data[:, :, 1] = 0
     one(voxels(data), "doubt", "1 of 2 slices")
     data[2, 3, 0, 4] = np.nan
-    one(voxels(data), "refused", "not finite")
+    one(voxels(data), "refused", "not finite in 1 frame (from 1: 5)")
+    data = heart()
+    data[: data.shape[0] // 4] = np.nan
+    one(voxels(data), "refused", "25% of the voxels are NaN in every frame", "write 0 there")
 
 
 def test_volumes_of_which_a_part_is_lost() -> None:

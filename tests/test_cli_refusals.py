@@ -256,9 +256,13 @@ def test_unwritable_output(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_memory_that_a_step_declares_and_may_not_have_is_told(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for given, told in (("100M", True), ("64G", False)):
+    for given, told in (("100M", True), ("100", True), ("64G", False), ("64GB", False), ("0.064 TiB", False)):
         assert run(dataset, "--dry-run", "--skip-bids-validation", "--mem", given) == 0
         assert ("may be in use (--mem); sub-01_task-rest: " in capsys.readouterr().err) == told
+    for wrong in ("0", "GB", "8B", "lots"):
+        with pytest.raises(SystemExit):
+            run(dataset, "--dry-run", "--mem", wrong)
+        assert "is not an amount of memory, such as 8G, 8GB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--boilerplate-only", "--dry-run")])

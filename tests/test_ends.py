@@ -274,3 +274,17 @@ def test_series_replaced_under_the_same_name_is_computed_again(dataset: Path, tm
     shutil.copyfile(series_path(raw, "02"), series_path(raw, "01"))
     assert main(words) == 0
     assert image.read_bytes() != before
+
+
+def test_another_version_of_the_app_computes_again(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = command(dataset, tmp_path / "out", "--nprocs", "1", "--participant-label", "01")
+    outcome = tmp_path / "work" / "qperf" / "sub_01" / "task_rest_segments" / OUTCOME_FILE
+    made = []
+    for version in (None, None, "9.9"):
+        if version:
+            monkeypatch.setattr("qperf_app.workflow.tasks.__version__", version)
+        assert main(words) == 0
+        made.append(outcome.stat().st_mtime_ns)
+    assert made[0] == made[1] < made[2]

@@ -43,7 +43,7 @@ from qperf_app.workflow.preflight import find_findings
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import ScanRecord, StepRecord, read_status, summarise
-from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
+from tests.datasets import beats, edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.report_examples import participant, scan, segments
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +206,19 @@ def test_frame_times_start_is_a_clock(dataset: Path) -> None:
     assert findings(dataset) == []
 
 
+def test_times_that_are_more_even_than_a_heart_are_told_once(dataset: Path) -> None:
+    for unsteady, told in ((0.0, 1), (0.001, 1), (0.004, 0)):
+        edit_sidecar(dataset, VolumeTiming=[round(0.85 * k + unsteady * (k % 2), 3) for k in range(40)])
+        said = [f.text for f in findings(dataset) if "more evenly than a heart beats" in f.text]
+        assert len(said) == told and all("every volume 0.85" in text for text in said), unsteady
+    # Under stress too, and not as a copy of the times at rest.
+    both = small_dataset(dataset.parent / "both", tasks=("rest", "stress"))
+    for image in both.rglob("*_dce.nii.gz"):
+        fields = json.loads(json_of(image).read_text())
+        write_json(json_of(image), {**fields, "VolumeTiming": [round(0.85 * k, 3) for k in range(40)]})
+    assert ["more evenly" in f.text for f in findings(both)] == [True, True]
+
+
 def test_doubts_stand_in_terminal_status_and_report(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit_sidecar(dataset, ImageType=["ORIGINAL", "PRIMARY", "P"])
     drawn = hand_drawn(dataset.parent / "drawn")
@@ -264,7 +277,7 @@ def test_what_worked_is_not_refused_now(dataset: Path) -> None:
         found = [f for f in findings(dataset) if "repeat" not in f.text]
         assert found == [], (name, found)
         if clock:
-            edit_sidecar(dataset, VolumeTiming=example_series().metadata["VolumeTiming"])
+            edit_sidecar(dataset, VolumeTiming=beats(example_series().metadata["VolumeTiming"]))
 
 
 def test_qform_against_sform(dataset: Path) -> None:
@@ -292,7 +305,7 @@ def test_the_time_between_volumes_of_the_header(dataset: Path) -> None:
 def test_one_series_under_two_names_and_rest_against_stress(tmp_path: Path) -> None:
     root = small_dataset(tmp_path / "raw", ("01", "02"), ("rest", "stress"))
     assert {f.text.split(";")[0] for f in findings(root)} == {
-        "VolumeTiming has the very intervals of the series at rest, 0.85 s"
+        "VolumeTiming has the very intervals of the series at rest, 0.854 s"
     }
     for image in root.rglob("*_task-stress_dce.nii.gz"):
         fields = json.loads(json_of(image).read_text())
@@ -689,6 +702,32 @@ def test_slices_in_files_of_their_own_are_a_stack() -> None:
     assert "the apical one of 3 that lie in files of their own" in note["sub-01_task-rest_acq-20"][1]
 
 
+def test_the_name_of_a_slice_in_a_file_of_its_own_counts_where_its_place_allows_it() -> None:
+    nowhere = ImageHeader((40, 44, 1, 12), tuple(map(tuple, np.diag([2.0, 2, 10, 1]).tolist())), "int16")
+
+    def told(**places: float | None) -> dict[str, tuple[str, str]]:
+        headers = {a: nowhere if p is None else header_at(p) for a, p in places.items()}
+        scans = [Scan(raw_series(f"sub-01_task-rest_acq-{acq}", h), None) for acq, h in headers.items()]
+        found = shared_levels(scans)
+        names = {acq: found.get(f"sub-01_task-rest_acq-{acq}", (("mid",), "")) for acq in places}
+        return {acq: (str(levels[0]), note) for acq, (levels, note) in names.items()}
+
+    # Places that agree need no word; two slices that places alone would call basal and mid are what they are called.
+    assert told(apex=20, base=0, mid=10) == {"apex": ("apical", ""), "base": ("basal", ""), "mid": ("mid", "")}
+    assert told(mid=10, Apical=20) == {"mid": ("mid", ""), "Apical": ("apical", "")}
+    # Where the header tells no place, or one place for all, the name is all that there is.
+    for place in (None, 0.0):
+        assert told(base=place, mid=place)["base"] == ("basal", "Its slice is called basal, as its name says.")
+        assert told(apex=place)["apex"][0] == "apical"
+    # Where it tells another order, the place counts, and the contradiction is said.
+    wrong = told(base=20, mid=10, apex=0)
+    assert wrong["base"][0] == "apical" and "its name says basal" in wrong["base"][1]
+    assert wrong["mid"] == ("mid", "")
+    # Other names say nothing, and without an orientation nothing tells.
+    assert told(one=0, two=0) == {"one": ("mid", ""), "two": ("mid", "")}
+    assert all("may be another one" in note for _, note in told(one=None, two=None).values())
+
+
 def lifted(task: str, by: float) -> Any:
     """A scan of the report's examples that lies higher."""
     made = scan(task, shape=(40, 44, 2))
@@ -706,6 +745,20 @@ def test_reserve_is_told_only_where_rest_and_stress_meet() -> None:
         assert {4, 10} - set(reserve_of(rest, stress, "MBF")) == apart
         told = [w for w in warnings_of(participant(*study.scans), [study]) if "have other slices" in w]
         assert bool(told) == bool(apart)
+
+
+def test_what_keeps_rest_and_stress_apart_is_said() -> None:
+    def told(*scans: Any) -> list[str]:
+        studies = studies_of(scans)
+        return [w for w in warnings_of(participant(*scans), studies) if "no reserve" in w]
+
+    rest, stress = (replace(s, entities={**s.entities, "ses": s.label[5:]}) for s in (scan("rest"), scan("stress")))
+    (said,) = told(rest, stress)
+    assert said.endswith(
+        "There is no reserve: Rest, session rest and Stress, session stress differ in session."
+    ) and said.startswith("All scans")
+    assert told(rest) == [] and told(scan("rest"), scan("stress")) == []
+    assert told(rest, stress, replace(rest, label="x", entities={"task": "rest", "ses": "B"})) == []
 
 
 def test_two_relative_flows_have_no_reserve() -> None:
@@ -877,7 +930,7 @@ def test_the_first_method_that_gives_flow_leads_rest_and_stress(tmp_path: Path) 
     for found in (scans := led([rest, stress], ("nlls", "cnn", "fermi"), tmp_path)):
         assert leader(found) == "cnn" and [r.key.plugin for r in found.steps] == ["cnn", "nlls", "fermi"]
         assert found.warnings == (
-            "Flow is shown by cnn: nlls, which was asked for first, gives it in fewer than half of the segments of "
+            "Flow is shown by cnn: nlls, which comes first, gives it in fewer than half of the segments of "
             "task-stress.",
         )
     # A later run in which it gives flow takes the warning back, and the lead; so does one that asks for another.
@@ -891,9 +944,7 @@ def test_a_method_that_was_not_run_on_a_scan_is_not_said_to_give_nothing(tmp_pat
     rest, stress = by_methods(tmp_path, "rest", nlls=0.9, fermi=0.7), by_methods(tmp_path, "stress", fermi=2.4)
     for found in led([rest, stress], ("nlls",), tmp_path):
         assert leader(found) == "fermi"
-        assert found.warnings == (
-            "Flow is shown by fermi: nlls, which was asked for first, was not run on task-stress.",
-        )
+        assert found.warnings == ("Flow is shown by fermi: nlls, which comes first, was not run on task-stress.",)
     # Each by another method: said, and not held against each other.
     rest, stress = by_methods(tmp_path, "rest", nlls=1.9), by_methods(tmp_path, "stress", fermi=0.5)
     kept, warned = led([rest, stress], ("nlls",), tmp_path)
@@ -949,7 +1000,8 @@ def test_participants_that_were_run_otherwise_are_said(tmp_path: Path) -> None:
         path.write_text(f"haematocrit: 0.42\ntissue-density: {density}\n", encoding="utf-8")
         made = replace(StepOutcome("kinetics", "nlls", "done", version="1.0", options={"model": "2cxm"}), **outcome)
         moco = StepRecord(StepKey("motion-correction"), StepOutcome("motion-correction", "progressive", "done"))
-        return record("task-rest", StepRecord(StepKey("kinetics", "nlls"), made), moco)
+        values = StepRecord(StepKey("segment-values", "nlls"), replace(made, step="segment-values"))
+        return record("task-rest", StepRecord(StepKey("kinetics", "nlls"), made), moco, values)
 
     def told(**second: Any) -> str:
         scans = {who: [run_of(who)] for who in ("01", "02", "04", "05")}
@@ -959,7 +1011,9 @@ def test_participants_that_were_run_otherwise_are_said(tmp_path: Path) -> None:
     density = told(density=1.0)
     assert "tissue-density is 1.05 in sub-01, sub-02, sub-04 and 1 more, 1.0 in sub-03" in density
     assert "version of nlls (kinetics) is 1.0 in sub-01" in told(version="1.1")
-    assert "model of nlls (kinetics) is 2cxm" in told(options={"model": "fermi"})
+    # Once, though values of the segments were computed with the same options.
+    assert told(options={"model": "fermi"}).count("model of nlls (kinetics) is 2cxm") == 1
+    assert "segment-values" not in told(options={"model": "fermi"})
     # What was handed in no plugin has made.
     assert told(state="handed-in", plugin="", version="2") == ""
     page = render_group([], [], 2, apart=[density])

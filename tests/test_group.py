@@ -28,6 +28,7 @@ from qperf_app.workflow.group import (
     segment_cells,
     strata_among,
 )
+from qperf_app.workflow.results import write_report
 from qperf_app.workflow.status import mark_interrupted
 from qperf_app.workflow.strata import strata_of
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
@@ -223,4 +224,12 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     shutil.rmtree(raw / "sub-02")
     assert main([str(raw), str(out), "group"]) == 0
     assert "warning: counted, though no longer in BIDS_DIR: sub-02" in capsys.readouterr().err
+    # A single series: its report says so too.
+    for path in (raw / "sub-01").rglob("*_dce.*"):
+        path.unlink()
+    assert main([str(raw), str(out), "group"]) == 0
+    assert "counted, though no longer in BIDS_DIR: sub-01 task-" in capsys.readouterr().err
+    page, remarks = write_report(out, raw, "01")
+    assert "Its series is no longer in the dataset" in page.read_text(encoding="utf-8")
+    assert all(any("no longer in the dataset" in text for text in texts) for texts in remarks.values())
     assert "no longer in the dataset" in (out / "group.html").read_text()

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from qperf_app.checks.input_function import baseline_doubt, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import baseline_words, peak_doubt, rician_factor, saturation_doubt
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.cli.app import main
 from qperf_app.cli.tools import main as qperf
@@ -29,9 +29,12 @@ def test_usual_peaks_are_believed(peak: float) -> None:
     assert peak_doubt(peak, {}) == ""
 
 
-@pytest.mark.parametrize(("peak", "weight", "right"), [(1.1, 75.0, True), (4.5, 75.0, False), (1.1, None, False)])
+@pytest.mark.parametrize(
+    ("peak", "weight", "right"),
+    [(1.1, 75.0, True), (4.5, 75.0, False), (1.1, None, False), (4.5, 75e3, True), (4.5, 0.0, True)],
+)
 def test_a_known_dose_decides(peak: float, weight: float | None, right: bool) -> None:
-    """1.5 mL of 1 mmol/mL into 75 kg are 0.02 mmol/kg."""
+    """1.5 mL of 1 mmol/mL into 75 kg are 0.02 mmol/kg; a weight that is none tells no dose."""
     fields = {**GADOBUTROL, "ContrastBolusVolume": 1.5, "PatientWeight": weight}
     assert (peak_doubt(peak, fields) == "") is right
 
@@ -125,10 +128,21 @@ def test_the_blood_of_both_series_has_one_concentration(
 
 def test_a_signal_that_is_noise_is_no_scale() -> None:
     draw = np.random.default_rng(0)
-    for mean, doubted in ((4.0, False), (1.0, True), (0.0, True)):
-        before = np.abs(mean + draw.normal(size=(30, 8)) + 1j * draw.normal(size=(30, 8)))
-        assert bool(baseline_doubt(before)) is doubted, mean
-    assert baseline_doubt(np.ones((3, 8))) == "" and baseline_doubt(np.ones((0, 8))) == ""
+    for mean, said, doubted in (
+        (6.0, "", False),
+        (2.6, "is enlarged by noise by at least 7%", False),
+        (1.44, "is enlarged by noise by at least 2", True),
+        (0.0, "is ", True),
+    ):
+        before = np.abs(mean + draw.normal(size=(300, 8)) + 1j * draw.normal(size=(300, 8)))
+        words, wrong = baseline_words(before)
+        assert (bool(words), wrong) == (bool(said), doubted) and said in words, (mean, words)
+    assert not baseline_words(np.ones((3, 8)))[0] and not baseline_words(np.ones((0, 8)))[0]
+    # The mean of magnitudes as drawn, against the signal in them.
+    for signal in (1.0, 1.44, 2.0, 3.0):
+        magnitude = np.abs(signal + draw.normal(size=200_000) + 1j * draw.normal(size=200_000))
+        found = rician_factor(float(magnitude.mean() / magnitude.std()))
+        assert found == pytest.approx(magnitude.mean() / signal, rel=0.02), signal
 
 
 def test_an_input_function_scaled_by_noise_is_doubtful(still_heart: Path, tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ def test_an_input_function_scaled_by_noise_is_doubtful(still_heart: Path, tmp_pa
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., 2:], image.affine), image.get_filename())
     assert main([str(raw), str(tmp_path / "out"), "participant", *QUICK, "-w", str(tmp_path / "w")]) == 0
     doubts = [problem.reason for problem in read_status(tmp_path / "out", "01").steps_doubtful]
-    assert any("is mostly noise" in reason for reason in doubts), doubts
+    assert any("times its own scatter, is " in reason for reason in doubts), doubts
 
 
 def test_saturation_about_the_peak_only() -> None:

@@ -278,6 +278,13 @@ def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "nothing to train on" in capsys.readouterr().err
 
 
+def test_training_without_anything_held_out_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its figures would be those of no example, and the first epoch its best."""
+    assert qperf(["train", "blood-pool", str(tmp_path / "out"), "--cases", "2", "--held-out", "0"]) == 2
+    assert "of 0 drawn series none is held out" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 # ------------------------------------------------------------------ shipped weights
 
 

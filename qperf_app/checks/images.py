@@ -114,6 +114,15 @@ def _exchanged_axes(file: str, shape: tuple[int, ...]) -> Iterator[Finding]:
         yield doubt(file, "", words)
 
 
+def _not_finite(finite: NDArray[np.bool_]) -> str:
+    """Say where values (x, y, z, t) are no numbers: in some frames, or outside of what somebody cut out."""
+    outside = ~finite.any(axis=-1)
+    if outside.any() and finite[~outside].all():
+        return f"{outside.mean():.0%} of the voxels are NaN in every frame, as outside of a mask: write 0 there"
+    bad = np.asarray(~finite.all(axis=(0, 1, 2)))
+    return f"values that are not finite in {counted_places(bad, 'frame')}"
+
+
 def voxel_findings(
     file: str, data: NDArray[np.floating], metadata: Mapping[str, Any], header: ImageHeader
 ) -> Iterator[Finding]:
@@ -121,9 +130,9 @@ def voxel_findings(
     if not data.size:
         yield refusal(file, "", "the image has no voxels")
         return
-    bad = ~np.isfinite(data).all(axis=(0, 1, 2))
-    if bad.any():
-        yield refusal(file, "", f"values that are not finite in {counted_places(bad, 'frame')}")
+    finite = np.isfinite(data)
+    if not finite.all():
+        yield refusal(file, "", _not_finite(finite))
         return
     if data.min() == data.max():
         yield refusal(file, "", "all values are the same")

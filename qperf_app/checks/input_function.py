@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import i0e, i1e
 
 from qperf_app.checks.dual_bolus import dose
-from qperf_app.checks.ranges import is_number
+from qperf_app.checks.ranges import WEIGHT, is_number
 
 #: Peak in whole blood, mmol/L, of 0.05 to 0.1 mmol/kg injected at rest or under stress.
 PEAK = (2.0, 12.0)
@@ -19,9 +20,11 @@ PEAK_PER_DOSE = (2.0 / 0.05 / 1.25, 12.0 / 0.1 * 1.25)
 MOLAR_MASS = 604.7
 #: Fields that tell the dose.
 DOSE_FIELDS = ("ContrastBolusVolume", "ContrastBolusIngredientConcentration", "PatientWeight")
-#: Mean of a magnitude over its standard deviation below which it is mostly noise: of noise alone it is 1.9, and at 2.5
-#: noise makes a signal look an eighth larger (Rice). In real input-function series it is 3 to 4 before contrast.
-LEAST_OVER_NOISE = 2.5
+#: Factor by which noise may enlarge a magnitude that is a scale: beyond the first it is said, beyond the second
+#: concentration can't be right. In real input-function series the mean is 2.4 to 4 times the scatter before contrast.
+ENLARGED, MOSTLY_NOISE = 1.05, 1.13
+#: Signal, in standard deviations of each part of the complex noise, below which its share isn't told.
+_LEAST_SIGNAL, _MOST_FACTOR = 0.6, 2.0
 #: Part of the frames about the peak that may be lost to saturation: between the others the curve is interpolated.
 MOST_SATURATED = 0.25
 
@@ -39,7 +42,7 @@ def peak_doubt(peak: float, metadata: Mapping[str, Any], ratio: float = 1.0) -> 
     injected, weight = ratio * dose(metadata), metadata.get("PatientWeight")
     low, high, words = *PEAK, "of 0.05 to 0.1 mmol/kg"
     mend = f"; of another dose, give {', '.join(DOSE_FIELDS)} in the sidecar"
-    if np.isfinite(injected) and is_number(weight) and weight > 0:
+    if np.isfinite(injected) and is_number(weight) and WEIGHT.verdict(weight) is None:
         given = injected / MOLAR_MASS / float(weight)
         low, high, words, mend = *(bound * given for bound in PEAK_PER_DOSE), f"of {given:.2g} mmol/kg", ""
     if low <= peak <= high:
@@ -48,25 +51,40 @@ def peak_doubt(peak: float, metadata: Mapping[str, Any], ratio: float = 1.0) -> 
     return f"the input function's peak is {peak:.3g} mmol/L, {side} the {low:.2g} to {high:.2g} {words}{mend}"
 
 
-def baseline_doubt(before: NDArray[np.floating]) -> str:
-    """Say that a scale that comes from the blood's signal before contrast is one of noise; empty where it isn't.
+def baseline_words(before: NDArray[np.floating]) -> tuple[str, bool]:
+    """Say that a scale that comes from the blood's signal before contrast is enlarged by noise, and whether too much.
 
     Parameters
     ----------
     before : (n, t) array
-        Signal of the voxels in the volumes before contrast.
+        Signal of the voxels in the volumes before contrast. Where motion was corrected their scatter is smoothed: the
+        share of noise is the least that there is.
     """
     if before.shape[0] == 0 or before.shape[1] < 3:
-        return ""
+        return "", False
     values = np.asarray(before, np.float64)
-    spread = values.std(axis=1, ddof=1)
-    ratio = float(np.median(values.mean(axis=1)[spread > 0] / spread[spread > 0])) if (spread > 0).any() else np.inf
-    if ratio >= LEAST_OVER_NOISE:
-        return ""
+    # Over all voxels together: the scatter of each, from some eight volumes, is too uncertain to divide by.
+    scatter = float(np.sqrt(values.var(axis=1, ddof=1).mean()))
+    ratio = float(values.mean()) / scatter if scatter > 0 else np.inf
+    factor = rician_factor(ratio)
+    if factor <= ENLARGED:
+        return "", False
+    size = f"is enlarged by noise by at least {factor - 1:.0%}" if factor < _MOST_FACTOR else "is noise"
     return (
-        f"the blood's signal before contrast, {ratio:.2g} times its own scatter, is mostly noise, and without "
-        "proton-density volumes it is the scale of the input function: flow is then too high"
-    )
+        f"the blood's signal before contrast, {ratio:.2g} times its own scatter, {size}, and without proton-density "
+        "volumes it is the scale of the input function: flow is too high by as much or more"
+    ), factor > MOSTLY_NOISE
+
+
+def rician_factor(ratio: float) -> float:
+    """Factor by which the mean of a magnitude exceeds its signal, from that mean over the standard deviation.
+
+    Of noise alone (a ratio of 1.91) it has no end; it is given up to a signal of 0.6 times the noise.
+    """
+    signal = np.geomspace(_LEAST_SIGNAL, 50.0, 400)
+    half = signal**2 / 4
+    mean = np.sqrt(np.pi / 2) * ((1 + 2 * half) * i0e(half) + 2 * half * i1e(half))
+    return float(np.interp(ratio, mean / np.sqrt(2 + signal**2 - mean**2), mean / signal))
 
 
 def saturation_doubt(concentration: NDArray[np.float64], saturated: NDArray[np.bool_]) -> str:

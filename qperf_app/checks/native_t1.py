@@ -40,11 +40,11 @@ def native_t1_words(t1: float, field_strength: Any, tissue: Tissue = "blood") ->
     if not np.isfinite(t1) or LOOKS_SHORTER[tissue] * low <= t1 <= high:
         return "", False
     found = f"{t1:.2g} s" if t1 < 10 else "more than 10 s"
-    words = f"the {_NAMES[tissue]}'s T1 before contrast is measured as {found}; it is {low:g} to {high:g} s"
+    words = f"the {_NAMES[tissue]}'s T1 before contrast is measured as {found}; usual is {low:g} to {high:g} s"
     if t1 > high:
         return words, t1 > TOO_LONG * high
     shortest = LOOKS_SHORTER[tissue] / (1.0 / low + relaxivity(field) * MOST_LEFT[tissue])
     if t1 < shortest:
         return words, True
-    why = "An earlier injection or incomplete saturation may shorten it, which leaves flow right, or a wrong field does"
+    why = "Shortened by an earlier injection or incomplete saturation it leaves flow right; by a wrong field it doesn't"
     return f"{words}. {why}", False

@@ -63,6 +63,8 @@ class Range:
 
 _MS, _US = Slip("ms", 1e-3), Slip("µs", 1e-6)
 
+#: Of the patient, by which a dose is given.
+WEIGHT = Range("PatientWeight", "kg", (0.5, 500), (2, 250), (Slip("g", 1e-3),))
 #: Fields of a series' metadata.
 FIELDS: tuple[Range, ...] = (
     Range("FlipAngle", "degrees", (1, 90), (2, 75), (Slip("radians", 180 / math.pi),)),
@@ -82,6 +84,7 @@ FIELDS: tuple[Range, ...] = (
     Range("ContrastBolusTotalDose", "mL", (0.05, 250), (0.5, 60), (Slip("L", 1000), Slip("µL", 1e-3))),
     Range("ContrastBolusIngredientConcentration", "mg/mL", (10, 2000), (20, 800), (Slip("mmol/mL", 600),)),
     Range("ContrastFlowRate", "mL/s", (0.05, 30), (0.5, 10), (Slip("mL/min", 1 / 60),)),
+    WEIGHT,
 )  # fmt: skip
 
 #: Fields that may list a value for each volume or echo.

@@ -17,6 +17,9 @@ TIMING = "VolumeTiming"
 FRAME_TIMES = "FrameTimesStart"
 #: An interval of so many usual ones, and of so many s, is a gap.
 GAP_INTERVALS, GAP_SECONDS = 5.0, 4.0
+#: Intervals of so many dynamic volumes that differ by less, s, are even: times are written to the millisecond, and the
+#: beats of a heart differ by more, also where it is paced.
+EVEN_VOLUMES, EVEN = 12, 0.0025
 #: Share by which the header's time between volumes may differ: hearts change their rate.
 HEADER_APART = 0.25
 
@@ -65,6 +68,24 @@ def dynamic_times(metadata: Mapping[str, Any]) -> NDArray[np.float64] | None:
 def gaps(intervals: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Intervals (n,) that are a gap wherever they are."""
     return (intervals > GAP_INTERVALS * np.median(intervals)) & (intervals > GAP_SECONDS)
+
+
+def are_even(times: NDArray[np.float64] | None) -> bool:
+    """Whether volumes follow each other more evenly than a heart beats."""
+    return times is not None and len(times) >= EVEN_VOLUMES and float(np.ptp(np.diff(times))) < EVEN
+
+
+def even_findings(file: str, metadata: Mapping[str, Any]) -> Iterator[Finding]:
+    """Times are those of the images, and not made up of a mean heart rate, in which a beat without an image is lost."""
+    times = dynamic_times(metadata)
+    if times is None or not are_even(times):
+        return
+    yield doubt(
+        file, TIMING,
+        f"{TIMING} has every volume {np.median(np.diff(times)):.3g} s after the one before, more evenly than a heart "
+        "beats. If the acquisition was triggered, these times are made up, and flow is far too high where a beat has "
+        "no image: take the images' trigger times",
+    )  # fmt: skip
 
 
 def interval_findings(file: str, metadata: Mapping[str, Any], stated: float | None) -> Iterator[Finding]:

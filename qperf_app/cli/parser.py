@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from qperf_app import __version__
@@ -91,11 +92,8 @@ def _add_execution(group: argparse._ArgumentGroup) -> None:
 
 def _gigabytes(text: str) -> float:
     units = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "M")
-    try:
-        value = float(number) * units[unit]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory") from None
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory")
+    amount = re.fullmatch(r"(\d*\.?\d+)\s*(?:([KMGT])(?:I?B)?)?", text.strip().upper())
+    value = float(amount[1]) * units[amount[2] or "M"] if amount else 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of memory, such as 8G, 8GB or 8000 (MB)")
     return value

@@ -92,8 +92,8 @@ def render_group(
     if suspects:
         warnings.append(f"{counted(len({scan for scan, _, _ in suspects}), 'scan')} to look at, listed below with why.")
     if not suspects:
-        words = "Every scan has flow, none is doubtful, and where a task has eight or more none is far from the others."
-        summary.append(Paragraph(words))
+        words = "none of it doubtful, and where a task has eight or more none is far from the others."
+        summary.append(Paragraph(f"Every scan has flow, {words}"))
     return render_page("Group", warnings, summary, sections)
 
 

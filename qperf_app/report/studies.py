@@ -60,7 +60,19 @@ def studies_of(scans: Sequence[ScanResult]) -> tuple[Study, ...]:
             studies.append(
                 Study(scan_title(scan), (scan,), scan if task == "rest" else None, scan if task == "stress" else None)
             )
-    return tuple(studies)
+    return _with_word_of_other_half(studies)
+
+
+def _with_word_of_other_half(studies: Sequence[Study]) -> tuple[Study, ...]:
+    """Say of the one rest and the one stress scan that are left over what keeps them apart."""
+    rests = [study.rest for study in studies if study.rest is not None and study.stress is None]
+    stresses = [study.stress for study in studies if study.stress is not None and study.rest is None]
+    if len(rests) != 1 or len(stresses) != 1:
+        return tuple(studies)
+    (rest,), (stress,) = rests, stresses
+    apart = [word for key, word in _ENTITY_WORDS.items() if rest.entities.get(key) != stress.entities.get(key)]
+    note = f"There is no reserve: {scan_title(rest)} and {scan_title(stress)} differ in {' and '.join(apart)}."
+    return tuple(study if study.rest and study.stress else replace(study, note=note) for study in studies)
 
 
 def _pair(scans: Sequence[ScanResult]) -> tuple[list[tuple[ScanResult, ScanResult]], list[ScanResult]]:

@@ -55,7 +55,7 @@ def _led(scan: ScanRecord, session: Sequence[ScanRecord], labels: Mapping[str, S
     warnings = tuple(text for text in scan.warnings if not text.startswith(_LEADS))
     if leading != (first := next(iter(methods), "")):
         without = [s for s in session if s.label in with_flow[leading] and s.label not in with_flow[first]]
-        warnings += (f"{_LEADS}{leading}: {first}, which was asked for first, {_why_without(first, without)}.",)
+        warnings += (f"{_LEADS}{leading}: {first}, which comes first, {_why_without(first, without)}.",)
     elif leading not in (own := _tried(scan)) and own:
         elsewhere = ", ".join(s.label for s in session if leading in _tried(s))
         told = f"{leading}, which leads in {elsewhere}, was not run here; rest and stress are compared by one method"

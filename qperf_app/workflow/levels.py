@@ -15,6 +15,8 @@ from qperf_app.workflow.scans import Scan
 SAME_PLANE = 20.0
 #: Slices that lie closer than this part of their thickness are the same one: those of a stack don't overlap.
 SAME_SLICE = 0.9
+#: What sites call slices in files of their own (``acq``), in the order from base to apex.
+NAMED: dict[str, Level] = {"base": "basal", "basal": "basal", "mid": "mid", "apex": "apical", "apical": "apical"}
 Levels = tuple[Level | None, ...]
 
 
@@ -23,7 +25,7 @@ def shared_levels(scans: Sequence[Scan]) -> dict[str, tuple[Levels, str]]:
 
     A stack of three is basal, mid and apical. What is called what in a shorter one can't be told from itself: it takes
     the levels of the slices that lie where its own do in another one of its study; slices in files of their own, which
-    differ in ``acq`` alone, are a stack together.
+    differ in ``acq`` alone, are a stack together, and a name such as ``acq-base`` counts unless places contradict it.
 
     Returns
     -------
@@ -52,27 +54,61 @@ def shared_levels(scans: Sequence[Scan]) -> dict[str, tuple[Levels, str]]:
 
 
 def _of_files(scans: Sequence[Scan]) -> dict[str, tuple[Levels, str]]:
-    """Levels of slices that lie in files of their own."""
+    """Levels of slices that lie in files of their own: by their places, by the names that a site gives them."""
     stacks: dict[tuple[str | None, ...], list[Scan]] = {}
     for scan in scans:
         if scan.tissue is not None and scan.main.grid.shape[2] == 1:
             stacks.setdefault(tuple(scan.tissue.entities.get(k) for k in ("ses", "task", "ce", "run")), []).append(scan)
     found: dict[str, tuple[Levels, str]] = {}
     for stack in stacks.values():
-        reference = stack[0].main.grid
-        sign = base_to_apex(reference.affine)
-        normals = np.array([scan.main.grid.normal for scan in stack])
-        if sign is None or (np.abs(normals @ reference.normal) < np.cos(np.deg2rad(SAME_PLANE))).any():
-            continue
-        places = sign * np.array([float(slice_places(scan.main.grid, reference)[0]) for scan in stack])
-        order = np.argsort(places)
-        own = np.diff(places[order], prepend=-np.inf) >= SAME_SLICE * reference.voxel_size[2]
-        for k, position in zip(order.tolist(), (np.cumsum(own) - 1).tolist(), strict=True):
-            level = level_at(position, int(own.sum()))
-            if level != level_at(0, 1):
-                note = f"Its slice is the {level} one of {own.sum()} that lie in files of their own."
-                found[stack[k].main.prefix] = ((level,), note)
+        ranks = _ranks(stack)
+        count = max(ranks, default=0) + 1
+        names = [_named(scan) for scan in stack]
+        usable = _in_order(names, ranks) and (count == 1 or None not in names)
+        for k, (scan, name) in enumerate(zip(stack, names, strict=True)):
+            level, note = level_at(ranks[k] if ranks else 0, count), ""
+            if count > 1 and level != level_at(0, 1):
+                note = f"Its slice is the {level} one of {count} that lie in files of their own."
+            if name is not None and usable:
+                told = len(set(ranks)) == len(stack) > 1 or name == level
+                level, note = name, "" if told else f"Its slice is called {name}, as its name says."
+            elif name is not None and name != level:
+                note = (
+                    f"Its slice is called {level}, by its place among {count}, but its name says {name}: correct the "
+                    "name, or the orientation in the image's header."
+                )
+            elif name is None and not ranks and len(stack) > 1:
+                note = f"Its image has no short axis' orientation: its slice is called {level}, and may be another one."
+            if note or level != level_at(0, 1):
+                found[scan.main.prefix] = ((level,), note)
     return found
+
+
+def _named(scan: Scan) -> Level | None:
+    """Level that the name of a slice's file says."""
+    return NAMED.get((scan.main.entities.get("acq") or "").lower())
+
+
+def _ranks(stack: Sequence[Scan]) -> list[int]:
+    """Which slice from the base each file holds, from 0; none where the images' orientation doesn't tell."""
+    reference = stack[0].main.grid
+    sign = base_to_apex(reference.affine)
+    normals = np.array([scan.main.grid.normal for scan in stack])
+    if sign is None or (np.abs(normals @ reference.normal) < np.cos(np.deg2rad(SAME_PLANE))).any():
+        return []
+    places = sign * np.array([float(slice_places(scan.main.grid, reference)[0]) for scan in stack])
+    order = np.argsort(places)
+    own = np.diff(places[order], prepend=-np.inf) >= SAME_SLICE * reference.voxel_size[2]
+    ranks = np.empty(len(stack), int)
+    ranks[order] = np.cumsum(own) - 1
+    return [int(rank) for rank in ranks]
+
+
+def _in_order(names: Sequence[Level | None], ranks: Sequence[int]) -> bool:
+    """Whether slices that are named lie in the order of their names, as far as they lie apart."""
+    order = ("basal", "mid", "apical")
+    named = [(order.index(name), rank) for name, rank in zip(names, ranks, strict=False) if name is not None]
+    return all((a - b) * (p - q) >= 0 for a, p in named for b, q in named)
 
 
 def _from(reference: Scan, scan: Scan) -> Levels | None:

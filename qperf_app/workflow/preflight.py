@@ -24,7 +24,7 @@ from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
-from qperf_app.checks.timing import FRAME_TIMES, TIMING, interval_findings, timing_findings
+from qperf_app.checks.timing import FRAME_TIMES, TIMING, even_findings, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.answers import problems_of
 from qperf_app.plugins.keys import StepKey
@@ -139,6 +139,7 @@ def _of_scan(
     used = {s.prefix: _used_fields(plan, s, plugins) | doses for s in scan.scan.series}
     for series in scan.scan.series:
         yield from lowered(series_findings(series), used[series.prefix])
+    yield from even_findings(str(sidecar_path(scan.scan.main.path)), scan.scan.main.metadata)
     if scan.scan.tissue is not None and scan.scan.aif is not None:
         tissue, aif = scan.scan.tissue, scan.scan.aif
         found = _of_both(plan, scan, tissue, aif)

@@ -49,6 +49,10 @@ from qperf_app.workflow.status import ScanRecord, StepRecord, read_status
 
 #: Packages whose versions the report gives.
 REPORTED_PACKAGES = ("qperf-app", "numpy", "scipy", "nibabel", "nipype", "scikit-image")
+#: Of a scan that an earlier run computed, of a series that was taken out of the dataset since.
+_GONE = (
+    "Its series is no longer in the dataset: these are results of an earlier run. If it was a wrong one, delete them."
+)
 
 
 def write_report(
@@ -144,7 +148,7 @@ def _load_scan(out_dir: Path, bids_dir: Path | None, scan: ScanRecord) -> ScanRe
         segment_curves=tuple(_segment_curves(values, kinetics)),
         segment_labels=_labels(files(scan.find(SEGMENTS.name)).get("dseg")),
         steps=tuple(record.outcome for record in scan.steps),
-        warnings=scan.warnings,
+        warnings=(*scan.warnings, *((_GONE,) if bids_dir is not None and scan.is_gone(bids_dir) else ())),
         spleen=read_spleen_share(files(scan.find(SPLEEN.name))),
     )
 

@@ -23,12 +23,18 @@ class Selection:
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def no_longer_there(bids_dir: Path, participants: Iterable[str]) -> list[str]:
-    """Participants with results whose folders the dataset has not, where it has any of the others'.
+def no_longer_there(bids_dir: Path, scans: Mapping[str, Iterable[ScanRecord]]) -> list[str]:
+    """Participants with results whose folders the dataset has not, where it has any of the others', and single scans.
 
-    Who withdrew may have been taken out of the dataset and forgotten among the results.
+    Who withdrew, and a series that was a wrong one, may have been taken out of the dataset and forgotten among the
+    results.
     """
-    missing = [f"sub-{label}" for label in participants if not (bids_dir / f"sub-{label}").is_dir()]
+    missing: list[str] = []
+    for label, of_one in scans.items():
+        if (bids_dir / f"sub-{label}").is_dir():
+            missing += [f"sub-{label} {scan.label}" for scan in of_one if scan.is_gone(bids_dir)]
+        else:
+            missing.append(f"sub-{label}")
     return missing if any(bids_dir.glob("sub-*")) else []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.methods.yaml_files import load_yaml
+from qperf_app.plugins.steps import workflow_steps
 from qperf_app.workflow.status import ScanRecord
 
 #: Keys of the configuration that decide about flow beside the plugins.
@@ -44,9 +45,13 @@ def _constants(out_dir: Path, participant: str) -> Iterator[tuple[str, Any]]:
 
 def _of_steps(scans: Iterable[ScanRecord]) -> Iterator[tuple[str, Any]]:
     """Plugin, version, options and loaded files of every step that a plugin has done."""
+    steps = workflow_steps()
     for scan in scans:
         for record in scan.steps:
-            done, step = record.outcome, record.key.step
+            done = record.outcome
+            # Values of the segments have the options of the kinetics that they are of: said once.
+            spec = steps.get(record.key.step)
+            step = spec.plugin_of if spec and spec.plugin_of else record.key.step
             if done.state != "done" or not done.plugin:
                 continue
             if not record.key.plugin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,11 @@ class ScanRecord:
         series = self.tissue or self.aif
         assert series is not None
         return series
+
+    def is_gone(self, bids_dir: Path) -> bool:
+        """Whether the dataset has the participant and no longer the series, not even as a link to one."""
+        path = bids_dir / self.series
+        return (bids_dir / Path(self.series).parts[0]).is_dir() and not os.path.lexists(path)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qperf_app import __version__
 from qperf_app.geometry import Grid, Level
 from qperf_app.plugins.keys import Role
 from qperf_app.plugins.steps import STEPS, StepSpec
@@ -124,8 +125,8 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of :meth:`identity`."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of :meth:`identity` and of the app's version, whose own part of each step changes with it."""
+        return hashlib.sha256(json.dumps([__version__, self.identity()], sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_identity(cls, content: Mapping[str, Any], threads: int = 1) -> Task:

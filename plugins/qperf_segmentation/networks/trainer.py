@@ -32,8 +32,8 @@ from qperf_app.training import (
 from qperf_segmentation.networks.architecture import Architecture, build
 from qperf_segmentation.networks.weights import load
 
-#: Share of the drawn cases that is held out, where there are enough of them.
-HELD_SHARE = 0.2
+#: So many drawn cases have one among them that is held out.
+HELD_EVERY = 5
 #: Options that may change when a training is taken up again.
 SCHEDULE = ("cases", "hard", "epochs", "patience", "halve_every", "restart_every")
 
@@ -122,6 +122,11 @@ class NetworkTrainer(Trainer):
             raise ValueError(f"clock is {options.clock!r}, not seconds or passes")
         if not options.cases and not job.drawn:
             raise ValueError("cases is 0 and no drawn masks are given: there is nothing to train on")
+        if not options.held_out and len(job.drawn) < HELD_EVERY:
+            raise ValueError(
+                f"held-out is 0 and of {len(job.drawn)} drawn series none is held out (every {HELD_EVERY}th is): there "
+                "is nothing to tell the better epochs by"
+            )
         # Before the cases are made, which may take hours.
         start = None if job.start_from is None else load(job.start_from, **_fixed(architecture)).get_weights()
         fixed = {k: v for k, v in dataclasses.asdict(options).items() if k not in SCHEDULE}
@@ -236,12 +241,11 @@ class NetworkTrainer(Trainer):
         raise ValueError("the simulated cases show nothing that could be trained on")
 
     def _drawn(self, job: TrainingJob) -> tuple[list[Example], list[Example]]:
-        """Examples of cases that people drew, every fifth case held out."""
+        """Examples of cases that people drew, every :data:`HELD_EVERY`-th one held out."""
         train: list[Example] = []
         held: list[Example] = []
-        every = round(1 / HELD_SHARE)
         for i, read in enumerate(job.drawn):
-            into = held if i % every == every - 1 else train
+            into = held if i % HELD_EVERY == HELD_EVERY - 1 else train
             into += list(self.examples_of(read(), np.random.default_rng([job.seed, i, 99])))
         if job.drawn:
             job.say(f"drawn: {len(train)} slices to train on, {len(held)} held out")

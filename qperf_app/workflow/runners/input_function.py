@@ -15,7 +15,7 @@ from qperf_app.bids.names import is_input_series, parse_entities
 from qperf_app.checks.curves import AFTER_PEAK
 from qperf_app.checks.dual_bolus import dose_ratio
 from qperf_app.checks.echoes import brighter_echo
-from qperf_app.checks.input_function import PEAK, baseline_doubt, peak_doubt, saturation_doubt
+from qperf_app.checks.input_function import PEAK, baseline_words, peak_doubt, saturation_doubt
 from qperf_app.checks.native_t1 import native_t1_words
 from qperf_app.checks.wording import counted
 from qperf_app.methods.saturated_input import SCALE_SD, BloodSignal, Witness, estimate_input
@@ -193,7 +193,8 @@ def _measure(
     said += of_echoes + _judged(aif, converted, series.metadata)
     if converted.native_t1 is None and converted.units == CONCENTRATION_UNITS and series.units == SIGNAL_UNITS:
         before = series.dynamic().data[voxels][:, : baseline_frames(dynamic.data[0, 0, 0])]
-        said += _Said(doubts=tuple(filter(None, (baseline_doubt(before),))))
+        words, wrong = baseline_words(before)
+        said += _Said(() if wrong or not words else (f"Input function: {words}.",), doubts=(words,) if wrong else ())
     return aif, said
 
 
