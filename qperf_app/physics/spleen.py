@@ -76,13 +76,11 @@ def first_pass_enhancement(times: ArrayLike, spleen: ArrayLike, blood: ArrayLike
     Signal, and no concentration. What an earlier injection left in the body brightens the images before the bolus, of
     the spleen less than of the blood. A conversion that takes these images for those of tissue without contrast agent,
     as all do that have no proton-density images, errs by another factor in each: with 0.4 mmol/L left in the blood at
-    rest the share under stress came out as 0.25 to 0.5 of that at rest for a spleen of constant flow, which looks
-    switched off. Differences of signal, divided by the blood's, lose gain and coil sensitivity alike and don't ask what
-    was there before: 0.76 with that rest, 0.80 without, 0.85 with as much under stress.
+    rest a spleen of constant flow looks switched off. Differences of signal, divided by the blood's, lose gain and coil
+    sensitivity alike and don't ask what was there before.
 
-    The share is no flow. Of a spleen of constant flow it is 0.8 under stress, since the bolus passes more quickly; with
-    0.6 and 0.3 of the flow it is 0.6 and 0.4, and boluses scatter it by a quarter (300 pairs of the phantom's boluses,
-    saturation recovery of 0.1 s). Signal alone, without the blood's, scatters by 0.37: it has the receiver's gain.
+    The share is no flow. Of a spleen of constant flow it is a fifth less under stress, since the bolus passes more
+    quickly, and boluses scatter it by a quarter (``python -m benchmarks.spleen``).
 
     Parameters
     ----------
