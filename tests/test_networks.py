@@ -19,6 +19,7 @@ from qperf_app.training.simulated_cases import ABSENCES, simulate_case
 from qperf_segmentation import ResUNetBloodPool, ResUNetMyocardium
 from qperf_segmentation.networks import pool_input
 from qperf_segmentation.networks.architecture import Architecture, build
+from qperf_segmentation.networks.forward import ForwardNetwork, shapes
 from qperf_segmentation.networks.heart_slice import LEFT, find_points, one_ring
 from qperf_segmentation.networks.heart_slice import WALL as WALL_CLASS
 from qperf_segmentation.networks.reading import one_blob
@@ -101,6 +102,35 @@ def test_a_closer_look_lies_about_its_middle(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(brightest, (np.array(pool_input.SHAPE) - 1) / 2, atol=0.6)
     back = close.back(close.image[..., 5], shape)
     np.testing.assert_allclose(np.argwhere(back > 0.5).mean(axis=0), about, atol=0.5)
+
+
+# ------------------------------------------------------------------ the answer itself
+
+
+def test_the_network_in_numpy_answers_as_keras_does() -> None:
+    """Weights and statistics of all layers at random, so that no exchanged array goes unnoticed."""
+    architecture = Architecture((16, 12), 6, 3, points=1, filters=5, modules=5)
+    model = build(architecture)
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0.2, 1.0, a.shape) * rng.choice([-1, 1], a.shape) for a in model.get_weights()]
+    for k, shape in enumerate(shapes(architecture)):
+        # Every fourth of four arrays of one shape is a variance.
+        if len(shape) == 1 and k >= 3 and all(arrays[k - i].shape == shape for i in range(4)):
+            arrays[k] = np.abs(arrays[k])
+    model.set_weights(arrays)
+    images = rng.standard_normal((3, 16, 12, 6)).astype(np.float32)
+    expected = np.asarray(model(images, training=False))
+    found = ForwardNetwork(architecture, arrays)(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_arrays_of_another_network_are_refused() -> None:
+    small, large = (Architecture((16, 12), 6, 3, filters=n, modules=5) for n in (4, 5))
+    with pytest.raises(ValueError, match="array 2 is another one"):
+        ForwardNetwork(large, [np.zeros(shape, np.float32) for shape in shapes(small)])
+    with pytest.raises(ValueError, match="arrays instead of"):
+        ForwardNetwork(large, [np.zeros(shape, np.float32) for shape in shapes(large)][:-1])
 
 
 # ------------------------------------------------------------------ what is made of its answer

@@ -103,7 +103,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
 
 
 def _resources(shape: tuple[int, int, int, int]) -> Resources:
-    return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+    return Resources(memory_gb=0.5 + 12 * 8 * math.prod(shape) / 2**30)
 
 
 def _judged(seen: Sequence[SeenSlice], pools: BloodPools) -> BloodPools:

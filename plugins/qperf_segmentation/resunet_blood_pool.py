@@ -103,7 +103,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
     """
 
     name = "resunet"
-    version = "1.3"
+    version = "1.4"
     summary = "a residual U-Net, trained on simulated scans, labels left and right blood from 32 s of frames"
     trainer = "qperf_segmentation.networks.train_pools:PoolTrainer"
     Options = PoolNetworkOptions
@@ -119,7 +119,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and a few copies of the series."""
-        return Resources(memory_gb=1.2 + 8 * 4 * math.prod(shape) / 2**30)
+        return Resources(memory_gb=0.5 + 8 * 4 * math.prod(shape) / 2**30)
 
     def find_in_order(self, series: Series) -> BloodPools:
         """Find the pools of a series in canonical order.
@@ -192,9 +192,9 @@ class ResUNetBloodPool(CanonicalBloodPool):
         """Ask the network about a window of every slice, or closely about a voxel (x, y) of it."""
         from qperf_segmentation.networks import pool_input
         from qperf_segmentation.networks.reading import ask, softmax
-        from qperf_segmentation.networks.weights import load
+        from qperf_segmentation.networks.weights import forward
 
-        model = load(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
+        model = forward(self.weights, shape=pool_input.SHAPE, frames=pool_input.FRAMES, points=0)
         slices = [pool_input.look_at(signal[:, :, k], times, voxel, start, about, step) for k in range(signal.shape[2])]
         shares = softmax(ask(model, [s.image for s in slices])).mean(axis=0)
         shape = (signal.shape[0], signal.shape[1])

@@ -50,7 +50,7 @@ class ResUNetMyocardium(SliceWiseMyocardium):
     """
 
     name = "resunet"
-    version = "1.1"
+    version = "1.2"
     summary = "a residual U-Net, trained on simulated scans, outlines wall and insertion points and says how sure it is"
     citations = (
         "Scannell CM, Veta M, Villa ADM, et al. Deep-learning-based preprocessing for quantitative myocardial "
@@ -71,7 +71,7 @@ class ResUNetMyocardium(SliceWiseMyocardium):
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         """TensorFlow, and a dozen copies of the series in double precision for pools from another grid."""
-        return Resources(memory_gb=1.2 + 12 * 8 * math.prod(shape) / 2**30)
+        return Resources(memory_gb=0.5 + 12 * 8 * math.prod(shape) / 2**30)
 
     def outliner(self, series: Series) -> SliceOutliner | None:
         """What asks the network about a slice.
@@ -84,12 +84,12 @@ class ResUNetMyocardium(SliceWiseMyocardium):
         from qperf_segmentation.networks import wall_input
         from qperf_segmentation.networks.heart_slice import outline_heart
         from qperf_segmentation.networks.pool_input import corrected_signal
-        from qperf_segmentation.networks.weights import load, read_architecture
+        from qperf_segmentation.networks.weights import forward, read_architecture
 
         times = np.asarray(series.dynamic().times, np.float64)
         if len(times) < MIN_VOLUMES or not (np.diff(times) > 0).all():
             return None
-        model = load(self.weights, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
+        model = forward(self.weights, shape=wall_input.SHAPE, frames=wall_input.FRAMES, classes=4, points=1)
         in_passes = read_architecture(self.weights).clock == "passes"
         signal = corrected_signal(series)
 

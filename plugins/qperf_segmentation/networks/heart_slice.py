@@ -61,7 +61,7 @@ def outline_heart(
 
     Parameters
     ----------
-    model : keras.Model
+    model : ForwardNetwork
     signal : (x, y, t) float array
     times : (t,) float array
         s.

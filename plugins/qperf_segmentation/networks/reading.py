@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qperf_segmentation.networks.forward import ForwardNetwork
 
 Mask = NDArray[np.bool_]
 Array = NDArray[np.float32]
@@ -15,14 +16,14 @@ Array = NDArray[np.float32]
 MIRRORED: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
-def ask(model: Any, images: Sequence[Array], turned: bool = False) -> Array:
+def ask(model: ForwardNetwork, images: Sequence[Array], turned: bool = False) -> Array:
     """Logits of the images and of their mirror images, put back: (ways, images, x, y, channels).
 
     ``turned`` adds the four ways with exchanged axes, for square grids.
     """
     ways = [(axes, swap) for swap in ((False, True) if turned else (False,)) for axes in MIRRORED]
     batch = np.stack([_turned(image, axes, swap) for axes, swap in ways for image in images])
-    answer = np.asarray(model(batch.astype(np.float32), training=False))
+    answer = model(batch.astype(np.float32))
     answer = answer.reshape(len(ways), len(images), *answer.shape[1:])
     return np.stack([[_back(a, *way) for a in row] for row, way in zip(answer, ways, strict=True)])
 
