@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--hand-in", nargs="+", choices=HAND_INS, default=["masks", "masks+motion", "none"])
     parser.add_argument("--motion-correction", nargs="+", default=["progressive"], help="plugins to compare")
     parser.add_argument(
-        "--finders", nargs="+", choices=FINDERS, default=["classical"], help="where nothing is handed in"
+        "--finders", nargs="+", choices=FINDERS, default=["ensemble"], help="where nothing is handed in"
     )
     parser.add_argument("--kinetics", nargs="+", default=["nlls", "fermi"])
     parser.add_argument("--nprocs", type=int, default=2)
