@@ -25,7 +25,11 @@ HAND_INS = {
     "none": (),
 }
 #: Plugins by which the app finds the masks itself.
-FINDERS = {"ensemble": ("ensemble", "ensemble"), "classical": ("kmeans", "classical"), "resunet": ("resunet", "resunet")}
+FINDERS = {
+    "ensemble": ("ensemble", "ensemble"),
+    "classical": ("kmeans", "classical"),
+    "resunet": ("resunet", "resunet"),
+}
 
 
 def make_phantom(raw: Path, participants: int, seed: int, nprocs: int, options: Sequence[str] = ()) -> Path:
