@@ -158,6 +158,18 @@ def test_a_heart_that_is_no_faster_under_stress_is_asked_about() -> None:
         assert ("did the stress agent work?" in told) == (other is stress) and words in told
 
 
+def test_made_up_times_tell_no_heart_rate() -> None:
+    scans = []
+    for task in ("rest", "stress"):
+        scan = bare_scan(task)
+        assert scan.series is not None
+        data = np.repeat(scan.series.data[..., :1], 14, axis=-1)
+        metadata = {**scan.series.metadata, "ProtonDensityVolumeCount": 0}
+        series = dataclasses.replace(scan.series, data=data, times=0.8 * np.arange(14.0), metadata=metadata)
+        scans.append(dataclasses.replace(scan, series=series))
+    assert "images a minute" not in text_of(render_report(participant(*scans)))
+
+
 def test_a_reader_sees_model_sequence_and_interval_beside_the_numbers() -> None:
     scans = []
     for task in ("rest", "stress"):

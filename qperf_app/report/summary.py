@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qperf_app.checks.timing import are_even
 from qperf_app.geometry.segments import TERRITORIES
 from qperf_app.plugins.results import Paragraph, ParticipantResult, ScanResult, Table
 from qperf_app.report.elements import Cell, Details, HostElement, Listing, Territories, TextTable
@@ -294,7 +295,8 @@ def _spleen(study: Study) -> Iterator[str]:
 def _images_a_minute(scan: ScanResult | None) -> float:
     series = (scan.series or scan.corrected) if scan is not None else None
     times = np.asarray(series.dynamic().times, float) if series is not None else np.zeros(0)
-    return 60.0 / float(np.median(np.diff(times))) if times.size > 2 else float("nan")
+    # Times more even than a heart beats are made up, or of an ungated series: they tell no heart rate.
+    return 60.0 / float(np.median(np.diff(times))) if times.size > 2 and not are_even(times) else float("nan")
 
 
 def typical_flow(scan: ScanResult | None, method: Method, quantity: str) -> float:
