@@ -207,6 +207,12 @@ class _WallSlice:
         interval = float(np.median(np.diff(self.series.dynamic().times)))
         return frame_weights(signal[:, self.series.n_proton_density :], interval)
 
+    @cached_property
+    def unmixed(self) -> _Curves:
+        """Concentration (n, 1, t) of voxels taken for muscle alone."""
+        nothing = np.zeros((len(self.signal), 1, self.signal.shape[1]))
+        return self.converted(nothing, nothing[0])
+
     def converted(self, fractions: Array, blood: Array) -> _Curves:
         """Concentration of the muscle beside fractions (n, c, v) of blood of c signals, (c, v) or (n, c, v).
 
@@ -319,9 +325,7 @@ def _moving_mixture(part: _WallSlice) -> _Mixture:
 
 def _mixture(part: _WallSlice, motion: Mapping[str, Array], frames: Array) -> _Mixture:
     """Mixture where each pool's border moves into the voxels by ``motion`` (n, v), in units of the blur."""
-    # No blood at all, then each pool's fractions.
-    nothing = np.zeros((*part.signal.shape[:1], 1, part.signal.shape[1]))
-    curves = part.converted(nothing, nothing[0])
+    curves = part.unmixed
     log_prior = muscle_log_prior(curves.concentration[:, 0], curves.weight[:, 0], frames, part.expected, part.inner)
     coarse = [np.broadcast_to(COARSE[1:], (len(own), len(COARSE) - 1)) for own in motion.values()]
     tried, count = _tried(part, motion, coarse, frames, log_prior)
@@ -345,7 +349,8 @@ def _tried(
     count: Array | None = None,
 ) -> tuple[list[Array], Array]:
     """Log likelihood (n, 1 + g) of no blood and of fractions (n, g) of each pool; independent frames (n,) of all."""
-    nothing = np.zeros((*part.signal.shape[:1], 1, part.signal.shape[1]))
+    # No blood at all, then each pool's fractions.
+    nothing = np.zeros((len(part.signal), 1, part.signal.shape[1]))
     moved, bloods = [nothing], [nothing[0]]
     for (name, own), each in zip(motion.items(), fractions, strict=True):
         moved.append(np.minimum(moved_fraction(each, own[:, None]), COARSE[-1]))
