@@ -1,12 +1,12 @@
 """What planning a large study takes, how reports come while it runs, and what a report takes.
 
-``planning`` writes participants of two scans with series of 16 x 16 x 3 voxels and 24 volumes, so that the app is
-measured and not the disk, makes a dry run of them, and runs them until the first step is done; ``turns`` runs
-participants without motion correction and takes the time of each report; ``disk`` runs participants with all defaults
-until a dozen have their reports, and looks at the disk all the while; ``size`` runs one scan of more and fewer slices,
-frames and voxels; ``throughput`` runs participants with all defaults on one process and on more; ``again`` runs a study
-several times in one process, anew each time; ``report`` writes the report of a participant in OUT_DIR again, as
-``--reports-only`` does. Seconds of a processor are those of children as well. Run from the root of the repository.
+``planning`` makes a dry run of participants of two scans, links to full-sized series of a few, and runs them until the
+first step is done; ``turns`` runs participants without motion correction and takes the time of each report; ``disk``
+runs participants with all defaults until a dozen have their reports, and looks at the disk all the while; ``size`` runs
+one scan of more and fewer slices, frames and voxels; ``throughput`` runs participants with all defaults on one process
+and on more; ``again`` runs a study several times in one process, anew each time; ``report`` writes the report of a
+participant in OUT_DIR again, as ``--reports-only`` does. Seconds of a processor are those of children as well. Run from
+the root of the repository.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ import numpy as np
 
 from benchmarks.app_speed import watch
 from benchmarks.records import Column, Row, Table, argument_parser, publish
-from qperf_app.bids.images import read_image, read_json, write_image, write_json
+from qperf_app.bids.images import read_image, read_json, write_image
 
 APP = (sys.executable, "-m", "qperf_app.cli.app")
-SHAPE, VOLUMES = (16, 16), 24
 #: Participants that have their reports when the disk has been looked at for long enough.
 DOZEN = 12
 #: Slices, voxels along an edge and frames, one of them changed at a time.
@@ -53,10 +52,10 @@ def main() -> None:
 
 
 def planning(work: Path, counts: list[int], nprocs: int) -> Table:
-    """Dry runs of small images, and how long the first step of a run is waited for."""
+    """Dry runs, and how long the first step of a run is waited for."""
     rows: list[Row] = []
     for count in counts:
-        raw = small_dataset(work, count)
+        raw = linked(work, count)
         words = [str(raw), str(work / "none"), "participant", "--nprocs", str(nprocs)]
         started = time.monotonic()
         seconds, memory, _ = run([*words, "--dry-run"])
@@ -338,29 +337,6 @@ def one_scan(work: Path, slices: int, matrix: int, frames: int) -> Path:
         # Repeated slices lie the closer to each other, so that the stack is as long as before.
         closer = affine @ np.diag([1.0, 1.0, present / max(slices, present), 1.0])
         write_image(path, data[:, :, taken], closer, sidecar)
-    return raw
-
-
-def small_dataset(work: Path, count: int) -> Path:
-    """Participants whose series are pieces of the phantom's, each with noise of its own, made once."""
-    raw = work / f"many-{count}"
-    if raw.exists():
-        return raw
-    source, rng = phantom(work, 1), np.random.default_rng(0)
-    raw.mkdir()
-    shutil.copy(source / "dataset_description.json", raw)
-    for path in sorted((source / "sub-01" / "perf").glob("*.nii.gz")):
-        data, affine = read_image(path)
-        corner = [(n - m) // 2 for n, m in zip(data.shape, SHAPE, strict=False)]
-        cut = data[corner[0] :, corner[1] :][: SHAPE[0], : SHAPE[1], :, :VOLUMES]
-        frames, name = data.shape[3], path.name.removeprefix("sub-01")
-        fields = read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
-        sidecar = {k: v[:VOLUMES] if isinstance(v, list) and len(v) == frames else v for k, v in fields.items()}
-        for number in range(count):
-            target = raw / f"sub-{number:04d}" / "perf" / f"sub-{number:04d}{name}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_image(target, (cut + rng.integers(0, 3, cut.shape)).astype(np.int16), affine, sidecar)
-            write_json(target.with_name(target.name.replace(".nii.gz", ".json")), sidecar)
     return raw
 
 

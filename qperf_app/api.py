@@ -6,7 +6,7 @@ The command line does the same with the same functions. ``docs/operators.md`` ha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from qperf_app.bids.errors import DatasetError
 from qperf_app.bids.images import read_header
 from qperf_app.bids.index import SeriesFile, find_series, list_participants, list_series, sidecar
 from qperf_app.bids.sidecars import RAW
+from qperf_app.checks.findings import Located
 from qperf_app.checks.wording import counted
 from qperf_app.plugins import ParticipantResult
 from qperf_app.plugins.manager import PluginRegistry, load_plugins
@@ -30,12 +31,14 @@ from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import (
     ParticipantStatus,
-    earlier_status,
     mark_interrupted,
     participants_with_status,
     read_status,
+    refuse,
+    running_status,
     write_status,
 )
+from qperf_app.workflow.values import InTurn, Known, first_participants, reading, value_findings
 
 __all__ = ["Execution", "Selection", "StudyPlan", "load", "plan", "run"]
 
@@ -44,12 +47,17 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
+def _refused(findings: Iterable[Located]) -> list[str]:
+    """What keeps anything from running, each line once."""
+    return list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
+
+
 @dataclass(frozen=True)
 class StudyPlan:
     """What is to run: every step of every selected participant. ``configuration`` names all plugins and options.
 
-    ``checked`` says that :meth:`check` was passed; ``without_series`` are participants that were meant, by name or with
-    all, and have no selected series.
+    ``known`` are the series whose values :meth:`check` has looked at, None where it was not called; ``without_series``
+    are participants that were meant, by name or with all, and have no selected series.
     """
 
     bids_dir: Path
@@ -58,7 +66,7 @@ class StudyPlan:
     configuration: Configuration
     registry: PluginRegistry
     participants: tuple[ParticipantPlan, ...]
-    checked: bool = False
+    known: Known | None = None
     without_series: tuple[str, ...] = ()
 
     @property
@@ -71,13 +79,25 @@ class StudyPlan:
         """Number of steps; each participant has one more, which writes outputs and report."""
         return sum(len(plan.tasks) + 1 for plan in self.participants)
 
+    @property
+    def unread(self) -> int:
+        """Participants whose images are read when their turn comes."""
+        known = self.known or Known()
+        return sum(not known.has(plan) for plan in self.participants)
+
+    def findings(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> list[Located]:
+        """All that is wrong or doubtful, as far as it can be known before anything runs. Reads all images."""
+        return self._findings(self.participants, Known(), threads, progress)
+
     def problems(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> list[str]:
-        """Everything that can be known to be wrong before anything runs, a line each. Reads the images."""
-        findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
-        return list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
+        """What keeps it from running, a line each. Reads all images."""
+        return _refused(self.findings(threads, progress))
 
     def check(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> StudyPlan:
-        """Check everything that can be known before anything runs. Reads the images.
+        """Check header, metadata and hand-ins of all participants, and the images of the first of them.
+
+        The images of the others are checked when their turn comes (:func:`run`): to read all takes minutes where there
+        are many.
 
         Returns
         -------
@@ -89,13 +109,25 @@ class StudyPlan:
         DatasetError
             Listing every problem, where there is one.
         """
-        findings = find_findings(self.participants, self.datasets, self.registry, threads, progress)
-        problems = list(dict.fromkeys(str(finding) for _, finding in findings if finding.refused))
-        if problems:
+        known = Known()
+        findings = self._findings(first_participants(self.participants), known, threads, progress)
+        if problems := _refused(findings):
             lines = [f"{counted(len(problems), 'problem')} in the selected series, nothing was run:", *problems]
             raise DatasetError("\n  ".join(lines))
         participants = tuple(with_doubts(plan, findings) for plan in self.participants)
-        return replace(self, participants=participants, checked=True)
+        return replace(self, participants=participants, known=known)
+
+    def _findings(
+        self, read: Sequence[ParticipantPlan], known: Known, threads: int, progress: Callable[[int, int], None]
+    ) -> list[Located]:
+        """Of all participants, and of the images of some, participant by participant."""
+        with reading(read, threads) as values:
+            findings = find_findings(self.participants, self.datasets, self.registry)
+            found = values(progress)
+        known.add(found)
+        findings += [finding for plan in read for finding in value_findings(plan, found, known)]
+        places = {plan.participant: place for place, plan in enumerate(self.participants)}
+        return sorted(findings, key=lambda located: places[located[0][0]])
 
 
 def plan(
@@ -166,7 +198,8 @@ def run(
     Parameters
     ----------
     study : StudyPlan
-        It is checked first, where :meth:`~StudyPlan.check` was not called.
+        It is checked first, where :meth:`~StudyPlan.check` was not called. Of participants whose images were not read
+        then, they are when their turn comes: who has one that can't be used fails, and the others run.
     execution : Execution
         Where and how to work.
     command : function, optional
@@ -184,9 +217,9 @@ def run(
     Raises
     ------
     DatasetError
-        Listing every problem of the selected series; nothing has run then.
+        Listing every problem of the selected series that is known before anything runs.
     """
-    study = study if study.checked else study.check()
+    study = study if study.known is not None else study.check()
     execution = replace(execution, work_dir=execution.work_dir.resolve())
     study.out_dir.mkdir(parents=True, exist_ok=True)
     execution.work_dir.mkdir(parents=True, exist_ok=True)
@@ -226,14 +259,18 @@ def _run(
             command=command(each.participant),
         )
 
-    def begin(each: ParticipantPlan) -> PublishRequest:
+    def begin(each: ParticipantPlan) -> PublishRequest | None:
+        findings = values.findings(each)
+        if problems := _refused(findings):
+            statuses[each.participant] = refuse(study.out_dir, each.participant, problems)
+            say(f"sub-{each.participant}: not run: {problems[0]}")
+            return None
+        return start(with_doubts(each, findings))
+
+    def start(each: ParticipantPlan) -> PublishRequest:
         for node in graph.discard_damaged(each, execution.work_dir):
             say(f"sub-{each.participant}: files of {node} in the work directory are damaged and are made again")
-        before = earlier_status(study.out_dir, each.participant)
-        running = ParticipantStatus(each.participant, "running")
-        if before:
-            running = replace(running, scans=before.scans, computed=before.computed)
-        write_status(study.out_dir, running)
+        write_status(study.out_dir, running_status(study.out_dir, each.participant))
         requests[each.participant] = request(each)
         return requests[each.participant]
 
@@ -244,11 +281,15 @@ def _run(
         if execution.drop_work and statuses[label].state == "done":
             shutil.rmtree(graph.participant_dir(execution.work_dir, label), ignore_errors=True)
 
-    cause = graph.run(study.participants, begin, execution, notify, ended, say)
+    values = InTurn(study.participants, study.known or Known(), aside=execution.nprocs > 1)
+    try:
+        cause = graph.run(study.participants, begin, execution, notify, ended, say)
+    finally:
+        values.close()
     for each in study.participants:
         if each.participant not in statuses:
             if each.participant not in requests:
-                begin(each)
+                start(each)
             ended(each.participant, cause)
     return {each.participant: statuses[each.participant] for each in study.participants}
 

@@ -39,7 +39,6 @@ from qperf_app.workflow.flow import judged, led, with_reserve
 from qperf_app.workflow.group import GroupRow, compare, flows_by_method, segment_cells
 from qperf_app.workflow.levels import shared_levels
 from qperf_app.workflow.outcomes import FileRecord
-from qperf_app.workflow.preflight import find_findings
 from qperf_app.workflow.scans import Scan, SeriesInput, pair_series
 from qperf_app.workflow.settings import settings_apart
 from qperf_app.workflow.status import ScanRecord, StepRecord, read_status, summarise
@@ -56,7 +55,7 @@ def dataset(tmp_path: Path) -> Path:
 
 def findings(dataset: Path, **derivatives: Path) -> list[Finding]:
     study = api.plan(dataset, dataset.parent / "out", derivatives=derivatives)
-    return [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    return [f for _, f in study.findings()]
 
 
 def texts(found: list[Finding], severity: str) -> str:
@@ -479,7 +478,7 @@ def test_tissue_and_input_function_are_in_one_unit(
     write_image(mask_of(drawn, f"desc-{name}_dce.nii.gz"), series.data)
     write_json(mask_of(drawn, f"desc-{name}_dce.json"), {"Units": units, "VolumeTiming": series.times.tolist()})
     study = api.plan(dataset, dataset.parent / "out", derivatives={"drawn": drawn}, configuration=configuration)
-    found = [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    found = [f for _, f in study.findings()]
     told = [f for f in found if "flow needs both in one unit" in f.text]
     assert [f.file for f in told if f.refused] == [str(mask_of(drawn, f"desc-{name}_dce.json"))] * refused
 
@@ -498,7 +497,7 @@ def test_series_maps_and_displacements_that_are_handed_in(dataset: Path) -> None
     study = api.plan(
         dataset, dataset.parent / "out", derivatives={"drawn": drawn}, configuration={"kinetics": ["fermi"]}
     )
-    found = [f for _, f in find_findings(study.participants, study.datasets, study.registry, 1)]
+    found = [f for _, f in study.findings()]
     doubts, refusals = texts(found, "doubt"), texts(found, "refused")
     assert "little in common with its series" in doubts and "displaces by up to 90 mm" in doubts
     assert "gives no Units; a map of Fb is in mL/min/mL" in doubts

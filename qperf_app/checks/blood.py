@@ -61,7 +61,7 @@ def _cut_off(file: str, blood: NDArray[np.floating], top: float) -> Iterator[Fin
 
 def _floor(file: str, dynamic: NDArray[np.floating], unenhanced: float) -> Iterator[Finding]:
     """A constant that was added to all values: nothing is dark."""
-    lowest = float(np.quantile(dynamic, LOWEST))
+    lowest = float(np.quantile(dynamic.ravel(order="K"), LOWEST))
     if unenhanced > 0 and lowest > FLOOR * unenhanced:
         yield doubt(
             file, "",

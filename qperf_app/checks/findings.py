@@ -39,6 +39,10 @@ class Finding:
         return f"{self.file}: {self.text}"
 
 
+#: A finding and the scan that it is about, by participant and label.
+Located = tuple[tuple[str, str], Finding]
+
+
 def refusal(file: str, field: str, text: str) -> Finding:
     """Something that decides about flow and can't be right."""
     return Finding(file, field, text, "refused")

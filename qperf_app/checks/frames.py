@@ -50,7 +50,7 @@ def frame_findings(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
 
 def _lost_parts(file: str, data: NDArray[np.floating]) -> Iterator[Finding]:
     """Slice images in which much that is bright one frame before and one after is 0."""
-    least = BRIGHT * float(np.quantile(data, 0.99))
+    least = BRIGHT * float(np.quantile(data.ravel(order="K"), 0.99))
     lost = np.zeros(data.shape[3], bool)
     for t in range(1, data.shape[3] - 1):
         bright = np.minimum(data[..., t - 1], data[..., t + 1]) > least

@@ -75,8 +75,12 @@ def digest(data: NDArray[np.floating]) -> str:
 
 
 def same_voxels_finding(file: str, others: Sequence[str]) -> Finding:
-    """The series holds what others hold too, which are named."""
-    return doubt(file, "", f"holds the very values of {', '.join(others)}: is one of them a copy under a wrong name?")
+    """The series holds what others hold too, of which the first are named."""
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return doubt(
+        file, "",
+        f"holds the very values of {', '.join(others[:3])}{more}: is one of them a copy under a wrong name?",
+    )  # fmt: skip
 
 
 def _same_intervals(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

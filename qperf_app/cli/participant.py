@@ -82,12 +82,14 @@ def run_participants(args: argparse.Namespace, argv: Sequence[str], at_stop: lis
     with ThreadPoolExecutor(1) as aside:
         # Another program, which has a processor of its own.
         validation = None if args.skip_bids_validation else aside.submit(_validate, args, study.participants)
-        study = study.check(args.nprocs, counter("checking series"))
+        study = study.check(args.nprocs, counter("checking images"))
         if not args.dry_run and not args.use_plugin:
             load_libraries()
         if validation is not None:
             validation.result()
     _tell_warnings(_of_plans(study.participants))
+    if study.unread:
+        say(f"the images of {counted(study.unread, 'more participant')} are checked when their turn comes")
     if args.dry_run:
         say(_listing(study.participants))
         return DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ def discard_damaged(plan: ParticipantPlan, work_dir: Path) -> list[str]:
 
 def run(
     plans: Sequence[ParticipantPlan],
-    begin: Callable[[ParticipantPlan], PublishRequest],
+    begin: Callable[[ParticipantPlan], PublishRequest | None],
     execution: Execution,
     notify: Callable[[Any, str], None],
     ended: Callable[[str], None],
@@ -61,7 +61,7 @@ def run(
     ----------
     plans : sequence of ParticipantPlan
     begin : function
-        Called before a participant's first node; says what its last node publishes.
+        Called before a participant's first node; says what its last node publishes, None where nothing of it can run.
     execution : Execution
     notify : function
         Told of each node that starts, ends or fails (as far as the execution plugin says so).
@@ -80,7 +80,8 @@ def run(
     if execution.plugin in (None, "Linear", "MultiProc"):
         _cancel_left_behind(execution, [plan.participant for plan in plans], say)
         return _run_here(plans, begin, execution, notify, ended)
-    return _submit(_build(plans, begin, execution), execution, [plan.participant for plan in plans], notify, say)
+    begun = _begun(plans, begin, execution.stop_on_first_crash)
+    return _submit(_build(begun, execution), execution, [plan.participant for plan in plans], notify, say)
 
 
 def _batch_dir(execution: Execution) -> Path:
@@ -100,7 +101,7 @@ def _cancel_left_behind(execution: Execution, participants: Sequence[str], say: 
 
 def _run_here(
     plans: Sequence[ParticipantPlan],
-    begin: Callable[[ParticipantPlan], PublishRequest],
+    begin: Callable[[ParticipantPlan], PublishRequest | None],
     execution: Execution,
     notify: Callable[[Any, str], None],
     ended: Callable[[str], None],
@@ -109,7 +110,8 @@ def _run_here(
     arguments = execution.plugin_args
     processors = 1 if execution.plugin == "Linear" else int(arguments.get("n_procs", execution.nprocs))
     memory = arguments.get("memory_gb", execution.memory_gb) or 0.9 * _machine_memory_gb()
-    turns = (Turn(plan.participant, _expanded(_build([plan], begin, execution))) for plan in plans)
+    begun = _begun(plans, begin, execution.stop_on_first_crash)
+    turns = (Turn(plan.participant, _expanded(_build([(plan, request)], execution))) for plan, request in begun)
     workers = execution.workers
     if workers is None and processors > 1:
         # What this process has, those that it forks have too.
@@ -144,15 +146,24 @@ def _expanded(workflow: Any) -> Any:
     return kept.graph
 
 
-def _build(
-    plans: Sequence[ParticipantPlan], begin: Callable[[ParticipantPlan], PublishRequest], execution: Execution
-) -> Any:
+def _begun(
+    plans: Sequence[ParticipantPlan], begin: Callable[[ParticipantPlan], PublishRequest | None], stop: bool
+) -> Iterator[tuple[ParticipantPlan, PublishRequest]]:
+    """Participants that can run, each begun when it is asked for; ``stop`` at the first that can't."""
+    for plan in plans:
+        request = begin(plan)
+        if request is not None:
+            yield plan, request
+        elif stop:
+            return
+
+
+def _build(begun: Iterable[tuple[ParticipantPlan, PublishRequest]], execution: Execution) -> Any:
     """Build the graph of participants."""
     from nipype.pipeline import engine
 
     whole = engine.Workflow(WORKFLOW_NAME, base_dir=str(execution.work_dir))
-    for plan in plans:
-        request = begin(plan)
+    for plan, request in begun:
         workflow = engine.Workflow(participant_workflow(plan.participant))
         nodes = {t.node: _step_node(engine, t, plan.participant, request.run, execution) for t in plan.tasks.values()}
         workflow.add_nodes(list(nodes.values()))

@@ -1,29 +1,25 @@
-"""Everything that can be known before anything runs: read once, checked by :mod:`qperf_app.checks`, told at once."""
+"""What header, metadata and hand-ins say before anything runs; :mod:`qperf_app.workflow.values` reads the values."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qperf_app.bids.errors import DatasetError
-from qperf_app.bids.images import read_image, sidecar_path
+from qperf_app.bids.images import sidecar_path
 from qperf_app.bids.names import series_kind
 from qperf_app.checks.dual_bolus import DOSE_FIELDS, dose_findings, prebolus_findings
 from qperf_app.checks.echoes import echo_findings
-from qperf_app.checks.findings import Finding, lowered, refusal
-from qperf_app.checks.images import header_findings, voxel_findings
+from qperf_app.checks.findings import Finding, Located, lowered, refusal
+from qperf_app.checks.images import header_findings
 from qperf_app.checks.ranges import range_findings
 from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.spelling import slip_for, spelling_findings
-from qperf_app.checks.study import digest, rest_and_stress_findings, same_voxels_finding
+from qperf_app.checks.study import rest_and_stress_findings
 from qperf_app.checks.timing import FRAME_TIMES, TIMING, even_findings, interval_findings, timing_findings
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.answers import problems_of
@@ -35,36 +31,16 @@ from qperf_app.workflow.hand_ins import hand_in_findings
 from qperf_app.workflow.plan import ParticipantPlan, ScanPlan
 from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.tasks import Task
-from qperf_app.workflow.workers import process_context, start_worker
 
 KNOWN_UNITS = (SIGNAL_UNITS, CONCENTRATION_UNITS, RELATIVE_UNITS)
 #: Fields that the app itself computes with, whichever plugins run.
 OWN_FIELDS = (TIMING, FRAME_TIMES, "Units", "ProtonDensityVolumeCount", "Haematocrit", "SliceTiming")
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What the values of a series say, and their digest, empty where they can't be read."""
-
-    findings: list[Finding] = dataclasses.field(default_factory=list)
-    digest: str = ""
-
-
-#: Images that a process is handed at a time.
-_CHUNK = 8
-
-#: A finding and the scan that it is about, by participant and label.
-Located = tuple[tuple[str, str], Finding]
-
-
 def find_findings(
-    plans: Sequence[ParticipantPlan],
-    datasets: Mapping[str, Path],
-    registry: PluginRegistry,
-    threads: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    plans: Sequence[ParticipantPlan], datasets: Mapping[str, Path], registry: PluginRegistry
 ) -> list[Located]:
-    """Check every selected series, the series of a scan together, the data, and what is handed in.
+    """Check header and metadata of every selected series, the series of a scan together, and what is handed in.
 
     Parameters
     ----------
@@ -72,35 +48,15 @@ def find_findings(
     datasets : mapping
         Derivative datasets by name.
     registry : PluginRegistry
-    threads : int
-        Images that are read at the same time, in processes of their own where there are many.
-    progress : function
-        Told of each series that has been read.
     """
-    series = {s.path: s for plan in plans for s in plan.series}
-    of_data: dict[Path, _Data] = {}
-    with _readers(threads, len(series)) as pool:
-        read = pool.map(_of_data, series.values(), chunksize=_CHUNK)
-        for done, (path, data) in enumerate(zip(series, read, strict=True), start=1):
-            of_data[path] = data
-            progress(done, len(series))
-    for path, others in _copies(of_data).items():
-        of_data[path].findings.append(same_voxels_finding(str(path), [other.name for other in others]))
     findings: list[Located] = []
     plugins = _Plugins(registry)
     for plan in plans:
         for scan in plan.scans:
             where = (plan.participant, scan.scan.label)
-            found = [*_of_scan(plan, scan, plugins, of_data), *hand_in_findings(plan, scan, datasets)]
+            found = [*_of_scan(plan, scan, plugins), *hand_in_findings(plan, scan, datasets)]
             findings += [(where, finding) for finding in dict.fromkeys(found)]
     return findings
-
-
-def _readers(count: int, images: int) -> Executor:
-    """Processes that read images side by side, where there are enough of them; threads hold each other up."""
-    if count == 1 or images < 4 * _CHUNK:
-        return ThreadPoolExecutor(count)
-    return ProcessPoolExecutor(count, process_context(), start_worker, (os.getcwd(),))
 
 
 def with_doubts(plan: ParticipantPlan, findings: Iterable[Located]) -> ParticipantPlan:
@@ -132,9 +88,7 @@ def _sentence(scan: ScanPlan, finding: Finding) -> str:
     return text if text.endswith((".", "?")) else f"{text}."
 
 
-def _of_scan(
-    plan: ParticipantPlan, scan: ScanPlan, plugins: _Plugins, of_data: Mapping[Path, _Data]
-) -> Iterator[Finding]:
+def _of_scan(plan: ParticipantPlan, scan: ScanPlan, plugins: _Plugins) -> Iterator[Finding]:
     doses = set(DOSE_FIELDS) if _scales_by_dose(plan, scan) else set()
     used = {s.prefix: _used_fields(plan, s, plugins) | doses for s in scan.scan.series}
     for series in scan.scan.series:
@@ -147,13 +101,11 @@ def _of_scan(
         yield from place_findings(str(aif.path), tissue.grid, aif.grid)
     for series in scan.scan.series:
         yield from _of_plugins(plan, series, plugins)
-        yield from of_data[series.path].findings
         if series.second_echo is not None:
             yield from echo_findings(
                 str(sidecar_path(series.second_echo.path)), series.metadata, series.second_echo.metadata
             )
             yield from same_grid_findings(str(series.second_echo.path), series, series.second_echo)
-            yield from of_data[series.second_echo.path].findings
     yield from _against_rest(plan, scan, used)
 
 
@@ -188,26 +140,6 @@ def series_findings(series: SeriesInput) -> Iterator[Finding]:
     for check in CONTRADICTIONS:
         yield from check(file, metadata, series.shape)
     yield from task_findings(file, metadata, series.entities.get("task", ""))
-
-
-def _of_data(series: SeriesInput) -> _Data:
-    """What the voxel values say."""
-    if len(series.shape) != 4 or not series.header.is_magnitude:
-        return _Data()
-    try:
-        data, _ = read_image(series.path)
-    except DatasetError as error:
-        return _Data([_from_error(error)])
-    return _Data(list(voxel_findings(str(series.path), data, series.metadata, series.header)), digest(data))
-
-
-def _copies(of_data: Mapping[Path, _Data]) -> dict[Path, list[Path]]:
-    """Of each series whose values others have too, the others."""
-    alike: dict[str, list[Path]] = {}
-    for path, data in of_data.items():
-        if data.digest:
-            alike.setdefault(data.digest, []).append(path)
-    return {path: [p for p in paths if p != path] for paths in alike.values() if len(paths) > 1 for path in paths}
 
 
 def _against_rest(plan: ParticipantPlan, scan: ScanPlan, used: Mapping[str, set[str]]) -> Iterator[Finding]:
@@ -279,9 +211,3 @@ def same_grid_findings(file: str, first: SeriesInput, second: SeriesInput) -> It
     different = first.shape != second.shape or not np.allclose(first.grid.affine, second.grid.affine, atol=1e-3)
     if different:
         yield refusal(file, "", f"shape {second.shape} or place of the second echo is not that of the first")
-
-
-def _from_error(error: DatasetError) -> Finding:
-    """A finding from an error that names its file."""
-    file, _, text = str(error).partition(": ")
-    return refusal(file, "", text)

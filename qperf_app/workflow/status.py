@@ -215,6 +215,22 @@ def earlier_status(out_dir: Path, participant: str) -> ParticipantStatus | None:
         return None
 
 
+def running_status(out_dir: Path, participant: str) -> ParticipantStatus:
+    """Status of a participant whose run begins: what an earlier one left stays until there is something new."""
+    before = earlier_status(out_dir, participant)
+    running = ParticipantStatus(participant, "running")
+    return replace(running, scans=before.scans, computed=before.computed) if before else running
+
+
+def refuse(out_dir: Path, participant: str, problems: Iterable[str]) -> ParticipantStatus:
+    """Say of a participant that nothing of it was run since its images can't be used; returns its status."""
+    status = running_status(out_dir, participant)
+    for problem in problems:
+        status = status.failed_in("images", problem)
+    write_status(out_dir, status)
+    return status
+
+
 def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:
     """Say of each participant whose last run has not come to its end that its results may be an earlier run's."""
     states = {participant: read_status(out_dir, participant).state for participant in participants}
