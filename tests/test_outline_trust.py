@@ -10,15 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from qperf_app.checks.outlines import blood_outside_wall, judge_pool, judge_wall, right_after_left
+from qperf_app.geometry.masks import dice
+from qperf_app.geometry.warp import warp
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import trust_pool, trust_wall, wall_model
+from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import BloodPools, Myocardium, Resources, RunContext, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.outline_trust import examples, fit
 from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_walls
-from qperf_segmentation import EnsembleMyocardium, KMeansBloodPool, ensemble
+from qperf_segmentation import EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool, ensemble
 from qperf_segmentation.ensemble import mean_wall
 from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
 
@@ -200,6 +203,27 @@ def test_of_two_that_can_be_trusted_and_agree_the_mean_is_taken(
     monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(moved(wall, 12))))
     apart = EnsembleMyocardium().segment(series, pools, None, RunContext())
     assert np.array_equal(apart.mask, wall)
+
+
+def test_papillary_muscles_belong_to_the_left_pool_and_not_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = simulate_scan(PhantomConfig(task="rest", acquisition="single", frames=45), np.random.default_rng(3))
+    truth = scan.truth["tissue"]
+    data = warp(scan.series["tissue"].data, scan.series["tissue"].affine, truth.displacement)
+    left, wall = (truth.masks[name][..., 1] for name in ("LV", "myocardium"))
+    (x, y), radius = np.argwhere(left).mean(axis=0), np.sqrt(left.sum() / np.pi)
+    i, j = np.indices(left.shape)
+    # As in a heart they stand on the wall.
+    muscles = left & (np.minimum(*(np.hypot(i - x - side * radius, j - y) for side in (-0.75, 0.75))) < 0.35 * radius)
+    data[muscles, 1] = np.median(data[wall, 1], axis=0)
+    series = replace(scan.series["tissue"], data=data)
+    bright, found = (plugin.find(series, RunContext()) for plugin in (KMeansBloodPool(), EnsembleBloodPool()))
+    share = [float((pools.lv[..., 1] & muscles).sum() / muscles.sum()) for pools in (bright, found)]
+    assert share[0] < 0.2 and share[1] > 0.6
+    assert dice(found.lv[..., 1], left) > dice(bright.lv[..., 1], left) and not (found.lv & found.rv).any()
+    assert np.array_equal(found.aif, bright.aif) and not (found.aif & ~found.lv).any()
+    # Pixels that don't show the wall leave it as it was found.
+    monkeypatch.setattr(ensemble, "FINE", 0.5 * series.voxel_size[0])
+    assert np.array_equal(EnsembleBloodPool().find(series, RunContext()).lv, bright.lv)
 
 
 def test_the_mean_of_two_walls_lies_between_them() -> None:

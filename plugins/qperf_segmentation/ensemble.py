@@ -39,6 +39,10 @@ DAUGS = (
     "multi-center myocardial perfusion MRI datasets using data adaptive uncertainty-guided space-time analysis. 2024. "
     "arXiv:2408.04805"
 )
+#: Pixels, mm, of which three lie across a wall; larger ones don't show its inner border.
+FINE = 3.0
+#: Share of the left pool that lies within the wall about it, where the two belong together.
+WITHIN = 0.5
 #: Dice between two outlines from which on they say the same; pools so much alike lead to the same wall.
 SAME = 0.7
 #: What the others' agreement adds to the logit of an estimated Dice: so much for each unit of their mean Dice with the
@@ -58,12 +62,15 @@ class EnsembleOptions:
 class EnsembleBloodPool(CanonicalBloodPool):
     """Ask ``kmeans``, then the networks: the first pools that can be trusted, or else those that can be trusted most.
 
-    Where one member sees no left ventricle, those of another are taken only if they can be trusted.
+    Where one member sees no left ventricle, those of another are taken only if they can be trusted. What is bright is a
+    part of the cavity: papillary muscles and what flows slowly lie in it too. Where the series shows the wall, and the
+    wall that ``classical`` draws about the pool can be trusted, the left pool is all that lies within it, as readers
+    draw it; the input function's voxels stay those of the brightest.
     """
 
     name = "ensemble"
-    version = "1.1"
-    summary = "asks kmeans, then resunet, until pools can be trusted"
+    version = "1.2"
+    summary = "asks kmeans, then resunet, until pools can be trusted; the left one filled to the wall's inner border"
     citations = (XUE_2020, DAUGS)
     Options = EnsembleOptions
 
@@ -89,7 +96,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
             if pools.found and seen:
                 pools = _judged(seen, pools)
                 if _of_input(pools) >= pool_model().trusted:
-                    return pools
+                    return _filled(series, seen, pools)
             answers.append(pools)
         found = [pools for pools in answers if pools.found]
         if not found or not seen:
@@ -110,6 +117,21 @@ def _judged(seen: Sequence[SeenSlice], pools: BloodPools) -> BloodPools:
     """Pools with their estimated Dice."""
     estimated = [trust_pool(seen[k], left).dice if left.any() else np.nan for k, left in _slices(pools)]
     return replace(pools, estimated_dice=tuple(estimated))
+
+
+def _filled(series: Series, seen: Sequence[SeenSlice], pools: BloodPools) -> BloodPools:
+    """Pools that can be trusted, the left one filled to the inner border of the wall about it where that can be."""
+    if max(series.voxel_size[:2]) > FINE:
+        return pools
+    outline = ClassicalMyocardium().outliner(series)
+    filled = pools.lv.copy()
+    for k, left in _slices(pools):
+        outlined = outline(pools, k) if outline is not None and left.any() else ""
+        if isinstance(outlined, SliceOutline) and trust_wall(seen[k], outlined.wall).dice >= wall_model().trusted:
+            cavity = cavity_of(outlined.wall)
+            if (cavity & left).sum() >= WITHIN * left.sum():
+                filled[..., k] = cavity & ~pools.rv[..., k] | pools.aif[..., k]
+    return _judged(seen, replace(pools, lv=filled))
 
 
 def _with_others(pools: BloodPools, others: Sequence[BloodPools]) -> BloodPools:
