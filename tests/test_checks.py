@@ -806,6 +806,10 @@ def test_rest_and_stress_that_were_exchanged_and_outlines_without_muscle() -> No
     assert implausible_reserve(rest, dict.fromkeys(rest, 0.9)) == ""
     assert implausible_reserve(rest, {k: 0.5 if k < 4 else 2.0 for k in rest}) == ""
     assert implausible_reserve(rest, {k: np.nan for k in rest}) == "" and implausible_reserve({}, rest) == ""
+    assert implausible_reserve(rest, dict.fromkeys(rest, 5.5)) == ""
+    assert "more than 6 times that at rest in 4 of 6 segments" in implausible_reserve(
+        rest, {k: 7.0 if k < 5 else 2.0 for k in rest}
+    )
     codes = np.full((10, 10), 255, np.uint8)
     codes[:5] = 0
     assert without_enhancement(codes) == "" and without_enhancement(codes[5:]) == ""

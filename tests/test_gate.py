@@ -205,6 +205,16 @@ def test_frame_times_start_is_a_clock(dataset: Path) -> None:
     assert findings(dataset) == []
 
 
+@pytest.mark.parametrize(("factor", "jitter", "told"), [(0.5, 0.02, True), (1.0, 0.02, False), (0.5, 0.001, False)])
+def test_a_heart_that_races_at_rest_is_told(dataset: Path, factor: float, jitter: float, told: bool) -> None:
+    # Beats differ by some per cent; images of a scanner's own clock may follow each other as fast as they like.
+    rng, count = np.random.default_rng(1), len(example_series().times)
+    times = np.cumsum(0.85 * factor * (1 + jitter * rng.standard_normal(count)))
+    edit_sidecar(dataset, VolumeTiming=[round(float(t - times[0]), 4) for t in times])
+    said = [f.text for f in findings(dataset) if "beats a minute at rest" in f.text]
+    assert len(said) == told and all("a heart of 14" in text for text in said)
+
+
 def test_times_that_are_more_even_than_a_heart_are_told_once(dataset: Path) -> None:
     for unsteady, told in ((0.0, 1), (0.001, 1), (0.004, 0)):
         edit_sidecar(dataset, VolumeTiming=[round(0.85 * k + unsteady * (k % 2), 3) for k in range(40)])

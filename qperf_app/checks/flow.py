@@ -25,8 +25,8 @@ WIDE = 2.0
 LEAST_IN_RISE = 4
 
 #: Ratio of flow under stress to that at rest that no heart has over most of its segments. A vasodilator raises flow
-#: two- to fourfold; where it has no effect, or a stenosis leaves no reserve, flow stays about as it was.
-LOWEST_RESERVE = 2 / 3
+#: two- to fivefold; where it has no effect, or a stenosis leaves no reserve, flow stays about as it was.
+LOWEST_RESERVE, HIGHEST_RESERVE = 2 / 3, 6.0
 #: Share of the outlined wall that may show no enhancement: a scar may, most of a wall that gives flow doesn't.
 NOT_ENHANCED = 0.25
 
@@ -66,12 +66,18 @@ def implausible_reserve(rest: Mapping[int, float], stress: Mapping[int, float]) 
     """
     both = [k for k in rest.keys() & stress.keys() if np.isfinite([rest[k], stress[k]]).all() and rest[k] > 0]
     fallen = sum(stress[k] < LOWEST_RESERVE * rest[k] for k in both)
-    if not both or fallen <= MOST * len(both):
-        return ""
-    return (
-        f"Flow under stress is less than two thirds of that at rest in {fallen} of {len(both)} segments: are rest and "
-        "stress exchanged?"
-    )
+    risen = sum(stress[k] > HIGHEST_RESERVE * rest[k] for k in both)
+    if fallen > MOST * len(both):
+        return (
+            f"Flow under stress is less than two thirds of that at rest in {fallen} of {len(both)} segments: are rest "
+            "and stress exchanged?"
+        )
+    if risen > MOST * len(both):
+        return (
+            f"Flow under stress is more than {HIGHEST_RESERVE:g} times that at rest in {risen} of {len(both)} "
+            "segments: no heart has that; look at both input functions and at the dose of either"
+        )
+    return ""
 
 
 def without_enhancement(codes: NDArray[np.integer]) -> str:

@@ -20,6 +20,10 @@ GAP_INTERVALS, GAP_SECONDS = 5.0, 4.0
 #: Intervals of so many dynamic volumes that differ by less, s, are even: times are written to the millisecond, and the
 #: beats of a heart differ by more, also where it is paced.
 EVEN_VOLUMES, EVEN = 12, 0.0025
+#: Time between volumes, s, that is shorter than most hearts beat at rest (120 a minute) and under a vasodilator (150).
+FASTEST = {"rest": 0.5, "stress": 0.4}
+#: Relative standard deviation of the intervals from which on they are those of beats; a scanner's clock differs less.
+BEATS_DIFFER = 0.01
 #: Share by which the header's time between volumes may differ: hearts change their rate.
 HEADER_APART = 0.25
 
@@ -86,6 +90,22 @@ def even_findings(file: str, metadata: Mapping[str, Any]) -> Iterator[Finding]:
         "beats. If the acquisition was triggered, these times are made up, and flow is far too high where a beat has "
         "no image: take the images' trigger times",
     )  # fmt: skip
+
+
+def rate_findings(file: str, metadata: Mapping[str, Any], task: str) -> Iterator[Finding]:
+    """Images that follow each other as unevenly as heart beats are no more than one a beat: a heart so fast is rare."""
+    times = dynamic_times(metadata)
+    if times is None or len(times) < EVEN_VOLUMES:
+        return
+    intervals = np.diff(times)
+    usual, least = float(np.median(intervals)), FASTEST["stress" if task == "stress" else "rest"]
+    if 0 < usual < least and intervals.std() > BEATS_DIFFER * usual:
+        what = "under stress" if task == "stress" else "at rest"
+        yield doubt(
+            file, TIMING,
+            f"{TIMING} has {usual:.3g} s from volume to volume: a heart of {60 / usual:.0f} beats a minute {what}? "
+            "Flow is too high by as much as times are too short",
+        )  # fmt: skip
 
 
 def interval_findings(file: str, metadata: Mapping[str, Any], stated: float | None) -> Iterator[Finding]:

@@ -20,7 +20,14 @@ from qperf_app.checks.scan import place_findings, scan_findings, task_findings
 from qperf_app.checks.sequence import CONTRADICTIONS
 from qperf_app.checks.spelling import slip_for, spelling_findings
 from qperf_app.checks.study import rest_and_stress_findings
-from qperf_app.checks.timing import FRAME_TIMES, TIMING, even_findings, interval_findings, timing_findings
+from qperf_app.checks.timing import (
+    FRAME_TIMES,
+    TIMING,
+    even_findings,
+    interval_findings,
+    rate_findings,
+    timing_findings,
+)
 from qperf_app.plugins import CONCENTRATION_UNITS, RELATIVE_UNITS, SIGNAL_UNITS
 from qperf_app.plugins.answers import problems_of
 from qperf_app.plugins.keys import StepKey
@@ -93,7 +100,9 @@ def _of_scan(plan: ParticipantPlan, scan: ScanPlan, plugins: _Plugins) -> Iterat
     used = {s.prefix: _used_fields(plan, s, plugins) | doses for s in scan.scan.series}
     for series in scan.scan.series:
         yield from lowered(series_findings(series), used[series.prefix])
-    yield from even_findings(str(sidecar_path(scan.scan.main.path)), scan.scan.main.metadata)
+    main = scan.scan.main
+    yield from even_findings(str(sidecar_path(main.path)), main.metadata)
+    yield from rate_findings(str(sidecar_path(main.path)), main.metadata, main.entities.get("task", ""))
     if scan.scan.tissue is not None and scan.scan.aif is not None:
         tissue, aif = scan.scan.tissue, scan.scan.aif
         found = _of_both(plan, scan, tissue, aif)
