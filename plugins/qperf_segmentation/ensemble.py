@@ -46,7 +46,7 @@ WITHIN = 0.5
 #: Dice between two outlines from which on they say the same; pools so much alike lead to the same wall.
 SAME = 0.7
 #: What the others' agreement adds to the logit of an estimated Dice: so much for each unit of their mean Dice with the
-#: outline beyond what two good outlines have in common.
+#: outline, or of the overlap with the pool that agrees most, beyond what two good outlines have in common.
 AGREEMENT, USUAL_AGREEMENT = 3.0, 0.8
 
 
@@ -62,15 +62,16 @@ class EnsembleOptions:
 class EnsembleBloodPool(CanonicalBloodPool):
     """Ask ``kmeans``, then the networks: the first pools that can be trusted, or else those that can be trusted most.
 
-    Where one member sees no left ventricle, those of another are taken only if they can be trusted. What is bright is a
-    part of the cavity: papillary muscles and what flows slowly lie in it too. Where the series shows the wall, and the
-    wall that ``classical`` draws about the pool can be trusted, the left pool is all that lies within it, as readers
-    draw it; the input function's voxels stay those of the brightest.
+    Methods that work differently go wrong in different places: what another member says, too, can be trusted more, and
+    what none says less. Where one member sees no left ventricle, pools of another are taken only if, by themselves,
+    they can be trusted. What is bright is a part of the cavity: papillary muscles and what flows slowly lie in it too.
+    Where the series shows the wall, and the wall that ``classical`` draws about the pool can be trusted, the left pool
+    is all that lies within it, as readers draw it; the input function's voxels stay those of the brightest.
     """
 
     name = "ensemble"
     version = "1.2"
-    summary = "asks kmeans, then resunet, until pools can be trusted; the left one filled to the wall's inner border"
+    summary = "asks kmeans, then resunet, until two agree on pools that can be trusted; fills the left one to the wall"
     citations = (XUE_2020, DAUGS)
     Options = EnsembleOptions
 
@@ -90,20 +91,24 @@ class EnsembleBloodPool(CanonicalBloodPool):
 
     def find_in_order(self, series: Series) -> BloodPools:
         """Find the pools of a series in canonical order."""
-        seen, answers = seen_slices(series), []
+        seen, least = seen_slices(series), pool_model().trusted
+        answers: list[BloodPools] = []
         for member in self.members:
             pools = member.find_in_order(series)
-            if pools.found and seen:
-                pools = _judged(seen, pools)
-                if _of_input(pools) >= pool_model().trusted:
-                    return _filled(series, seen, pools)
-            answers.append(pools)
-        found = [pools for pools in answers if pools.found]
+            answers.append(_judged(seen, pools) if pools.found and seen else pools)
+            first = _with_others(answers, 0)
+            if seen and first.found and _agreement(answers, 0) >= SAME and _of_input(first) >= least:
+                # Others can only say the same, or be outvoted.
+                return _filled(series, seen, first)
+        found = [_with_others(answers, k) for k, pools in enumerate(answers) if pools.found]
         if not found or not seen:
             return next((pools for pools in answers if not pools.found), answers[0])
-        judged = [_with_others(pools, [other for other in found if other is not pools]) for pools in found]
-        best = max(judged, key=_of_input)
-        if len(found) < len(answers) and _of_input(best) < pool_model().trusted:
+        for pools in found:
+            if _of_input(pools) >= least:
+                return _filled(series, seen, pools)
+        best = max(found, key=_of_input)
+        alone = [_of_input(pools) for pools in answers if pools.found]
+        if len(found) < len(answers) and max(alone) < least:
             reasons = "; ".join(pools.reason for pools in answers if not pools.found)
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
         return best
@@ -124,25 +129,37 @@ def _filled(series: Series, seen: Sequence[SeenSlice], pools: BloodPools) -> Blo
     if max(series.voxel_size[:2]) > FINE:
         return pools
     outline = ClassicalMyocardium().outliner(series)
-    filled = pools.lv.copy()
+    filled, estimated = pools.lv.copy(), list(pools.estimated_dice)
     for k, left in _slices(pools):
         outlined = outline(pools, k) if outline is not None and left.any() else ""
         if isinstance(outlined, SliceOutline) and trust_wall(seen[k], outlined.wall).dice >= wall_model().trusted:
             cavity = cavity_of(outlined.wall)
             if (cavity & left).sum() >= WITHIN * left.sum():
                 filled[..., k] = cavity & ~pools.rv[..., k] | pools.aif[..., k]
-    return _judged(seen, replace(pools, lv=filled))
+                estimated[k] = trust_pool(seen[k], filled[..., k]).dice
+    return replace(pools, lv=filled, estimated_dice=tuple(estimated))
 
 
-def _with_others(pools: BloodPools, others: Sequence[BloodPools]) -> BloodPools:
-    """The same with the others' agreement."""
+def _with_others(answers: Sequence[BloodPools], index: int) -> BloodPools:
+    """One of the answers, each slice's estimate raised or lowered by the other member that agrees most."""
+    pools = answers[index]
+    others = [*answers[:index], *answers[index + 1 :]]
+    if not pools.estimated_dice or not others:
+        return pools
     estimated = [
-        with_agreement(pools.estimated_dice[k], [dice(left, other.lv[..., k]) for other in others])
+        with_agreement(pools.estimated_dice[k], [max(overlap(left, other.lv[..., k]) for other in others)])
         if left.any()
         else np.nan
         for k, left in _slices(pools)
     ]
     return replace(pools, estimated_dice=tuple(estimated))
+
+
+def _agreement(answers: Sequence[BloodPools], index: int) -> float:
+    """How far another member's left pool is the same, in the slice that one of the answers takes its input from."""
+    left = answers[index].lv
+    k = int(left.sum(axis=(0, 1)).argmax())
+    return max((overlap(left[..., k], pools.lv[..., k]) for n, pools in enumerate(answers) if n != index), default=0.0)
 
 
 def _slices(pools: BloodPools) -> Iterator[tuple[int, Mask]]:
@@ -269,6 +286,11 @@ def _most_trusted(seen: SeenSlice, found: Sequence[_Candidate]) -> SliceOutline:
         note = f"the members of the pool disagree (Dice down to {apart:.2f}): check the outline"
         chosen = replace(chosen, doubts=(*chosen.doubts, note))
     return replace(chosen, estimated_dice=estimated)
+
+
+def overlap(one: Mask, other: Mask) -> float:
+    """Part of the smaller of two regions that lies in the other: whether they are in one place, whatever their size."""
+    return float((one & other).sum() / max(min(one.sum(), other.sum()), 1))
 
 
 def mean_wall(walls: Sequence[Mask], spacing: NDArray[np.float64]) -> Mask:
