@@ -14,7 +14,7 @@ from qperf_app.geometry.masks import dice
 from qperf_app.geometry.warp import warp
 from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.outline_features import seen_slices
-from qperf_app.methods.outline_trust import trust_pool, trust_wall, wall_model
+from qperf_app.methods.outline_trust import pool_model, trust_pool, trust_wall, wall_model
 from qperf_app.phantom import PhantomConfig, simulate_scan
 from qperf_app.plugins import BloodPools, Myocardium, Resources, RunContext, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
@@ -23,7 +23,7 @@ from qperf_app.training.simulated_cases import simulate_case
 from qperf_app.training.worse_outlines import worse_walls
 from qperf_segmentation import EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool, ensemble
 from qperf_segmentation.ensemble import mean_wall
-from qperf_segmentation.templates import SliceOutline, SliceOutliner, SliceWiseMyocardium
+from qperf_segmentation.templates import CanonicalBloodPool, SliceOutline, SliceOutliner, SliceWiseMyocardium
 
 Mask = NDArray[np.bool_]
 #: A seed whose slice lies at mid level, far from those of the training.
@@ -203,6 +203,49 @@ def test_of_two_that_can_be_trusted_and_agree_the_mean_is_taken(
     monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(moved(wall, 12))))
     apart = EnsembleMyocardium().segment(series, pools, None, RunContext())
     assert np.array_equal(apart.mask, wall)
+
+
+class FixedPools(CanonicalBloodPool):
+    """A member that always gives one left pool, or none."""
+
+    name, version, summary = "fixed", "1", "one pool"
+
+    def __init__(self, left: Mask) -> None:
+        super().__init__()
+        self.left = left
+
+    def resources(self, shape: tuple[int, int, int, int]) -> Resources:
+        return Resources(memory_gb=1.0)
+
+    def find_in_order(self, series: Series) -> BloodPools:
+        nothing = np.zeros_like(self.left)
+        if not self.left.any():
+            return BloodPools(nothing, nothing, nothing, series.affine, found=False, reason="nothing enhances")
+        return BloodPools(self.left, nothing, self.left, series.affine)
+
+
+def test_blood_on_which_two_members_agree_is_taken_and_what_one_alone_says_is_doubtful(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = simulate_case(CaseKind.POOLS, np.random.default_rng(SEED), absence="")
+    _, left, _ = masks(case)
+    # In the order in which plugins work, so that the members need not turn their pools.
+    series = replace(case.series, affine=np.diag([*case.series.voxel_size, 1.0]))
+    wrong, none = moved(left, 14), np.zeros_like(left)
+    least, right = pool_model().trusted, judge_pool(series, left).dice[0]
+    assert right > least > judge_pool(series, wrong).dice[0]
+
+    def found(*lefts: Mask) -> BloodPools:
+        monkeypatch.setattr(EnsembleBloodPool, "members", tuple(map(FixedPools, lefts)))
+        return EnsembleBloodPool().find(series, RunContext())
+
+    for order in ((wrong, left, left), (left, none, left), (left, left, none)):
+        pools = found(*order)
+        assert np.array_equal(pools.lv, left) and pools.estimated_dice[0] > right
+    alone = found(none, left, none)
+    assert np.array_equal(alone.lv, left) and alone.estimated_dice[0] < least
+    assert not found(wrong, none, none).found
+    assert "nothing enhances" in found(none, none, wrong).reason
 
 
 def test_papillary_muscles_belong_to_the_left_pool_and_not_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:

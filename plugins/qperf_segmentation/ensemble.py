@@ -1,4 +1,4 @@
-"""Several methods asked, one after another, until an answer can be trusted; else the one that can be trusted most.
+"""Several methods asked, one after another, until two agree on what can be trusted; else what can be trusted most.
 
 The pool's members are the family's own methods, networks of as many weights as are given. Each answer has an estimated
 Dice from what it looks like (:mod:`qperf_app.methods.outline_trust`) and from how far the others agree with it. That a
@@ -181,17 +181,16 @@ class _Candidate:
 
 
 class EnsembleMyocardium(SliceWiseMyocardium):
-    """Ask ``classical``, then the networks: in each slice the first outline that can be trusted, and its mean with the
-    next member's where the two agree.
+    """Ask ``classical``, then the networks: in each slice the mean of the first two that agree, if one can be trusted.
 
-    Each member starts from the pools given. Where none of their outlines can be trusted, pools are looked for anew in
-    the series itself, by every member, and the wall about each. Where still none can be trusted the answer is the
-    outline that can be trusted most, their mean shape among them.
+    Each member starts from the pools given. Where no two agree, pools are looked for anew in the series itself, by
+    every member, and the wall about each. Where still none do, the answer is the outline that can be trusted most, the
+    members' mean shape among them.
     """
 
     name = "ensemble"
-    version = "1.1"
-    summary = "mean of classical and resunet in each slice where both can be trusted; else the one that can"
+    version = "1.2"
+    summary = "mean of classical and resunet in each slice where they agree; else the one that can be trusted most"
     citations = (*ResUNetMyocardium.citations, DAUGS)
     Options = EnsembleOptions
     pool_finder = EnsembleBloodPool
@@ -242,29 +241,30 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
             found: list[_Candidate] = []
-            asked = every_candidate(pools, k)
-            for one in asked:
-                if one.alone >= wall_model().trusted:
-                    return _with_next(seen[k], one, next(asked, None))
+            for one in every_candidate(pools, k):
+                for earlier in found:
+                    if (agreed := _mean_of(seen[k], earlier, one)) is not None:
+                        return agreed
                 found.append(one)
             return _most_trusted(seen[k], found) if found else "no member sees a wall"
 
         return outline
 
 
-def _with_next(seen: SeenSlice, one: _Candidate, other: _Candidate | None) -> SliceOutline:
-    """An outline that can be trusted, or its mean with the next member's where that can be trusted and says the same.
+def _mean_of(seen: SeenSlice, one: _Candidate, other: _Candidate) -> SliceOutline | None:
+    """What two members say, where they agree and the first can be trusted; None where not.
 
     Two methods that work differently err differently: their mean is nearer to what readers draw than either.
     """
     least = wall_model().trusted
-    chosen, estimated = one.outline, one.alone
-    if other is not None and other.alone >= least and dice(chosen.wall, other.outline.wall) >= SAME:
-        mean = mean_wall([chosen.wall, other.outline.wall], seen.spacing)
+    if one.alone < least or dice(one.outline.wall, other.outline.wall) < SAME:
+        return None
+    if other.alone >= least:
+        mean = mean_wall([one.outline.wall, other.outline.wall], seen.spacing)
         of_mean = trust_wall(seen, mean).dice if mean.any() else 0.0
         if of_mean >= least:
-            chosen, estimated = replace(chosen, wall=mean), of_mean
-    return replace(chosen, estimated_dice=estimated)
+            return replace(one.outline, wall=mean, estimated_dice=of_mean)
+    return replace(one.outline, estimated_dice=one.alone)
 
 
 def _most_trusted(seen: SeenSlice, found: Sequence[_Candidate]) -> SliceOutline:
