@@ -23,17 +23,20 @@ from tqdm import tqdm
 from benchmarks.masks import Mask, filled
 from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
+from qperf_app.checks.outlines import judge_pool
 from qperf_app.geometry.masks import dice
 from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.simulated_cases import ABSENCES, simulate_case
-from qperf_segmentation import ClassicalMyocardium, KMeansBloodPool
+from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetworkOptions
 
 #: Ranges of the held-out scans over those of the training's.
 SPREAD = 1.25
+#: Weights that the tables speak of.
+POOLS, WALLS = ("blood-pool", "blood-pool-cine"), ("myocardium", "myocardium-cine")
 #: Seed of the held-out scans; the shipped networks were trained with seeds 1 and 3.
 SEED = 2026
 
@@ -41,7 +44,12 @@ SEED = 2026
 @cache
 def finders(extra: tuple[Path, ...]) -> dict[str, Any]:
     """Blood-pool plugins by name; ``extra`` weights as further networks."""
-    found: dict[str, Any] = {"kmeans": KMeansBloodPool(), "resunet": ResUNetBloodPool()}
+    found: dict[str, Any] = {
+        "kmeans": KMeansBloodPool(),
+        "resunet": ResUNetBloodPool(),
+        "resunet, cine": ResUNetBloodPool(PoolNetworkOptions(weights="cine")),
+        "ensemble": EnsembleBloodPool(),
+    }
     for path in extra:
         found[path.parent.name or path.name] = ResUNetBloodPool(PoolNetworkOptions(weights=str(path)))
     return found
@@ -60,10 +68,12 @@ def present_tables(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[T
     found: list[Row] = []
     curves: list[Row] = []
     for name in finders(tuple(extra)):
-        left, right, swapped = np.array([one[name][0] for one in measured], float).T
-        shares = [100 * float(np.mean(each)) for each in (left > 0.5, left > 0.75, left == 0)]
+        left, right, swapped, doubtful, given = np.array([one[name][0] for one in measured], float).T
+        shares = [100 * float(np.mean(each)) for each in (left > 0.5, left > 0.75, given == 0)]
         tail = float(np.percentile(left, 5)), float(np.nanmean(right)), int(swapped.sum())
-        found.append((f"`{name}`", shares[0], float(left.mean()), shares[1], *tail, shares[2]))
+        elsewhere = (given > 0) & (left <= 0.5)
+        told = int((elsewhere & (doubtful == 0)).sum()), 100 * float(doubtful[left > 0.75].mean())
+        found.append((f"`{name}`", shares[0], float(left.mean()), shares[1], *tail, shares[2], *told))
         pairs = np.array([one[name][1] for one in measured])
         true, given = pairs[np.isfinite(pairs).all(axis=(1, 2))].transpose(1, 2, 0)
         cells: list[Cell] = []
@@ -80,24 +90,28 @@ def present_tables(count: int, extra: Sequence[Path], nprocs: int) -> Iterator[T
         Column("mean RV Dice", format=".3f"),
         Column("RV taken for LV", "scans", "d"),
         Column('answered "not found"', "%", ".2f"),
+        Column("elsewhere and not doubtful", "scans", "d"),
+        Column("of those over 0.75 doubtful", "%", ".1f"),
     )
-    yield Table("networks-present", ranges, columns, tuple(found), f"{ranges}.", weights=("blood-pool",))
+    yield Table("networks-present", ranges, columns, tuple(found), f"{ranges}.", weights=POOLS)
     form = "{:+.2f} ± {:.1f}, {:.4f}"
     names = ("foot, mean ± SD of the error in %, r", "time of peak", "peak", "area")
     columns = (Column("plugin"), *(Column(name, format=form) for name in names), Column("scans", format="d"))
     title = "Features of the found input function against the true one's"
-    yield Table("networks-features", title, columns, tuple(curves), weights=("blood-pool",))
+    yield Table("networks-features", title, columns, tuple(curves), weights=POOLS)
 
 
-def _present(number: int, extra: tuple[Path, ...]) -> dict[str, tuple[tuple[float, float, bool], NDArray[np.float64]]]:
+def _present(number: int, extra: tuple[Path, ...]) -> dict[str, tuple[tuple[float, ...], NDArray[np.float64]]]:
     """Scores of each plugin on one scan, and the true and the found curve's features (2, 4)."""
     case = simulate_case(CaseKind.POOLS, np.random.default_rng([SEED, number]), SPREAD, absence="")
     lv, rv = (case.labels == label for label in (LEFT_BLOOD, RIGHT_BLOOD))
-    found = {}
+    found: dict[str, tuple[tuple[float, ...], NDArray[np.float64]]] = {}
     for name, plugin in finders(extra).items():
         pools = plugin.find(case.series, CONTEXT)
         swapped = bool((pools.lv & rv).sum() > 0.5 * max(pools.lv.sum(), 1))
-        found[name] = (dice(pools.lv, lv), dice(pools.rv, rv), swapped), feature_pairs(case, pools)
+        doubtful = pools.found and bool(judge_pool(case.series, pools.lv, pools.estimated_dice).doubts)
+        scores = dice(pools.lv, lv), dice(pools.rv, rv), swapped, doubtful, pools.found
+        found[name] = scores, feature_pairs(case, pools)
     return found
 
 
@@ -137,7 +151,7 @@ def absent_table(count: int, extra: Sequence[Path], nprocs: int) -> Table:
     columns = (Column("without"), Column("scans", format="d"))
     found = (Column(f"`{name}`: not found", "%", ".2f") for name in names)
     title = "Held-out scans without a left-ventricular passage"
-    return Table("networks-absent", title, (*columns, *found), tuple(rows), weights=("blood-pool",))
+    return Table("networks-absent", title, (*columns, *found), tuple(rows), weights=POOLS)
 
 
 def _absent(item: tuple[str, int], extra: tuple[Path, ...]) -> list[bool]:
@@ -171,10 +185,10 @@ def real_pool_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str])
         for n in plugins
     ]
     title = "Blood pools of real series against drawn masks"
-    yield Table("networks-pools", title, columns, tuple(totals), weights=("blood-pool",))
+    yield Table("networks-pools", title, columns, tuple(totals), weights=POOLS)
     scores = (Column(f"`{name}` {side}", format=".2f") for side in ("LV", "RV") for name in plugins)
     title = "The same, series by series"
-    yield Table("networks-pools-series", title, (Column("series"), *scores), tuple(rows), weights=("blood-pool",))
+    yield Table("networks-pools-series", title, (Column("series"), *scores), tuple(rows), weights=POOLS)
 
 
 def real_wall_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str]) -> Iterator[Table]:
@@ -247,7 +261,7 @@ def wall_table(count: int, nprocs: int) -> Table:
         Column("peak off by", "frames", ".2f"),
     )
     title = f"Myocardium of {len(measured)} held-out simulated slices, true blood pools given"
-    return Table("networks-wall", title, columns, tuple(rows), f"{title}.", weights=("myocardium",))
+    return Table("networks-wall", title, columns, tuple(rows), f"{title}.", weights=WALLS)
 
 
 def _wall(number: int) -> dict[str, list[float]]:
@@ -258,7 +272,13 @@ def _wall(number: int) -> dict[str, list[float]]:
         return {}
     pools = BloodPools(lv, case.labels == RIGHT_BLOOD, lv, case.series.affine)
     rows = {}
-    for name, plugin in (("classical", ClassicalMyocardium()), ("resunet", ResUNetMyocardium())):
+    plugins = {
+        "classical": ClassicalMyocardium(),
+        "resunet": ResUNetMyocardium(),
+        "resunet, cine": ResUNetMyocardium(WallNetworkOptions(weights="cine")),
+        "ensemble": EnsembleMyocardium(),
+    }
+    for name, plugin in plugins.items():
         found = plugin.segment(case.series, pools, None, CONTEXT)
         cavity = filled(found.mask) & ~found.mask
         peak = abs(peak_error(Case("", case.series.dynamic(), lv), cavity))
