@@ -224,7 +224,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield group, some
 
 
-_WEIGHTS = ("blood-pool", "myocardium")
+_WEIGHTS = ("blood-pool", "blood-pool-cine", "myocardium-cine")
 _TOTALS = (
     Column("LV Dice, median", format=".3f"),
     Column("wall Dice, median", format=".3f"),
@@ -285,20 +285,21 @@ CHAINS: dict[str, Chain] = {
 
 
 def _with_weights(*names: str) -> Chain:
-    options = EnsembleBloodPool.Options(weights=names)
-    return Chain(lambda: EnsembleBloodPool(options), lambda: EnsembleMyocardium(options))
+    of_pool, of_wall = EnsembleBloodPool.Options(weights=names), EnsembleMyocardium.Options(weights=names)
+    return Chain(lambda: EnsembleBloodPool(of_pool), lambda: EnsembleMyocardium(of_wall))
 
 
 def _with_cine(folder: Path) -> Chain:
     """The pool of methods with other weights in place of ``cine``."""
-    of_pool, of_wall = (EnsembleBloodPool.Options(weights=(str(folder / f"{step}-cine.npz"), "")) for step in _WEIGHTS)
+    of_pool = EnsembleBloodPool.Options(weights=(str(folder / "blood-pool-cine.npz"), ""))
+    of_wall = EnsembleMyocardium.Options(weights=(str(folder / "myocardium-cine.npz"),))
     return Chain(lambda: EnsembleBloodPool(of_pool), lambda: EnsembleMyocardium(of_wall))
 
 
 _INGREDIENTS: dict[str, Chain] = {
     "nothing": Chain(EnsembleBloodPool, EnsembleMyocardium),
     "networks trained on real anatomy and every sequence": _with_weights(""),
-    "networks trained on drawn shapes": _with_weights("cine"),
+    "blood's network trained on drawn shapes": _with_weights("cine"),
     "all networks": _CLASSICAL,
     "classical methods": Chain(_NetworkPools, _NetworkWalls),
     # Where no outline is doubted the first method's answer stands.

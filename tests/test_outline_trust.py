@@ -40,6 +40,11 @@ def masks(case: TrainingCase) -> tuple[Mask, Mask, Mask]:
     return wall, left, right
 
 
+def in_order(case: TrainingCase) -> Series:
+    """The series in the order in which plugins work, so that members of an ensemble need not turn their outlines."""
+    return replace(case.series, affine=np.diag([*case.series.voxel_size, 1.0]))
+
+
 def moved(mask: Mask, by: int) -> Mask:
     return np.roll(mask, by, axis=0)
 
@@ -172,30 +177,44 @@ class Fixed(SliceWiseMyocardium):
         return lambda pools, k: SliceOutline(self.wall[..., k])
 
 
-def test_the_pool_takes_the_member_that_can_be_trusted(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_member_says_is_taken_and_doubtful(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
     wall, left, right = masks(case)
-    # In the order in which plugins work, so that the members need not turn their walls.
-    series = Series(case.series.data, case.series.times, np.diag([*case.series.voxel_size, 1.0]))
+    series = in_order(case)
     pools = BloodPools(left, right, left, series.affine)
     monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(moved(wall, 12)), Fixed(wall)))
     found = EnsembleMyocardium().segment(series, pools, None, RunContext())
     assert np.array_equal(found.mask, wall)
     alone = judge_wall(series, wall).dice[0]
-    assert found.estimated_dice[0] < alone and any("disagree" in text for text in found.warnings)
-    monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(wall)))
-    agreed = EnsembleMyocardium().segment(series, pools, None, RunContext())
-    assert agreed.estimated_dice[0] > alone and not agreed.warnings
+    assert found.estimated_dice[0] == pytest.approx(dice(wall, moved(wall, 12)))
+    assert found.estimated_dice[0] < wall_model().trusted < alone
+    assert any("disagree" in text for text in found.warnings)
+    for members in ((Fixed(wall), Fixed(wall)), (Fixed(wall),)):
+        monkeypatch.setattr(EnsembleMyocardium, "members", members)
+        agreed = EnsembleMyocardium().segment(series, pools, None, RunContext())
+        assert agreed.estimated_dice[0] == pytest.approx(alone) and not agreed.warnings
+
+
+def test_a_network_that_looks_right_outvotes_the_rules(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What an outline looks like is what the rules look for: theirs always look right.
+    wall, left, right = masks(case)
+    series = in_order(case)
+    pools = BloodPools(left, right, left, series.affine)
+    monkeypatch.setattr(ensemble, "SAME", 1.1)
+    other = wall | moved(wall, 1)
+    for first, second in ((wall, other), (other, wall)):
+        assert min(judge_wall(series, first).dice[0], judge_wall(series, second).dice[0]) > wall_model().trusted
+        monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(first), Fixed(second)))
+        assert np.array_equal(EnsembleMyocardium().segment(series, pools, None, RunContext()).mask, second)
 
 
 def test_of_two_that_can_be_trusted_and_agree_the_mean_is_taken(
     case: TrainingCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wall, left, right = masks(case)
-    series = Series(case.series.data, case.series.times, np.diag([*case.series.voxel_size, 1.0]))
+    series = in_order(case)
     pools = BloodPools(left, right, left, series.affine)
     wider = wall | moved(wall, 1)
     both = mean_wall([wall[..., 0], wider[..., 0]], series.voxel_size[:2])
-    monkeypatch.setattr(ensemble, "wall_model", lambda: replace(wall_model(), trusted=0.0))
     monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall), Fixed(wider)))
     found = EnsembleMyocardium().segment(series, pools, None, RunContext())
     assert np.array_equal(found.mask[..., 0], both) and not np.array_equal(both, wall[..., 0])
@@ -229,8 +248,7 @@ def test_blood_on_which_two_members_agree_is_taken_and_what_one_alone_says_is_do
 ) -> None:
     case = simulate_case(CaseKind.POOLS, np.random.default_rng(SEED), absence="")
     _, left, _ = masks(case)
-    # In the order in which plugins work, so that the members need not turn their pools.
-    series = replace(case.series, affine=np.diag([*case.series.voxel_size, 1.0]))
+    series = in_order(case)
     wrong, none = moved(left, 14), np.zeros_like(left)
     least, right = pool_model().trusted, judge_pool(series, left).dice[0]
     assert right > least > judge_pool(series, wrong).dice[0]

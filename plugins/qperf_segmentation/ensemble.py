@@ -45,17 +45,26 @@ FINE = 3.0
 WITHIN = 0.5
 #: Dice between two outlines from which on they say the same; pools so much alike lead to the same wall.
 SAME = 0.7
-#: What the others' agreement adds to the logit of an estimated Dice: so much for each unit of their mean Dice with the
-#: outline, or of the overlap with the pool that agrees most, beyond what two good outlines have in common.
+#: What agreement adds to the logit of a pool's estimated Dice: so much for each unit of the overlap with the one that
+#: agrees most, beyond what two good ones have in common.
 AGREEMENT, USUAL_AGREEMENT = 3.0, 0.8
 
 
 @dataclass(frozen=True)
 class EnsembleOptions:
-    """Options of both plugins ``ensemble``."""
+    """Options of the plugin ``ensemble`` for blood pools."""
 
     weights: tuple[str, ...] = field(
         default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
+    )
+
+
+@dataclass(frozen=True)
+class WallEnsembleOptions:
+    """Options of the plugin ``ensemble`` for the wall."""
+
+    weights: tuple[str, ...] = field(
+        default=("cine",), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
     )
 
 
@@ -147,7 +156,7 @@ def _with_others(answers: Sequence[BloodPools], index: int) -> BloodPools:
     if not pools.estimated_dice or not others:
         return pools
     estimated = [
-        with_agreement(pools.estimated_dice[k], [max(overlap(left, other.lv[..., k]) for other in others)])
+        with_agreement(pools.estimated_dice[k], max(overlap(left, other.lv[..., k]) for other in others))
         if left.any()
         else np.nan
         for k, left in _slices(pools)
@@ -174,25 +183,26 @@ def _of_input(pools: BloodPools) -> float:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An outline with its estimated Dice without and with the others' agreement."""
+    """An outline, which member drew it (0: ``classical``), and its estimated Dice from what it looks like."""
 
     outline: SliceOutline
+    member: int
     alone: float
 
 
 class EnsembleMyocardium(SliceWiseMyocardium):
-    """Ask ``classical``, then the networks: in each slice the mean of the first two that agree, if one can be trusted.
+    """Ask ``classical`` and the network: in each slice their mean where they agree and it can be trusted.
 
-    Each member starts from the pools given. Where no two agree, pools are looked for anew in the series itself, by
-    every member, and the wall about each. Where still none do, the answer is the outline that can be trusted most, the
-    members' mean shape among them.
+    Each member starts from the pools given. Where that gives nothing, pools are looked for anew in the series itself,
+    by every member, and the wall about each. Where no two agree even then, the answer is what one of them says, and
+    doubtful.
     """
 
     name = "ensemble"
     version = "1.2"
-    summary = "mean of classical and resunet in each slice where they agree; else the one that can be trusted most"
+    summary = "mean of classical and resunet in each slice where they agree; else one of them, doubtful"
     citations = (*ResUNetMyocardium.citations, DAUGS)
-    Options = EnsembleOptions
+    Options = WallEnsembleOptions
     pool_finder = EnsembleBloodPool
 
     @property
@@ -229,7 +239,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
             for member in range(len(members)):
                 outlined = None if (ask := outliner_of(member)) is None else ask(pools, k)
                 if isinstance(outlined, SliceOutline):
-                    yield _Candidate(outlined, trust_wall(seen[k], outlined.wall).dice)
+                    yield _Candidate(outlined, member, trust_wall(seen[k], outlined.wall).dice)
 
         def every_candidate(pools: BloodPools, k: int) -> Iterator[_Candidate]:
             yield from candidates(pools, k)
@@ -241,51 +251,48 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
             found: list[_Candidate] = []
+            agreed: list[SliceOutline] = []
             for one in every_candidate(pools, k):
-                for earlier in found:
-                    if (agreed := _mean_of(seen[k], earlier, one)) is not None:
-                        return agreed
+                if len(members) == 1 and one.alone >= wall_model().trusted:
+                    return replace(one.outline, estimated_dice=one.alone)
+                for other in found:
+                    if one.member != other.member and dice(one.outline.wall, other.outline.wall) >= SAME:
+                        agreed.append(_mean_of(seen[k], other, one))
+                        if agreed[-1].estimated_dice >= wall_model().trusted:
+                            return agreed[-1]
                 found.append(one)
-            return _most_trusted(seen[k], found) if found else "no member sees a wall"
+            if agreed:
+                return max(agreed, key=lambda outline: outline.estimated_dice)
+            return _of_one(found) if found else "no member sees a wall"
 
         return outline
 
 
-def _mean_of(seen: SeenSlice, one: _Candidate, other: _Candidate) -> SliceOutline | None:
-    """What two members say, where they agree and the first can be trusted; None where not.
+def _mean_of(seen: SeenSlice, one: _Candidate, other: _Candidate) -> SliceOutline:
+    """What two members who agree say: their mean, or the one that can be trusted where that can't be.
 
     Two methods that work differently err differently: their mean is nearer to what readers draw than either.
     """
-    least = wall_model().trusted
-    if one.alone < least or dice(one.outline.wall, other.outline.wall) < SAME:
-        return None
-    if other.alone >= least:
-        mean = mean_wall([one.outline.wall, other.outline.wall], seen.spacing)
-        of_mean = trust_wall(seen, mean).dice if mean.any() else 0.0
-        if of_mean >= least:
-            return replace(one.outline, wall=mean, estimated_dice=of_mean)
-    return replace(one.outline, estimated_dice=one.alone)
+    mean = mean_wall([one.outline.wall, other.outline.wall], seen.spacing)
+    of_mean = trust_wall(seen, mean).dice if mean.any() else 0.0
+    better = max(one, other, key=lambda candidate: candidate.alone)
+    if of_mean >= min(better.alone, wall_model().trusted):
+        return replace(one.outline, wall=mean, estimated_dice=of_mean)
+    return replace(better.outline, estimated_dice=better.alone)
 
 
-def _most_trusted(seen: SeenSlice, found: Sequence[_Candidate]) -> SliceOutline:
-    """The outline with the highest estimated Dice, their mean among them."""
-    walls = [one.outline.wall for one in found]
-    agreed = [
-        with_agreement(one.alone, [dice(one.outline.wall, wall) for wall in walls if wall is not one.outline.wall])
-        for one in found
-    ]
-    best = int(np.argmax(agreed))
-    chosen, estimated = found[best].outline, agreed[best]
-    mean = mean_wall(walls, seen.spacing)
-    if len(walls) > 1 and mean.any():
-        of_mean = with_agreement(trust_wall(seen, mean).dice, [dice(mean, wall) for wall in walls])
-        if of_mean > estimated:
-            chosen, estimated = replace(chosen, wall=mean), of_mean
-    apart = min(dice(chosen.wall, wall) for wall in walls)
-    if apart < SAME:
-        note = f"the members of the pool disagree (Dice down to {apart:.2f}): check the outline"
-        chosen = replace(chosen, doubts=(*chosen.doubts, note))
-    return replace(chosen, estimated_dice=estimated)
+def _of_one(found: Sequence[_Candidate]) -> SliceOutline:
+    """What one member says and no other: that of a network if it looks right, else what looks most so.
+
+    What an outline looks like is what ``classical`` looks for, so that its wrong ones look right. An outline is known
+    no better than by what others have in common with it.
+    """
+    looks_right = [one for one in found if one.member and one.alone >= wall_model().trusted]
+    chosen = max(looks_right or found, key=lambda one: one.alone)
+    common = max((dice(chosen.outline.wall, o.outline.wall) for o in found if o.member != chosen.member), default=0.0)
+    note = f"the members of the pool disagree (Dice {common:.2f}): check the outline"
+    doubts = (*chosen.outline.doubts, note)
+    return replace(chosen.outline, doubts=doubts, estimated_dice=min(chosen.alone, common))
 
 
 def overlap(one: Mask, other: Mask) -> float:
@@ -310,10 +317,7 @@ def _signed_distance(mask: Mask, spacing: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(inside - outside)
 
 
-def with_agreement(estimated: float, overlaps: Sequence[float]) -> float:
-    """An estimated Dice, raised or lowered by how far others agree: their Dice with the outline."""
-    if not overlaps:
-        return estimated
+def with_agreement(estimated: float, other: float) -> float:
+    """An estimated Dice, raised or lowered by how far another outline is the same."""
     p = min(max(estimated, 1e-3), 1 - 1e-3)
-    logit = math.log(p / (1 - p)) + AGREEMENT * (float(np.mean(overlaps)) - USUAL_AGREEMENT)
-    return 1.0 / (1.0 + math.exp(-logit))
+    return 1.0 / (1.0 + math.exp(-math.log(p / (1 - p)) - AGREEMENT * (other - USUAL_AGREEMENT)))
