@@ -16,7 +16,7 @@ from qperf_app.methods.bolus_timing import half_rise_time
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import pool_model, trust_pool, trust_wall, wall_model
 from qperf_app.phantom import PhantomConfig, simulate_scan
-from qperf_app.plugins import BloodPools, Myocardium, Resources, RunContext, Series
+from qperf_app.plugins import BloodPools, Landmark, Myocardium, Resources, RunContext, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.outline_trust import examples, fit
 from qperf_app.training.simulated_cases import simulate_case
@@ -166,15 +166,16 @@ class Fixed(SliceWiseMyocardium):
     name, version, summary = "fixed", "1", "one wall"
     pool_finder = KMeansBloodPool
 
-    def __init__(self, wall: Mask) -> None:
+    def __init__(self, wall: Mask, *points: tuple[str, float]) -> None:
         super().__init__()
         self.wall = wall
+        self.points = tuple(Landmark(name, 0, (x, 0.0, 0.0)) for name, x in points)  # type: ignore[arg-type]
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
         return Resources(memory_gb=1.0)
 
     def outliner(self, series: Series) -> SliceOutliner:
-        return lambda pools, k: SliceOutline(self.wall[..., k])
+        return lambda pools, k: SliceOutline(self.wall[..., k], self.points)
 
 
 def test_what_one_member_says_is_taken_and_doubtful(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +286,22 @@ def test_papillary_muscles_belong_to_the_left_pool_and_not_to_its_input(monkeypa
     # Pixels that don't show the wall leave it as it was found.
     monkeypatch.setattr(ensemble, "FINE", 0.5 * series.voxel_size[0])
     assert np.array_equal(EnsembleBloodPool().find(series, RunContext()).lv, bright.lv)
+
+
+def test_insertion_points_lie_half_way_where_both_see_them_near_each_other(
+    case: TrainingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, left, right = masks(case)
+    series, anterior, inferior = in_order(case), "RVInsertionAnterior", "RVInsertionInferior"
+    pools = BloodPools(left, right, left, series.affine)
+    for ours, theirs, expected in (
+        (((anterior, 1.0), (inferior, 9.0)), ((anterior, 5.0), (inferior, 60.0)), {anterior: 3.0, inferior: 9.0}),
+        (((anterior, 1.0),), ((inferior, 5.0),), {anterior: 1.0, inferior: 5.0}),
+        ((), ((anterior, 5.0),), {anterior: 5.0}),
+    ):
+        monkeypatch.setattr(EnsembleMyocardium, "members", (Fixed(wall, *ours), Fixed(wall, *theirs)))
+        found = EnsembleMyocardium().segment(series, pools, None, RunContext()).landmarks
+        assert {point.name: point.position[0] for point in found} == expected
 
 
 def test_the_mean_of_two_walls_lies_between_them() -> None:
