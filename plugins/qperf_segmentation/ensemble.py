@@ -197,12 +197,12 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
     Each member starts from the pools given. Where that gives nothing, pools are looked for anew in the series itself,
     by every member, and the wall about each. Where no two agree even then, the answer is what one of them says, and
-    doubtful.
+    known no better than by what it has in common with the others.
     """
 
     name = "ensemble"
     version = "1.2"
-    summary = "mean of classical and resunet in each slice where they agree; else one of them, doubtful"
+    summary = "mean of classical and resunet in each slice where they agree; else what one of them says"
     citations = (*ResUNetMyocardium.citations, DAUGS)
     Options = WallEnsembleOptions
     pool_finder = EnsembleBloodPool
