@@ -30,8 +30,11 @@ from qperf_app.workflow.preflight import find_findings, with_doubts
 from qperf_app.workflow.scans import SeriesInput
 from qperf_app.workflow.selection import Selection
 from qperf_app.workflow.status import (
+    IMAGES,
+    RUN,
     ParticipantStatus,
     mark_interrupted,
+    not_begun,
     participants_with_status,
     read_status,
     refuse,
@@ -262,16 +265,13 @@ def _run(
     def begin(each: ParticipantPlan) -> PublishRequest | None:
         findings = values.findings(each)
         if problems := _refused(findings):
-            statuses[each.participant] = refuse(study.out_dir, each.participant, problems)
+            statuses[each.participant] = refuse(study.out_dir, each.participant, IMAGES, problems)
             say(f"sub-{each.participant}: not run: {problems[0]}")
             return None
-        return start(with_doubts(each, findings))
-
-    def start(each: ParticipantPlan) -> PublishRequest:
         for node in graph.discard_damaged(each, execution.work_dir):
             say(f"sub-{each.participant}: files of {node} in the work directory are damaged and are made again")
         write_status(study.out_dir, running_status(study.out_dir, each.participant))
-        requests[each.participant] = request(each)
+        requests[each.participant] = request(with_doubts(each, findings))
         return requests[each.participant]
 
     statuses: dict[str, ParticipantStatus] = {}
@@ -287,10 +287,12 @@ def _run(
     finally:
         values.close()
     for each in study.participants:
-        if each.participant not in statuses:
-            if each.participant not in requests:
-                start(each)
-            ended(each.participant, cause)
+        label = each.participant
+        if label not in requests and label not in statuses:
+            # What lies in its work directory may be of other images.
+            statuses[label] = refuse(study.out_dir, label, RUN, [not_begun(cause)])
+        elif label not in statuses:
+            ended(label, cause)
     return {each.participant: statuses[each.participant] for each in study.participants}
 
 

@@ -83,6 +83,33 @@ def test_a_signal_stops_all_at_once(dataset: Path, tmp_path: Path, nprocs: str, 
     assert not list(out.glob(".staging*"))
 
 
+STOPPED_WHILE_BUSY = """
+import sys, time
+from pathlib import Path
+from qperf_app.cli.interruption import stopping_at_once
+
+tidied, begun = map(Path, sys.argv[1:])
+with stopping_at_once("qperf-app") as at_stop:
+    at_stop.append(lambda: (tidied.touch(), time.sleep(1)))
+    print("busy", flush=True)
+    while True:
+        time.sleep(0.01)
+        if tidied.exists():
+            begun.touch()
+"""
+
+
+def test_nothing_begins_after_a_signal(tmp_path: Path) -> None:
+    # A step whose process is killed is tried again: not by a run that is about to end, which has tidied up.
+    tidied, begun = tmp_path / "tidied", tmp_path / "begun"
+    words = [sys.executable, "-c", STOPPED_WHILE_BUSY, str(tidied), str(begun)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM, process.stdout.read()
+    assert tidied.exists() and not begun.exists()
+
+
 def test_a_worker_that_is_killed_takes_nothing_with_it(dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start(dataset, out, "--nprocs", "2")

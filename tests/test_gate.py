@@ -215,6 +215,14 @@ def test_a_heart_that_races_at_rest_is_told(dataset: Path, factor: float, jitter
     assert len(said) == told and all("a heart of 14" in text for text in said)
 
 
+def test_an_ungated_series_that_leaves_out_a_volume_is_no_racing_heart(dataset: Path) -> None:
+    # As fast as it likes, with the clock's own grain of 2.5 ms and one volume that is missing.
+    count = len(example_series().times)
+    intervals = [0.45 + 0.0025 * (k % 3 == 0) + 0.45 * (k == count // 2) for k in range(count)]
+    edit_sidecar(dataset, VolumeTiming=[round(sum(intervals[:k]), 4) for k in range(count)])
+    assert not [f.text for f in findings(dataset) if "beats a minute" in f.text]
+
+
 def test_times_that_are_more_even_than_a_heart_are_told_once(dataset: Path) -> None:
     for unsteady, told in ((0.0, 1), (0.001, 1), (0.004, 0)):
         edit_sidecar(dataset, VolumeTiming=[round(0.85 * k + unsteady * (k % 2), 3) for k in range(40)])

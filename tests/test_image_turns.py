@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,76 @@ def test_nothing_new_begins_after_a_refused_image_where_that_is_asked_for(study:
     assert [status(study, p)["state"] for p in PEOPLE] == ["done", "failed", "failed", "failed"]
     assert "not finite" in status(study, "02")["steps_failed"][0]["reason"]
     assert "not begun" in status(study, "03")["steps_failed"][0]["reason"]
+
+
+def test_who_was_not_begun_is_not_done_by_what_an_earlier_run_left(study: Path, capsys: Any) -> None:
+    bad = series_path(study, "02").read_bytes()
+    shutil.copy(series_path(study, "01"), series_path(study, "02"))
+    assert main(command(study, "--nprocs", "1")) == 0
+    before = status(study, "03")
+    series_path(study, "02").write_bytes(bad)
+    spoil(study, "03")
+    capsys.readouterr()
+    assert main(command(study, "--nprocs", "1", "--stop-on-first-crash")) == 1
+    assert [status(study, p)["state"] for p in PEOPLE] == ["done", "failed", "failed", "failed"]
+    after = status(study, "03")
+    assert after["scans"] == before["scans"] and after["steps_failed"][0]["step"] == "run"
+    said = capsys.readouterr().err
+    assert "1 of 4 participants done" in said and "crash files" not in said
+    assert "sub-01.html" in said and "sub-02.html" not in said and "sub-03.html" not in said
+
+
+@pytest.mark.parametrize("nprocs", [1, 2])
+def test_an_image_that_changes_before_its_turn_fails_its_participant(
+    study: Path, nprocs: int, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = values.InTurn.findings
+
+    def after_a_change(self: values.InTurn, plan: Any) -> Any:
+        if plan.participant == "02":
+            image = nib.load(series_path(study, "04"))
+            still = np.asarray(image.dataobj)[..., 0]
+            nib.save(nib.Nifti1Image(still, image.affine), series_path(study, "04"))
+        return begun(self, plan)
+
+    monkeypatch.setattr(values.InTurn, "findings", after_a_change)
+    assert main(command(study, "--nprocs", str(nprocs))) == 1
+    reason = status(study, "04")["steps_failed"][0]["reason"]
+    assert reason.startswith(f"{series_path(study, '04').resolve()}: has changed since the run began")
+    assert status(study, "03")["state"] == "done"
+
+
+class MortalReaders(ThreadPoolExecutor):
+    """In place of a process: as one that is killed over participant 03, as often as that is to happen."""
+
+    deaths = 0
+    dead = False
+
+    def submit(self, read: Any, plan: Any) -> Any:  # type: ignore[override]
+        if self.dead:
+            raise BrokenProcessPool
+        if plan.participant == "03" and MortalReaders.deaths > 0:
+            MortalReaders.deaths -= 1
+            self.dead = True
+            ended: Future[Any] = Future()
+            ended.set_exception(BrokenProcessPool())
+            return ended
+        return super().submit(read, plan)
+
+
+@pytest.mark.parametrize(("deaths", "failed"), [(1, ["02"]), (2, ["02", "03"])])
+def test_a_reading_process_that_is_killed_fails_one_participant_at_most(
+    study: Path, deaths: int, failed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MortalReaders, "deaths", deaths)
+    monkeypatch.setattr(values, "_process", lambda count=1: MortalReaders(count))
+    assert main(command(study, "--nprocs", "2")) == 1
+    assert MortalReaders.deaths == 0
+    assert [p for p in PEOPLE if status(study, p)["state"] == "failed"] == failed
+    if deaths == 2:
+        reason = status(study, "03")["steps_failed"][0]["reason"]
+        image = series_path(study, "03").resolve()
+        assert reason.startswith(f"{image}: the process that read it was killed")
 
 
 def test_what_an_earlier_run_left_stays(study: Path) -> None:

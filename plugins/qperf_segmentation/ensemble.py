@@ -120,7 +120,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
         best = max(found, key=_of_input)
         alone = [_of_input(pools) for pools in answers if pools.found]
         if len(found) < len(answers) and max(alone) < least:
-            reasons = "; ".join(pools.reason for pools in answers if not pools.found)
+            reasons = "; ".join(dict.fromkeys(pools.reason for pools in answers if not pools.found))
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
         return best
 
@@ -265,7 +265,12 @@ class EnsembleMyocardium(SliceWiseMyocardium):
                 found.append(one)
             if agreed:
                 return max(agreed, key=lambda outline: outline.estimated_dice)
-            return _of_one(found) if found else "no member sees a wall"
+            if not found:
+                return "no member sees a wall"
+            if len(members) == 1:
+                best = max(found, key=lambda one: one.alone)
+                return replace(best.outline, estimated_dice=best.alone)
+            return _of_one(found)
 
         return outline
 
@@ -310,7 +315,7 @@ def _of_one(found: Sequence[_Candidate]) -> SliceOutline:
     looks_right = [one for one in found if one.member and one.alone >= wall_model().trusted]
     chosen = max(looks_right or found, key=lambda one: one.alone)
     common = max((dice(chosen.outline.wall, o.outline.wall) for o in found if o.member != chosen.member), default=0.0)
-    note = f"the members of the pool disagree (Dice {common:.2f}): check the outline"
+    note = f"the methods asked draw different walls (Dice {common:.2f}): check the outline"
     doubts = (*chosen.outline.doubts, note)
     return replace(chosen.outline, doubts=doubts, estimated_dice=min(chosen.alone, common))
 

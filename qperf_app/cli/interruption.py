@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ from qperf_app.workflow.processes import kill_descendants
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit code of a program that a signal ended, as shells give it, less the signal's number.
 _BY_SIGNAL = 128
+#: Seconds that what the program was at waits for its end. Not for ever: it may hold what the end waits for.
+_WAIT_FOR_END = 10.0
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def stopping_at_once(program: str) -> Iterator[list[Callable[[], None]]]:
         return
     told, tell = socket.socketpair()
     tell.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in ours}
+    before = {number: signal.signal(number, _wait_for_the_end) for number in ours}
     wakeup = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(told, ours, program, at_stop), daemon=True).start()
     try:
@@ -52,6 +55,11 @@ def stopping_at_once(program: str) -> Iterator[list[Callable[[], None]]]:
         for number, handler in before.items():
             signal.signal(number, handler)
         tell.close()
+
+
+def _wait_for_the_end(*_: object) -> None:
+    """Let the main thread begin nothing more: no step again whose process was killed, no participant, no file."""
+    time.sleep(_WAIT_FOR_END)
 
 
 def _watch(told: socket.socket, ours: list[signal.Signals], program: str, at_stop: list[Callable[[], None]]) -> None:

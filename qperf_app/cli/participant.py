@@ -198,6 +198,7 @@ def _of_results(statuses: Mapping[str, ParticipantStatus], ran: Collection[tuple
     return [
         (f"sub-{label} {scan.label}", warning)
         for label, status in statuses.items()
+        if status.was_begun
         for scan in status.scans
         if (label, scan.label) in ran
         for warning in scan.remarks
@@ -331,12 +332,12 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
         if status.state == "done" and not status.complete and status.steps_without_result:
             first = status.steps_without_result[0]
             say(f"sub-{label}: done, not complete: {first.step}: {first.reason}")
-    reports = [args.out_dir / f"sub-{label}.html" for label in statuses]
+    reports = [args.out_dir / f"sub-{label}.html" for label, status in statuses.items() if status.was_begun]
     for report in reports:
         if report.is_file():
             say(f"report: {report}")
     good = len(statuses) - len(failed)
     say(f"{good} of {len(statuses)} participants done in {seconds:.0f} s; results: {args.out_dir}")
-    if failed and (args.out_dir / "logs").is_dir():
+    if any(status.was_begun for status in failed.values()) and (args.out_dir / "logs").is_dir():
         say(f"crash files, with the command that reproduces each: {args.out_dir / 'logs'}")
     return PARTICIPANT_FAILED if failed else DONE

@@ -40,6 +40,7 @@ from qperf_app.workflow.status import (
     ScanRecord,
     StepRecord,
     earlier_status,
+    not_begun,
     summarise,
     write_status,
 )
@@ -212,7 +213,7 @@ def _why_without_outcome(directory: Path, run: str, cause: str) -> str:
         return f"the disk of the work directory is full: {free / 2**20:.1f} MiB are free"
     if begun:
         return "its process ended without a word: it was killed, or memory ran out"
-    return f"not begun: {cause or 'the run ended before it, after another step failed'}"
+    return not_begun(cause)
 
 
 def _publish_files(

@@ -19,6 +19,9 @@ from qperf_app.plugins.keys import Acquisition, Role
 from qperf_app.plugins.results import Haematocrit
 from qperf_app.workflow.outcomes import USABLE, FileRecord, adapter, to_json
 
+#: What comes before a participant's steps and can keep them from running: its images, the run that ended earlier.
+BEFORE_STEPS = IMAGES, RUN = ("images", "run")
+
 
 @dataclass(frozen=True)
 class StepRecord:
@@ -130,6 +133,11 @@ class ParticipantStatus:
         scans = tuple(replace(scan, remarks=remarks.get(scan.label, ())) for scan in self.scans)
         return replace(self, scans=scans)
 
+    @property
+    def was_begun(self) -> bool:
+        """Whether any step could run; else scans, files and report are an earlier run's."""
+        return not any(problem.step in BEFORE_STEPS for problem in self.steps_failed)
+
     def failed_in(self, step: str, reason: str) -> ParticipantStatus:
         """The same with one more failure."""
         failed = (*self.steps_failed, StepProblem(step, reason))
@@ -222,13 +230,21 @@ def running_status(out_dir: Path, participant: str) -> ParticipantStatus:
     return replace(running, scans=before.scans, computed=before.computed) if before else running
 
 
-def refuse(out_dir: Path, participant: str, problems: Iterable[str]) -> ParticipantStatus:
-    """Say of a participant that nothing of it was run since its images can't be used; returns its status."""
+def refuse(out_dir: Path, participant: str, before: str, problems: Iterable[str]) -> ParticipantStatus:
+    """Say of a participant that nothing of it was run, and why; returns its status.
+
+    ``before`` is what comes before its steps and kept them from running: one of ``BEFORE_STEPS``.
+    """
     status = running_status(out_dir, participant)
     for problem in problems:
-        status = status.failed_in("images", problem)
+        status = status.failed_in(before, problem)
     write_status(out_dir, status)
     return status
+
+
+def not_begun(cause: str) -> str:
+    """Why something was not begun; ``cause`` is what ended the run before its end, where that is known."""
+    return f"not begun: {cause or 'the run ended before it, after another step failed'}"
 
 
 def unfinished(out_dir: Path, participants: Iterable[str]) -> list[str]:

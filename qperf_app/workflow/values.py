@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,8 +149,7 @@ class InTurn:
         """What the values of a participant's series say; nothing where it was told before the run."""
         if self._waiting.pop(plan.participant, None) is None:
             return []
-        label, ahead = self._ahead
-        found = ahead.result() if ahead is not None and label == plan.participant else _of_participant(plan)
+        found = self._found(plan)
         self._read_ahead()
         self._known.add(found)
         return value_findings(plan, found, self._known)
@@ -159,10 +159,29 @@ class InTurn:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
+    def _found(self, plan: ParticipantPlan) -> dict[str, Values]:
+        label, ahead = self._ahead
+        if self._pool is None or ahead is None or label != plan.participant:
+            return _of_participant(plan)
+        with suppress(BrokenProcessPool):
+            return ahead.result()
+        # As a step's, a process that is killed is tried once more.
+        with suppress(BrokenProcessPool):
+            return self._submitted(plan).result()
+        killed = "the process that read it was killed; did memory run out?"
+        return {str(series.path): Values((refusal(str(series.path), "", killed),)) for series in plan.series}
+
     def _read_ahead(self) -> None:
         if self._pool is not None and self._waiting:
             following = next(iter(self._waiting.values()))
-            self._ahead = following.participant, self._pool.submit(_of_participant, following)
+            self._ahead = following.participant, self._submitted(following)
+
+    def _submitted(self, plan: ParticipantPlan) -> Future[dict[str, Values]]:
+        if self._pool is not None:
+            with suppress(BrokenProcessPool):
+                return self._pool.submit(_of_participant, plan)
+        self._pool = _process()
+        return self._pool.submit(_of_participant, plan)
 
 
 def _of_participant(plan: ParticipantPlan) -> dict[str, Values]:
@@ -177,6 +196,9 @@ def _of_series(series: SeriesInput) -> Values:
     except DatasetError as error:
         file, _, text = str(error).partition(": ")
         return Values((refusal(file, "", text),))
+    if data.shape != series.shape:
+        changed = f"has changed since the run began: its shape is {data.shape} and was {series.shape}"
+        return Values((refusal(str(series.path), "", changed),))
     return Values(tuple(voxel_findings(str(series.path), data, series.metadata, series.header)), digest(data))
 
 
