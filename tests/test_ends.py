@@ -144,7 +144,7 @@ def test_what_an_earlier_run_left_is_not_taken_for_this_ones(dataset: Path, tmp_
     from qperf_app.workflow.publish import collect
     from tests.runs import request_of
 
-    out = tmp_path / "out"
+    out, dataset = tmp_path / "out", shutil.copytree(dataset, tmp_path / "own")
     assert main(command(dataset, out, "--nprocs", "1", "--participant-label", "01")) == 0
     request = request_of(dataset / "raw", out, tmp_path / "work", dataset / "drawn", {"kinetics": ["fermi"]})
     assert {o.step.state for o in collect(request).values()} == {"done", "handed-in"}
@@ -154,6 +154,12 @@ def test_what_an_earlier_run_left_is_not_taken_for_this_ones(dataset: Path, tmp_
     states = {o.step.step: (o.step.state, o.step.reason) for o in collect(request, "the disk went away").values()}
     assert states["concentration"] == ("failed", "not begun: the disk went away")
     assert states["kinetics"][0] == "skipped"
+    # Another image under the same name.
+    shutil.copy(series_path(dataset / "raw", "02"), series_path(dataset / "raw"))
+    request = request_of(dataset / "raw", out, tmp_path / "work", dataset / "drawn", {"kinetics": ["fermi"]})
+    states = {o.step.step: (o.step.state, o.step.reason) for o in collect(request, "the disk went away").values()}
+    assert states["motion-correction"] == ("failed", "not begun: the disk went away")
+    assert {states[step][0] for step in ("concentration", "kinetics")} == {"skipped"}
 
 
 def test_two_runs_of_one_participant_do_not_meet(tmp_path: Path) -> None:

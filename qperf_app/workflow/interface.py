@@ -72,7 +72,7 @@ class StepInterface(BaseInterface):
         try:
             write_json(out / STARTED_FILE, {"run": self.inputs.run})
             upstream = {name: load_outcome(path) for name, path in read.items()}
-            save_outcome(run_step(task, upstream, out), out, basis(self.inputs.digest, read))
+            save_outcome(run_step(task, upstream, out), out, basis(self.inputs.digest, task.files, read))
         except Exception as error:
             # Where the disk is full this can't be written either; what has no trace is told from the disk.
             with contextlib.suppress(OSError):

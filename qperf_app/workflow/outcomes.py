@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -96,9 +96,9 @@ def to_json(record: Any) -> dict[str, Any]:
     return content
 
 
-def basis(task: str, upstream: Mapping[str, Path]) -> str:
-    """Digest of what an outcome is made from: the task's digest, and the outcomes of others that it reads."""
-    read = {name: _digest(path) for name, path in upstream.items()}
+def basis(task: str, files: Iterable[str], upstream: Mapping[str, Path]) -> str:
+    """Digest of what an outcome is made from: the task's digest, files, and the outcomes of others that it reads."""
+    read = {name: _digest(path) for name, path in ({path: Path(path) for path in files} | dict(upstream)).items()}
     return hashlib.sha256(json.dumps([task, read], sort_keys=True).encode()).hexdigest()
 
 

@@ -57,6 +57,7 @@ class NodeRequest:
     node: str
     step: StepOutcome
     task: str
+    files: tuple[str, ...]
     upstream: Mapping[str, str]
 
 
@@ -96,7 +97,7 @@ class PublishRequest:
 
 def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:
     """Nodes of a participant's plan."""
-    return tuple(NodeRequest(t.node, ended(t, "skipped"), t.digest, dict(t.upstream)) for t in plan.tasks.values())
+    return tuple(NodeRequest(t.node, ended(t, "skipped"), t.digest, t.files, dict(t.upstream)) for t in plan.tasks.values())
 
 
 def request_scan(plan: ScanPlan, bids_dir: Path, configured: float) -> ScanRequest:
@@ -183,7 +184,8 @@ def collect(request: PublishRequest, cause: str = "") -> dict[str, Outcome]:
     for wanted in request.nodes:
         blocked = [u for u in wanted.upstream.values() if outcomes[u].step.state == "failed" or u in never_run]
         directory = nodes / wanted.node
-        made_from = basis(wanted.task, {name: nodes / node / OUTCOME_FILE for name, node in wanted.upstream.items()})
+        read = {name: nodes / node / OUTCOME_FILE for name, node in wanted.upstream.items()}
+        made_from = basis(wanted.task, wanted.files, read)
         if blocked:
             # What lies in its folder is of an earlier run.
             never_run.add(wanted.node)

@@ -114,6 +114,12 @@ class Task:
         """Files handed in, by role."""
         return {entry.role: Path(entry.path) for entry in self.handed_in}
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Images and tables that the step reads beside results of others: of the raw dataset, and handed in."""
+        raw = (self.series, self.second_echo.path if self.second_echo else "")
+        return tuple(dict.fromkeys(path for path in (*raw, *(entry.path for entry in self.handed_in)) if path))
+
     def identity(self) -> dict[str, Any]:
         """What decides the result, as plain values: the content that re-use of the work folder hangs on."""
         content = to_json(self)
