@@ -132,7 +132,9 @@ def test_outlines_made_worse_depend_on_the_seed_alone(case: TrainingCase) -> Non
     assert made[0] == made[1] and len(made[0]) == 13
 
 
-def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_outline_is_doubtful_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The wall beside the heart: its numbers are there, marked, and out of the summary."""
     import json
 
@@ -147,7 +149,7 @@ def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch
         return Myocardium(np.roll(found.mask, 8, axis=0), found.landmarks)
 
     monkeypatch.setattr(ClassicalMyocardium, "segment", wrong)
-    raw, out = small_dataset(tmp_path / "raw"), tmp_path / "out"
+    raw, out = small_dataset(tmp_path / "raw", tasks=("rest", "stress")), tmp_path / "out"
     fast = ("--motion-correction", "none", "--kinetics", "fermi", "--myocardium", "classical")
     fast += ("--skip-bids-validation", "--nprocs", "1")
     assert main([str(raw), str(out), "participant", "-w", str(tmp_path / "work"), *fast]) == 0
@@ -158,6 +160,12 @@ def test_a_wrong_outline_is_doubtful_from_end_to_end(tmp_path: Path, monkeypatch
     sidecar = json.loads((out / "sub-01" / "perf" / "sub-01_task-rest_label-myocardium_mask.json").read_text())
     assert min(d for d in sidecar["EstimatedDice"] if d is not None) < wall_model().trusted
     assert "left out of the summary" in (out / "sub-01.html").read_text(encoding="utf-8")
+    told = [line for line in capsys.readouterr().err.splitlines() if ": doubtful: " in line]
+    assert any("task-stress" in line for line in told)
+    # Scans that a run leaves out are not told of again.
+    assert main([str(raw), str(out), "participant", "-w", str(tmp_path / "work"), "-t", "rest", *fast]) == 0
+    again = [line for line in capsys.readouterr().err.splitlines() if ": doubtful: " in line]
+    assert again == [line for line in told if "task-rest" in line] != []
 
 
 class Fixed(SliceWiseMyocardium):

@@ -119,7 +119,7 @@ def _execute(args: argparse.Namespace, argv: Sequence[str], study: api.StudyPlan
     before = set(_of_plans(study.participants))
     ran = {(plan.participant, scan.scan.label) for plan in study.participants for scan in plan.scans}
     _tell_warnings((each for each in _of_results(statuses, ran) if each not in before), _MOST_WARNINGS)
-    return _conclude(args, statuses, time.monotonic() - started)
+    return _conclude(args, statuses, ran, time.monotonic() - started)
 
 
 def _execution(args: argparse.Namespace) -> Execution:
@@ -318,7 +318,12 @@ def _write_reports(args: argparse.Namespace, configuration: Configuration) -> in
     return DONE
 
 
-def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus], seconds: float) -> int:
+def _conclude(
+    args: argparse.Namespace,
+    statuses: Mapping[str, ParticipantStatus],
+    ran: Collection[tuple[str, str]],
+    seconds: float,
+) -> int:
     failed = {label: status for label, status in statuses.items() if status.state == "failed"}
     for label, status in statuses.items():
         for step in status.steps_failed:
@@ -327,7 +332,8 @@ def _conclude(args: argparse.Namespace, statuses: Mapping[str, ParticipantStatus
             say(f"sub-{label}: no result: {step.step}: {step.reason}")
         # What is doubtful stays so in all that is made of it: told of the step that says so first.
         doubts = {(step.step.partition(":")[0], step.reason): step for step in reversed(status.steps_doubtful)}
-        for step in reversed(doubts.values()):
+        # A status has all scans of its participant, also those that this run left out.
+        for step in (step for (scan, _), step in reversed(doubts.items()) if (label, scan) in ran):
             say(f"sub-{label}: doubtful: {step.step}: {step.reason}")
         if status.state == "done" and not status.complete and status.steps_without_result:
             first = status.steps_without_result[0]

@@ -97,7 +97,9 @@ class PublishRequest:
 
 def request_nodes(plan: ParticipantPlan) -> tuple[NodeRequest, ...]:
     """Nodes of a participant's plan."""
-    return tuple(NodeRequest(t.node, ended(t, "skipped"), t.digest, t.files, dict(t.upstream)) for t in plan.tasks.values())
+    return tuple(
+        NodeRequest(t.node, ended(t, "skipped"), t.digest, t.files, dict(t.upstream)) for t in plan.tasks.values()
+    )
 
 
 def request_scan(plan: ScanPlan, bids_dir: Path, configured: float) -> ScanRequest:
