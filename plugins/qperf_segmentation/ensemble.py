@@ -74,10 +74,11 @@ class EnsembleBloodPool(CanonicalBloodPool):
     """Ask ``kmeans``, then the networks: the first pools that can be trusted, or else those that can be trusted most.
 
     Methods that work differently go wrong in different places: what another member says, too, can be trusted more, and
-    what none says less. Where one member sees no left ventricle, pools of another are taken only if, by themselves,
-    they can be trusted. What is bright is a part of the cavity: papillary muscles and what flows slowly lie in it too.
-    Where the series shows the wall, and the wall that ``classical`` draws about the pool can be trusted, the left pool
-    is all that lies within it, as readers draw it; the input function's voxels stay those of the brightest.
+    what none says less. Where one member sees no left ventricle, pools of another are taken only if they are a
+    network's and look right: what pools look like is what ``kmeans`` looks for. What is bright is a part of the cavity:
+    papillary muscles and what flows slowly lie in it too. Where the series shows the wall, and the wall that
+    ``classical`` draws about the pool can be trusted, the left pool is all that lies within it, as readers draw it; the
+    input function's voxels stay those of the brightest.
     """
 
     name = "ensemble"
@@ -117,9 +118,13 @@ class EnsembleBloodPool(CanonicalBloodPool):
         for pools in found:
             if _of_input(pools) >= least:
                 return _filled(series, seen, pools)
-        best = max(found, key=_of_input)
-        alone = [_of_input(pools) for pools in answers if pools.found]
-        if len(found) < len(answers) and max(alone) < least:
+        look_right = [
+            _with_others(answers, k)
+            for k, pools in enumerate(answers)
+            if k and pools.found and _of_input(pools) >= least
+        ]
+        best = max(look_right or found, key=_of_input)
+        if len(found) < len(answers) and not look_right:
             reasons = "; ".join(dict.fromkeys(pools.reason for pools in answers if not pools.found))
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
         return best
