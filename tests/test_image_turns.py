@@ -170,6 +170,15 @@ def test_what_an_earlier_run_left_stays(study: Path) -> None:
     assert after["state"] == "failed" and after["scans"] == before["scans"]
 
 
+def test_a_plan_that_is_run_again_reads_the_images_again(study: Path) -> None:
+    folder = study.parent
+    plan = api.plan(study, folder / "out", configuration={"motion-correction": "none", "kinetics": ["fermi"]}).check()
+    for _ in range(2):
+        statuses = api.run(plan, api.Execution(folder / "work"), say=lambda text: None)
+        assert [statuses[p].state for p in PEOPLE] == ["done", "failed", "done", "done"]
+        assert plan.unread == 3 and any("very values" in text for text in statuses["04"].scans[0].warnings)
+
+
 def test_first_participants_are_refused_before_anything_runs(study: Path, capsys: Any) -> None:
     spoil(study, "01")
     assert main(command(study)) == 16

@@ -108,6 +108,13 @@ class Known:
         self._paths: dict[str, list[str]] = {}
         self._read: set[str] = set()
 
+    def copy(self) -> Known:
+        """The same, to go on with: a plan that is run again has read what it had read before the first run."""
+        other = Known()
+        other._paths = {values: list(paths) for values, paths in self._paths.items()}
+        other._read = set(self._read)
+        return other
+
     def add(self, found: Mapping[str, Values]) -> None:
         """Take note of series that have been read."""
         self._read.update(found)
@@ -139,7 +146,7 @@ class InTurn:
     """
 
     def __init__(self, plans: Sequence[ParticipantPlan], known: Known, aside: bool) -> None:
-        self._known = known
+        self._known = known.copy()
         self._waiting = {plan.participant: plan for plan in plans if not known.has(plan)}
         self._pool = _process() if aside and self._waiting else None
         self._ahead: tuple[str, Future[dict[str, Values]] | None] = ("", None)
