@@ -41,7 +41,7 @@ from qperf_app.workflow.status import (
     running_status,
     write_status,
 )
-from qperf_app.workflow.values import InTurn, Known, first_participants, reading, value_findings
+from qperf_app.workflow.values import InTurn, Known, Progress, first_participants, reading, value_findings
 
 __all__ = ["Execution", "Selection", "StudyPlan", "load", "plan", "run"]
 
@@ -88,15 +88,15 @@ class StudyPlan:
         known = self.known or Known()
         return sum(not known.has(plan) for plan in self.participants)
 
-    def findings(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> list[Located]:
+    def findings(self, threads: int = 1, progress: Progress = _silent) -> list[Located]:
         """All that is wrong or doubtful, as far as it can be known before anything runs. Reads all images."""
         return self._findings(self.participants, Known(), threads, progress)
 
-    def problems(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> list[str]:
+    def problems(self, threads: int = 1, progress: Progress = _silent) -> list[str]:
         """What keeps it from running, a line each. Reads all images."""
         return _refused(self.findings(threads, progress))
 
-    def check(self, threads: int = 1, progress: Callable[[int, int], None] = _silent) -> StudyPlan:
+    def check(self, threads: int = 1, progress: Progress = _silent) -> StudyPlan:
         """Check header, metadata and hand-ins of all participants, and the images of the first of them.
 
         The images of the others are checked when their turn comes (:func:`run`): to read all takes minutes where there
@@ -121,7 +121,7 @@ class StudyPlan:
         return replace(self, participants=participants, known=known)
 
     def _findings(
-        self, read: Sequence[ParticipantPlan], known: Known, threads: int, progress: Callable[[int, int], None]
+        self, read: Sequence[ParticipantPlan], known: Known, threads: int, progress: Progress
     ) -> list[Located]:
         """Of all participants, and of the images of some, participant by participant."""
         with reading(read, threads) as values:
@@ -288,11 +288,13 @@ def _run(
         values.close()
     for each in study.participants:
         label = each.participant
-        if label not in requests and label not in statuses:
+        if label in statuses:
+            continue
+        if label in requests:
+            ended(label, cause)
+        else:
             # What lies in its work directory may be of other images.
             statuses[label] = refuse(study.out_dir, label, RUN, [not_begun(cause)])
-        elif label not in statuses:
-            ended(label, cause)
     return {each.participant: statuses[each.participant] for each in study.participants}
 
 

@@ -98,7 +98,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
         return {name: digest for each in self.members for name, digest in each.loaded_files().items()}
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """The most that a member takes, and TensorFlow."""
+        """The most that a member takes."""
         return _resources(shape)
 
     def find_in_order(self, series: Series) -> BloodPools:
@@ -112,18 +112,14 @@ class EnsembleBloodPool(CanonicalBloodPool):
             if seen and first.found and _agreement(answers, 0) >= SAME and _of_input(first) >= least:
                 # Others can only say the same, or be outvoted.
                 return _filled(series, seen, first)
-        found = [_with_others(answers, k) for k, pools in enumerate(answers) if pools.found]
+        found = {k: _with_others(answers, k) for k, pools in enumerate(answers) if pools.found}
         if not found or not seen:
             return next((pools for pools in answers if not pools.found), answers[0])
-        for pools in found:
+        for pools in found.values():
             if _of_input(pools) >= least:
                 return _filled(series, seen, pools)
-        look_right = [
-            _with_others(answers, k)
-            for k, pools in enumerate(answers)
-            if k and pools.found and _of_input(pools) >= least
-        ]
-        best = max(look_right or found, key=_of_input)
+        look_right = [pools for k, pools in found.items() if k and _of_input(answers[k]) >= least]
+        best = max(look_right or found.values(), key=_of_input)
         if len(found) < len(answers) and not look_right:
             reasons = "; ".join(dict.fromkeys(pools.reason for pools in answers if not pools.found))
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
@@ -224,7 +220,7 @@ class EnsembleMyocardium(SliceWiseMyocardium):
         return {name: digest for each in every for name, digest in each.loaded_files().items()}
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """The most that a member takes, and TensorFlow."""
+        """The most that a member takes."""
         return _resources(shape)
 
     def outliner(self, series: Series) -> SliceOutliner | None:

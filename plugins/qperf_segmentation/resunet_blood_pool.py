@@ -118,7 +118,7 @@ class ResUNetBloodPool(CanonicalBloodPool):
         return file_digests(self.weights)
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """TensorFlow, and a few copies of the series."""
+        """The network, and a few copies of the series."""
         return Resources(memory_gb=0.5 + 8 * 4 * math.prod(shape) / 2**30)
 
     def find_in_order(self, series: Series) -> BloodPools:

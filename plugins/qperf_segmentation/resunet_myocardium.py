@@ -70,7 +70,7 @@ class ResUNetMyocardium(SliceWiseMyocardium):
         return {**ResUNetBloodPool().loaded_files(), **file_digests(self.weights)}
 
     def resources(self, shape: tuple[int, int, int, int]) -> Resources:
-        """TensorFlow, and a dozen copies of the series in double precision for pools from another grid."""
+        """The network, and a dozen copies of the series in double precision for pools from another grid."""
         return Resources(memory_gb=0.5 + 12 * 8 * math.prod(shape) / 2**30)
 
     def outliner(self, series: Series) -> SliceOutliner | None:

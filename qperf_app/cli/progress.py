@@ -67,7 +67,7 @@ class StepProgress:
 
 
 def counter(label: str) -> Callable[[int, int], None]:
-    """Progress of a loop of known length, for :func:`~qperf_app.workflow.preflight.find_problems`."""
+    """Progress of a loop of known length, for :meth:`~qperf_app.api.StudyPlan.check`."""
     started = last = time.monotonic()
 
     def report(done: int, total: int) -> None:
