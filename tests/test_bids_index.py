@@ -195,8 +195,8 @@ def test_nothing_there(tmp_path):
         ("sub-01/perf/sub-01_ses-A_task-rest_dce.nii.gz", "sub and ses of the name are not those of its folder"),
         ("sub-01/perf/sub-01_task-walk_dce.nii.gz", "the name must say task-rest or task-stress"),
         ("sub-01/perf/sub-01_dce.nii.gz", "the name must say task-rest or task-stress"),
-        ("sub-01/perf/sub-01_task-rest_rec-a_dce.nii.gz", "has sub, ses, task, acq, ce, run, echo in this order"),
-        ("sub-01/perf/sub-01_task-rest_run-1_acq-a_dce.nii.gz", "has sub, ses, task, acq, ce, run, echo in this order"),
+        ("sub-01/perf/sub-01_task-rest_dir-a_dce.nii.gz", "has sub, ses, task, acq, ce, rec, run, echo in this"),
+        ("sub-01/perf/sub-01_task-rest_run-1_acq-a_dce.nii.gz", "has sub, ses, task, acq, ce, rec, run, echo in this"),
     ],
 )  # fmt: skip
 def test_names_that_would_mix_up_results(tmp_path, file, message):
@@ -205,6 +205,20 @@ def test_names_that_would_mix_up_results(tmp_path, file, message):
         find_series(tmp_path)
     assert message in str(caught.value)
     assert str(tmp_path / file) in str(caught.value)
+
+
+def test_one_reconstruction_of_each_acquisition(tmp_path):
+    """That without the entity, or the one that a filter chooses; echoes stay together; other runs are other ones."""
+    rest = ["rest", "rest_acq-aif_echo-1", "rest_acq-aif_echo-2"]
+    every = [*rest, "rest_rec-moco", "rest_rec-norm", "rest_run-2", "stress_rec-moco"]
+    make_dataset(tmp_path, {series_path(f"sub-01_task-{name}_dce.nii.gz"): None for name in every})
+    plain = {f"sub-01_task-{name}" for name in (*rest, "rest_run-2", "stress_rec-moco")}
+    assert set(names(find_series(tmp_path))) == plain
+    chosen = find_series(tmp_path, filters={"dce": {"reconstruction": "moco"}})
+    assert set(names(chosen)) == {f"sub-01_task-{name}" for name in (*rest[1:], "rest_rec-moco", "stress_rec-moco")}
+    (tmp_path / series_path("sub-01_task-rest_dce.nii.gz")).unlink()
+    with pytest.raises(DatasetError, match=r"rec-moco_dce.*there as rec-moco and rec-norm; choose one with --bids-fil"):
+        find_series(tmp_path)
 
 
 def test_a_bad_name_elsewhere_does_not_matter(study):

@@ -667,6 +667,18 @@ def test_runs_pair_as_numbers_and_what_is_left_alone_is_said() -> None:
     assert [scan.aif is not None for scan in shared] == [True, True]
 
 
+def test_a_reconstruction_of_the_scanner_is_told_of_or_taken_with_the_same_input_function() -> None:
+    """Motion-corrected by the scanner: left for the series as acquired, or chosen by a filter."""
+    tissue, aif, moco = (raw_series(f"sub-01_task-rest{name}") for name in ("", "_acq-aif", "_rec-moco"))
+    every = [one.entities for one in (tissue, aif, moco)]
+    (scan,) = pair_series([tissue, aif], every)
+    assert scan.notes == (
+        "Its reconstruction sub-01_task-rest_rec-moco is not used; --bids-filter-file can choose it instead.",
+    )
+    (scan,) = pair_series([moco, aif], every)
+    assert scan.aif is aif and scan.notes == ()
+
+
 def test_a_participant_without_series_is_said(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (dataset / "sub-02").mkdir()
     assert run(dataset, "--dry-run", "--participant-label", "01", "sub-02") == 0

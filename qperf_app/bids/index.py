@@ -24,6 +24,7 @@ from qperf_app.bids.names import (
     NAME_ENTITIES,
     SERIES_ENTITIES,
     SUFFIX,
+    as_acquired,
     is_input_series,
     parse_name,
     plain_label,
@@ -33,7 +34,9 @@ from qperf_app.bids.strays import strays_of
 from qperf_app.checks.timing import with_timing
 
 #: Entities of a series as filter files name them, and as they stand in file names.
-LONG_NAMES = dict(zip(("subject", "session", "task", "acquisition", "ceagent", "run"), SERIES_ENTITIES, strict=True))
+LONG_NAMES = dict(
+    zip(("subject", "session", "task", "acquisition", "ceagent", "reconstruction", "run"), SERIES_ENTITIES, strict=True)
+)
 TASKS = ("rest", "stress")
 
 StrPath = str | os.PathLike[str]
@@ -97,7 +100,8 @@ def find_series(
     Returns
     -------
     tuple of SeriesFile
-        In order of participant, session and file name; at least one.
+        In order of participant, session and file name; at least one. Of several reconstructions (``rec``) of one
+        acquisition only that without the entity.
 
     Raises
     ------
@@ -121,7 +125,8 @@ def find_series(
     if not found and not lost and participants is None and not sessions and not tasks and not filters:
         raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz){_hint(root)}")
     selected = () if lost and not found else select_series(root, found, sessions, tasks, filters)
-    problems = [*lost, *_name_problems(selected)]
+    selected, undecided = _one_reconstruction(selected)
+    problems = [*lost, *_name_problems(selected), *undecided]
     if problems:
         noun = "file that is" if len(problems) == 1 else "files that are"
         raise DatasetError("\n  ".join([f"{len(problems)} {noun} not taken as series:", *problems]))
@@ -271,6 +276,27 @@ def _names(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
+
+
+def _one_reconstruction(selected: Sequence[SeriesFile]) -> tuple[tuple[SeriesFile, ...], list[str]]:
+    """One series of each acquisition, that without ``rec`` where there are several; and where none is to be preferred.
+
+    What a scanner computes of one acquisition (motion-corrected, filtered) is the same passage again.
+    """
+    every: dict[tuple[Path, frozenset[tuple[str, str]]], dict[str | None, list[SeriesFile]]] = {}
+    for series in selected:
+        acquired = frozenset((key, plain_label(key, label)) for key, label in as_acquired(series.entities).items())
+        by_label = every.setdefault((series.path.parent, acquired), {})
+        by_label.setdefault(series.entities.get("rec"), []).append(series)
+    left_out: set[Path] = set()
+    problems: list[str] = []
+    for by_label in every.values():
+        if len(by_label) > 1 and None not in by_label:
+            (first, *_), labels = next(iter(by_label.values())), " and ".join(f"rec-{label}" for label in by_label)
+            problems.append(f"{first.path}: its acquisition is there as {labels}; choose one with --bids-filter-file")
+        elif len(by_label) > 1:
+            left_out |= {series.path for label, of_label in by_label.items() if label for series in of_label}
+    return tuple(series for series in selected if series.path not in left_out), problems
 
 
 def _name_problems(selected: Sequence[SeriesFile]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from qperf_app.plugins.keys import MapKey
 from qperf_app.plugins.steps import STEPS
 
 #: Entities of a series' name, in BIDS order.
-SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "run")
+SERIES_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run")
 #: All that a raw file's name may have: of an input-function series of two echoes, the echo.
 NAME_ENTITIES = (*SERIES_ENTITIES, "echo")
 #: Acquisition label of an input-function series.
@@ -45,6 +45,11 @@ def plain_label(entity: str, label: str) -> str:
 def prefix(entities: Mapping[str, str]) -> str:
     """``sub-01_ses-A_task-rest``, the start of the name of all that is made of one series, of all its echoes."""
     return "_".join(f"{key}-{entities[key]}" for key in SERIES_ENTITIES if key in entities)
+
+
+def as_acquired(entities: Mapping[str, str]) -> dict[str, str]:
+    """Entities without the reconstruction: of all reconstructions of one acquisition the same."""
+    return {key: value for key, value in entities.items() if key != "rec"}
 
 
 def is_input_series(entities: Mapping[str, str]) -> bool:

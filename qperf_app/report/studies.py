@@ -24,7 +24,7 @@ SAME_PLANE = 0.94
 #: How many segments are named before they are only counted.
 _MOST_NAMED = 6
 NO_MARKS: Mapping[int, str] = {}
-_ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "run": "run"}
+_ENTITY_WORDS = {"ses": "session", "acq": "acquisition", "ce": "contrast", "rec": "reconstruction", "run": "run"}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from qperf_app.bids.names import (
     AIF_LABEL,
     PREBOLUS_LABEL,
     SERIES_ENTITIES,
+    as_acquired,
     is_input_series,
     label,
     plain_label,
@@ -146,7 +147,10 @@ def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ())
         Scan(
             t,
             partner[t.path],
-            (*_apart(t, lone), *_left_out(t, unselected)) if t in without else _not_used(spare.get(t.path)),
+            (
+                *((*_apart(t, lone), *_left_out(t, unselected)) if t in without else _not_used(spare.get(t.path))),
+                *_other_reconstructions(t, unselected),
+            ),
         )
         for t in tissues
     ]
@@ -163,11 +167,15 @@ def _with_echoes(series: Sequence[SeriesInput]) -> list[SeriesInput]:
 
 
 def _partner(tissue: SeriesInput, series: Sequence[SeriesInput], kind: str) -> SeriesInput | None:
-    """The series of a kind whose labels are the same; or whose labels compare as the same, if there is one."""
+    """The series of a kind whose labels are the same; or whose labels compare as the same, if there is one.
+
+    A tissue series that the scanner has corrected may belong to an input-function series that it has not.
+    """
     aifs = [s for s in series if s.entities["acq"] == kind]
     exact = [aif for aif in aifs if _key(aif.entities, literal=True) == _key(tissue.entities, literal=True)]
     alike = [aif for aif in aifs if _key(aif.entities) == _key(tissue.entities)]
-    found = exact or alike
+    acquired = _key(as_acquired(tissue.entities))
+    found = exact or alike or [aif for aif in aifs if _key(as_acquired(aif.entities)) == acquired]
     return found[0] if len(found) == 1 else None
 
 
@@ -206,6 +214,18 @@ def _difference(one: Entities, other: Entities) -> str:
     keys = [k for k in SERIES_ENTITIES if k != "acq"]
     differing = [k for k in keys if one.get(k) != other.get(k)]
     return ", ".join(f"{words(one, k)} against {words(other, k)}" for k in differing)
+
+
+def _other_reconstructions(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
+    """Reconstructions of the same acquisition that were left for it."""
+    if "rec" in series.entities:
+        return []
+    acquired = _key(series.entities)
+    return [
+        f"Its reconstruction {prefix(entities)} is not used; --bids-filter-file can choose it instead."
+        for entities in unselected
+        if is_input_series(entities) == series.is_aif and _key(as_acquired(entities)) == acquired
+    ]
 
 
 def _left_out(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
