@@ -581,7 +581,9 @@ def with_aif(dataset: Path, name: str = "task-rest_acq-aif") -> None:
     shutil.copy(str(source).replace(".nii.gz", ".json"), str(target).replace(".nii.gz", ".json"))
 
 
-def test_an_image_that_lies_aside_is_a_warning_of_the_tissue_and_a_remark_of_the_input(dataset: Path) -> None:
+def test_an_image_that_lies_aside_is_a_warning_of_the_tissue_and_a_remark_of_the_input(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One frame of noise: a voxel's curve has it, the mean of a pool's voxels hardly."""
     image = nib.load(series_path(dataset))
     data = np.asarray(image.dataobj).copy()
@@ -590,6 +592,7 @@ def test_an_image_that_lies_aside_is_a_warning_of_the_tissue_and_a_remark_of_the
     with_aif(dataset)
     drawn = hand_drawn(dataset.parent / "drawn")
     assert run(dataset, "-d", f"drawn={drawn}", "--motion-correction", "progressive") == 0
+    assert "sub-01 task-rest myocardium (handed in): " in capsys.readouterr().err
     status = read_status(dataset.parent / "out", "01")
     assert status is not None
     steps = {s.key.series: s.outcome for s in status.scans[0].steps if s.key.step == "motion-correction"}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qperf_app.workflow.plan import ParticipantPlan
+from qperf_app.workflow.tasks import Task
 
 
 def named(names: Sequence[str], most: int) -> str:
@@ -31,7 +32,7 @@ class StepProgress:
         from tqdm import tqdm
 
         self._names: Mapping[str, str] = {
-            f"sub_{plan.participant}.{task.node}": _describe(plan.participant, task.prefix, task.step, task.plugin)
+            f"sub_{plan.participant}.{task.node}": _describe(plan.participant, task)
             for plan in plans
             for task in plan.tasks.values()
         } | {f"sub_{plan.participant}.publish": f"sub-{plan.participant} outputs and report" for plan in plans}
@@ -80,6 +81,7 @@ def counter(label: str) -> Callable[[int, int], None]:
     return report
 
 
-def _describe(participant: str, prefix: str, step: str, plugin: str) -> str:
-    scan = prefix.split("_", 1)[1] if "_" in prefix else ""
-    return " ".join(part for part in (f"sub-{participant}", scan, step, f"({plugin})" if plugin else "") if part)
+def _describe(participant: str, task: Task) -> str:
+    scan = task.prefix.split("_", 1)[1] if "_" in task.prefix else ""
+    by = "handed in" if task.handed_in else task.plugin
+    return " ".join(part for part in (f"sub-{participant}", scan, task.step, f"({by})" if by else "") if part)
