@@ -497,10 +497,12 @@ def test_a_work_directory_that_jobs_can_not_be_told(
 
 @pytest.mark.slow
 def test_an_execution_plugin_that_does_not_start_is_the_reason(
-    dataset: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("qperf_app.workflow.graph._TELL_EVERY", 0.0)
     path = dataset.parent / "plugin.yaml"
     path.write_text("plugin: Debug\n")
     assert run(dataset, "--skip-bids-validation", "--kinetics", "fermi", "--use-plugin", str(path)) == 1
     reason = "motion-correction (progressive): not begun: ValueError: plugin_args must contain a callable function"
-    assert reason in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert reason in said and "participants made ready to submit: 0 of 1" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ SILENT = 100
 PUBLISH_NODE = "publish"
 #: What writing a participant's outputs and report takes.
 PUBLISH_MEMORY_GB = 1.5
+# How often a user who waits for jobs to be submitted is told how far it is, s.
+_TELL_EVERY = 5.0
 
 
 def participant_dir(work_dir: Path, participant: str) -> Path:
@@ -80,7 +83,7 @@ def run(
     if execution.plugin in (None, "Linear", "MultiProc"):
         _cancel_left_behind(execution, [plan.participant for plan in plans], say)
         return _run_here(plans, begin, execution, notify, ended)
-    begun = _begun(plans, begin, execution.stop_on_first_crash)
+    begun = _begun(_told(plans, say), begin, execution.stop_on_first_crash)
     return _submit(_build(begun, execution), execution, [plan.participant for plan in plans], notify, say)
 
 
@@ -156,6 +159,16 @@ def _begun(
             yield plan, request
         elif stop:
             return
+
+
+def _told(plans: Sequence[ParticipantPlan], say: Callable[[str], None]) -> Iterator[ParticipantPlan]:
+    """The same, telling now and then how many have been asked for: their images are read before jobs are submitted."""
+    last = time.monotonic()
+    for done, plan in enumerate(plans):
+        if (now := time.monotonic()) - last > _TELL_EVERY:
+            last = now
+            say(f"participants made ready to submit: {done} of {len(plans)}")
+        yield plan
 
 
 def _build(begun: Iterable[tuple[ParticipantPlan, PublishRequest]], execution: Execution) -> Any:
