@@ -150,7 +150,7 @@ def _expanded(workflow: Any) -> Any:
 
 
 def _begun(
-    plans: Sequence[ParticipantPlan], begin: Callable[[ParticipantPlan], PublishRequest | None], stop: bool
+    plans: Iterable[ParticipantPlan], begin: Callable[[ParticipantPlan], PublishRequest | None], stop: bool
 ) -> Iterator[tuple[ParticipantPlan, PublishRequest]]:
     """Participants that can run, each begun when it is asked for; ``stop`` at the first that can't."""
     for plan in plans:
