@@ -5,6 +5,7 @@ deciles   coverage in each tenth of the range of flow
 speed     curves per second beside ``hmc``, ``nlls`` and SciPy, curve by curve, in one run
 scope     curves that the network was not trained for, and how many it flags
 real      the real resting slice beside ``hmc``
+hearts    whole phantom hearts beside ``hmc``, out of an OUT_DIR that the app has written with both
 labels    the same network trained on five kinds of label: bias, variance, error (writes a picture)
 """
 
@@ -23,11 +24,21 @@ from numpy.typing import NDArray
 from benchmarks.hmc import names, priors
 from benchmarks.kinetics_accuracy import HAEMATOCRIT, NAMES, NOISES, CurveSet, fit, fit_scipy, simulate, value
 from benchmarks.kinetics_real import read_slice
+from benchmarks.masks import read_image
 from benchmarks.records import Column, Row, Table, argument_parser, publish
 from benchmarks.scores import correlation, nmse
+from qperf_app.bids.names import map_name
 from qperf_app.methods.exchange_models import EXCHANGE_MODELS
 from qperf_app.phantom.bolus import Bolus, blood_curves
-from qperf_app.plugins import InputFunction, KineticsPlugin, QualityCode, RunContext, TissueConstants, TissueCurves
+from qperf_app.plugins import (
+    InputFunction,
+    KineticsPlugin,
+    MapKey,
+    QualityCode,
+    RunContext,
+    TissueConstants,
+    TissueCurves,
+)
 from qperf_cnn import ConvolutionalKinetics
 from qperf_cnn.plugin import NetworkOptions
 from qperf_hmc import ExchangePosterior
@@ -260,6 +271,51 @@ def real(args: argparse.Namespace) -> Table:
     return Table(named("cnn-real", args), "A resting slice, `cnn` beside `hmc`", columns, (row,), weights=weights(args))
 
 
+def hearts(args: argparse.Namespace) -> Table:
+    """Flow of the voxels that both give, at rest and under stress, and how many ``hmc`` alone gives."""
+    rows = []
+    for task in ("rest", "stress"):
+        scans = [_of_both(path) for path in sorted(args.out.glob(f"sub-*/perf/sub-*_task-{task}_desc-hmc_qc.nii.gz"))]
+        theirs, ours = np.concatenate(scans, axis=1)
+        given = np.isfinite(theirs)
+        both = given & np.isfinite(ours)
+        apart = np.log(ours[both] / theirs[both])
+        size = 100 * np.abs(np.expm1(apart))
+        rows.append(
+            (
+                task,
+                len(scans),
+                int(given.sum()),
+                100 * float(both.sum() / given.sum()),
+                100 * float(np.expm1(np.median(apart))),
+                float(np.median(size)),
+                float(np.percentile(size, 90)),
+                correlation(ours[both], theirs[both]),
+            )
+        )
+    columns = (
+        Column("task"),
+        Column("scans", format="d"),
+        Column("voxels with a flow by `hmc`", format="d"),
+        Column("by `cnn` as well", "%", ".1f"),
+        Column("`cnn` over `hmc`, median", "%", "+.1f"),
+        Column("size of the difference, median", "%", ".1f"),
+        Column("90th percentile", "%", ".1f"),
+        Column("r", format=".3f"),
+    )
+    title = "Flow of whole phantom hearts, `cnn` beside `hmc`"
+    return Table("cnn-hearts", title, columns, tuple(rows), weights=weights(args))
+
+
+def _of_both(qc: Path) -> Array:
+    """Flow (2, n) of a scan's voxels by ``hmc`` and by ``cnn``, from the quality map of the first."""
+    prefix = qc.name.removesuffix("_desc-hmc_qc.nii.gz")
+    key = MapKey("2CXM", "MBF", "q50")
+    return np.stack(
+        [read_image(qc.with_name(map_name(prefix, key, name))).get_fdata().ravel() for name in ("hmc", "cnn")]
+    )
+
+
 def labels(args: argparse.Namespace) -> Table:
     """Train the same network on each kind of label, and repeat noise on a grid of flows."""
     plugins = {kind: _trained(args, kind) for kind in KINDS}
@@ -335,7 +391,7 @@ def _draw(truth: dict[str, Array], rows: dict[tuple[float, str], dict[str, tuple
 def main() -> None:
     """Publish one table."""
     parser = argument_parser(__doc__)
-    tables = {f.__name__: f for f in (accuracy, deciles, speed, scope, real, labels)}
+    tables = {f.__name__: f for f in (accuracy, deciles, speed, scope, real, hearts, labels)}
     parser.add_argument("table", choices=tables)
     parser.add_argument("--count", type=int, default=1700)
     parser.add_argument(
@@ -350,7 +406,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="weights other than the shipped ones")
     parser.add_argument("--data", type=Path, help="for real: qperf/rest.npz")
     parser.add_argument(
-        "--out", type=Path, default=Path("label-comparison"), help="for labels: folder of the trainings"
+        "--out",
+        type=Path,
+        default=Path("label-comparison"),
+        help="for labels: folder of the trainings; for hearts: an OUT_DIR of the app",
     )
     parser.add_argument("--label-folder", type=Path, default=Path("label-comparison/labels"), help="for labels")
     parser.add_argument("--studies", type=int, default=200, help="for labels: studies of 128 curves")

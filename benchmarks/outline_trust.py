@@ -22,6 +22,7 @@ from qperf_app.checks.outlines import judge_pool, judge_wall
 from qperf_app.geometry.masks import dice
 from qperf_app.methods.outline_features import seen_slices
 from qperf_app.methods.outline_trust import Trust, trust_pool, trust_wall
+from qperf_app.methods.wider_intervals import NINETY
 from qperf_app.phantom.config import PhantomConfig
 from qperf_app.phantom.scan import simulate_scan
 from qperf_app.plugins import BloodPoolPlugin, MyocardiumPlugin, Series
@@ -39,6 +40,8 @@ SEED = 4711
 DRAWS = 1
 #: Bounds of the bins of the estimated Dice.
 BINS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
+# Outlines whose mean is drawn.
+_ENOUGH = 5
 
 Mask = NDArray[np.bool_]
 
@@ -166,6 +169,28 @@ def reliability_table(found: list[Judged]) -> Table:
     sources = dict.fromkeys(one.source for one in found)
     each = (c for s in sources for c in (Column(f"{s}, outlines", format="d"), Column("mean Dice", format=".2f")))
     return Table("outline-trust-reliability", "Dice by its estimate", (Column("estimated Dice"), *each), tuple(rows))
+
+
+def draw_reliability(found: list[Judged], path: Path) -> None:
+    """Draw the true Dice over the estimated one: every outline, and the mean with its 90 % interval in each bin."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    for panel, kind in zip(panels, dict.fromkeys(one.what for one in found), strict=True):
+        panel.plot((0, 1), (0, 1), color="0.7", zorder=0)
+        for k, source in enumerate(dict.fromkeys(one.source for one in found)):
+            pairs = np.array([(o.trust.dice, o.truth) for o in found if o.what == kind and o.source == source])
+            colour, bins = f"C{k}", np.digitize(pairs[:, 0], BINS[1:-1])
+            panel.plot(*pairs.T, ".", markersize=2, color=colour, alpha=0.4)
+            parts = [pairs[bins == b] for b in np.unique(bins) if (bins == b).sum() >= _ENOUGH]
+            means = np.array([part.mean(axis=0) for part in parts])
+            errors = [NINETY * part[:, 1].std(ddof=1) / np.sqrt(len(part)) for part in parts]
+            panel.errorbar(*means.T, yerr=errors, color=colour, marker="o", markersize=4, capsize=2, label=source)
+        panel.set(title=kind, xlabel="estimated Dice", xlim=(0, 1), ylim=(0, 1))
+    panels[0].set_ylabel("true Dice")
+    panels[0].legend(fontsize=8)
+    figure.savefig(path, dpi=90)
 
 
 def choice_tables(cases: Iterable[Case], phantoms: int) -> Iterator[Table]:
@@ -344,6 +369,7 @@ def tables(args: argparse.Namespace) -> Iterator[Table]:
         yield summary_table(found)
         yield kinds_table(found)
         yield reliability_table(found)
+        draw_reliability(found, args.picture)
     if what in ("all", "choice"):
         yield from choice_tables(cases, phantoms)
     if what in ("all", "ingredients"):
@@ -359,6 +385,7 @@ def main() -> None:
     parser.add_argument("--what", choices=("all", "trust", "choice", "ingredients"), default="all", help="which tables")
     parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), help="labels of the free-breathing series")
     parser.add_argument("--shorter", type=Path, help="weights cine of a shorter training, for the ingredients")
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/reliability.png"), help="of the estimates")
     parser.add_argument("--motion", default=BY_HAND, help=f"what aligns them: a plugin, or {BY_HAND!r} for the masks")
     args = parser.parse_args()
     publish(tables(args), args, seed=SEED)
