@@ -8,7 +8,7 @@ pool chooses among its members by their disagreement is the idea of DAUGS (Yalci
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -43,8 +43,11 @@ DAUGS = (
 FINE = 3.0
 #: Distance of two insertion points, mm, that is half a segment of six at a radius of 30 mm.
 HALF_SEGMENT = 15.0
-#: Share of the left pool that lies within the wall about it, where the two belong together.
+#: Share of the left pool that lies within the wall about it, where the two belong together; of the smaller of two
+#: pools, where they are in one place.
 WITHIN = 0.5
+#: Estimated Dice from which on a left ventricle counts as found.
+FOUND = 0.5
 #: Dice between two outlines from which on they say the same; pools so much alike lead to the same wall.
 SAME = 0.7
 #: What agreement adds to the logit of a pool's estimated Dice: so much for each unit of the overlap with the one that
@@ -57,7 +60,8 @@ class EnsembleOptions:
     """Options of the plugin ``ensemble`` for blood pools."""
 
     weights: tuple[str, ...] = field(
-        default=("cine", ""), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
+        default=("cine", "cine-wide", ""),
+        metadata={"help": "weights of the networks that take part; an empty name: the usual ones"},
     )
 
 
@@ -66,7 +70,8 @@ class WallEnsembleOptions:
     """Options of the plugin ``ensemble`` for the wall."""
 
     weights: tuple[str, ...] = field(
-        default=("cine",), metadata={"help": "weights of the networks that take part; an empty name: the usual ones"}
+        default=("cine", "cine-wide"),
+        metadata={"help": "weights of the networks that take part; an empty name: the usual ones"},
     )
 
 
@@ -74,15 +79,16 @@ class EnsembleBloodPool(CanonicalBloodPool):
     """Ask ``kmeans``, then the networks: the first pools that can be trusted, or else those that can be trusted most.
 
     Methods that work differently go wrong in different places: what another member says, too, can be trusted more, and
-    what none says less. Where one member sees no left ventricle, pools of another are taken only if they are a
-    network's and look right: what pools look like is what ``kmeans`` looks for. What is bright is a part of the cavity:
+    what none says less, or what a network that looks right has elsewhere. Where one member sees no left ventricle,
+    pools of another are taken only if two agree on them, or if they are a network's and look right: what pools look
+    like is what ``kmeans`` looks for. What is bright is a part of the cavity:
     papillary muscles and what flows slowly lie in it too. Where the series shows the wall, and the wall that
     ``classical`` draws about the pool can be trusted, the left pool is all that lies within it, as readers draw it; the
     input function's voxels stay those of the brightest.
     """
 
     name = "ensemble"
-    version = "1.2"
+    version = "1.3"
     summary = "asks kmeans, then resunet, until two agree on pools that can be trusted; fills the left one to the wall"
     citations = (XUE_2020, DAUGS)
     Options = EnsembleOptions
@@ -115,15 +121,19 @@ class EnsembleBloodPool(CanonicalBloodPool):
         found = {k: _with_others(answers, k) for k, pools in enumerate(answers) if pools.found}
         if not found or not seen:
             return next((pools for pools in answers if not pools.found), answers[0])
-        for pools in found.values():
-            if _of_input(pools) >= least:
+        look_right = [k for k in found if k and _of_input(answers[k]) >= least]
+        for k, pools in found.items():
+            if _of_input(pools) >= least and _least_overlap(answers, k, look_right) >= WITHIN:
                 return _filled(series, seen, pools)
-        look_right = [pools for k, pools in found.items() if k and _of_input(answers[k]) >= least]
-        best = max(look_right or found.values(), key=_of_input)
-        if len(found) < len(answers) and not look_right:
+        agreed = [k for k in found if _agreement(answers, k) >= SAME and _of_input(found[k]) >= FOUND]
+        best = max(look_right or agreed or found, key=lambda k: _of_input(found[k]))
+        if len(found) < len(answers) and not look_right and not agreed:
             reasons = "; ".join(dict.fromkeys(pools.reason for pools in answers if not pools.found))
-            return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {_of_input(best):.2f})")
-        return best
+            likely = _of_input(found[best])
+            return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {likely:.2f})")
+        # Known no better than by what it has in common with another that looks right.
+        common = _least_overlap(answers, best, look_right)
+        return replace(found[best], estimated_dice=tuple(min(dice, common) for dice in found[best].estimated_dice))
 
 
 def _resources(shape: tuple[int, int, int, int]) -> Resources:
@@ -169,9 +179,18 @@ def _with_others(answers: Sequence[BloodPools], index: int) -> BloodPools:
 
 def _agreement(answers: Sequence[BloodPools], index: int) -> float:
     """How far another member's left pool is the same, in the slice that one of the answers takes its input from."""
-    left = answers[index].lv
-    k = int(left.sum(axis=(0, 1)).argmax())
+    left, k = answers[index].lv, _input_slice(answers[index])
     return max((overlap(left[..., k], pools.lv[..., k]) for n, pools in enumerate(answers) if n != index), default=0.0)
+
+
+def _least_overlap(answers: Sequence[BloodPools], index: int, others: Iterable[int]) -> float:
+    """Overlap of an answer's left pool with that of the least like of some others, in the slice of its input function.
+
+    Who sees no left ventricle in that slice has no say.
+    """
+    left, k = answers[index].lv, _input_slice(answers[index])
+    beside = (answers[n].lv[..., k] for n in others if n != index)
+    return min((overlap(left[..., k], other) for other in beside if other.any()), default=1.0)
 
 
 def _slices(pools: BloodPools) -> Iterator[tuple[int, Mask]]:
@@ -181,7 +200,11 @@ def _slices(pools: BloodPools) -> Iterator[tuple[int, Mask]]:
 
 def _of_input(pools: BloodPools) -> float:
     """Estimated Dice of the slice that the input function is taken from."""
-    return float(pools.estimated_dice[int(pools.lv.sum(axis=(0, 1)).argmax())])
+    return float(pools.estimated_dice[_input_slice(pools)])
+
+
+def _input_slice(pools: BloodPools) -> int:
+    return int(pools.lv.sum(axis=(0, 1)).argmax())
 
 
 @dataclass(frozen=True)
