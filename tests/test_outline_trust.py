@@ -280,6 +280,20 @@ def test_blood_on_which_two_members_agree_is_taken_and_what_one_alone_says_is_do
     # What pools look like is what the rules look for: theirs alone are none.
     assert not found(wrong, none, none).found and not found(left, none, none).found
     assert found(none, none, wrong).reason.count("nothing enhances") == 1
+    # Two that agree on what looks doubtful have found something, unless it is more likely nothing.
+    near, far = moved(left, 3), moved(left, 4)
+    assert not found(none, near, none).found and not found(none, far, far).found
+    assert 0.5 <= found(none, near, near).estimated_dice[0] < least
+    # They don't outvote a network that looks right elsewhere.
+    aside = moved(left, 2)
+    assert np.array_equal(found(none, aside, aside, left).lv, aside)
+    monkeypatch.setattr(ensemble, "WITHIN", 0.6)
+    apart = found(none, aside, aside, left)
+    assert np.array_equal(apart.lv, left)
+    # Of two that look right in two places neither is known, though a third says the same as one of them.
+    monkeypatch.setattr(ensemble, "trust_pool", lambda seen, mask: replace(trust_pool(seen, mask), dice=0.9))
+    apart = found(none, left, left, wrong)
+    assert np.array_equal(apart.lv, left) and apart.estimated_dice[0] == 0.0
 
 
 def test_papillary_muscles_belong_to_the_left_pool_and_not_to_its_input(monkeypatch: pytest.MonkeyPatch) -> None:

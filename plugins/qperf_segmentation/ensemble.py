@@ -215,18 +215,28 @@ class _Candidate:
     member: int
     alone: float
 
+    @property
+    def of_rules(self) -> bool:
+        """Whether rules have drawn it and not a network."""
+        return self.member == 0
+
+    @property
+    def looks_right(self) -> bool:
+        """Whether what it looks like can be trusted."""
+        return self.alone >= wall_model().trusted
+
 
 class EnsembleMyocardium(SliceWiseMyocardium):
-    """Ask ``classical`` and the network: in each slice their mean where they agree and it can be trusted.
+    """Ask ``classical`` and the networks: in each slice the mean of two that agree, where it can be trusted.
 
     Each member starts from the pools given. Where that gives nothing, pools are looked for anew in the series itself,
-    by every member, and the wall about each. Where no two agree even then, the answer is what one of them says, and
+    and the wall about those. Where no two agree even then, the answer is what one of them says, and
     known no better than by what it has in common with the others.
     """
 
     name = "ensemble"
-    version = "1.2"
-    summary = "mean of classical and resunet in each slice where they agree; else what one of them says"
+    version = "1.3"
+    summary = "mean of two that agree of classical and networks in each slice; else what one of them says"
     citations = (*ResUNetMyocardium.citations, DAUGS)
     Options = WallEnsembleOptions
     pool_finder = EnsembleBloodPool
@@ -258,8 +268,8 @@ class EnsembleMyocardium(SliceWiseMyocardium):
             return None
 
         @cache
-        def pools_of_its_own() -> list[BloodPools]:
-            return [pools for m in EnsembleBloodPool().members if (pools := m.find_in_order(series)).found]
+        def pools_of_its_own() -> BloodPools:
+            return EnsembleBloodPool().find_in_order(series)
 
         def candidates(pools: BloodPools, k: int) -> Iterator[_Candidate]:
             for member in range(len(members)):
@@ -269,32 +279,29 @@ class EnsembleMyocardium(SliceWiseMyocardium):
 
         def every_candidate(pools: BloodPools, k: int) -> Iterator[_Candidate]:
             yield from candidates(pools, k)
-            asked = [pools]
-            for own in pools_of_its_own():
-                if own.lv[..., k].any() and all(dice(own.lv[..., k], a.lv[..., k]) < SAME for a in asked):
-                    asked.append(own)
-                    yield from candidates(own, k)
+            own = pools_of_its_own()
+            if own.lv[..., k].any() and dice(own.lv[..., k], pools.lv[..., k]) < SAME:
+                yield from candidates(own, k)
 
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
             found: list[_Candidate] = []
             agreed: list[SliceOutline] = []
             for one in every_candidate(pools, k):
-                if len(members) == 1 and one.alone >= wall_model().trusted:
+                if len(members) == 1 and one.looks_right:
                     return replace(one.outline, estimated_dice=one.alone)
                 for other in found:
                     if one.member != other.member and dice(one.outline.wall, other.outline.wall) >= SAME:
-                        agreed.append(_mean_of(seen[k], other, one))
+                        mean = _mean_of(seen[k], other, one)
+                        agreed.append(mean if other.of_rules or one.of_rules else _beside_rules(mean, found))
                         if agreed[-1].estimated_dice >= wall_model().trusted:
                             return agreed[-1]
                 found.append(one)
-            if agreed:
-                return max(agreed, key=lambda outline: outline.estimated_dice)
             if not found:
                 return "no member sees a wall"
             if len(members) == 1:
                 best = max(found, key=lambda one: one.alone)
                 return replace(best.outline, estimated_dice=best.alone)
-            return _of_one(found)
+            return max([*agreed, _of_one(found)], key=lambda outline: outline.estimated_dice)
 
         return outline
 
@@ -312,6 +319,16 @@ def _mean_of(seen: SeenSlice, one: _Candidate, other: _Candidate) -> SliceOutlin
     )
     points = _mean_points(one.outline.landmarks, other.outline.landmarks)
     return SliceOutline(wall, points, one.outline.doubts, estimated)
+
+
+def _beside_rules(agreed: SliceOutline, found: Iterable[_Candidate]) -> SliceOutline:
+    """What networks agree on, known no better than by what it has in common with rules that look right.
+
+    Networks that were taught alike can be wrong alike.
+    """
+    rules = (one.outline.wall for one in found if one.of_rules and one.looks_right)
+    common = min((dice(agreed.wall, wall) for wall in rules), default=1.0)
+    return replace(agreed, estimated_dice=min(agreed.estimated_dice, common))
 
 
 def _mean_points(one: Sequence[Landmark], other: Sequence[Landmark]) -> tuple[Landmark, ...]:
@@ -336,7 +353,7 @@ def _of_one(found: Sequence[_Candidate]) -> SliceOutline:
     What an outline looks like is what ``classical`` looks for, so that its wrong ones look right. An outline is known
     no better than by what others have in common with it.
     """
-    looks_right = [one for one in found if one.member and one.alone >= wall_model().trusted]
+    looks_right = [one for one in found if one.looks_right and not one.of_rules]
     chosen = max(looks_right or found, key=lambda one: one.alone)
     common = max((dice(chosen.outline.wall, o.outline.wall) for o in found if o.member != chosen.member), default=0.0)
     note = f"the methods asked draw different walls (Dice {common:.2f}): check the outline"
