@@ -36,8 +36,9 @@ from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetwork
 #: Ranges of the held-out scans over those of the training's.
 SPREAD = 1.25
 #: Weights that the tables speak of.
-POOLS, WALLS = ("blood-pool", "blood-pool-cine"), ("myocardium", "myocardium-cine")
-#: Seed of the held-out scans; the shipped networks were trained with seeds 1 and 3.
+POOLS = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide")
+WALLS = ("myocardium", "myocardium-cine", "myocardium-cine-wide")
+#: Seed of the held-out scans; the shipped networks were trained with seeds 1, 3, 11 and 12.
 SEED = 2026
 
 
@@ -48,6 +49,7 @@ def finders(extra: tuple[Path, ...]) -> dict[str, Any]:
         "kmeans": KMeansBloodPool(),
         "resunet": ResUNetBloodPool(),
         "resunet, cine": ResUNetBloodPool(PoolNetworkOptions(weights="cine")),
+        "resunet, cine-wide": ResUNetBloodPool(PoolNetworkOptions(weights="cine-wide")),
         "ensemble": EnsembleBloodPool(),
     }
     for path in extra:
@@ -276,6 +278,7 @@ def _wall(number: int) -> dict[str, list[float]]:
         "classical": ClassicalMyocardium(),
         "resunet": ResUNetMyocardium(),
         "resunet, cine": ResUNetMyocardium(WallNetworkOptions(weights="cine")),
+        "resunet, cine-wide": ResUNetMyocardium(WallNetworkOptions(weights="cine-wide")),
         "ensemble": EnsembleMyocardium(),
     }
     for name, plugin in plugins.items():

@@ -54,7 +54,7 @@ def changes_table(cases: Sequence[Case]) -> Table:
         (name, len(cases), *_scores([measured(change(case)) for case in cases])) for name, change in CHANGES.items()
     ]
     title = "Outlines of real series that were changed"
-    weights = ("blood-pool", "blood-pool-cine", "myocardium-cine")
+    weights = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide", "myocardium-cine", "myocardium-cine-wide")
     return Table(
         "outline-changes", title, columns, tuple(rows), "wrong is a Dice below 0.6, right one above 0.75.", weights
     )

@@ -216,7 +216,7 @@ def ingredients_table(cases: Iterable[Case], phantoms: int, shorter: Path | None
     """
     chains = dict(_INGREDIENTS)
     if shorter is not None:
-        chains["the latter part of their training"] = _with_cine(shorter)
+        chains["the second of these, and the latter part of the first's training"] = _with_cine(shorter)
     rows = _compared(cases, phantoms, chains)
     title = "Outlines with each part of the pool left out"
     return _totals_table("outline-ingredients", title, "left out", rows, chains)
@@ -249,7 +249,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield group, some
 
 
-_WEIGHTS = ("blood-pool", "blood-pool-cine", "myocardium-cine")
+_WEIGHTS = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide", "myocardium-cine", "myocardium-cine-wide")
 _TOTALS = (
     Column("LV Dice, median", format=".3f"),
     Column("wall Dice, median", format=".3f"),
@@ -309,22 +309,22 @@ CHAINS: dict[str, Chain] = {
 }
 
 
-def _with_weights(*names: str) -> Chain:
-    of_pool, of_wall = EnsembleBloodPool.Options(weights=names), EnsembleMyocardium.Options(weights=names)
+def _with_weights(of_pools: tuple[str, ...], of_walls: tuple[str, ...]) -> Chain:
+    of_pool, of_wall = EnsembleBloodPool.Options(weights=of_pools), EnsembleMyocardium.Options(weights=of_walls)
     return Chain(lambda: EnsembleBloodPool(of_pool), lambda: EnsembleMyocardium(of_wall))
 
 
 def _with_cine(folder: Path) -> Chain:
-    """The pool of methods with other weights in place of ``cine``."""
-    of_pool = EnsembleBloodPool.Options(weights=(str(folder / "blood-pool-cine.npz"), ""))
-    of_wall = EnsembleMyocardium.Options(weights=(str(folder / "myocardium-cine.npz"),))
-    return Chain(lambda: EnsembleBloodPool(of_pool), lambda: EnsembleMyocardium(of_wall))
+    """The pool of methods with one network on real anatomy for each step, of other weights."""
+    return _with_weights((str(folder / "blood-pool-cine.npz"), ""), (str(folder / "myocardium-cine.npz"),))
 
 
 _INGREDIENTS: dict[str, Chain] = {
     "nothing": Chain(EnsembleBloodPool, EnsembleMyocardium),
-    "networks trained on real anatomy and every sequence": _with_weights(""),
-    "blood's network trained on drawn shapes": _with_weights("cine"),
+    "networks trained on real anatomy and every sequence": _with_weights(("",), ("",)),
+    "the second of these": _with_weights(("cine", ""), ("cine",)),
+    "the first of these": _with_weights(("cine-wide", ""), ("cine-wide",)),
+    "blood's network trained on drawn shapes": _with_weights(("cine", "cine-wide"), ("cine", "cine-wide")),
     "all networks": _CLASSICAL,
     "classical methods": Chain(_NetworkPools, _NetworkWalls),
     # Where no outline is doubted the first method's answer stands.

@@ -195,7 +195,13 @@ def truncated_table(cases: Sequence[Case]) -> Table:
         Column("elsewhere, not doubtful", format="d"),
     )
     title = f"Blood pools by `ensemble` of {len(cases)} series that are cut off"
-    return Table("segmentation-truncated", title, columns, tuple(rows), weights=("blood-pool", "blood-pool-cine"))
+    return Table(
+        "segmentation-truncated",
+        title,
+        columns,
+        tuple(rows),
+        weights=("blood-pool", "blood-pool-cine", "blood-pool-cine-wide"),
+    )
 
 
 def _outcome(pools: BloodPools, series: Series, case: Case) -> int:

@@ -101,13 +101,13 @@ WALL_COLUMNS = (
 
 
 def table(step: str, count: int, data: Path, extra: Sequence[Path], nprocs: int) -> Table:
-    """Weights that are shipped, the usual ones and ``cine``, and others on cases of both kinds."""
+    """Weights that are shipped, the usual ones, ``cine`` and ``cine-wide``, and others on cases of both kinds."""
     measures: dict[str, tuple[Callable[..., Any], Callable[[Any], Row], tuple[Column, ...]]] = {
         "blood-pool": (pool_scores, pool_row, POOL_COLUMNS),
         "myocardium": (wall_scores, wall_row, WALL_COLUMNS),
     }
     measure, row, columns = measures[step]
-    names = {"": "usual", "cine": "cine", **{str(path): path.parent.name for path in extra}}
+    names = {"": "usual", "cine": "cine", "cine-wide": "cine-wide", **{str(path): path.parent.name for path in extra}}
     rows: list[Row] = []
     for anatomy in KINDS:
         items = [(anatomy, number) for number in range(count)]
@@ -115,7 +115,13 @@ def table(step: str, count: int, data: Path, extra: Sequence[Path], nprocs: int)
         rows += [(anatomy, name, *row([one[k] for one in found])) for k, name in enumerate(names.values())]
     title = "Held-out simulated cases, the phantom's hearts and real slices of persons held out"
     head = (Column("anatomy"), Column("weights"))
-    return Table(f"training-cases-{step}", title, (*head, *columns), tuple(rows), weights=(step, f"{step}-cine"))
+    return Table(
+        f"training-cases-{step}",
+        title,
+        (*head, *columns),
+        tuple(rows),
+        weights=(step, f"{step}-cine", f"{step}-cine-wide"),
+    )
 
 
 def main() -> None:
