@@ -81,10 +81,10 @@ class EnsembleBloodPool(CanonicalBloodPool):
     Methods that work differently go wrong in different places: what another member says, too, can be trusted more, and
     what none says less, or what a network that looks right has elsewhere. Where one member sees no left ventricle,
     pools of another are taken only if two agree on them, or if they are a network's and look right: what pools look
-    like is what ``kmeans`` looks for. What is bright is a part of the cavity:
-    papillary muscles and what flows slowly lie in it too. Where the series shows the wall, and the wall that
-    ``classical`` draws about the pool can be trusted, the left pool is all that lies within it, as readers draw it; the
-    input function's voxels stay those of the brightest.
+    like is what ``kmeans`` looks for. What is bright is a part of the cavity: papillary muscles and what flows slowly
+    lie in it too. Where the series shows the wall, and the wall that ``classical`` draws about the pool can be trusted,
+    the left pool is all that lies within it, as readers draw it; the input function's voxels stay those of the
+    brightest.
     """
 
     name = "ensemble"
@@ -133,7 +133,7 @@ class EnsembleBloodPool(CanonicalBloodPool):
             return not_found(series, f"{reasons} (what else enhances has an estimated Dice of {likely:.2f})")
         # Known no better than by what it has in common with another that looks right.
         common = _least_overlap(answers, best, look_right)
-        return replace(found[best], estimated_dice=tuple(min(dice, common) for dice in found[best].estimated_dice))
+        return replace(found[best], estimated_dice=tuple(min(each, common) for each in found[best].estimated_dice))
 
 
 def _resources(shape: tuple[int, int, int, int]) -> Resources:
@@ -230,8 +230,8 @@ class EnsembleMyocardium(SliceWiseMyocardium):
     """Ask ``classical`` and the networks: in each slice the mean of two that agree, where it can be trusted.
 
     Each member starts from the pools given. Where that gives nothing, pools are looked for anew in the series itself,
-    and the wall about those. Where no two agree even then, the answer is what one of them says, and
-    known no better than by what it has in common with the others.
+    and the wall about those. Where no two agree even then, the answer is what one of them says, and known no better
+    than by what it has in common with the others.
     """
 
     name = "ensemble"
