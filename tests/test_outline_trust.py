@@ -222,6 +222,25 @@ def test_a_network_that_looks_right_outvotes_the_rules(case: TrainingCase, monke
         assert np.array_equal(EnsembleMyocardium().segment(series, pools, None, RunContext()).mask, second)
 
 
+def test_networks_that_agree_are_trusted_no_more_than_what_they_share_with_rules_that_look_right(
+    case: TrainingCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Taught alike they can be wrong alike.
+    wall, left, right = masks(case)
+    series, wrong = in_order(case), moved(masks(case)[0], 12)
+    pools = BloodPools(left, right, left, series.affine)
+
+    def segment(*walls: Mask) -> Myocardium:
+        monkeypatch.setattr(EnsembleMyocardium, "members", tuple(map(Fixed, walls)))
+        return EnsembleMyocardium().segment(series, pools, None, RunContext())
+
+    assert np.array_equal(segment(wrong, wall, wall).mask, wall)
+    assert segment(wrong, wall, wall).estimated_dice[0] > wall_model().trusted
+    monkeypatch.setattr(ensemble, "trust_wall", lambda seen, mask: replace(trust_wall(seen, mask), dice=0.9))
+    assert segment(wall, wrong, wrong).estimated_dice[0] == pytest.approx(dice(wall, wrong))
+    assert segment(wall, wall, wrong).estimated_dice[0] == 0.9
+
+
 def test_of_two_that_can_be_trusted_and_agree_the_mean_is_taken(
     case: TrainingCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,11 +286,13 @@ class EnsembleMyocardium(SliceWiseMyocardium):
         def outline(pools: BloodPools, k: int) -> SliceOutline | str:
             found: list[_Candidate] = []
             agreed: list[SliceOutline] = []
+            paired: set[int] = set()
             for one in every_candidate(pools, k):
                 if len(members) == 1 and one.looks_right:
                     return replace(one.outline, estimated_dice=one.alone)
-                for other in found:
+                for n, other in enumerate(found):
                     if one.member != other.member and dice(one.outline.wall, other.outline.wall) >= SAME:
+                        paired |= {n, len(found)}
                         mean = _mean_of(seen[k], other, one)
                         agreed.append(mean if other.of_rules or one.of_rules else _beside_rules(mean, found))
                         if agreed[-1].estimated_dice >= wall_model().trusted:
@@ -301,7 +303,9 @@ class EnsembleMyocardium(SliceWiseMyocardium):
             if len(members) == 1:
                 best = max(found, key=lambda one: one.alone)
                 return replace(best.outline, estimated_dice=best.alone)
-            return max([*agreed, _of_one(found)], key=lambda outline: outline.estimated_dice)
+            if alone := [one for n, one in enumerate(found) if n not in paired]:
+                agreed.append(_of_one(alone, found))
+            return max(agreed, key=lambda outline: outline.estimated_dice)
 
         return outline
 
@@ -347,14 +351,14 @@ def _mean_points(one: Sequence[Landmark], other: Sequence[Landmark]) -> tuple[La
     return (*points, *beside.values())
 
 
-def _of_one(found: Sequence[_Candidate]) -> SliceOutline:
+def _of_one(alone: Sequence[_Candidate], found: Sequence[_Candidate]) -> SliceOutline:
     """What one member says and no other: that of a network if it looks right, else what looks most so.
 
     What an outline looks like is what ``classical`` looks for, so that its wrong ones look right. An outline is known
     no better than by what others have in common with it.
     """
-    looks_right = [one for one in found if one.looks_right and not one.of_rules]
-    chosen = max(looks_right or found, key=lambda one: one.alone)
+    looks_right = [one for one in alone if one.looks_right and not one.of_rules]
+    chosen = max(looks_right or alone, key=lambda one: one.alone)
     common = max((dice(chosen.outline.wall, o.outline.wall) for o in found if o.member != chosen.member), default=0.0)
     note = f"the methods asked draw different walls (Dice {common:.2f}): check the outline"
     doubts = (*chosen.outline.doubts, note)
