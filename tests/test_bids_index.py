@@ -216,9 +216,15 @@ def test_one_reconstruction_of_each_acquisition(tmp_path):
     assert set(names(find_series(tmp_path))) == plain
     chosen = find_series(tmp_path, filters={"dce": {"reconstruction": "moco"}})
     assert set(names(chosen)) == {f"sub-01_task-{name}" for name in (*rest[1:], "rest_rec-moco", "stress_rec-moco")}
+    both = find_series(tmp_path, tasks=["rest"], filters={"dce": {"reconstruction": ["moco", None]}})
+    assert set(names(both)) == {f"sub-01_task-{name}" for name in (*rest, "rest_rec-moco", "rest_run-2")}
     (tmp_path / series_path("sub-01_task-rest_dce.nii.gz")).unlink()
     with pytest.raises(DatasetError, match=r"rec-moco_dce.*there as rec-moco and rec-norm; choose one with --bids-fil"):
         find_series(tmp_path)
+    misplaced = tmp_path / series_path("sub-01_task-stress_run-1_rec-a_dce.nii.gz")
+    misplaced.write_bytes(b"")
+    with pytest.raises(DatasetError, match="in this order"):
+        find_series(tmp_path, tasks=["stress"])
 
 
 def test_a_bad_name_elsewhere_does_not_matter(study):

@@ -477,6 +477,23 @@ def test_corrections_are_what_was_drawn(study: Study) -> None:
     }  # fmt: skip
 
 
+def test_reconstructions_are_computed_again_as_they_were(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of an acquisition's a filter had chosen in the run before."""
+    raw = tmp_path / "raw"
+    shutil.copytree(study.bids_dir, raw)
+    for source in raw.glob("sub-01/perf/sub-01_task-rest*"):
+        shutil.copy(source, source.with_name(source.name.replace("task-rest", "task-rest_rec-moco")))
+    status = read_status(study.out_dir, "01")
+    (scan,) = (scan for scan in status.scans if scan.label == "task-rest")
+    moco = replace(scan, tissue=scan.tissue.replace("task-rest", "task-rest_rec-moco"))
+    for scans, labels in (((moco,), ["task-rest_rec-moco"]), ((moco, scan), ["task-rest", "task-rest_rec-moco"])):
+        monkeypatch.setattr("qperf_app.review.worker.read_status", lambda *_, found=scans: replace(status, scans=found))
+        found = planned(replace(study, bids_dir=raw), "01", 1).participants[0].scans
+        assert sorted(each.scan.label for each in found) == labels
+
+
 def test_frames_left_out_take_no_part_in_what_is_computed(study: Study) -> None:
     edits = {**Desk(study).describe(KEY)["edits"], "left_out": {"tissue": [5, 9]}, "touched": ["frames"]}
     corrected(study, edits)

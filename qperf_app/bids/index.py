@@ -101,7 +101,7 @@ def find_series(
     -------
     tuple of SeriesFile
         In order of participant, session and file name; at least one. Of several reconstructions (``rec``) of one
-        acquisition only that without the entity.
+        acquisition only that without the entity, unless the filters speak of it.
 
     Raises
     ------
@@ -125,8 +125,9 @@ def find_series(
     if not found and not lost and participants is None and not sessions and not tasks and not filters:
         raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz){_hint(root)}")
     selected = () if lost and not found else select_series(root, found, sessions, tasks, filters)
-    selected, undecided = _one_reconstruction(selected)
-    problems = [*lost, *_name_problems(selected), *undecided]
+    problems = [*lost, *_name_problems(selected)]
+    if not problems:
+        selected, problems = _one_reconstruction(selected, choice)
     if problems:
         noun = "file that is" if len(problems) == 1 else "files that are"
         raise DatasetError("\n  ".join([f"{len(problems)} {noun} not taken as series:", *problems]))
@@ -185,6 +186,10 @@ class _Choice:
         filters: Mapping[str, Mapping[str, Any]],
     ) -> _Choice:
         return cls({"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}, _queries(filters))
+
+    def names(self, entities: Mapping[str, str], entity: str) -> bool:
+        """Whether the filter of a series' kind speaks of an entity."""
+        return entity in self.queries[is_input_series(entities)]
 
     def takes(self, entities: Mapping[str, str]) -> bool:
         query = self.queries[is_input_series(entities)]
@@ -278,13 +283,16 @@ def _names(folder: Path) -> list[str]:
         raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
 
 
-def _one_reconstruction(selected: Sequence[SeriesFile]) -> tuple[tuple[SeriesFile, ...], list[str]]:
+def _one_reconstruction(selected: Sequence[SeriesFile], choice: _Choice) -> tuple[tuple[SeriesFile, ...], list[str]]:
     """One series of each acquisition, that without ``rec`` where there are several; and where none is to be preferred.
 
-    What a scanner computes of one acquisition (motion-corrected, filtered) is the same passage again.
+    What a scanner computes of one acquisition (motion-corrected, filtered) is the same passage again. A filter that
+    speaks of reconstructions takes all that it names.
     """
     every: dict[tuple[Path, frozenset[tuple[str, str]]], dict[str | None, list[SeriesFile]]] = {}
     for series in selected:
+        if choice.names(series.entities, "rec"):
+            continue
         acquired = frozenset((key, plain_label(key, label)) for key, label in as_acquired(series.entities).items())
         by_label = every.setdefault((series.path.parent, acquired), {})
         by_label.setdefault(series.entities.get("rec"), []).append(series)

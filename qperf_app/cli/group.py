@@ -35,6 +35,7 @@ from qperf_app.workflow.group import (
 )
 from qperf_app.workflow.reviewed import in_words, reviewed_scans
 from qperf_app.workflow.selection import (
+    counted_twice,
     folders_without_status,
     no_longer_there,
     not_computed,
@@ -91,6 +92,10 @@ def run_group(args: argparse.Namespace, argv: Sequence[str]) -> int:
     gone = no_longer_there(args.bids_dir.resolve(), scans)
     if gone:
         say(f"warning: counted, though no longer in BIDS_DIR: {named(gone, _MOST_NAMED)}")
+    twice = counted_twice(scans)
+    if twice:
+        told = "counted beside another reconstruction of the same acquisition (--bids-filter-file can choose)"
+        say(f"warning: {told}: {named(twice, _MOST_NAMED)}")
     apart = settings_apart(out_dir, scans)
     for told in apart:
         say(f"warning: {told}")

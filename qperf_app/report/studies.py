@@ -51,9 +51,10 @@ def studies_of(scans: Sequence[ScanResult]) -> tuple[Study, ...]:
     for scans_of_group in groups.values():
         pairs, alone = _pair(scans_of_group)
         for rest, stress in pairs:
-            same = rest.entities.get("run") == stress.entities.get("run")
-            note = "" if same else f"{scan_title(rest)} was compared with {scan_title(stress)}: their runs differ."
-            keys = tuple(_ENTITY_WORDS) if same else ("ses", "acq", "ce")
+            apart = [key for key in ("rec", "run") if rest.entities.get(key) != stress.entities.get(key)]
+            differ = " and ".join(f"{_ENTITY_WORDS[key]}s" for key in apart)
+            note = f"{scan_title(rest)} was compared with {scan_title(stress)}: their {differ} differ." if apart else ""
+            keys = tuple(key for key in _ENTITY_WORDS if key not in apart)
             studies.append(Study(", ".join(_in_words(rest, keys)), (rest, stress), rest, stress, note))
         for scan in alone:
             task = scan.entities.get("task")

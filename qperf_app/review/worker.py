@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from qperf_app import api
 from qperf_app.bids.dataset import CORRECTIONS
 from qperf_app.bids.errors import DatasetError, SelectionError
+from qperf_app.bids.names import parse_entities
 from qperf_app.plugins.manager import PluginOptionError, UnknownPluginError, load_plugins
 from qperf_app.review.study import Study
 from qperf_app.workflow.configuration import ConfigurationError, configure, read_configuration
@@ -46,17 +47,24 @@ def planned(study: Study, participant: str, nprocs: int) -> api.StudyPlan:
     scans = read_status(study.out_dir, participant).scans
     sessions = {scan.entities["ses"] for scan in scans if "ses" in scan.entities}
     tasks = {scan.entities["task"] for scan in scans if "task" in scan.entities}
+    filters = {"dce": _reconstructions(scan.tissue for scan in scans), "aif": _reconstructions(s.aif for s in scans)}
     corrections = {CORRECTIONS: study.corrections} if study.corrections.is_dir() else {}
     return api.plan(
         study.bids_dir,
         study.out_dir,
-        selection=Selection((participant,), tuple(sorted(sessions)) or None, tuple(sorted(tasks)) or None),
+        selection=Selection((participant,), tuple(sorted(sessions)) or None, tuple(sorted(tasks)) or None, filters),
         configuration=configuration,
         # The first dataset that has a file gives it.
         derivatives={**corrections, **study.handed_in(participant)},
         omp_nthreads=nprocs,
         registry=load_plugins(configuration.disable),
     ).check(nprocs)
+
+
+def _reconstructions(series: Iterable[str | None]) -> Mapping[str, Any]:
+    """Filter of the reconstructions that series were run in, where any of them is one."""
+    labels = {parse_entities(Path(one).name).get("rec") for one in series if one}
+    return {"reconstruction": sorted(labels, key=str)} if labels - {None} else {}
 
 
 def compute(study: Study, participant: str, nprocs: int, tell: Tell, workers: Workers | None = None) -> None:

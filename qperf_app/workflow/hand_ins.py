@@ -259,7 +259,9 @@ def _nothing_of(
     known = taken | {wanted for s in plan.series for wanted in expected_names(s.prefix)}
     expected = [wanted for prefix in prefixes for wanted in expected_names(prefix) if wanted not in taken]
     folder = dataset / folder_of(prefixes[0])
-    near = {n: wanted for n in _names(folder) if n not in known and (wanted := _nearest(n, expected))}
+    # What is there under its right name needs no other.
+    other = [n for n in _names(folder) if n not in known and _parts(n)[1] not in {_parts(t)[1] for t in taken}]
+    near = {n: wanted for n in other if (wanted := _nearest(n, expected))}
     if near:
         some = ", ".join(f"{found} is passed over ({wanted} would be taken)" for found, wanted in [*near.items()][:3])
         yield doubt(str(dataset), "", f"-d {name}: {some}{f' and {len(near) - 3} more' if len(near) > 3 else ''}")

@@ -149,7 +149,7 @@ def pair_series(series: Sequence[SeriesInput], present: Iterable[Entities] = ())
             partner[t.path],
             (
                 *((*_apart(t, lone), *_left_out(t, unselected)) if t in without else _not_used(spare.get(t.path))),
-                *_other_reconstructions(t, unselected),
+                *(note for s in (t, partner[t.path]) if s for note in _other_reconstructions(s, unselected)),
             ),
         )
         for t in tissues
@@ -222,7 +222,8 @@ def _other_reconstructions(series: SeriesInput, unselected: Sequence[Entities]) 
         return []
     acquired = _key(series.entities)
     return [
-        f"Its reconstruction {prefix(entities)} is not used; --bids-filter-file can choose it instead."
+        f"The {series_kind(entities)} is there as {prefix(entities)} as well, which was not selected "
+        "(--bids-filter-file can)."
         for entities in unselected
         if is_input_series(entities) == series.is_aif and _key(as_acquired(entities)) == acquired
     ]
@@ -234,5 +235,6 @@ def _left_out(series: SeriesInput, unselected: Sequence[Entities]) -> list[str]:
     return [
         f"Its {series_kind(entities)} {prefix(entities)} is there and not selected (filters): {then}."
         for entities in unselected
-        if is_input_series(entities) != series.is_aif and _key(entities) == _key(series.entities)
+        if is_input_series(entities) != series.is_aif
+        and _key(as_acquired(entities)) == _key(as_acquired(series.entities))
     ]

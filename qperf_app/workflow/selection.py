@@ -9,7 +9,7 @@ from typing import Any
 
 from qperf_app.bids.errors import DatasetError, SelectionError, refuse_unknown
 from qperf_app.bids.index import SeriesFile, list_participants, list_series, select_series
-from qperf_app.bids.names import parse_entities
+from qperf_app.bids.names import as_acquired, parse_entities
 from qperf_app.workflow.status import ParticipantStatus, ScanRecord, participants_with_status, read_status, status_path
 
 
@@ -67,6 +67,18 @@ def not_computed(bids_dir: Path, out_dir: Path, selection: Selection) -> list[st
     except SelectionError:
         return []
     return sorted({f"sub-{each.entities['sub']}" for each in selected})
+
+
+def counted_twice(scans: Mapping[str, Iterable[ScanRecord]]) -> list[str]:
+    """Scans of participants that are reconstructions (``rec``) of an acquisition of which there is another."""
+    found = []
+    for label, of_one in scans.items():
+        seen: set[frozenset[tuple[str, str]]] = set()
+        for scan in of_one:
+            acquired = frozenset(as_acquired(scan.entities).items())
+            found += [f"sub-{label} {scan.label}"] if acquired in seen else []
+            seen.add(acquired)
+    return found
 
 
 def published_scans(out_dir: Path, selection: Selection, without: Container[str] = ()) -> dict[str, list[ScanRecord]]:
