@@ -13,6 +13,8 @@ import yaml
 
 from qperf_app.cli.app import main
 from qperf_app.cli.tools import main as qperf
+from qperf_app.dicom.export.results import words_of
+from qperf_app.plugins import ScanResult
 
 PERF = Path("sub-01", "perf")
 SMALL = ("--tasks", "rest", "--matrix", "64", "--frames", "36", "--proton-density-frames", "2", "--breathing", "none",
@@ -58,3 +60,9 @@ def test_maps_of_an_imported_study_equal_those_of_the_bids_dataset(tmp_path: Pat
     assert set(found) == set(expected) and any("MBF" in name for name in expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, name)
+
+
+def test_what_two_scans_of_a_task_differ_in_is_in_their_descriptions() -> None:
+    scan = ScanResult("task-rest", {"task": "rest", "acq": "base", "rec": "moco", "run": "2"})
+    assert words_of(scan) == "rest acq base rec moco run 2"
+    assert words_of(ScanResult("task-stress", {"task": "stress"})) == "stress"

@@ -16,6 +16,7 @@ from pydicom.sr.codedict import codes
 from qperf_app.dicom.export.codes import RESERVE, STATES, quantity_code, statistic_code, unit_code
 from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
+from qperf_app.dicom.export.results import words_of
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import ScanResult, SegmentTable, VoxelMap
 from qperf_app.report.fits import drawn_reserves
@@ -72,7 +73,7 @@ def describe_map(scan: ScanResult, voxel_map: VoxelMap) -> Described:
     return Described(
         f"{scan.label}_param-{voxel_map.quantity}{statistic}_desc-{voxel_map.plugin}",
         label,
-        f"{voxel_map.quantity}{relative}{words} {_task(scan)} ({voxel_map.plugin}){nothing}",
+        f"{voxel_map.quantity}{relative}{words} {words_of(scan)} ({voxel_map.plugin}){nothing}",
         doubts_of(scan, (voxel_map.plugin, voxel_map.model)),
         (*scan.warnings, *_marked(marks_of(_table(scan, voxel_map), voxel_map.quantity))),
     )
@@ -210,8 +211,3 @@ def _heart() -> Dataset:
     anatomy.FrameLaterality = "U"
     anatomy.AnatomicRegionSequence = [CodedConcept.from_code(codes.SCT.Heart)]
     return anatomy
-
-
-def _task(scan: ScanResult) -> str:
-    run = scan.entities.get("run")
-    return scan.entities.get("task", "scan") + (f" run {run}" if run else "")

@@ -49,7 +49,7 @@ def write_pictures(
         }
         for kind, (words, rows) in panels.items():
             if rows:
-                title = f"{quantity} {words} by {method_title(method)}"
+                title = ", ".join(filter(None, (f"{quantity} {words} by {method_title(method)}", study.label)))
                 what = Described(f"{name}_desc-{method[0]}_{kind}", kind.upper(), title, reasons)
                 yield _capture(export, what, compose(rows, what), numbers)
 

@@ -44,6 +44,12 @@ class Results:
         return studies_of(self.scans)
 
 
+def words_of(scan: ScanResult) -> str:
+    """Of a scan what tells its objects from those of another one, ``rest rec moco run 1``."""
+    labels = ((key, scan.entities.get(key)) for key in ("acq", "ce", "rec", "run"))
+    return " ".join([scan.entities.get("task", "scan"), *(f"{key} {label}" for key, label in labels if label)])
+
+
 def list_results(out_dir: Path) -> list[str]:
     """Labels of the participants that have results.
 

@@ -19,7 +19,7 @@ from qperf_app import __version__
 from qperf_app.dicom.export.codes import MYOCARDIUM, SCHEME, segment_code
 from qperf_app.dicom.export.grid import FrameGrid
 from qperf_app.dicom.export.objects import Described, ExportObject, content_of, finish, geometry, identifiers
-from qperf_app.dicom.export.results import doubts
+from qperf_app.dicom.export.results import doubts, words_of
 from qperf_app.dicom.export.study import ExportStudy
 from qperf_app.plugins import QualityCode, QualityMap, ScanResult, steps
 from qperf_app.plugins.steps import BLOOD_POOL, KINETICS
@@ -63,7 +63,7 @@ def write_structures(
         ("pools", "BLOOD_POOLS", pools, [] if same else blood),
     ):
         if grid is not None and any(segment.mask.any() for segment in segments):
-            text = f"{'Myocardium and blood pools' if same else name.capitalize()} {scan.entities.get('task', '')}"
+            text = f"{'Myocardium and blood pools' if same else name.capitalize()} {words_of(scan)}"
             what = Described(f"{scan.label}_seg-{name}", label, text, doubts(scan))
             yield _segmentation(study, what, scan, segments, grid, numbers)
 
@@ -78,7 +78,7 @@ def write_aha(study: ExportStudy, scan: ScanResult, grid: FrameGrid, numbers: It
         for k in present
     ]
     if segments:
-        text = f"AHA segments {scan.entities.get('task', '')}"
+        text = f"AHA segments {words_of(scan)}"
         what = Described(f"{scan.label}_seg-AHA17", "AHA17", text, doubts(scan))
         yield _segmentation(study, what, scan, segments, grid, numbers)
 
@@ -100,7 +100,7 @@ def write_quality(
         for code in present
     ]
     if segments:
-        text = f"Not or not fully estimated {scan.entities.get('task', '')} ({quality.plugin})"
+        text = f"Not or not fully estimated {words_of(scan)} ({quality.plugin})"
         what = Described(f"{scan.label}_desc-{quality.plugin}_qc", "QUALITY", text, doubts(scan))
         yield _segmentation(study, what, scan, segments, grid, numbers)
 
