@@ -222,8 +222,8 @@ def _other_reconstructions(series: SeriesInput, unselected: Sequence[Entities]) 
         return []
     acquired = _key(series.entities)
     return [
-        f"The {series_kind(entities)} is there as {prefix(entities)} as well, which was not selected "
-        "(--bids-filter-file can)."
+        f"The {series_kind(entities)} is there as rec-{entities['rec']} too, which was not selected "
+        "(--bids-filter-file)."
         for entities in unselected
         if is_input_series(entities) == series.is_aif and _key(as_acquired(entities)) == acquired
     ]
