@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qperf_app.bids.errors import DatasetError, SelectionError, refuse_unknown
+from qperf_app.bids.filters import Choice, labels_of
 from qperf_app.bids.images import read_json
 from qperf_app.bids.names import (
     AIF_LABEL,
@@ -22,7 +23,6 @@ from qperf_app.bids.names import (
     IMAGE_EXTENSIONS,
     INPUT_SERIES,
     NAME_ENTITIES,
-    SERIES_ENTITIES,
     SUFFIX,
     as_acquired,
     is_input_series,
@@ -33,10 +33,6 @@ from qperf_app.bids.names import (
 from qperf_app.bids.strays import strays_of
 from qperf_app.checks.timing import with_timing
 
-#: Entities of a series as filter files name them, and as they stand in file names.
-LONG_NAMES = dict(
-    zip(("subject", "session", "task", "acquisition", "ceagent", "reconstruction", "run"), SERIES_ENTITIES, strict=True)
-)
 TASKS = ("rest", "stress")
 
 StrPath = str | os.PathLike[str]
@@ -113,14 +109,14 @@ def find_series(
     root = Path(bids_dir)
     chosen = _chosen_participants(root, participants)
     sessions, tasks = (None if labels is None else tuple(labels) for labels in (sessions, tasks))
-    of_sessions = _labels(sessions, "ses")
+    of_sessions = labels_of(sessions, "ses")
     if of_sessions is not None:
         refuse_unknown(
             "ses", of_sessions, (ses for sub in chosen for ses in _labelled_folders(root / f"sub-{sub}", "ses"))
         )
     homes = [home for label in chosen for home in _homes(root / f"sub-{label}", of_sessions)]
     found = [series for home in homes for series in _series_of(home)]
-    choice = _Choice.of(sessions, tasks, filters or {})
+    choice = Choice.of(sessions, tasks, filters or {})
     lost = [stray.problem for home in homes for stray in strays_of(home) if choice.takes(stray.entities)]
     if not found and not lost and participants is None and not sessions and not tasks and not filters:
         raise DatasetError(f"{root}: no perfusion series (sub-*/[ses-*/]{DATATYPE}/*_{SUFFIX}.nii.gz){_hint(root)}")
@@ -162,40 +158,13 @@ def select_series(
     SelectionError
         If a label names what isn't there, or nothing is left.
     """
-    choice = _Choice.of(sessions, tasks, filters or {})
+    choice = Choice.of(sessions, tasks, filters or {})
     for entity, labels in choice.labels.items():
         refuse_unknown(entity, labels, {series.entities.get(entity) for series in found})
     selected = tuple(series for series in found if choice.takes(series.entities))
     if not selected:
         raise SelectionError(f"{root}: the filters select none of {len(found)} perfusion series")
     return selected
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Which series a command names: labels by entity, None for all, and filters by :attr:`SeriesFile.is_aif`."""
-
-    labels: Mapping[str, frozenset[str] | None]
-    queries: Mapping[bool, Mapping[str, Any]]
-
-    @classmethod
-    def of(
-        cls,
-        sessions: Iterable[str] | None,
-        tasks: Iterable[str] | None,
-        filters: Mapping[str, Mapping[str, Any]],
-    ) -> _Choice:
-        return cls({"ses": _labels(sessions, "ses"), "task": _labels(tasks, "task")}, _queries(filters))
-
-    def names(self, entities: Mapping[str, str], entity: str) -> bool:
-        """Whether the filter of a series' kind speaks of an entity."""
-        return entity in self.queries[is_input_series(entities)]
-
-    def takes(self, entities: Mapping[str, str]) -> bool:
-        query = self.queries[is_input_series(entities)]
-        return all(labels is None or entities.get(entity) in labels for entity, labels in self.labels.items()) and all(
-            _matches(entities, entity, value) for entity, value in query.items()
-        )
 
 
 def sidecar(path: StrPath, bids_dir: StrPath, listings: dict[Path, list[str]] | None = None) -> dict[str, Any]:
@@ -244,14 +213,9 @@ def _labelled_folders(folder: Path, entity: str) -> list[str]:
         raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
 
 
-def _labels(labels: Iterable[str] | None, entity: str) -> frozenset[str] | None:
-    """The labels without the entity's name."""
-    return None if labels is None else frozenset(label.removeprefix(f"{entity}-") for label in labels)
-
-
 def _chosen_participants(root: Path, participants: Iterable[str] | None) -> Sequence[str]:
     present = list_participants(root)
-    wanted = _labels(participants, "sub")
+    wanted = labels_of(participants, "sub")
     if wanted is None:
         return present
     refuse_unknown("sub", wanted, present)
@@ -283,7 +247,7 @@ def _names(folder: Path) -> list[str]:
         raise DatasetError(f"{folder}: can't be listed: {error.strerror}") from error
 
 
-def _one_reconstruction(selected: Sequence[SeriesFile], choice: _Choice) -> tuple[tuple[SeriesFile, ...], list[str]]:
+def _one_reconstruction(selected: Sequence[SeriesFile], choice: Choice) -> tuple[tuple[SeriesFile, ...], list[str]]:
     """One series of each acquisition, that without ``rec`` where there are several; and where none is to be preferred.
 
     What a scanner computes of one acquisition (motion-corrected, filtered) is the same passage again. A filter that
@@ -341,47 +305,6 @@ def _echo_problems(selected: Sequence[SeriesFile]) -> Iterator[str]:
             yield f"{several[0].path}: only an input-function series (acq-{AIF_LABEL}) may have echoes"
         elif several and (numbers != ["1", "2"] or len(several) < len(of_series)):
             yield f"{several[0].path}: an input-function series has no echo in its names, or echo-1 and echo-2"
-
-
-def _queries(filters: Mapping[str, Mapping[str, Any]]) -> dict[bool, dict[str, Any]]:
-    """Filters by whether a series is an input-function series, entities by their short names.
-
-    Filters of other kinds of image (``bold``, …) are passed over, so that one file can serve several apps.
-    """
-    if filters and not {"dce", "aif"} & set(filters):
-        raise SelectionError(f"the filters name {', '.join(sorted(filters))}; this app knows dce and aif")
-    short = {**LONG_NAMES, **{name: name for name in LONG_NAMES.values()}}
-    # What a filter file of another app states of its images, and ours have anyway.
-    fixed = {"datatype": DATATYPE, "suffix": SUFFIX, "extension": ".nii.gz"}
-    queries: dict[bool, dict[str, Any]] = {}
-    for kind, is_aif in (("dce", False), ("aif", True)):
-        query = filters.get(kind, {})
-        if not isinstance(query, Mapping) or not all(map(_is_label_filter, query.values())):
-            raise SelectionError(f"filter {kind}: expected entities with a label, a list of labels or null each")
-        unknown = sorted(name for name, value in query.items() if name not in short and fixed.get(name) != value)
-        if unknown:
-            raise SelectionError(f"filter {kind}: {', '.join(unknown)} unknown; entities are {', '.join(LONG_NAMES)}")
-        queries[is_aif] = {short[name]: value for name, value in query.items() if name in short}
-    return queries
-
-
-def _is_label_filter(value: Any) -> bool:
-    values = value if isinstance(value, list | tuple) else [value]
-    return all(v is None or (isinstance(v, str | int) and not isinstance(v, bool)) for v in values)
-
-
-def _matches(entities: Mapping[str, str], entity: str, value: Any) -> bool:
-    """Whether a series' entity has a value that a filter allows."""
-    label = entities.get(entity)
-    if value is None or value == "*":
-        return (label is None) == (value is None)
-    allowed = value if isinstance(value, list | tuple) else [value]
-    return any(_matches(entities, entity, one) if one is None else _same(entity, label, str(one)) for one in allowed)
-
-
-def _same(entity: str, label: str | None, wanted: str) -> bool:
-    """Whether two labels are the same; a run's index may have leading zeros."""
-    return label is not None and plain_label(entity, label) == plain_label(entity, wanted)
 
 
 def _json_names(folder: Path) -> list[str]:
