@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.masks import Mask, filled
-from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish
+from benchmarks.records import Cell, Column, Row, Table, argument_parser, publish, weights_of
 from benchmarks.segmentation_real import CONTEXT, Case, aif_cases, mlperf_cases, pisa_case
 from qperf_app.checks.outlines import judge_pool
 from qperf_app.geometry.masks import dice
@@ -30,7 +30,7 @@ from qperf_app.physics.input_function import NoBolusError, find_features
 from qperf_app.plugins import BloodPools, Series
 from qperf_app.training import LEFT_BLOOD, RIGHT_BLOOD, WALL, CaseKind, TrainingCase
 from qperf_app.training.simulated_cases import ABSENCES, simulate_case
-from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium, KMeansBloodPool
+from qperf_segmentation import ClassicalMyocardium, EnsembleBloodPool, EnsembleMyocardium
 from qperf_segmentation.resunet_blood_pool import PoolNetworkOptions, ResUNetBloodPool
 from qperf_segmentation.resunet_myocardium import ResUNetMyocardium, WallNetworkOptions
 from qperf_segmentation.templates import CanonicalBloodPool
@@ -38,7 +38,7 @@ from qperf_segmentation.templates import CanonicalBloodPool
 #: Ranges of the held-out scans over those of the training's.
 SPREAD = 1.25
 #: Weights that the tables speak of.
-POOLS = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide")
+POOLS = weights_of(EnsembleBloodPool())
 WALLS = ("myocardium", "myocardium-cine", "myocardium-cine-wide")
 #: Seed of the held-out scans; the shipped networks were trained with seeds 1, 3, 11 and 12.
 SEED = 2026
@@ -49,9 +49,6 @@ class _Ensemble(EnsembleBloodPool):
 
     def __init__(self, members: tuple[CanonicalBloodPool, ...]) -> None:
         super().__init__()
-        usual = EnsembleBloodPool().members
-        if [(m.name, m.options) for m in members] != [(m.name, m.options) for m in usual]:
-            raise ValueError("these are not the members of the pool of methods")
         self._members = members
 
     @property
@@ -76,19 +73,17 @@ def _remembering(plugin: CanonicalBloodPool) -> CanonicalBloodPool:
     return plugin
 
 
+def _title(plugin: CanonicalBloodPool) -> str:
+    """Such as ``resunet, cine``."""
+    return ", ".join(filter(None, (plugin.name, getattr(plugin.options, "weights", ""))))
+
+
 @cache
 def finders(extra: tuple[Path, ...]) -> dict[str, Any]:
     """Blood-pool plugins by name; ``extra`` weights as further networks."""
-    usual, cine, wide = (ResUNetBloodPool(PoolNetworkOptions(weights=name)) for name in ("", "cine", "cine-wide"))
-    found: dict[str, Any] = {
-        "kmeans": _remembering(KMeansBloodPool()),
-        "resunet": _remembering(usual),
-        "resunet, cine": _remembering(cine),
-        "resunet, cine-wide": _remembering(wide),
-    }
-    found["ensemble"] = _Ensemble(
-        tuple(found[name] for name in ("kmeans", "resunet, cine", "resunet, cine-wide", "resunet"))
-    )
+    members = tuple(_remembering(member) for member in EnsembleBloodPool().members)
+    found: dict[str, Any] = {_title(member): member for member in members}
+    found["ensemble"] = _Ensemble(members)
     for path in extra:
         found[path.parent.name or path.name] = ResUNetBloodPool(PoolNetworkOptions(weights=str(path)))
     return found
@@ -230,48 +225,6 @@ def real_pool_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str])
     yield Table("networks-pools-series", title, (Column("series"), *scores), tuple(rows), weights=POOLS)
 
 
-def real_wall_tables(data: Path, extra: Sequence[Path], subjects: Sequence[str]) -> Iterator[Table]:
-    """Myocardium on the real series after motion correction, and the peak frame."""
-    names = ("`classical`", "`resunet`", *(f"`{path.parent.name or path.name}`" for path in extra))
-    rows = [_wall_row(case, extra) for case in [*mlperf_cases(data, "chained", subjects), pisa_case(data)]]
-    scores = np.array([row[1 : 1 + len(names)] for row in rows], dtype=float)
-    free = np.median(scores[:-1], axis=0)
-    better = int((scores[:, 1] > scores[:, 0]).sum())
-    head = (Column("plugin"), Column("myocardium Dice, median of the free-breathing", format=".3f"))
-    totals: list[Row] = [(name, float(free[k]), float(scores[:, k].min())) for k, name in enumerate(names)]
-    note = f"`resunet` is the better one in {better} of {len(rows)} series."
-    weights = ("blood-pool", "myocardium")
-    title = "Myocardium of real series against drawn masks, each with its own blood pools"
-    columns: tuple[Column, ...] = (*head, Column("least", format=".2f"))
-    yield Table("networks-wall-real", title, columns, tuple(totals), note, weights=weights)
-    pairs = {"myocardium": ".2f", "epicardium": ".2f", "peak frame": "+.1f", "insertions": "d"}
-    each = (Column(f"{what}, {name}", format=form) for what, form in pairs.items() for name in names)
-    columns = (Column("series"), *each, Column(f"doubts of {names[-1]}"))
-    yield Table("networks-wall-real-series", "The same, series by series", columns, tuple(rows), weights=weights)
-
-
-def _wall_row(case: Case, extra: Sequence[Path]) -> Row:
-    """Dice of wall and epicardium, frames from the drawn peak, insertion points, each of all plugins; doubts of the
-    last."""
-    assert case.wall is not None
-    cells: dict[str, list[Cell]] = {"dice": [], "outer": [], "peak": [], "points": []}
-    doubts = ""
-    others = [
-        (ResUNetBloodPool(PoolNetworkOptions(weights=str(w))), ResUNetMyocardium(WallNetworkOptions(weights=str(w))))
-        for w in extra
-    ]
-    usual = (KMeansBloodPool(), ClassicalMyocardium()), (ResUNetBloodPool(), ResUNetMyocardium())
-    for pool_plugin, plugin in (*usual, *others):
-        pools = pool_plugin.find(case.series, CONTEXT)
-        found = plugin.segment(case.series, pools, None, CONTEXT)
-        cells["dice"].append(dice(found.mask, case.wall))
-        cells["outer"].append(dice(filled(found.mask), case.wall | case.lv))
-        cells["peak"].append(peak_error(case, filled(found.mask) & ~found.mask))
-        cells["points"].append(len(found.landmarks))
-        doubts = "; ".join(w.removeprefix("slice 0: ") for w in found.warnings)
-    return case.name, *(value for pair in cells.values() for value in pair), doubts
-
-
 def peak_error(case: Case, cavity: Mask) -> float:
     """Frames from the peak of the drawn cavity's curve to that of a found one's; NaN where none is found."""
     if not cavity.any():
@@ -389,7 +342,7 @@ def speed_table() -> Table:
 def main() -> None:
     """Publish a table."""
     parser = argument_parser(__doc__)
-    parser.add_argument("table", choices=("present", "absent", "real-pools", "real-wall", "wall", "speed"))
+    parser.add_argument("table", choices=("present", "absent", "real-pools", "wall", "speed"))
     parser.add_argument("data", type=Path, nargs="?", help="folder of the measurement data, for the real ones")
     parser.add_argument("--count", type=int, default=1000, help="simulated scans")
     parser.add_argument(
@@ -402,7 +355,6 @@ def main() -> None:
         "present": lambda: present_tables(args.count, args.weights, args.nprocs),
         "absent": lambda: [absent_table(args.count, args.weights, args.nprocs)],
         "real-pools": lambda: real_pool_tables(args.data, args.weights, args.subjects),
-        "real-wall": lambda: real_wall_tables(args.data, args.weights, args.subjects),
         "wall": lambda: [wall_table(args.count, args.nprocs)],
         "speed": lambda: [speed_table()],
     }

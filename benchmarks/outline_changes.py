@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.outline_trust import CHAINS, outlined
-from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.records import Column, Row, Table, argument_parser, publish, weights_of
 from benchmarks.segmentation_real import BY_HAND, SUBJECTS, Case, mlperf_cases
 from qperf_app.training.outline_trust import RIGHT, WRONG
+from qperf_segmentation import EnsembleMyocardium
 
 #: Seed of the noise that is added.
 SEED = 1
@@ -54,7 +55,7 @@ def changes_table(cases: Sequence[Case]) -> Table:
         (name, len(cases), *_scores([measured(change(case)) for case in cases])) for name, change in CHANGES.items()
     ]
     title = "Outlines of real series that were changed"
-    weights = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide", "myocardium-cine", "myocardium-cine-wide")
+    weights = weights_of(EnsembleMyocardium())
     return Table(
         "outline-changes", title, columns, tuple(rows), "wrong is a Dice below 0.6, right one above 0.75.", weights
     )

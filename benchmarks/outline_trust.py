@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.records import Column, Row, Table, argument_parser, publish
+from benchmarks.records import Column, Row, Table, argument_parser, publish, weights_of
 from benchmarks.segmentation_real import BY_HAND, CONTEXT, SUBJECTS, Case, _still, mlperf_cases, pisa_case
 from qperf_app.checks.outlines import judge_pool, judge_wall
 from qperf_app.geometry.masks import dice
@@ -249,7 +249,7 @@ def _groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield group, some
 
 
-_WEIGHTS = ("blood-pool", "blood-pool-cine", "blood-pool-cine-wide", "myocardium-cine", "myocardium-cine-wide")
+_WEIGHTS = weights_of(EnsembleMyocardium())
 _TOTALS = (
     Column("LV Dice, median", format=".3f"),
     Column("wall Dice, median", format=".3f"),

@@ -23,6 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qperf_app.plugins.interface import Plugin
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 #: Packages whose versions a record keeps.
@@ -174,6 +176,11 @@ class Record:
         if set(record.weights) != set(weights):
             raise ValueError(f"{path.name}: weights that took part and digests differ")
         return record
+
+
+def weights_of(*plugins: Plugin) -> tuple[str, ...]:
+    """Shipped weights that plugins read, as a :class:`Table` names them."""
+    return tuple(sorted({Path(name).stem for plugin in plugins for name in plugin.loaded_files()}))
 
 
 def shipped_weights() -> dict[str, str]:

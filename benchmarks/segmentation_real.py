@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.masks import Mask, filled, read_image
-from benchmarks.records import Column, Table, argument_parser, publish
+from benchmarks.records import Column, Table, argument_parser, publish, weights_of
 from qperf_app.checks.outlines import judge_pool
 from qperf_app.geometry import world_displacement
 from qperf_app.geometry.masks import dice
@@ -195,13 +195,7 @@ def truncated_table(cases: Sequence[Case]) -> Table:
         Column("elsewhere, not doubtful", format="d"),
     )
     title = f"Blood pools by `ensemble` of {len(cases)} series that are cut off"
-    return Table(
-        "segmentation-truncated",
-        title,
-        columns,
-        tuple(rows),
-        weights=("blood-pool", "blood-pool-cine", "blood-pool-cine-wide"),
-    )
+    return Table("segmentation-truncated", title, columns, tuple(rows), weights=weights_of(EnsembleBloodPool()))
 
 
 def _outcome(pools: BloodPools, series: Series, case: Case) -> int:

@@ -179,18 +179,19 @@ def _with_others(answers: Sequence[BloodPools], index: int) -> BloodPools:
 
 def _agreement(answers: Sequence[BloodPools], index: int) -> float:
     """How far another member's left pool is the same, in the slice that one of the answers takes its input from."""
-    left, k = answers[index].lv, _input_slice(answers[index])
-    return max((overlap(left[..., k], pools.lv[..., k]) for n, pools in enumerate(answers) if n != index), default=0.0)
+    return max(_overlaps(answers, index, range(len(answers))), default=0.0)
 
 
 def _least_overlap(answers: Sequence[BloodPools], index: int, others: Iterable[int]) -> float:
-    """Overlap of an answer's left pool with that of the least like of some others, in the slice of its input function.
+    """The same of the least like of some other members."""
+    return min(_overlaps(answers, index, others), default=1.0)
 
-    Who sees no left ventricle in that slice has no say.
-    """
+
+def _overlaps(answers: Sequence[BloodPools], index: int, others: Iterable[int]) -> Iterator[float]:
+    """Overlap of an answer's left pool with those of others that see one in the slice of its input function."""
     left, k = answers[index].lv, _input_slice(answers[index])
     beside = (answers[n].lv[..., k] for n in others if n != index)
-    return min((overlap(left[..., k], other) for other in beside if other.any()), default=1.0)
+    return (overlap(left[..., k], other) for other in beside if other.any())
 
 
 def _slices(pools: BloodPools) -> Iterator[tuple[int, Mask]]:

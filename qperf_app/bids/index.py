@@ -257,8 +257,7 @@ def _one_reconstruction(selected: Sequence[SeriesFile], choice: Choice) -> tuple
     for series in selected:
         if choice.names(series.entities, "rec"):
             continue
-        acquired = frozenset((key, plain_label(key, label)) for key, label in as_acquired(series.entities).items())
-        by_label = every.setdefault((series.path.parent, acquired), {})
+        by_label = every.setdefault((series.path.parent, frozenset(as_acquired(series.entities).items())), {})
         by_label.setdefault(series.entities.get("rec"), []).append(series)
     left_out: set[Path] = set()
     problems: list[str] = []

@@ -48,8 +48,8 @@ def prefix(entities: Mapping[str, str]) -> str:
 
 
 def as_acquired(entities: Mapping[str, str]) -> dict[str, str]:
-    """Entities without the reconstruction: of all reconstructions of one acquisition the same."""
-    return {key: value for key, value in entities.items() if key != "rec"}
+    """Entities as they compare, without the reconstruction: of all reconstructions of one acquisition the same."""
+    return {key: plain_label(key, label) for key, label in entities.items() if key != "rec"}
 
 
 def is_input_series(entities: Mapping[str, str]) -> bool:

@@ -260,7 +260,8 @@ def _nothing_of(
     expected = [wanted for prefix in prefixes for wanted in expected_names(prefix) if wanted not in taken]
     folder = dataset / folder_of(prefixes[0])
     # What is there under its right name needs no other.
-    other = [n for n in _names(folder) if n not in known and _parts(n)[1] not in {_parts(t)[1] for t in taken}]
+    endings = {_parts(name)[1] for name in taken}
+    other = [n for n in _names(folder) if n not in known and _parts(n)[1] not in endings]
     near = {n: wanted for n in other if (wanted := _nearest(n, expected))}
     if near:
         some = ", ".join(f"{found} is passed over ({wanted} would be taken)" for found, wanted in [*near.items()][:3])

@@ -46,8 +46,8 @@ class Results:
 
 def words_of(scan: ScanResult) -> str:
     """Of a scan what tells its objects from those of another one, ``rest rec moco run 1``."""
-    labels = ((key, scan.entities.get(key)) for key in ("acq", "ce", "rec", "run"))
-    return " ".join([scan.entities.get("task", "scan"), *(f"{key} {label}" for key, label in labels if label)])
+    rest = {key: label for key, label in scan.entities.items() if key not in ("sub", "ses", "task")}
+    return " ".join([scan.entities.get("task", "scan"), *(f"{key} {label}" for key, label in rest.items())])
 
 
 def list_results(out_dir: Path) -> list[str]:
