@@ -29,7 +29,8 @@ from qperf_app.workflow.group import (
     strata_among,
 )
 from qperf_app.workflow.results import write_report
-from qperf_app.workflow.status import mark_interrupted
+from qperf_app.workflow.selection import counted_twice
+from qperf_app.workflow.status import ScanRecord, mark_interrupted
 from qperf_app.workflow.strata import strata_of
 from tests.datasets import edit_sidecar, hand_drawn, series_path, small_dataset, write_image, write_json
 from tests.test_gate import record
@@ -233,3 +234,13 @@ def test_scans_without_flow_are_said_on_the_page_and_in_the_terminal(
     assert "Its series is no longer in the dataset" in page.read_text(encoding="utf-8")
     assert all(any("no longer in the dataset" in text for text in texts) for texts in remarks.values())
     assert "no longer in the dataset" in (out / "group.html").read_text()
+
+
+def test_reconstructions_of_one_acquisition_are_named_but_the_first() -> None:
+    def scan(label: str) -> ScanRecord:
+        return ScanRecord(label, dict(part.split("-") for part in label.split("_")), None, None, (), ())
+
+    scans = [
+        scan(label) for label in ("task-rest_run-1", "task-rest_rec-moco_run-01", "task-rest_run-2", "task-stress")
+    ]
+    assert counted_twice({"01": scans, "02": scans[1:]}) == ["sub-01 task-rest_rec-moco_run-01"]

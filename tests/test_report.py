@@ -917,6 +917,9 @@ def test_sessions_and_runs_are_compared_with_their_own() -> None:
     assert page.count("Reserve (stress / rest)</th>") == 1
     differing = text_of(render_report(participant(of("A", "rest", "1"), of("A", "stress", "2"))))
     assert "Rest, session A, run 1 was compared with Stress, session A, run 2: their runs differ." in differing
+    corrected = bare_scan("rest", entities={"task": "rest", "rec": "moco"})
+    words = text_of(render_report(participant(corrected, bare_scan("stress", entities={"task": "stress"}))))
+    assert "Rest, reconstruction moco was compared with Stress: their reconstructions differ." in words
 
 
 def test_one_task_alone_has_no_reserve() -> None:
